@@ -1,0 +1,60 @@
+"""CT-free attenuation correction of cardiac SPECT, and the Brownian-bridge samplers it runs on.
+
+Non-attenuation-corrected (NC) slices go in, attenuation-corrected (AC) slices come out:
+
+    import spectac_fast as sf
+
+    model = sf.load("bbdm")
+    ac = model.translate(nc)          # float32 [B, 1, H, W] in model units, [0, scale] -> [-1, 1]
+
+Every public name is imported on first use, so that importing the package costs nothing and needs only what is used.
+Research software, not a medical device.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from spectac_fast._version import __version__
+
+if TYPE_CHECKING:
+    from spectac_fast.data.study import read_study, write_corrected
+    from spectac_fast.diffusion.bridge import BrownianBridge
+    from spectac_fast.diffusion.sampler import sample_bridge
+    from spectac_fast.diffusion.solvers import solver_table
+    from spectac_fast.models.registry import load
+    from spectac_fast.models.translator import Translator
+
+_HOME = {
+    "load": "spectac_fast.models.registry",
+    "Translator": "spectac_fast.models.translator",
+    "read_study": "spectac_fast.data.study",
+    "write_corrected": "spectac_fast.data.study",
+    "BrownianBridge": "spectac_fast.diffusion.bridge",
+    "solver_table": "spectac_fast.diffusion.solvers",
+    "sample_bridge": "spectac_fast.diffusion.sampler",
+}
+
+__all__ = [
+    "BrownianBridge",
+    "Translator",
+    "__version__",
+    "load",
+    "read_study",
+    "sample_bridge",
+    "solver_table",
+    "write_corrected",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'spectac_fast' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_HOME))
