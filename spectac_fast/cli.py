@@ -1,0 +1,72 @@
+"""`spectac`: the command line. Only the module of the chosen subcommand is imported.
+
+Exit status: 0 all done, 1 some inputs failed (listed), 2 usage, 3 no input found, 4 environment, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from spectac_fast._version import __version__
+from spectac_fast.errors import SpectacError
+
+COMMANDS = {
+    "demo": "correct the bundled study, print its figures and draw a picture",
+    "correct": "correct NC studies: DICOM in, DICOM out",
+    "phantom": "make a synthetic cohort by physics",
+    "train": "train a model on a cohort",
+    "evaluate": "compare models on a cohort, with confidence intervals",
+    "info": "show versions, devices, models, or what a DICOM file holds",
+}
+
+_EPILOG = """exit status: 0 all done, 1 some failed, 2 usage, 3 no input found, 4 environment, 130 interrupted
+Research software, not a medical device: not for diagnosis."""
+
+
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The whole parser, with the arguments of the `chosen` subcommand only (the others show their one-line help)."""
+    parser = argparse.ArgumentParser(
+        prog="spectac",
+        description="Attenuation correction of cardiac SPECT without CT.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"spectac_fast {__version__} (research software, not a medical device)"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, line in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=line,
+            description=line[0].upper() + line[1:] + ".",
+            epilog=_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == chosen:
+            module = importlib.import_module(f"spectac_fast.commands.{name}")
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `spectac` with `argv` (default: the process's arguments) and return the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in arguments if word in COMMANDS), None)
+    args = build_parser(chosen).parse_args(arguments)
+    try:
+        return args.run(args)
+    except SpectacError as error:
+        print(f"spectac: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("spectac: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

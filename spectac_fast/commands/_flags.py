@@ -1,0 +1,80 @@
+"""The flags that mean the same in every subcommand."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+
+def add_inputs(parser: argparse.ArgumentParser, help: str, *, required: bool = True) -> None:
+    """`-i/--in PATH [PATH ...]`, also repeated; the paths arrive as a flat list in `args.inputs`."""
+    parser.add_argument(
+        "-i", "--in", dest="inputs", metavar="IN", type=Path, nargs="+", action="extend", required=required, help=help
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, help: str, *, default: str | None = None) -> None:
+    """`-o/--out DIR` into `args.out`; required unless a default is given."""
+    shown = f"{help} (default: {default})" if default else help
+    parser.add_argument(
+        "-o", "--out", dest="out", metavar="OUT", type=Path, required=default is None, default=default, help=shown
+    )
+
+
+def add_model(parser: argparse.ArgumentParser, default: str = "bbdm") -> None:
+    """`-m/--model NAME|FILE` into `args.model`."""
+    parser.add_argument(
+        "-m", "--model", default=default, help=f"model name, or a .safetensors or .json file (default: {default})"
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`-d/--device auto|cpu|cuda[:k]` into `args.device`."""
+    parser.add_argument(
+        "-d",
+        "--device",
+        type=device_name,
+        default="auto",
+        metavar="DEVICE",
+        help="auto, cpu, cuda or cuda:N (default: auto)",
+    )
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """`--steps`, `--samples` and `--seed`; steps and samples stay None unless given, so that the model decides."""
+    parser.add_argument(
+        "--steps", type=positive_int, metavar="N", help="network evaluations per sample (default: the model's)"
+    )
+    parser.add_argument(
+        "--samples",
+        type=positive_int,
+        metavar="K",
+        help="average K samples; 1 gives a single sample (default: the model's)",
+    )
+    add_seed(parser)
+
+
+def add_seed(parser: argparse.ArgumentParser, default: int = 0) -> None:
+    """`--seed S` into `args.seed`."""
+    parser.add_argument(
+        "--seed", type=int, default=default, metavar="S", help=f"seed of all randomness (default: {default})"
+    )
+
+
+def positive_int(text: str) -> int:
+    """argparse type: an integer of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
+    return value
+
+
+def device_name(text: str) -> str:
+    """argparse type: auto, cpu, cuda or cuda:N."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda or cuda:N, found {text!r}")
+    return text

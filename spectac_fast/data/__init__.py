@@ -1,0 +1,1 @@
+"""Studies, cohorts and the physics that makes them. Knows nothing of models."""

@@ -1,0 +1,35 @@
+"""What can go wrong for a person at the keyboard, and the exit status each kind ends with.
+
+Every message is one sentence that names the file or the argument, says what was expected and what was found, and holds
+no patient identity.
+"""
+
+from __future__ import annotations
+
+
+class SpectacError(Exception):
+    """Base of every error meant for people; the command line prints its sentence and no traceback."""
+
+    exit_code = 1
+
+
+class InputError(SpectacError):
+    """An input that cannot be used: not DICOM, truncated, wrong kind, wrong geometry, no counts."""
+
+
+class UsageError(SpectacError):
+    """Arguments that do not make sense together."""
+
+    exit_code = 2
+
+
+class NoInputError(SpectacError):
+    """Nothing to work on where the user pointed."""
+
+    exit_code = 3
+
+
+class SetupError(SpectacError):
+    """The surroundings are not as needed: no such device, no such model, an output folder that cannot be written."""
+
+    exit_code = 4
