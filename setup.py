@@ -1,4 +1,4 @@
-"""One extension, `spectac_fast._C`: C++ always, CUDA by SPECTAC_FAST_CUDA=auto|0|1. Everything else is in pyproject.toml."""
+"""One extension, `spectac_fast._C`: C++ always, CUDA by SPECTAC_FAST_CUDA=auto|0|1. The rest is in pyproject.toml."""
 
 import json
 import os

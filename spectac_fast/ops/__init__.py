@@ -1,1 +1,6 @@
-"""Fused operators. Each is one page: schema, reference in plain torch, samples; C++, CUDA and Triton only implement it."""
+"""Fused operators. Each is one page (schema, reference, samples); C++, CUDA and Triton only implement it."""
+
+from spectac_fast.ops.counter_normal import SAMPLING, TRAINING, counter_normal, counter_words
+from spectac_fast.ops.sampler_step import sampler_step
+
+__all__ = ["SAMPLING", "TRAINING", "counter_normal", "counter_words", "sampler_step"]

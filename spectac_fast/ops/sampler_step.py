@@ -1,0 +1,222 @@
+"""One row of a solver table applied to a batch of slices: the whole arithmetic between two network evaluations.
+
+Every Brownian-bridge and DDIM solver is a table of 14 numbers per network evaluation. With F the network's output, H1
+and H2 the two previous predictions and eps a standard normal,
+
+    d      = clamp(px x + pF F + py y, lo, hi)                            prediction of the target
+    xa     = kc anchor + v0 d + v1 H1 + v2 H2 + vy y                      only with a corrector; otherwise xa = x
+    x_next = ka xa + w0 d + w1 H1 + w2 H2 + cy y + wn eps
+
+(Diffusion bridge implicit models, Zheng et al. 2025, eq. 11 and its multistep form; the corrector after UniPC, Zhao et
+al. 2023.) The operator reads each input once and writes x_next, the prediction for the history, and the next network
+input in the network's own dtype, so that a step moves no byte twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spectac_fast._op import Op
+from spectac_fast.ops.counter_normal import SAMPLING, counter_normal
+
+COLUMNS = ("px", "pF", "py", "ka", "w0", "w1", "w2", "cy", "wn", "kc", "v0", "v1", "v2", "vy")
+"""What the 14 numbers of a row multiply, in order."""
+
+NETWORK_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+_SCHEMA = (
+    "sampler_step(Tensor x, Tensor f, Tensor? y, Tensor row, Tensor? h1, Tensor? h2, Tensor? seeds, Tensor? noise, "
+    "int step, int sample, float lo, float hi, "
+    "Tensor(a!)? anchor, Tensor(b!) x_next, Tensor(c!)? x0, Tensor(d!)? net_input) -> ()"
+)
+
+
+def _reference(
+    x: Tensor,
+    f: Tensor,
+    y: Tensor | None,
+    row: Tensor,
+    h1: Tensor | None,
+    h2: Tensor | None,
+    seeds: Tensor | None,
+    noise: Tensor | None,
+    step: int,
+    sample: int,
+    lo: float,
+    hi: float,
+    anchor: Tensor | None,
+    x_next: Tensor,
+    x0: Tensor | None,
+    net_input: Tensor | None,
+) -> None:
+    px, pf, py, ka, w0, w1, w2, cy, wn, kc, v0, v1, v2, vy = row.unbind()
+
+    def add(total: Tensor, *terms: tuple[Tensor, Tensor | None]) -> Tensor:
+        for coefficient, value in terms:
+            if value is not None:
+                total = total + coefficient * value
+        return total
+
+    d = add(px * x, (pf, f.float()), (py, y)).clamp(lo, hi)
+    xa = x if anchor is None else add(kc * anchor, (v0, d), (v1, h1), (v2, h2), (vy, y))
+    if seeds is not None:
+        noise = counter_normal(seeds, x.shape[1:], step=step, sample=sample, purpose=SAMPLING)
+    following = add(ka * xa, (w0, d), (w1, h1), (w2, h2), (cy, y), (wn, noise))
+
+    x_next.copy_(following)
+    for target, value in ((anchor, xa), (x0, d), (net_input, following)):
+        if target is not None:
+            target.copy_(value)
+
+
+def _samples(device: torch.device) -> Iterator[dict[str, Any]]:
+    """Calls that between them use every argument: first order, multistep with a corrector, half-precision network."""
+    for batch, height, dtype in ((2, 8, torch.float32), (1, 5, torch.bfloat16), (3, 7, torch.float16)):
+        shape = (batch, 1, height, height + 1)
+
+        def draw(shape: tuple[int, ...] = shape) -> Tensor:
+            return torch.randn(shape, device=device)
+
+        call: dict[str, Any] = {
+            "x": draw(),
+            "f": draw().to(dtype),
+            "y": draw(),
+            "row": torch.rand(14, device=device),
+            "seeds": torch.arange(batch, device=device),
+            "step": 3,
+            "x_next": draw(),
+        }
+        yield call
+        doubled = torch.zeros(batch, 2, *shape[2:], dtype=dtype, device=device)
+        multistep = {"h1": draw(), "h2": draw(), "anchor": draw(), "clip": (-1.0, 1.0), "sample": 1}
+        yield call | multistep | {"x_next": draw(), "x0": draw(), "net_input": doubled[:, :1]}
+        yield call | {"seeds": None, "noise": draw(), "x_next": draw(), "x0": draw()}
+
+
+op = Op(_SCHEMA, reference=_reference, triton="spectac_fast.kernels.sampler_step:sampler_step", samples=_samples)
+
+
+def sampler_step(
+    x: Tensor,
+    f: Tensor,
+    y: Tensor | None,
+    row: Tensor,
+    *,
+    h1: Tensor | None = None,
+    h2: Tensor | None = None,
+    seeds: Tensor | None = None,
+    noise: Tensor | None = None,
+    step: int = 0,
+    sample: int = 0,
+    clip: tuple[float, float] | None = None,
+    anchor: Tensor | None = None,
+    x_next: Tensor,
+    x0: Tensor | None = None,
+    net_input: Tensor | None = None,
+    backend: str | None = None,
+) -> None:
+    """Apply one row of a solver table; results are written into the tensors given.
+
+    x:          float32 [B, C, H, W], the state the network has just seen.
+    f:          the network's output, same shape, float32, bfloat16 or float16.
+    y:          float32, the condition (bridge end), or None where the row has py = cy = vy = 0.
+    row:        float32 [14] on the same device, in the order of `COLUMNS`.
+    h1, h2:     float32, previous predictions, newest first, or None where their weights are 0.
+    seeds:      int64 [B], draws eps from `counter_normal` (purpose 0) at (step, sample).
+    noise:      float32, eps drawn elsewhere. At most one of seeds and noise; with neither there is no noise term.
+    step:       counter of the noise, 0 ... 2^32 - 1; so is sample.
+    clip:       (lo, hi) bounds of the prediction, or None.
+    anchor:     float32, the previous corrected state, replaced by xa; its presence turns the corrector on.
+    x_next:     float32, written.
+    x0:         float32, receives the prediction d; may be None.
+    net_input:  float32, bfloat16 or float16, receives x_next; may be a channel slice of a larger contiguous tensor.
+    backend:    "reference", "native" or "triton"; None lets the dispatcher choose.
+
+    NaN in a term makes the result NaN; clip does not hide it. Outputs must not share memory with inputs or each other.
+    Raises TypeError for a wrong dtype, ValueError for a wrong shape, device or layout, RuntimeError where a gradient
+    would be needed (there is none) or the back end cannot run.
+    """
+    _check(x, f, y, row, h1, h2, seeds, noise, anchor, x_next, x0, net_input)
+    _check_scalars(step, sample, clip, seeds, noise)
+    lo, hi = clip if clip is not None else (-math.inf, math.inf)
+    dense = [t if t is None else t.contiguous() for t in (x, f, y, row, h1, h2, seeds, noise)]
+    op(*dense, step, sample, float(lo), float(hi), anchor, x_next, x0, net_input, backend=backend)
+
+
+def _check_scalars(
+    step: int, sample: int, clip: tuple[float, float] | None, seeds: Tensor | None, noise: Tensor | None
+) -> None:
+    if seeds is not None and noise is not None:
+        raise ValueError("sampler_step: give seeds or noise, not both.")
+    for name, value in (("step", step), ("sample", sample)):
+        if not 0 <= value < 2**32:
+            raise ValueError(f"sampler_step: {name} must be in 0 ... 2^32 - 1, found {value}.")
+    if clip is not None and not clip[0] < clip[1]:
+        raise ValueError(f"sampler_step: clip must be (lo, hi) with lo < hi, found {clip}.")
+
+
+def _check(
+    x: Tensor,
+    f: Tensor,
+    y: Tensor | None,
+    row: Tensor,
+    h1: Tensor | None,
+    h2: Tensor | None,
+    seeds: Tensor | None,
+    noise: Tensor | None,
+    anchor: Tensor | None,
+    x_next: Tensor,
+    x0: Tensor | None,
+    net_input: Tensor | None,
+) -> None:
+    if x.dim() != 4:
+        raise ValueError(f"sampler_step: x must be [B, C, H, W], found shape {list(x.shape)}.")
+    float32 = (torch.float32,)
+    inputs = {"x": x, "f": f, "y": y, "h1": h1, "h2": h2, "noise": noise}
+    outputs = {"anchor": anchor, "x_next": x_next, "x0": x0, "net_input": net_input}
+    for name, tensor in (inputs | outputs).items():
+        if tensor is not None:
+            _check_tensor(name, tensor, x.shape, x.device, NETWORK_DTYPES if name in ("f", "net_input") else float32)
+    _check_tensor("row", row, (len(COLUMNS),), x.device, float32)
+    if seeds is not None:
+        _check_tensor("seeds", seeds, x.shape[:1], x.device, (torch.int64,))
+    _check_layout(inputs, outputs)
+    tensors = (*inputs.values(), *outputs.values())
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+        raise RuntimeError("sampler_step has no gradient: call it under torch.no_grad() or on detached tensors.")
+
+
+def _check_tensor(
+    name: str, tensor: Tensor, shape: tuple[int, ...], device: torch.device, dtypes: tuple[torch.dtype, ...]
+) -> None:
+    if tensor.dtype not in dtypes:
+        allowed = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise TypeError(f"sampler_step: {name} must be {allowed}, found {str(tensor.dtype).removeprefix('torch.')}.")
+    if tensor.shape != shape:
+        raise ValueError(f"sampler_step: {name} must have shape {list(shape)}, found {list(tensor.shape)}.")
+    if tensor.device != device:
+        raise ValueError(f"sampler_step: {name} must be on {device} like x, found {tensor.device}.")
+
+
+def _check_layout(inputs: dict[str, Tensor | None], outputs: dict[str, Tensor | None]) -> None:
+    for name, tensor in outputs.items():
+        if tensor is None:
+            continue
+        # A slice of the batch must be one block; only net_input may have gaps between slices.
+        block = tensor[:1] if name == "net_input" else tensor
+        if not block.is_contiguous():
+            raise ValueError(f"sampler_step: {name} must be contiguous, found strides {tensor.stride()}.")
+    if torch.compiler.is_compiling():
+        return
+    seen: dict[int, str] = {}
+    for name, tensor in (inputs | outputs).items():
+        if tensor is None or tensor.numel() == 0:
+            continue
+        other = seen.setdefault(tensor.data_ptr(), name)
+        if other != name and name in outputs:
+            raise ValueError(f"sampler_step: {name} must not share memory with {other}.")
