@@ -1,0 +1,136 @@
+// sampler_step on the CPU: blocks small enough for the first-level cache go through four short vector loops
+// (noise, network output to float, the step itself, next network input).
+#include "sampler_step.h"
+
+#include <algorithm>
+
+#include "math/half.h"
+#include "math/philox.h"
+
+namespace sf {
+namespace {
+
+constexpr int64_t kBlock = 1024;  // elements; a multiple of 4, so that a block starts at a whole counter
+constexpr int64_t kGrain = 8;     // blocks a thread must have before another one is woken
+
+SF_WIDE void fill_normals(float* out, int64_t counters, uint32_t first, uint32_t step, uint32_t sample, uint64_t seed) {
+  const uint32_t k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
+  for (int64_t i = 0; i < counters; ++i) {
+    const Words w = philox({first + uint32_t(i), step, sample, 0u}, k0, k1);
+    const NormalPair a = normal_pair(w.w0, w.w1), b = normal_pair(w.w2, w.w3);
+    out[4 * i] = a.z1;
+    out[4 * i + 1] = a.z2;
+    out[4 * i + 2] = b.z1;
+    out[4 * i + 3] = b.z2;
+  }
+}
+
+SF_WIDE void widen_bfloat16(const uint16_t* in, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = from_bfloat16(in[i]);
+}
+
+SF_WIDE void widen_float16(const uint16_t* in, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = from_float16(in[i]);
+}
+
+SF_WIDE void narrow_bfloat16(const float* in, int64_t n, uint16_t* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = to_bfloat16(in[i]);
+}
+
+SF_WIDE void narrow_float16(const float* in, int64_t n, uint16_t* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = to_float16(in[i]);
+}
+
+// The inputs of one block, absent ones pointing at zeros.
+struct Block {
+  const float *x, *f, *y, *h1, *h2, *noise;
+
+  SF_HD Element at(int64_t i) const { return {x[i], f[i], y[i], h1[i], h2[i], noise[i]}; }
+};
+
+SF_WIDE void step_block(const Row& row, const Block& in, float lo, float hi, int64_t n, float* __restrict x_next,
+                        float* __restrict x0) {
+  const Row c = row;
+  const Block b = in;
+  for (int64_t i = 0; i < n; ++i) {
+    const Element e = b.at(i);
+    const float d = predict(c, e, lo, hi);
+    x0[i] = d;
+    x_next[i] = advance(c, e, d, e.x);
+  }
+}
+
+SF_WIDE void corrected_step_block(const Row& row, const Block& in, float lo, float hi, int64_t n,
+                                  float* __restrict x_next, float* __restrict x0, float* __restrict anchor) {
+  const Row c = row;
+  const Block b = in;
+  for (int64_t i = 0; i < n; ++i) {
+    const Element e = b.at(i);
+    const float d = predict(c, e, lo, hi);
+    const float xa = correct(c, e, d, anchor[i]);
+    x0[i] = d;
+    anchor[i] = xa;
+    x_next[i] = advance(c, e, d, xa);
+  }
+}
+
+const float* as_float(const void* f, NetType type, int64_t offset, int64_t n, float* buffer) {
+  if (type == NetType::float32) return static_cast<const float*>(f) + offset;
+  const uint16_t* half = static_cast<const uint16_t*>(f) + offset;
+  type == NetType::bfloat16 ? widen_bfloat16(half, n, buffer) : widen_float16(half, n, buffer);
+  return buffer;
+}
+
+void store_net_input(const StepCall& call, int64_t offset, int64_t n, const float* values) {
+  if (call.net_type == NetType::float32) {
+    std::copy_n(values, n, static_cast<float*>(call.net_input) + offset);
+    return;
+  }
+  uint16_t* out = static_cast<uint16_t*>(call.net_input) + offset;
+  call.net_type == NetType::bfloat16 ? narrow_bfloat16(values, n, out) : narrow_float16(values, n, out);
+}
+
+void run_block(const StepCall& call, const Row& row, int64_t slice, int64_t start) {
+  static constexpr float zeros[kBlock] = {};
+  alignas(64) float noise[kBlock], network[kBlock], prediction[kBlock];
+  const int64_t n = std::min(kBlock, call.elements - start);
+  const int64_t at = slice * call.elements + start;
+  const auto or_zeros = [at](const float* p) { return p ? p + at : zeros; };
+
+  const float* eps = or_zeros(call.noise);
+  if (call.seeds && row.wn != 0.0f) {
+    fill_normals(noise, (n + 3) / 4, uint32_t(start / 4), call.step, call.sample, uint64_t(call.seeds[slice]));
+    eps = noise;
+  }
+  const float* f = as_float(call.f, call.f_type, at, n, network);
+  const Block block{call.x + at, f, or_zeros(call.y), or_zeros(call.h1), or_zeros(call.h2), eps};
+  float* x0 = call.x0 ? call.x0 + at : prediction;
+  float* x_next = call.x_next + at;
+  if (call.anchor) {
+    corrected_step_block(row, block, call.lo, call.hi, n, x_next, x0, call.anchor + at);
+  } else {
+    step_block(row, block, call.lo, call.hi, n, x_next, x0);
+  }
+  if (call.net_input) store_net_input(call, slice * call.net_stride + start, n, x_next);
+}
+
+void sampler_step(const Tensor& x, const Tensor& f, const MaybeTensor& y, const Tensor& row, const MaybeTensor& h1,
+                  const MaybeTensor& h2, const MaybeTensor& seeds, const MaybeTensor& noise, int64_t step,
+                  int64_t sample, double lo, double hi, const MaybeTensor& anchor, const Tensor& x_next,
+                  const MaybeTensor& x0, const MaybeTensor& net_input) {
+  const StepCall call =
+      unpack_step(x, f, y, row, h1, h2, seeds, noise, step, sample, lo, hi, anchor, x_next, x0, net_input);
+  Row coefficients;
+  static_assert(sizeof coefficients == 14 * sizeof(float), "a row is 14 floats");
+  memcpy(&coefficients, call.row, sizeof coefficients);
+  coefficients = without(coefficients, call.y, call.h1, call.h2, call.seeds || call.noise);
+  const int64_t per_slice = (call.elements + kBlock - 1) / kBlock;
+  torch::stable::parallel_for(0, call.slices * per_slice, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) run_block(call, coefficients, i / per_slice, i % per_slice * kBlock);
+  });
+}
+
+}  // namespace
+}  // namespace sf
+
+STABLE_TORCH_LIBRARY_IMPL(spectac_fast, CPU, library) { library.impl("sampler_step", TORCH_BOX(&sf::sampler_step)); }
