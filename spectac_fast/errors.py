@@ -17,6 +17,10 @@ class InputError(SpectacError):
     """An input that cannot be used: not DICOM, truncated, wrong kind, wrong geometry, no counts."""
 
 
+class NotApplicableError(InputError):
+    """A sound file that is not what is corrected here: skipped in a folder, refused where it was named."""
+
+
 class UsageError(SpectacError):
     """Arguments that do not make sense together."""
 

@@ -1,5 +1,17 @@
-"""NM RECON TOMO objects: read them, derive corrected ones, make synthetic ones. Importing this package imports pydicom."""
+"""NM RECON TOMO objects: read them, derive corrected ones, make synthetic ones. Importing this imports pydicom."""
 
+from spectac_fast.data.dicom.derive import derive_corrected, quantise
+from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, save_atomically, stage
+from spectac_fast.data.dicom.read import read_series, study_uid
 from spectac_fast.data.dicom.synthetic import write_series
 
-__all__ = ["write_series"]
+__all__ = [
+    "NM_IMAGE_STORAGE",
+    "derive_corrected",
+    "quantise",
+    "read_series",
+    "save_atomically",
+    "stage",
+    "study_uid",
+    "write_series",
+]

@@ -13,7 +13,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 NM_IMAGE_STORAGE = UID("1.2.840.10008.5.1.4.1.1.20")
 
-# View code -> plane (PS3.16 CID 26), in today's SNOMED CT codes and in the retired SRT ones that older systems still write.
+# View code -> plane (PS3.16 CID 26), in SNOMED CT codes and in the retired SRT ones that older systems write.
 VIEW_CODES = {
     ("SCT", "103340004"): "SA",
     ("SCT", "131185001"): "VLA",

@@ -1,4 +1,4 @@
-"""Synthetic NM RECON TOMO objects, for the cohort made by physics: valid DICOM that says in its header that nobody was scanned."""
+"""Synthetic NM RECON TOMO objects: valid DICOM whose header says that nobody was scanned."""
 
 from __future__ import annotations
 

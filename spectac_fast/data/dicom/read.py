@@ -1,0 +1,272 @@
+"""One NM multi-frame reconstruction file -> `Series`, or one sentence that says why not."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+
+from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, STATE_CODES, VIEW_CODES
+from spectac_fast.data.dicom.names import corrected_in, phase_in, plane_in, texts_of
+from spectac_fast.data.study import Series
+from spectac_fast.errors import InputError, NoInputError, NotApplicableError
+
+# A reconstructed stack is below 1 MB: anything near these limits is a mistake or an attack.
+MAX_FILE_BYTES = 256 * 2**20
+MAX_PIXEL_BYTES = 256 * 2**20
+
+_READABLE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless)
+_PLANE_OF_VIEW = {value: plane for (_, value), plane in VIEW_CODES.items()}
+_PHASE_OF_STATE = {value: phase for (_, value), phase in STATE_CODES.items()}
+_SLICE_VECTOR = 0x00540080
+
+
+def read_series(path: Path | str) -> Series:
+    """Read one NM RECON TOMO multi-frame file, attenuation-corrected or not.
+
+    The counts are the stored values (a Rescale Slope or Real World Value Mapping stays in the header), in slice order.
+
+    Raises:
+        NoInputError: no such file.
+        NotApplicableError: a sound DICOM file of another kind (other modality, projections, gated, transaxial).
+        InputError: not DICOM, truncated, or without usable pixels, geometry, plane or phase.
+    """
+    path = Path(path)
+    with _sentences(path):
+        ds = _parse(path)
+        _check_kind(ds, path)
+        frames = _frames(ds, path)
+        orientation, position, pixel_mm, slice_mm = _geometry(ds, path)
+        texts = texts_of(ds, path)
+        series = Series(
+            counts=frames[np.argsort(slice_numbers(ds, path))],
+            plane=_plane(ds, path, texts, orientation),
+            phase=_phase(ds, path, texts),
+            pixel_mm=pixel_mm,
+            slice_mm=slice_mm,
+            orientation=orientation,
+            position=position,
+            attenuation_corrected=_corrected(ds, texts),
+            path=path,
+            header=ds,
+        )
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+            if not re.fullmatch(r"[0-9.]{1,64}", str(ds.get(keyword, ""))):
+                raise InputError(f"{path}: expected a valid {keyword}, found none.")
+        del ds.PixelData
+    return series
+
+
+def study_uid(path: Path | str) -> str:
+    """The Study Instance UID of any DICOM file, "" where it has none; raises as `read_series` does for damage."""
+    path = Path(path)
+    with _sentences(path):
+        return str(
+            _parse(path, specific_tags=["StudyInstanceUID"], stop_before_pixels=True).get("StudyInstanceUID", "")
+        )
+
+
+def slice_numbers(ds: Dataset, path: Path) -> NDArray[np.int64]:
+    """For each stored frame its slice, counted from 0: the Slice Vector, or the stored order where there is none."""
+    frames = int(ds.get("NumberOfFrames") or 1)
+    pointer = ds.get("FrameIncrementPointer")
+    pointers = [pointer] if isinstance(pointer, int) else list(pointer or [_SLICE_VECTOR])
+    vector = ds.get("SliceVector")
+    numbers = np.arange(1, frames + 1) if vector is None else np.atleast_1d(np.asarray(vector, np.int64))
+    if pointers != [_SLICE_VECTOR] or not np.array_equal(np.sort(numbers), np.arange(1, frames + 1)):
+        raise InputError(f"{path}: expected frames that run through the slices once, found another Slice Vector.")
+    return numbers - 1
+
+
+@contextmanager
+def _sentences(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file makes pydicom raise into one sentence, and keep pydicom quiet.
+
+    pydicom's own messages and warnings quote values, and a value may identify a patient: they are never passed on.
+    """
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (InputError, NoInputError):
+        raise
+    except FileNotFoundError:
+        raise NoInputError(f"{path}: no such file or folder.") from None
+    except InvalidDicomError:
+        raise InputError(f"{path}: expected a DICOM file, found something else.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or 'damaged'}).") from None
+    except Exception as error:
+        raise InputError(f"{path}: damaged or truncated DICOM ({type(error).__name__}).") from None
+    finally:
+        logger.setLevel(level)
+
+
+def _parse(path: Path, **options) -> Dataset:
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: expected a file, found something else.")
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise NotApplicableError(
+            f"{path}: expected a file of at most {MAX_FILE_BYTES >> 20} MiB, found {size / 2**20:.0f} MiB."
+        )
+    # Looked at before the data set, because a deflated one would be inflated, to any size, on reading.
+    syntax = UID(read_file_meta_info(path).get("TransferSyntaxUID", ImplicitVRLittleEndian))
+    if syntax.is_deflated:
+        raise NotApplicableError(f"{path}: expected an uncompressed DICOM file, found {syntax.name}.")
+    # From memory, a length field of 4 GB reads what is there; from a file it would allocate 4 GB first.
+    return dcmread(BytesIO(path.read_bytes()), **options)
+
+
+def _check_kind(ds: Dataset, path: Path) -> None:
+    kind = UID(str(ds.get("SOPClassUID", "")))
+    if not kind:
+        raise InputError(f"{path}: expected a SOP Class, found none; the file may be truncated.")
+    if kind != NM_IMAGE_STORAGE:
+        name = kind.name if kind in _known() else "an unknown kind of object"
+        raise NotApplicableError(f"{path}: expected NM slices (Nuclear Medicine Image Storage), found {name}.")
+    image_type = list(ds.get("ImageType") or [])
+    third = image_type[2] if len(image_type) > 2 else "nothing"
+    found = {
+        "TOMO": "projections (TOMO)",
+        "RECON GATED TOMO": "a gated reconstruction",
+        "GATED TOMO": "gated projections",
+    }
+    if third != "RECON TOMO":
+        what = found.get(third, "another Image Type")
+        raise NotApplicableError(f"{path}: expected reconstructed slices (RECON TOMO), found {what}.")
+
+
+def _known() -> set[str]:
+    from pydicom._uid_dict import UID_dictionary
+
+    return set(UID_dictionary)
+
+
+def _frames(ds: Dataset, path: Path) -> NDArray[np.float32]:
+    """Stored values, float32 [frames, rows, columns] in stored order."""
+    shape = tuple(int(ds.get(keyword) or 0) for keyword in ("NumberOfFrames", "Rows", "Columns"))
+    shape = (shape[0] or 1, *shape[1:])
+    bits, stored = int(ds.get("BitsAllocated") or 0), int(ds.get("BitsStored") or 0)
+    if "PixelData" not in ds or not len(ds.PixelData or b""):
+        raise InputError(f"{path}: expected Pixel Data, found none; the file may be truncated.")
+    if min(shape) < 1 or bits not in (8, 16) or not 1 <= stored <= bits or ds.get("SamplesPerPixel", 1) != 1:
+        raise InputError(
+            f"{path}: expected one 8 or 16 bit sample per pixel, found {shape[0]} frames of {shape[1]} x {shape[2]} "
+            f"with {bits} bits allocated and {stored} stored."
+        )
+    if str(ds.get("PhotometricInterpretation", "MONOCHROME2")) != "MONOCHROME2" or float(ds.get("RescaleIntercept", 0)):
+        raise InputError(
+            f"{path}: expected counts stored as MONOCHROME2 without intercept, found another representation."
+        )
+    needed = math.prod(shape) * bits // 8
+    if needed > MAX_PIXEL_BYTES:
+        raise InputError(f"{path}: expected a heart study, found a claim of {needed / 2**20:.0f} MiB of pixels.")
+    values = _values(ds, path, shape, bits)
+    # Bits above the stored ones may hold an overlay; shifting up and down again drops them and keeps the sign.
+    unused = bits - stored
+    counts = ((values << unused) >> unused).astype(np.float32)
+    if not (counts > 0).any():
+        raise InputError(f"{path}: expected counts, found only zeros.")
+    return counts
+
+
+def _values(ds: Dataset, path: Path, shape: tuple[int, ...], bits: int) -> NDArray:
+    syntax = ds.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
+    if syntax not in _READABLE:
+        name = syntax.name if syntax in _known() else "an unknown transfer syntax"
+        raise InputError(f"{path}: expected uncompressed or RLE pixels, found {name}.")
+    dtype = np.dtype(f"<{'i' if ds.get('PixelRepresentation', 0) else 'u'}{bits // 8}")
+    if syntax == RLELossless:
+        return ds.pixel_array.reshape(shape).astype(dtype)
+    needed = math.prod(shape) * dtype.itemsize
+    if len(ds.PixelData) < needed:
+        raise InputError(f"{path}: truncated, expected {needed} bytes of pixels, found {len(ds.PixelData)}.")
+    return np.frombuffer(ds.PixelData, dtype, math.prod(shape)).reshape(shape)
+
+
+def _geometry(ds: Dataset, path: Path) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, float], float]:
+    detectors = ds.get("DetectorInformationSequence") or [Dataset()]
+    home = detectors[0] if "ImageOrientationPatient" in detectors[0] else ds
+    orientation = _numbers(home, path, "ImageOrientationPatient", 6)
+    position = _numbers(home, path, "ImagePositionPatient", 3)
+    pixel_mm = _numbers(ds, path, "PixelSpacing", 2)
+    (slice_mm,) = _numbers(ds, path, "SpacingBetweenSlices", 1)
+    row, column = np.array(orientation[:3]), np.array(orientation[3:])
+    skew = max(abs(row @ row - 1), abs(column @ column - 1), abs(row @ column))
+    if skew > 0.01:
+        raise InputError(
+            f"{path}: expected perpendicular unit vectors in ImageOrientationPatient, found {orientation}."
+        )
+    if min(pixel_mm) <= 0 or slice_mm == 0:
+        raise InputError(f"{path}: expected positive spacings, found pixels of {pixel_mm} mm every {slice_mm} mm.")
+    return orientation, position, pixel_mm, slice_mm
+
+
+def _numbers(ds: Dataset, path: Path, keyword: str, count: int) -> tuple[float, ...]:
+    value = ds.get(keyword)
+    values = [] if value is None or value == "" else [float(v) for v in np.atleast_1d(np.asarray(value, dtype=float))]
+    if len(values) != count or not all(map(math.isfinite, values)):
+        raise InputError(f"{path}: expected {count} finite numbers in {keyword}, found {values or 'none'}.")
+    return tuple(values)
+
+
+def _plane(ds: Dataset, path: Path, texts: list[str], orientation: tuple[float, ...]) -> str:
+    for item in (*(ds.get("DetectorInformationSequence") or ()), ds):
+        for view in item.get("ViewCodeSequence") or ():
+            if view.get("CodeValue") in _PLANE_OF_VIEW:
+                return _PLANE_OF_VIEW[view.CodeValue]
+    plane = plane_in(texts)
+    if plane is None and str(ds.get("SliceProgressionDirection", "")) in ("APEX_TO_BASE", "BASE_TO_APEX"):
+        plane = "SA"
+    if plane is not None:
+        return plane
+    normal = np.cross(orientation[:3], orientation[3:])
+    if abs(normal[2]) > 0.99:
+        raise NotApplicableError(
+            f"{path}: expected slices reoriented along the heart (SA, VLA or HLA), found transaxial slices."
+        )
+    raise InputError(f"{path}: expected SA, VLA or HLA in the view code, series description or file name, found none.")
+
+
+def _phase(ds: Dataset, path: Path, texts: list[str]) -> str:
+    for item in ds.get("AcquisitionContextSequence") or ():
+        names, states = item.get("ConceptNameCodeSequence") or [], item.get("ConceptCodeSequence") or []
+        if names and states and names[0].get("CodeValue") == PATIENT_STATE[1]:
+            phase = _PHASE_OF_STATE.get(states[0].get("CodeValue"))
+            if phase:
+                return phase
+    phase = phase_in([*texts, str(ds.get("StudyDescription") or "")])
+    if phase is None:
+        raise InputError(
+            f"{path}: expected stress or rest in the series description or in the file name, found neither."
+        )
+    return phase
+
+
+def _corrected(ds: Dataset, texts: list[str]) -> bool:
+    corrections = ds.get("CorrectedImage") or []
+    if "ATTN" in ([corrections] if isinstance(corrections, str) else list(corrections)):
+        return True
+    # GE's reconstruction states its corrections in the comments: ...$ReconCorr$ACSCRR$...
+    vendor = re.search(r"ReconCorr\$([A-Z]*)", str(ds.get("ImageComments") or ""))
+    if vendor:
+        return vendor.group(1).startswith("AC")
+    # A folder often holds both kinds, so its name says nothing here.
+    return corrected_in(texts[:-1])

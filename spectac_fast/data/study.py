@@ -1,0 +1,200 @@
+"""A study in memory: stacks of slices with their geometry, read from DICOM and written back as corrected DICOM."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+PLANES = ("SA", "VLA", "HLA")
+PHASES = ("stress", "rest")
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One stack of slices.
+
+    counts: float32 [slices, rows, columns]; slice k lies at position + k * slice_mm * (row x column direction).
+    plane: "SA", "VLA" or "HLA". phase: "stress" or "rest".
+    pixel_mm: (row spacing, column spacing), mm. slice_mm: signed distance from slice to slice, mm.
+    orientation: direction cosines of row and column (LPS). position: centre of the first slice's first voxel (LPS), mm.
+    attenuation_corrected: whether the source says that attenuation was corrected.
+    path: the file it came from. header: its DICOM attributes without pixels, or None if it did not come from DICOM.
+    """
+
+    counts: NDArray[np.float32]
+    plane: str
+    phase: str
+    pixel_mm: tuple[float, float]
+    slice_mm: float
+    orientation: tuple[float, ...]
+    position: tuple[float, ...]
+    attenuation_corrected: bool
+    path: Path
+    header: Dataset | None = None
+
+    @property
+    def uid(self) -> str:
+        """The Series Instance UID, or plane and phase where there is no header."""
+        return str(self.header.SeriesInstanceUID) if self.header is not None else f"{self.phase}/{self.plane}"
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distances of neighbouring voxel centres along (slice, row, column), mm, all positive."""
+        return (abs(self.slice_mm), *self.pixel_mm)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The NC series of one study, and what was found beside them.
+
+    series: what can be corrected. skipped: (file, reason) for the sound files that are something else.
+    root: the folder that output paths are kept relative to.
+    """
+
+    series: tuple[Series, ...]
+    skipped: tuple[tuple[Path, str], ...] = ()
+    root: Path = Path()
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made the corrected counts; goes into the derived objects' text and, as entropy, into their UIDs.
+
+    model: its name. weights: SHA-256 of the weights in hex, "" for a model without any. version: of this package.
+    settings: everything else that the counts depend on (steps, samples, seed, device kind ...).
+    """
+
+    model: str
+    weights: str
+    version: str
+    settings: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """Every DICOM Part 10 file below `folder`, sorted; told by the four letters after the preamble, not by the name."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and _is_part10(path)]
+
+
+def read_study(path: Path | str) -> Study:
+    """Read the NC series of one study from a file, or from a folder and everything below it.
+
+    Accepts NM multi-frame reconstructions (RECON TOMO) in SA, VLA or HLA. In a folder, sound files of another kind
+    (already corrected, gated, projections, transaxial, other modalities) are left out and listed in `Study.skipped`.
+
+    Raises:
+        NoInputError: nothing there, or a folder without a single NC series.
+        InputError: a file that cannot be used, or a folder that holds several studies.
+    """
+    path = Path(path)
+    if path.is_dir():
+        study = read_series_files(dicom_files(path), root=path)
+        if not study.series:
+            found = f"{len(study.skipped)} DICOM files of other kinds" if study.skipped else "no DICOM file"
+            raise NoInputError(f"{path}: expected NC slices (NM RECON TOMO) in this folder, found {found}.")
+    else:
+        study = Study((read_nc_series(path),), root=path.parent)
+    uids = {series.header.StudyInstanceUID for series in study.series if series.header is not None}
+    if len(uids) > 1:
+        raise InputError(f"{path}: expected one study, found {len(uids)}; name the folder of one of them.")
+    return study
+
+
+def read_nc_series(path: Path) -> Series:
+    """Read one file that must be an NC series; raises InputError, or NotApplicableError where it is something else."""
+    from spectac_fast.data.dicom import read_series
+
+    series = read_series(path)
+    if series.attenuation_corrected:
+        raise NotApplicableError(f"{path}: already attenuation-corrected, expected a non-corrected (NC) series.")
+    return series
+
+
+def read_series_files(paths: Iterable[Path], root: Path) -> Study:
+    """Read files that were found rather than named: what is not an NC series goes to `skipped`; damage still raises."""
+    series, skipped = [], []
+    for path in paths:
+        try:
+            series.append(read_nc_series(path))
+        except NotApplicableError as reason:
+            skipped.append((path, str(reason)))
+    return Study(tuple(series), tuple(skipped), root)
+
+
+def output_path(series: Series, root: Path, out: Path) -> Path:
+    """Where the corrected form of `series` goes: same place below `out` as below `root`, name marked DL-AC."""
+    name = series.path.name
+    stem = name[:-4] if name.lower().endswith(".dcm") else name
+    folder = series.path.parent
+    with contextlib.suppress(ValueError):
+        return out / folder.relative_to(root) / f"{stem}_DL-AC.dcm"
+    return out / f"{stem}_DL-AC.dcm"
+
+
+def write_corrected(
+    study: Study, counts: Sequence[NDArray], out: Path | str, *, provenance: Provenance | None = None
+) -> list[Path]:
+    """Write corrected counts as derived NM objects, one file per series, all of the study or nothing.
+
+    Args:
+        study: what was read; its headers give identity and geometry.
+        counts: one array [slices, rows, columns] per series of the study, in its geometry, counts >= 0.
+        out: folder to write to, made if missing; subfolders below the study's root are kept.
+        provenance: what made the counts. Without it the UIDs depend on the counts themselves.
+
+    Every byte is a function of the source, the counts and the provenance: dates and times are the source's, and UIDs
+    are hashes, so writing again gives the same files. Counts are stored as uint16 one to one; where one exceeds 65535
+    the whole series is divided by a power of two, which its Real World Value Mapping records.
+
+    Returns the files written. Raises ValueError for counts that do not fit the study or are not finite, InputError for
+    a header that cannot be encoded, SetupError where the folder cannot be written.
+    """
+    from spectac_fast.data.dicom import derive_corrected, stage
+
+    if len(counts) != len(study.series):
+        raise ValueError(f"expected one array for each of {len(study.series)} series, found {len(counts)}")
+    objects = [derive_corrected(series, array, provenance) for series, array in zip(study.series, counts)]
+    paths = [output_path(series, study.root, Path(out)) for series in study.series]
+    staged: list[Path] = []
+    try:
+        for series, ds, path in zip(study.series, objects, paths):
+            staged.append(_stage(stage, series, ds, path))
+        for temporary, path in zip(staged, paths):
+            os.replace(temporary, path)
+    except OSError as error:
+        raise SetupError(f"{out}: cannot write corrected files here ({error.strerror}).") from error
+    finally:
+        for temporary in staged:
+            temporary.unlink(missing_ok=True)
+    return paths
+
+
+def _stage(stage, series: Series, ds: Dataset, path: Path) -> Path:
+    try:
+        return stage(ds, path)
+    except OSError:
+        raise
+    except Exception as error:
+        # pydicom quotes the offending value, which may be a name or a birth date: only the kind of error is passed on.
+        raise InputError(
+            f"{series.path}: the header holds a value that cannot be written back ({type(error).__name__})."
+        ) from None
+
+
+def _is_part10(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
