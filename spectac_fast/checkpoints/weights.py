@@ -1,0 +1,50 @@
+"""Weight files of this package: safetensors whose header says what the tensors are.
+
+The header's entry "spectac_fast" is JSON {"format": 1, "model": name, "config": {...}, "card": {...}}. Reading it
+executes nothing and needs only the file's first bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from spectac_fast.errors import InputError
+
+FORMAT = 1
+_KEY = "spectac_fast"
+
+
+def save_weights(
+    path: Path, tensors: Mapping[str, Tensor], model: str, config: dict[str, Any], card: dict[str, Any]
+) -> None:
+    """Write a weight file by atomic rename."""
+    header = json.dumps({"format": FORMAT, "model": model, "config": config, "card": card}, sort_keys=True)
+    partial = path.with_name(path.name + ".part")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata={_KEY: header})
+    os.replace(partial, path)
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors on the CPU as stored, header). InputError if the file is missing, damaged or not of this package."""
+    if not path.is_file():
+        raise InputError(f"the weight file {path} does not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"the weight file {path} is not a readable safetensors file: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise InputError(
+            f"the weight file {path} holds tensors, but no description of format {FORMAT} in its header; "
+            "it was not written by spectac_fast of this version"
+        )
+    return tensors, header

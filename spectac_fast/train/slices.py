@@ -1,0 +1,128 @@
+"""Training data in memory: every slice of a cohort as an NC/AC pair, handed out in model units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spectac_fast.data.scale import count_scale
+from spectac_fast.errors import InputError
+
+PHASES = ("stress", "rest")
+PLANES = ("SA", "VLA", "HLA")
+_CHUNK = 1024
+
+
+TRAINING_SEEDS = range(500_000)
+VALIDATION_SEEDS = range(500_000, 600_000)
+
+
+class PairedCohort(Protocol):
+    """What training needs of a cohort (see data/cohort.py)."""
+
+    cases: list[dict]
+    spacing_mm: tuple[float, float, float]
+
+    def pair(self, i: int, phase: str, plane: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+
+    def scale(self, i: int, phase: str) -> float: ...
+
+
+def cases_of(cohort: PairedCohort, seeds: range) -> list[int]:
+    """Indices of the cases whose seed lies in a range; the split by patient is a split by seed."""
+    return [i for i, case in enumerate(cohort.cases) if case["seed"] in seeds]
+
+
+def left_ventricle_gain(cohort: PairedCohort, cases: Sequence[int]) -> float:
+    """AC/NC gain of the left ventricle: median over cases and phases of the ratio of their count scales (SA stack)."""
+    gains = [
+        count_scale(cohort.pair(i, phase, "SA")[1], cohort.spacing_mm) / cohort.scale(i, phase)
+        for i in cases
+        for phase in PHASES
+    ]
+    return float(np.median(gains))
+
+
+class SlicePairs:
+    """All slices of some cases: counts as uint16 (the cohort's own type) and the scale of each slice's phase.
+
+    Model units: NC is 2 nc / scale - 1, AC is 2 ac / (scale gain) - 1, with the scale of the case's phase (from NC
+    alone) and one gain for all; float32 [B, 1, H, W].
+    """
+
+    def __init__(self, cohort: PairedCohort, cases: Sequence[int], gain: float) -> None:
+        if not cases:
+            raise InputError("the cohort holds no case for this purpose: training needs seeds below 500000")
+        stacks, scales = [], []
+        for i in cases:
+            for phase in PHASES:
+                scale = cohort.scale(i, phase)
+                for plane in PLANES:
+                    pair = np.stack(cohort.pair(i, phase, plane), axis=1)
+                    stacks.append(np.rint(pair).clip(0, 65535).astype(np.uint16))
+                    scales.append(np.full(len(pair), scale, np.float32))
+        self.counts = np.concatenate(stacks)
+        self.scales = np.concatenate(scales)
+        self.gain = gain
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def fit_line(self) -> tuple[float, float]:
+        """Least-squares a, b of ac = a nc + b over every pixel, in model units."""
+        nc, ac, square, cross, _ = self._moments
+        slope = (cross - nc * ac) / (square - nc * nc)
+        return slope, ac - slope * nc
+
+    def fit_factor(self) -> float:
+        """Least-squares a of ac + 1 = a (nc + 1) over every pixel: one factor in counts."""
+        nc, ac, square, cross, _ = self._moments
+        return (cross + nc + ac + 1.0) / (square + 2.0 * nc + 1.0)
+
+    def residual_power(self) -> float:
+        """Mean squared difference of NC and AC over every pixel, in model units: the identity row's squared error."""
+        _, _, square, cross, ac_square = self._moments
+        return square - 2.0 * cross + ac_square
+
+    @cached_property
+    def _moments(self) -> tuple[float, ...]:
+        """Pixel means of nc, ac, nc^2, nc ac and ac^2."""
+        sums = np.zeros(5)
+        for begin in range(0, len(self), _CHUNK):
+            nc, ac = (part.double() for part in self.select(np.arange(begin, min(begin + _CHUNK, len(self)))))
+            sums += [float(term.sum()) for term in (nc, ac, nc * nc, nc * ac, ac * ac)]
+        return tuple((sums / (len(self) * self.counts[0, 0].size)).tolist())
+
+    def select(self, indices: NDArray[np.integer], factor: NDArray[np.float32] | float = 1.0) -> tuple[Tensor, Tensor]:
+        """NC and AC of some slices in model units; `factor` multiplies the counts of both."""
+        counts = self.counts[indices].astype(np.float32)
+        unit = (2.0 * np.asarray(factor, np.float32) / self.scales[indices])[:, None, None]
+        nc = counts[:, 0] * unit - 1.0
+        ac = counts[:, 1] * (unit / np.float32(self.gain)) - 1.0
+        return torch.from_numpy(nc)[:, None], torch.from_numpy(ac)[:, None]
+
+    def batch(self, rng: np.random.Generator, size: int, shift_px: int, jitter: float) -> tuple[Tensor, Tensor]:
+        """A random batch (NC, AC) with the same random shift and count factor for both images of a pair."""
+        indices = rng.integers(len(self), size=size)
+        factor = rng.uniform(1.0 - jitter, 1.0 + jitter, size=size).astype(np.float32)
+        shifts = rng.integers(-shift_px, shift_px + 1, size=(size, 2))
+        nc, ac = self.select(indices, factor)
+        pair = torch.cat([nc, ac], dim=1)
+        moved = torch.stack([_shift(image, int(dy), int(dx)) for image, (dy, dx) in zip(pair, shifts, strict=True)])
+        return moved[:, :1].contiguous(), moved[:, 1:].contiguous()
+
+
+def _shift(image: Tensor, dy: int, dx: int) -> Tensor:
+    """Move an image [C, H, W] by whole pixels; what enters holds no counts (-1)."""
+    height, width = image.shape[-2:]
+    out = torch.full_like(image, -1.0)
+    out[:, max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)] = image[
+        :, max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)
+    ]
+    return out

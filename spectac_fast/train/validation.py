@@ -1,0 +1,51 @@
+"""A quick look at unseen patients during training: RMSE of one evaluation against the rows that need no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spectac_fast.data.scale import heart_mask
+
+from .slices import PHASES, PLANES, PairedCohort, SlicePairs
+
+Translate = Callable[[Tensor], Tensor]
+
+
+class Validation:
+    """Per-patient RMSE in model units (pooled over a patient's voxels of both phases and all planes, then averaged).
+
+    `rmse(translate)` -> {"field": ..., "heart": ...}; the heart is the 60 mm sphere about each stack's centre.
+    """
+
+    def __init__(self, cohort: PairedCohort, cases: Sequence[int], gain: float, line: tuple[float, float]) -> None:
+        self.patients = [SlicePairs(cohort, [i], gain) for i in cases]
+        stack = cohort.pair(cases[0], PHASES[0], PLANES[0])[0]
+        mask = heart_mask(stack.shape, cohort.spacing_mm)
+        self.heart = torch.from_numpy(np.tile(mask, (len(PHASES) * len(PLANES), 1, 1)))[:, None]
+        slope, offset = line
+        self.rows = {"identity": self.rmse(lambda nc: nc), "linear": self.rmse(lambda nc: slope * nc + offset)}
+
+    def rmse(self, translate: Translate) -> dict[str, float]:
+        """Mean per-patient RMSE of `translate` on [B, 1, H, W] batches, whole field and heart."""
+        results = []
+        for patient in self.patients:
+            nc, ac = patient.select(np.arange(len(patient)))
+            with torch.inference_mode():
+                found = torch.cat([translate(part) for part in nc.split(29)])
+            squared = (found - ac).double().square()
+            results.append([float(squared.mean().sqrt()), float(squared[self.heart].mean().sqrt())])
+        field, heart = np.mean(results, axis=0)
+        return {"field": float(field), "heart": float(heart)}
+
+    def against_linear(self, translate: Translate) -> dict[str, float]:
+        """`rmse` with the ratios to the linear row that the project's goals are stated in."""
+        found = self.rmse(translate)
+        linear = self.rows["linear"]
+        return {
+            **{key: round(value, 5) for key, value in found.items()},
+            **{f"{key}_over_linear": round(value / linear[key], 4) for key, value in found.items()},
+        }
