@@ -1,6 +1,9 @@
 // The only file that knows torch: tensors in, checked plain pointers out.
 #pragma once
 
+#ifdef USE_CUDA
+#include <cuda_runtime.h>
+#endif
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -11,13 +14,12 @@
 #include <cstdint>
 #include <optional>
 
+#include "math/half.h"
+
 namespace sf {
 
 using Tensor = torch::stable::Tensor;
 using MaybeTensor = std::optional<Tensor>;
-
-// Element types a network may speak.
-enum class NetType { float32, bfloat16, float16 };
 
 inline NetType net_type(const Tensor& t, const char* op, const char* name) {
   using torch::headeronly::ScalarType;
@@ -56,5 +58,14 @@ template <class T>
 T* write_to(const MaybeTensor& t, int64_t numel, const char* op, const char* name) {
   return t ? write_to<T>(*t, numel, op, name) : nullptr;
 }
+
+#ifdef USE_CUDA
+// The stream torch is using now: the default one would break graph capture and side streams.
+inline cudaStream_t current_stream(const Tensor& t) {
+  void* stream = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream));
+  return static_cast<cudaStream_t>(stream);
+}
+#endif
 
 }  // namespace sf

@@ -1,9 +1,12 @@
-// float <-> bfloat16 and float16 held in uint16_t, round to nearest even, by integer arithmetic that every compiler vectorises.
+// float <-> bfloat16 and float16 held in uint16_t, rounded to nearest even, in arithmetic that every compiler vectorises.
 #pragma once
 
 #include "math/hd.h"
 
 namespace sf {
+
+// Element types a network may speak.
+enum class NetType { float32, bfloat16, float16 };
 
 SF_HD float from_bfloat16(uint16_t h) { return bits_as<float>(uint32_t(h) << 16); }
 
