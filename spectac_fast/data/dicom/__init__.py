@@ -2,16 +2,16 @@
 
 from spectac_fast.data.dicom.derive import derive_corrected, quantise
 from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, save_atomically, stage
-from spectac_fast.data.dicom.read import read_series, study_uid
+from spectac_fast.data.dicom.read import glance, read_series
 from spectac_fast.data.dicom.synthetic import write_series
 
 __all__ = [
     "NM_IMAGE_STORAGE",
     "derive_corrected",
+    "glance",
     "quantise",
     "read_series",
     "save_atomically",
     "stage",
-    "study_uid",
     "write_series",
 ]

@@ -70,13 +70,15 @@ def read_series(path: Path | str) -> Series:
     return series
 
 
-def study_uid(path: Path | str) -> str:
-    """The Study Instance UID of any DICOM file, "" where it has none; raises as `read_series` does for damage."""
+def glance(path: Path | str) -> tuple[str, int]:
+    """Study Instance UID ("" if none) and number of frames of any DICOM file, without its pixels.
+
+    Raises as `read_series` does for a file that is missing, not DICOM or damaged.
+    """
     path = Path(path)
     with _sentences(path):
-        return str(
-            _parse(path, specific_tags=["StudyInstanceUID"], stop_before_pixels=True).get("StudyInstanceUID", "")
-        )
+        ds = _parse(path, specific_tags=["StudyInstanceUID", "NumberOfFrames"], stop_before_pixels=True)
+        return str(ds.get("StudyInstanceUID", "")), int(ds.get("NumberOfFrames") or 1)
 
 
 def slice_numbers(ds: Dataset, path: Path) -> NDArray[np.int64]:

@@ -1,0 +1,80 @@
+"""`spectac info`: versions, devices and models, or what one DICOM file, folder or model holds. Never an identity."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from spectac_fast._version import __version__
+from spectac_fast.commands import _flags
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("subject", nargs="?", metavar="FILE|MODEL", help="a DICOM file or folder, or a model")
+    _flags.add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.subject is None:
+        lines = _surroundings()
+    elif _is_dicom(Path(args.subject)):
+        lines = _contents(Path(args.subject))
+    else:
+        lines = _model(args.subject, args.device)
+    print("\n".join(lines))
+    return 0
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.exists() and path.suffix not in (".safetensors", ".json")
+
+
+def _surroundings() -> Iterable[str]:
+    import platform
+
+    import torch
+
+    yield f"spectac_fast {__version__} (research software, not a medical device)"
+    yield f"Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} CPU threads"
+    if not torch.cuda.is_available():
+        yield "CUDA: none"
+    for k in range(torch.cuda.device_count()):
+        card = torch.cuda.get_device_properties(k)
+        yield f"cuda:{k}: {card.name}, {card.total_memory / 2**30:.0f} GiB"
+
+
+def _contents(path: Path) -> Iterable[str]:
+    from spectac_fast.data.dicom import read_series
+    from spectac_fast.data.study import dicom_files
+    from spectac_fast.errors import InputError, NoInputError
+
+    files = dicom_files(path) if path.is_dir() else [path]
+    if not files:
+        raise NoInputError(f"{path}: expected DICOM files here, found none.")
+    for file in files:
+        try:
+            yield _describe(file, read_series(file))
+        except InputError as reason:
+            if not path.is_dir():
+                raise
+            yield str(reason)
+
+
+def _describe(file: Path, series) -> str:
+    slices, rows, columns = series.counts.shape
+    kind = "AC" if series.attenuation_corrected else "NC"
+    return (
+        f"{file}: {kind} {series.phase} {series.plane}, {slices} slices of {rows} x {columns}, "
+        f"pixels {series.pixel_mm[0]:g} x {series.pixel_mm[1]:g} mm, slices {series.slice_mm:g} mm apart, "
+        f"counts 0 to {series.counts.max():g}, sum {series.counts.sum(dtype=float):.4g}"
+    )
+
+
+def _model(name: str, device: str) -> Iterable[str]:
+    from spectac_fast import load
+
+    translator = load(name, device=device)
+    yield f"{translator.name}: pixels {translator.pixel_mm:g} mm, gain AC/NC {translator.gain:.4g}"
+    for key, value in translator.card.items():
+        yield f"  {key}: {value}"

@@ -1,0 +1,129 @@
+"""Correct one study that is in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spectac_fast.data.resample import InPlane, check_geometry
+from spectac_fast.data.scale import count_scale, to_counts, to_model
+from spectac_fast.data.study import Series, Study
+from spectac_fast.errors import InputError, SpectacError
+
+if TYPE_CHECKING:
+    from spectac_fast.models.translator import Translator
+
+_log = logging.getLogger(__name__)
+
+# The scale comes from the first of these that a phase has.
+_SCALE_PLANES = ("SA", "HLA", "VLA")
+
+
+def correct_study(
+    study: Study,
+    translator: Translator,
+    *,
+    steps: int | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    on_slices: Callable[[int], None] | None = None,
+) -> list[NDArray[np.float32]]:
+    """Attenuation-corrected counts for every series of `study`.
+
+    Each phase has one scale, taken from its NC short-axis stack (from another plane where SA is missing); slices are
+    brought to the model's pixel size, translated, and brought back (`InPlane.carry_back`).
+
+    Args:
+        study: NC series, counts in any unit.
+        translator: the model.
+        steps, samples: passed on to the model unless None.
+        seed: together with series UID and frame number it fixes the noise of a slice, whatever it is batched with.
+        batch_size: most slices given to the model at once.
+        on_slices: called with the number of slices after each batch.
+
+    Returns one float32 array [slices, rows, columns] per series, counts >= 0, in the source's geometry.
+    Raises InputError for geometry far from the model's or a heart region without counts, SpectacError if the model's
+    output is not finite.
+    """
+    for series in study.series:
+        for warning in check_geometry(series, translator.pixel_mm):
+            _log.warning(warning)
+    options = {key: value for key, value in (("steps", steps), ("samples", samples)) if value is not None}
+    grids = [InPlane(s.counts.shape[1:], s.pixel_mm, translator.pixel_mm) for s in study.series]
+    nc = [grid.to_model(series.counts) for grid, series in zip(grids, study.series)]
+    scales = _scales(study.series, grids, nc)
+    inputs = [to_model(stack, scale) for stack, scale in zip(nc, scales)]
+    seeds = [slice_seeds(seed, series.uid, len(series.counts)) for series in study.series]
+
+    outputs = _translate(translator, inputs, seeds, options, batch_size, on_slices)
+    corrected = []
+    for grid, series, stack, scale, output in zip(grids, study.series, nc, scales, outputs):
+        if not np.isfinite(output).all():
+            raise SpectacError(f"{series.path}: the model {translator.name} gave values that are not finite.")
+        ac = to_counts(output, scale * translator.gain)
+        corrected.append(grid.carry_back(series.counts, stack, ac, scale=scale, gain=translator.gain))
+    return corrected
+
+
+def slice_seeds(seed: int, series_uid: str, slices: int) -> NDArray[np.int64]:
+    """The noise seed of each slice of a series, int64 [slices]: a hash of (user seed, series UID, frame number from 1).
+
+    BLAKE2b, so that it is the same on every machine and in every version of Python.
+    """
+    texts = (f"{seed}/{series_uid}/{frame}".encode() for frame in range(1, slices + 1))
+    digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+    return np.frombuffer(digests, "<i8").astype(np.int64)
+
+
+def _scales(series: Sequence[Series], grids: Sequence[InPlane], nc: Sequence[NDArray[np.float32]]) -> list[float]:
+    """The scale of each series: its own for SA, else that of its phase's first SA, HLA or VLA stack."""
+    by_phase: dict[str, float] = {}
+    own: dict[int, float] = {}
+    for plane in _SCALE_PLANES:
+        for k, one in enumerate(series):
+            if one.plane == plane and (plane == "SA" or one.phase not in by_phase):
+                own[k] = _scale(one, grids[k], nc[k])
+                by_phase.setdefault(one.phase, own[k])
+    return [own.get(k, by_phase[one.phase]) for k, one in enumerate(series)]
+
+
+def _scale(series: Series, grid: InPlane, nc: NDArray[np.float32]) -> float:
+    try:
+        return count_scale(nc, (abs(series.slice_mm), *grid.pixel_mm))
+    except ValueError as error:
+        raise InputError(f"{series.path}: {error}.") from None
+
+
+def _translate(
+    translator: Translator,
+    inputs: Sequence[NDArray[np.float32]],
+    seeds: Sequence[NDArray[np.int64]],
+    options: dict[str, int],
+    batch_size: int,
+    on_slices: Callable[[int], None] | None,
+) -> list[NDArray[np.float32]]:
+    """Run all stacks through the model; stacks with slices of one shape travel in common batches."""
+    outputs = [np.empty_like(stack) for stack in inputs]
+    for shape in dict.fromkeys(stack.shape[1:] for stack in inputs):
+        members = [k for k, stack in enumerate(inputs) if stack.shape[1:] == shape]
+        slices = np.concatenate([inputs[k] for k in members])
+        keys = np.concatenate([seeds[k] for k in members])
+        result = np.empty_like(slices)
+        for start in range(0, len(slices), batch_size):
+            batch = slice(start, start + batch_size)
+            nc = torch.from_numpy(slices[batch, None])
+            ac = translator.translate(nc, seeds=torch.from_numpy(keys[batch]), **options)
+            result[batch] = ac[:, 0].float().cpu().numpy()
+            if on_slices:
+                on_slices(len(nc))
+        bounds = np.cumsum([len(inputs[k]) for k in members])[:-1]
+        for k, part in zip(members, np.split(result, bounds)):
+            outputs[k] = part
+    return outputs
