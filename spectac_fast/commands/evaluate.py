@@ -1,0 +1,62 @@
+"""`spectac evaluate`: compare models on a cohort, with confidence intervals."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from spectac_fast.commands import _flags
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="cohort made by `spectac phantom`")
+    parser.add_argument(
+        "--models",
+        default="identity,scale,linear,bbdm",
+        metavar="A,B,...",
+        help="model names or files, separated by commas; a diffusion model gives three rows: one evaluation, mean of "
+        "samples, one sample (default: identity,scale,linear,bbdm)",
+    )
+    parser.add_argument("--cases", type=_flags.positive_int, metavar="N", help="only the first N patients")
+    _flags.add_output(parser, "folder for table.md, table.csv, table.json and the picture")
+    for flag, metavar, default, help in (
+        ("--steps", "N", 6, "evaluations per sample in the sampled rows"),
+        ("--samples", "K", 8, "samples in the row of means"),
+    ):
+        parser.add_argument(
+            flag, type=_flags.positive_int, default=default, metavar=metavar, help=f"{help} (default: {default})"
+        )
+    _flags.add_seed(parser)
+    _flags.add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from spectac_fast.data.cohort import PHASES, PLANES, Cohort
+    from spectac_fast.errors import NoInputError
+    from spectac_fast.evaluate import render, table, variants
+    from spectac_fast.evaluate.files import output_folder
+    from spectac_fast.evaluate.pictures import phase_panel
+    from spectac_fast.evaluate.score import corrected_stacks, score_cohort
+    from spectac_fast.models.registry import load
+    from spectac_fast.progress import Progress
+
+    if not args.data.is_dir():
+        raise NoInputError(f"--data {args.data}: expected a cohort folder, found none.")
+    names = [name.strip() for name in args.models.split(",") if name.strip()]
+    rows = variants.expand(names, lambda name: load(name, device=args.device), args.steps, args.samples)
+    cohort = Cohort(args.data)
+    count = len(cohort) if args.cases is None else min(args.cases, len(cohort))
+    folder = output_folder(args.out)
+    with Progress(count * len(PHASES) * len(PLANES) * len(rows), "evaluating", "series") as progress:
+        scores = score_cohort(cohort, rows, seed=args.seed, cases=count, step=progress.step)
+    numbers = table.build(scores, cohort.cases[:count], seed=args.seed)
+    written = table.write(numbers, folder)
+    shown = next((row for row in rows if not row.is_baseline), rows[-1])
+    stacks = corrected_stacks(cohort, 0, PHASES[0], shown, seed=args.seed)
+    gain = shown.translator.gain
+    written.append(phase_panel(folder / "panel.png", PHASES[0], stacks, gain=gain, method=shown.label))
+    print(render.terminal(numbers))
+    print(f"\n{count} patients, pooled per patient, data range 2. Intervals, segments and conventions:")
+    for path in written:
+        print(f"  {path}")
+    return 0

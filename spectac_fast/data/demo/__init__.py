@@ -1,0 +1,57 @@
+"""The bundled study of `spectac demo`: one synthetic patient, stress and rest, three planes, NC and AC as DICOM.
+
+``study.zip`` is made by the commands
+
+    spectac phantom --cases 1 --seed SEED -o DIR
+    python -m spectac_fast.data.demo DIR/case-SEED
+"""
+
+from __future__ import annotations
+
+import zipfile
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from spectac_fast.errors import InputError, SetupError
+
+ARCHIVE = "study.zip"
+NAMES = tuple(
+    f"{phase}_{plane}_{kind}.dcm"
+    for phase in ("stress", "rest")
+    for plane in ("SA", "VLA", "HLA")
+    for kind in ("NC", "AC")
+)
+
+
+def unpack(folder: Path) -> list[Path]:
+    """Unpack the bundled study into ``folder``, which is made if missing, and return its twelve files.
+
+    Raises:
+        SetupError: the archive is missing or damaged, or the folder cannot be written.
+    """
+    try:
+        with as_file(files(__name__) / ARCHIVE) as archive, zipfile.ZipFile(archive) as study:
+            for name in NAMES:
+                study.extract(name, folder)
+    except (FileNotFoundError, KeyError, zipfile.BadZipFile) as error:
+        raise SetupError(f"{ARCHIVE}: expected the demo study in the installed package, found {error}.") from None
+    except OSError as error:
+        raise SetupError(f"{folder}: expected a folder to write to, found {error}.") from None
+    return [folder / name for name in NAMES]
+
+
+def pack(case: Path, archive: Path) -> int:
+    """Pack a case folder of `spectac phantom` into ``archive``; equal files give equal bytes. Returns its size.
+
+    Raises:
+        InputError: one of the twelve files is missing.
+    """
+    missing = [name for name in NAMES if not (case / name).is_file()]
+    if missing:
+        raise InputError(f"{case}: expected a case folder of spectac phantom, found no {missing[0]}.")
+    with zipfile.ZipFile(archive, "w") as study:
+        for name in NAMES:
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = 0o644 << 16
+            study.writestr(entry, (case / name).read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=9)
+    return archive.stat().st_size

@@ -1,0 +1,46 @@
+"""Colour maps of the figures, built so that equal steps of the value are equal steps of lightness.
+
+``perfusion``: the warm map of nuclear cardiology, black - red - orange - yellow - white, with CIE lightness L* strictly
+linear in the value: unlike the customary "hot iron" tables it has no bands, and it reads right in grey.
+``difference``: blue below zero, black at zero, red above, so that agreement is as dark as the background.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.colors import ListedColormap
+
+_PERFUSION = ("#000000", "#4d0a1e", "#8f1318", "#c93a0c", "#ec7512", "#fbb32b", "#fde581", "#ffffff")
+_BELOW = ("#000000", "#0b2f6b", "#2a78c8", "#a9e0ff")
+_ABOVE = ("#000000", "#64101c", "#d1452f", "#ffd2b8")
+
+
+def _linear_rgb(srgb: np.ndarray) -> np.ndarray:
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def lightness(srgb: np.ndarray) -> np.ndarray:
+    """CIE L* (0..100) of sRGB colours [..., 3] in 0..1 (IEC 61966-2-1; CIE 15)."""
+    y = _linear_rgb(np.asarray(srgb, dtype=np.float64)) @ np.array([0.2126729, 0.7151522, 0.0721750])
+    return np.where(y > (6 / 29) ** 3, 116 * np.cbrt(y) - 16, y * (29 / 3) ** 3)
+
+
+def _even_lightness(anchors: tuple[str, ...], steps: int) -> np.ndarray:
+    """Colours [steps, 3] along the polyline of ``anchors``, respaced so that L* rises in equal steps."""
+    corners = np.array([[int(a[i : i + 2], 16) / 255 for i in (1, 3, 5)] for a in anchors])
+    dense = np.linspace(0, len(corners) - 1, 4001)
+    path = np.stack([np.interp(dense, np.arange(len(corners)), corners[:, k]) for k in range(3)], axis=1)
+    light = lightness(path)
+    where = np.interp(np.linspace(light[0], light[-1], steps), light, np.arange(len(path)))
+    return np.stack([np.interp(where, np.arange(len(path)), path[:, k]) for k in range(3)], axis=1)
+
+
+def perfusion() -> ListedColormap:
+    """Black - red - orange - yellow - white, 256 colours."""
+    return ListedColormap(_even_lightness(_PERFUSION, 256), name="perfusion")
+
+
+def difference() -> ListedColormap:
+    """Pale blue - blue - black - red - pale red, 257 colours, zero in the middle."""
+    below, above = _even_lightness(_BELOW, 129), _even_lightness(_ABOVE, 129)
+    return ListedColormap(np.concatenate([below[:0:-1], above]), name="difference")

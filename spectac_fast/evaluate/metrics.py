@@ -1,0 +1,226 @@
+"""Image metrics of one slice, and of one patient.
+
+Everything is in model units: counts [0, scale] map to [-1, 1], so that ``data_range`` is 2.
+
+SSIM (Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 13:600, 2004, eq. 13) has the form of the paper: Gaussian window of 11
+taps and sigma 1.5, population covariance, K1 = 0.01, K2 = 0.03, windows that lie inside the slice only. It equals
+``skimage.metrics.structural_similarity(..., gaussian_weights=True, sigma=1.5, use_sample_covariance=False)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+DATA_RANGE = 2.0
+TAPS = 11
+SIGMA = 1.5
+MARGIN = TAPS // 2
+# A slice reproduced exactly has an infinite PSNR, and one such slice would make every mean infinite.
+PSNR_CAP_DB = 100.0
+
+
+def _gaussian_taps() -> list[float]:
+    weights = [math.exp(-0.5 * ((i - MARGIN) / SIGMA) ** 2) for i in range(TAPS)]
+    total = math.fsum(weights)
+    return [w / total for w in weights]
+
+
+_WEIGHTS = _gaussian_taps()
+
+_Moments = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def _mix(moments: _Moments, dim: int) -> _Moments:
+    """Merge windows along ``dim`` by the law of total variance: (mean x, mean y, var x + var y, covariance).
+
+    E[x^2] - E[x]^2 cancels in flat regions, where SSIM is most sensitive; deviations from the middle window's mean do
+    not.
+    """
+    length = moments[0].shape[dim] - TAPS + 1
+    windows = [[m.narrow(dim, i, length) for m in moments] for i in range(TAPS)]
+    mean_x, mean_y = windows[MARGIN][0], windows[MARGIN][1]
+    shift_x = torch.zeros_like(mean_x)
+    shift_y = torch.zeros_like(mean_x)
+    variance = torch.zeros_like(mean_x)
+    covariance = torch.zeros_like(mean_x)
+    for weight, (x, y, v, c) in zip(_WEIGHTS, windows, strict=True):
+        dx, dy = x - mean_x, y - mean_y
+        shift_x.add_(dx, alpha=weight)
+        shift_y.add_(dy, alpha=weight)
+        variance.add_((dx * dx).addcmul_(dy, dy).add_(v), alpha=weight)
+        covariance.add_((dx * dy).add_(c), alpha=weight)
+    variance -= shift_x * shift_x + shift_y * shift_y
+    covariance -= shift_x * shift_y
+    return mean_x + shift_x, mean_y + shift_y, variance, covariance
+
+
+def _as_pair(prediction: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    prediction = np.asarray(prediction, dtype=np.float64)
+    reference = np.asarray(reference, dtype=np.float64)
+    if prediction.shape != reference.shape or prediction.ndim != 3:
+        raise ValueError(
+            f"prediction and reference must be stacks [slices, rows, columns] of one shape, "
+            f"got {prediction.shape} and {reference.shape}"
+        )
+    return prediction, reference
+
+
+def ssim_map(prediction: np.ndarray, reference: np.ndarray, data_range: float = DATA_RANGE) -> np.ndarray:
+    """SSIM of every window that lies inside its slice.
+
+    Args:
+        prediction, reference: [S, H, W], H and W at least 11; computed in float64.
+        data_range: distance between the smallest and the largest possible value.
+
+    Returns:
+        float64 [S, H - 10, W - 10]; element [s, i, j] belongs to pixel [s, i + 5, j + 5]. NaN propagates.
+
+    Raises:
+        ValueError: shapes differ, are not stacks, or a side is shorter than the window.
+    """
+    prediction, reference = _as_pair(prediction, reference)
+    if min(prediction.shape[1:]) < TAPS:
+        raise ValueError(f"SSIM needs slices of at least {TAPS} x {TAPS} pixels, got {prediction.shape[1:]}")
+    x, y = torch.from_numpy(prediction), torch.from_numpy(reference)
+    zero = torch.zeros(1, dtype=torch.float64).expand_as(x)
+    mean_x, mean_y, variance, covariance = _mix(_mix((x, y, zero, zero), 2), 1)
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return (numerator / ((mean_x * mean_x + mean_y * mean_y + c1) * (variance + c2))).numpy()
+
+
+def psnr(rmse: float | np.ndarray, data_range: float = DATA_RANGE) -> np.ndarray:
+    """20 log10(data_range / rmse) in dB, at most ``PSNR_CAP_DB``. NaN stays NaN."""
+    rmse = np.asarray(rmse, dtype=np.float64)
+    return 20 * np.log10(data_range / np.maximum(rmse, data_range * 10 ** (-PSNR_CAP_DB / 20)))
+
+
+@dataclass(frozen=True)
+class SliceScores:
+    """SSIM, PSNR (dB, capped) and RMSE of single slices, each float64 [S]."""
+
+    ssim: np.ndarray
+    psnr: np.ndarray
+    rmse: np.ndarray
+
+
+def slice_scores(prediction: np.ndarray, reference: np.ndarray, data_range: float = DATA_RANGE) -> SliceScores:
+    """Scores of every slice of a stack [S, H, W]. NaN propagates to the scores of its slice."""
+    prediction, reference = _as_pair(prediction, reference)
+    rmse = np.sqrt(np.mean((prediction - reference) ** 2, axis=(1, 2)))
+    ssim = ssim_map(prediction, reference, data_range).mean(axis=(1, 2))
+    return SliceScores(ssim, psnr(rmse, data_range), rmse)
+
+
+@dataclass(frozen=True)
+class RegionScores:
+    """Scores of one patient in one region.
+
+    ssim, psnr, rmse: pooled over all slices; psnr = 20 log10(2 / rmse) holds exactly (up to the cap).
+    slice_psnr, slice_rmse: means of the single slices' values. The gap slice_psnr - psnr is never negative (Jensen) and
+    says how unevenly the error is spread over the slices.
+    """
+
+    ssim: float
+    psnr: float
+    rmse: float
+    slice_psnr: float
+    slice_rmse: float
+
+    @property
+    def psnr_gap(self) -> float:
+        return self.slice_psnr - self.psnr
+
+
+@dataclass(frozen=True)
+class PatientScores:
+    """Scores of one patient, all phases and planes together.
+
+    empty_slices: slices whose AC holds no counts at all. They stay in the pooled RMSE and PSNR, and are left out of
+    SSIM and of the per-slice means, which they would only flatter.
+    capped_slices: non-empty slices whose PSNR reached ``PSNR_CAP_DB``.
+    """
+
+    whole: RegionScores
+    heart: RegionScores
+    slices: int
+    empty_slices: int
+    capped_slices: int
+
+
+@dataclass(frozen=True)
+class SeriesPair:
+    """One series to score: prediction and reference [S, H, W] in model units, and its heart region, bool [S, H, W]."""
+
+    prediction: np.ndarray
+    reference: np.ndarray
+    heart: np.ndarray
+
+
+class _RegionSums:
+    """Running sums of one region over the series of a patient."""
+
+    def __init__(self) -> None:
+        self.squares = 0.0
+        self.voxels = 0
+        self.slice_rmse: list[np.ndarray] = []
+        self.ssim = 0.0
+        self.windows = 0
+
+    def add(self, squared: np.ndarray, ssim: np.ndarray, region: np.ndarray, filled: np.ndarray) -> None:
+        self.squares += float(squared[region].sum())
+        self.voxels += int(region.sum())
+        counted = region & filled[:, None, None]
+        size = counted.sum(axis=(1, 2))
+        sums = np.where(counted, squared, 0.0).sum(axis=(1, 2))
+        self.slice_rmse.append(np.sqrt(sums[size > 0] / size[size > 0]))
+        windows = counted[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+        self.ssim += float(ssim[windows].sum())
+        self.windows += int(windows.sum())
+
+    def scores(self) -> tuple[RegionScores, int]:
+        if not self.voxels or not self.windows:
+            raise ValueError("no slice with counts lies in the region to be scored")
+        per_slice = np.concatenate(self.slice_rmse)
+        per_slice_psnr = psnr(per_slice)
+        rmse = math.sqrt(self.squares / self.voxels)
+        scores = RegionScores(
+            ssim=self.ssim / self.windows,
+            psnr=float(psnr(rmse)),
+            rmse=rmse,
+            slice_psnr=float(per_slice_psnr.mean()),
+            slice_rmse=float(per_slice.mean()),
+        )
+        return scores, int((per_slice_psnr >= PSNR_CAP_DB).sum())
+
+
+def score_patient(pairs: Iterable[SeriesPair]) -> PatientScores:
+    """Pool every series of one patient.
+
+    RMSE is the root of the mean square over all voxels of all series, PSNR follows from it, SSIM is the mean of the
+    SSIM map: over whole slices (equal to the mean over slices when these have one size), and over the voxels of the
+    heart region. Reference value -1 means zero counts.
+
+    Raises:
+        ValueError: shapes differ, or no slice with counts is left.
+    """
+    whole, heart = _RegionSums(), _RegionSums()
+    slices = empty = 0
+    for pair in pairs:
+        prediction, reference = _as_pair(pair.prediction, pair.reference)
+        # NaN counts as filled, so that it reaches the scores instead of vanishing with the slice.
+        filled = ~(reference <= -1).all(axis=(1, 2))
+        squared = (prediction - reference) ** 2
+        ssim = ssim_map(prediction, reference)
+        whole.add(squared, ssim, np.ones(squared.shape, dtype=bool), filled)
+        heart.add(squared, ssim, np.asarray(pair.heart, dtype=bool), filled)
+        slices += len(filled)
+        empty += int((~filled).sum())
+    whole_scores, capped = whole.scores()
+    heart_scores, _ = heart.scores()
+    return PatientScores(whole_scores, heart_scores, slices, empty, capped)

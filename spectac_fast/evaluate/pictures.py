@@ -1,0 +1,44 @@
+"""From counts to the panel of one phase: which slices are shown, and in what unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from spectac_fast.data.scale import count_scale
+from spectac_fast.evaluate.figures import VIEW_MM, study_panel
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """One plane of one phase: counts [S, H, W] of NC, corrected and AC, and (slice, row, column) spacing in mm."""
+
+    nc: np.ndarray
+    corrected: np.ndarray
+    ac: np.ndarray
+    spacing_mm: tuple[float, float, float]
+
+
+def phase_panel(path: Path, phase: str, planes: Mapping[str, Stacks], *, gain: float, method: str) -> Path:
+    """Draw the central slice of every plane of one phase as a PNG.
+
+    planes: by name, SA first where there is one. gain: AC/NC gain of the left ventricle, which multiplies NC. method:
+    what made the corrected slices, for the small print. All tiles share one scale: the AC peak, the 99.5th percentile
+    of the first plane's AC in the heart region, is 100 %.
+    """
+    first = next(iter(planes.values()))
+    percent = 100.0 / count_scale(first.ac, first.spacing_mm)
+
+    def middle(stack: np.ndarray) -> np.ndarray:
+        return percent * stack[len(stack) // 2]
+
+    slices = {name: (gain * middle(s.nc), middle(s.corrected), middle(s.ac)) for name, s in planes.items()}
+    pixel_mm = {name: s.spacing_mm[1:] for name, s in planes.items()}
+    note = (
+        f"Central {VIEW_MM:.0f} mm of the central slices. Corrected: {method}. NC multiplied by the AC/NC gain "
+        f"{gain:.2f}. AC peak: 99.5th percentile of AC within 60 mm of the heart's centre."
+    )
+    return study_panel(path, slices, pixel_mm, title=f"Attenuation correction without CT: {phase}", note=note)

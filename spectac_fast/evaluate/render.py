@@ -1,0 +1,142 @@
+"""The results table as text: Markdown for the repository, aligned columns for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_NAMES = {"whole": "Whole field", "heart": "Heart region"}
+_HEAD_NAMES = {
+    "scale": "Scale",
+    "data_range": "Data range",
+    "ssim": "SSIM",
+    "rmse": "RMSE",
+    "psnr": "PSNR",
+    "per_slice": "Per slice",
+    "heart": "Heart region",
+    "interval": "Interval",
+    "empty_slices": "Empty slices",
+    "segments": "Segments",
+}
+
+
+def _cell(estimate: Mapping[str, float | None] | None, digits: int, sign: str = "") -> str:
+    """``0.912 (0.905 – 0.919)``, or the value alone where there is no interval."""
+    if estimate is None or estimate["value"] is None:
+        return "–"
+    text = f"{estimate['value']:{sign}.{digits}f}"
+    if estimate["low"] is None:
+        return text
+    return f"{text} ({estimate['low']:{sign}.{digits}f} – {estimate['high']:{sign}.{digits}f})"
+
+
+def _markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
+
+
+def _span(seeds: Sequence[int]) -> str:
+    ordered = sorted(seeds)
+    if ordered == list(range(ordered[0], ordered[0] + len(ordered))):
+        return f"{ordered[0]} – {ordered[-1]}" if len(ordered) > 1 else str(ordered[0])
+    return ", ".join(map(str, ordered))
+
+
+def _pooled(table: Mapping[str, Any], region: str) -> str:
+    lines = []
+    for row in table["rows"]:
+        cells = row[region]
+        separated = cells.get("separated_from_baselines")
+        lines.append(
+            [
+                row["label"],
+                _cell(cells["ssim"], 4),
+                _cell(cells["psnr"], 2),
+                _cell(cells["rmse"], 4),
+                _cell(cells.get("rmse_over_linear"), 3),
+                "" if separated is None else "yes" if separated else "no",
+            ]
+        )
+    return _markdown_table(["row", "SSIM", "PSNR, dB", "RMSE", "RMSE / linear", "better, intervals separated"], lines)
+
+
+def _paired(table: Mapping[str, Any]) -> str:
+    lines = []
+    for row in table["rows"]:
+        for region, name in _NAMES.items():
+            against = row[region].get("against_best_baseline")
+            if against is None:
+                continue
+            differences = [_cell(against[k], digits, "+") for k, digits in (("ssim", 4), ("psnr", 2), ("rmse", 4))]
+            lines.append([row["label"], name.lower(), against["baseline"], *differences])
+    header = ["row", "region", "best baseline", "SSIM difference", "PSNR difference, dB", "RMSE difference"]
+    return _markdown_table(header, lines) if lines else "No row but baselines."
+
+
+def _per_slice(table: Mapping[str, Any]) -> str:
+    lines = []
+    for row in table["rows"]:
+        cells = row["whole"]
+        line = [row["label"], _cell(cells["slice_psnr"], 2), _cell(cells["slice_rmse"], 4), _cell(cells["psnr_gap"], 2)]
+        lines.append([*line, str(row["capped_slices"]), f"{1000 * row['seconds_per_slice']:.2f}"])
+    header = ["row", "PSNR per slice, dB", "RMSE per slice", "psnr_gap, dB", "capped slices", "ms per slice"]
+    return _markdown_table(header, lines)
+
+
+def _segments(table: Mapping[str, Any]) -> str:
+    lines = []
+    for label, cells in [
+        *table["reference_segments"].items(),
+        *((row["label"], row["segments"]) for row in table["rows"]),
+    ]:
+        low = "–" if cells["new_low"] is None else f"{cells['new_low']} of {cells['normal_segments']}"
+        error = [_cell(cells["error"], 2), _cell(cells["error_over_nc"], 3)]
+        lines.append([label, *error, _cell(cells["contrast"], 3), _cell(cells["contrast_over_ac"], 3), low])
+    header = ["row", "segment error, %", "error / NC", "defect contrast", "contrast / AC", "new low segments"]
+    return _markdown_table(header, lines)
+
+
+def markdown(table: Mapping[str, Any]) -> str:
+    """The whole table as Markdown, its convention first. Intervals stand in parentheses."""
+    head = table["head"]
+    seed_line = f"- Patients: {head['patients']} ({head['normal_patients']} normal), seeds {_span(head['case_seeds'])}"
+    facts = [
+        f"{seed_line}; {head['slices']} slices, {head['empty_slices']} of them empty.",
+        f"- AC/NC gain: {head['gain']:.4f}. Seed {head['seed']}, {head['resamples']} bootstrap resamples.",
+        f"- Commit {head['commit']}, spectac_fast {head['version']}; device {head['device']}; {head['machine']}.",
+        *(f"- {_HEAD_NAMES[key]}: {text}." for key, text in head["convention"].items()),
+    ]
+    parts = [
+        "# NC to AC: results on synthetic patients",
+        "\n".join(facts),
+        *(f"## {name}\n\n{_pooled(table, region)}" for region, name in _NAMES.items()),
+        f"## Paired with the best baseline\n\nBest baseline: lowest RMSE in that region.\n\n{_paired(table)}",
+        "## Per slice, whole field\n\n`psnr_gap` = PSNR per slice - pooled PSNR; it is never negative, and large where "
+        f"the error sits in few slices. Time: one series a call.\n\n{_per_slice(table)}",
+        f"## 17 segments\n\n{_segments(table)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Columns for a terminal: the first flush left, the others flush right, two spaces apart."""
+    widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
+
+    def join(line: Sequence[str]) -> str:
+        cells = [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join(join(line) for line in (header, *lines))
+
+
+def terminal(table: Mapping[str, Any]) -> str:
+    """The short form for a terminal: pooled metrics, whole field and heart region, without intervals."""
+    lines = []
+    for row in table["rows"]:
+        line = [row["label"]]
+        for region in _NAMES:
+            cells = row[region]
+            line += [f"{cells['ssim']['value']:.4f}", f"{cells['psnr']['value']:.2f}", f"{cells['rmse']['value']:.4f}"]
+        lines.append([*line, f"{1000 * row['seconds_per_slice']:.1f}"])
+    header = ["", "SSIM", "PSNR", "RMSE", "heart SSIM", "PSNR", "RMSE", "ms/slice"]
+    return aligned(header, lines)

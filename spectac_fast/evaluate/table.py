@@ -1,0 +1,185 @@
+"""The results table: one dictionary that holds every number, written as Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spectac_fast._version import __version__
+from spectac_fast.data.cohort import PHASES
+from spectac_fast.evaluate import bootstrap, provenance, regional
+from spectac_fast.evaluate.bootstrap import Estimate
+from spectac_fast.evaluate.files import appearing
+from spectac_fast.evaluate.metrics import PSNR_CAP_DB
+from spectac_fast.evaluate.render import markdown
+from spectac_fast.evaluate.score import CohortScores, RowResult
+
+REGIONS = ("whole", "heart")
+POOLED = ("ssim", "psnr", "rmse")
+PER_SLICE = ("slice_psnr", "slice_rmse", "psnr_gap")
+
+CONVENTION = {
+    "scale": "one count scale a phase, the 99.5th percentile of the NC short-axis stack within 60 mm of its centre; "
+    "[0, scale] -> [-1, 1] for NC, [0, scale x gain] for AC and every corrected image; no clipping above 1",
+    "data_range": "2 (SSIM and PSNR)",
+    "ssim": "Gaussian window 11 x 11, sigma 1.5, population covariance, windows inside the 64 x 64 slice, mean over "
+    "slices; heart region: mean of the SSIM map over the region's voxels",
+    "rmse": "pooled over all voxels of a patient (stress and rest; SA, VLA, HLA), then mean over patients",
+    "psnr": "20 log10(2 / RMSE) of each patient's pooled RMSE, then mean over patients",
+    "per_slice": f"mean over a patient's slices, then over patients; a slice's PSNR is capped at {PSNR_CAP_DB:.0f} dB",
+    "heart": "sphere of 60 mm about the centre of the stack",
+    "interval": "95 % percentile bootstrap over patients, paired across rows",
+    "empty_slices": "slices without any AC count stay in pooled RMSE and PSNR, and are left out of SSIM and of the "
+    "per-slice means",
+    "segments": "17 segments, % of the polar map's 99th percentile; error = mean absolute difference to AC; normal "
+    "limit = mean - 2 SD of AC of the normal patients in this table, both sexes and phases; new low segment = a "
+    "normal patient's segment below that limit where AC is not; defect contrast = 1 - defect / remote segments",
+}
+
+
+def _column(result: RowResult, region: str, name: str) -> np.ndarray:
+    return np.array([getattr(getattr(p, region), name) for p in result.patients])
+
+
+def _plain(estimate: Estimate | None) -> dict[str, float | None] | None:
+    """Numbers for JSON, which has no NaN."""
+    if estimate is None:
+        return None
+    return {k: v if math.isfinite(v) else None for k, v in asdict(estimate).items()}
+
+
+def _better_and_separated(row: dict[str, Estimate], other: dict[str, Estimate]) -> bool:
+    """SSIM and PSNR above, RMSE below, and no interval touches the other row's."""
+    return (
+        row["ssim"].low > other["ssim"].high
+        and row["psnr"].low > other["psnr"].high
+        and row["rmse"].high < other["rmse"].low
+    )
+
+
+def _region(result: RowResult, region: str, rows: Sequence[RowResult], indices: np.ndarray) -> dict[str, Any]:
+    def pooled(of: RowResult) -> dict[str, Estimate]:
+        return {name: bootstrap.mean(_column(of, region, name), indices) for name in POOLED}
+
+    baselines = [r for r in rows if r.row.is_baseline]
+    own = pooled(result)
+    entry: dict[str, Any] = {name: _plain(value) for name, value in own.items()}
+    for name in PER_SLICE:
+        entry[name] = _plain(bootstrap.mean(_column(result, region, name), indices))
+    linear = next((r for r in baselines if r.row.label == "linear"), None)
+    if linear is not None:
+        rmse = _column(result, region, "rmse"), _column(linear, region, "rmse")
+        entry["rmse_over_linear"] = _plain(bootstrap.ratio(*rmse, indices))
+    if baselines and not result.row.is_baseline:
+        best = min(baselines, key=lambda r: _column(r, region, "rmse").mean())
+        entry["against_best_baseline"] = {"baseline": best.row.label} | {
+            name: _plain(bootstrap.difference(_column(result, region, name), _column(best, region, name), indices))
+            for name in POOLED
+        }
+        entry["separated_from_baselines"] = all(_better_and_separated(own, pooled(b)) for b in baselines)
+    return entry
+
+
+def _patient(case: Mapping[str, Any], scores: Any) -> dict[str, Any]:
+    return {"seed": case["seed"]} | {region: asdict(getattr(scores, region)) for region in REGIONS}
+
+
+def _regional(scores: regional.RegionalScores) -> dict[str, Any]:
+    return {
+        name: _plain(value) if isinstance(value, Estimate) else value
+        for name, value in ((f, getattr(scores, f)) for f in scores.__dataclass_fields__)
+    }
+
+
+def build(
+    scores: CohortScores,
+    cases: Sequence[Mapping[str, Any]],
+    *,
+    seed: int,
+    resamples: int = bootstrap.RESAMPLES,
+) -> dict[str, Any]:
+    """Every number of the table, with its convention in ``head``.
+
+    scores: of ``score_cohort``; cases: the cohort's records of the same patients; seed: of sampling and bootstrap.
+    Estimates are {"value", "low", "high"}; the limits are None where fewer than two patients leave no interval.
+    """
+    indices = bootstrap.resample(len(cases), seed, resamples)
+    ref = regional.reference(cases, PHASES, scores.nc_segments, scores.ac_segments, indices)
+    patients = scores.rows[0].patients
+    # The rows that are no networks need no device; a table of them alone was made on the CPU.
+    device = scores.rows[-1].row.translator.device
+    rows = []
+    for result in scores.rows:
+        entry: dict[str, Any] = {
+            "label": result.row.label,
+            "model": result.row.translator.name,
+            "weights_sha256": result.row.translator.weights_sha256,
+            "options": dict(result.row.options),
+            "baseline": result.row.is_baseline,
+        }
+        entry |= {region: _region(result, region, scores.rows, indices) for region in REGIONS}
+        entry["segments"] = _regional(regional.score(np.stack(result.segments), ref))
+        entry["seconds_per_slice"] = result.seconds_per_slice
+        entry["capped_slices"] = sum(p.capped_slices for p in result.patients)
+        entry["patients"] = [_patient(case, p) for case, p in zip(cases, result.patients, strict=True)]
+        entry["card"] = result.row.translator.card
+        rows.append(entry)
+    head = {
+        "convention": CONVENTION,
+        "patients": len(cases),
+        "normal_patients": int(ref.normal.sum()),
+        "case_seeds": [case["seed"] for case in cases],
+        "slices": sum(p.slices for p in patients),
+        "empty_slices": sum(p.empty_slices for p in patients),
+        "gain": scores.gain,
+        "seed": seed,
+        "resamples": resamples,
+        "commit": provenance.commit(),
+        "version": __version__,
+        "device": str(device),
+        "machine": provenance.machine(device),
+    }
+    segments = {"NC": _regional(regional.score(scores.nc_segments, ref))}
+    return {"format": 1, "head": head, "rows": rows, "reference_segments": segments}
+
+
+def as_csv(table: Mapping[str, Any]) -> str:
+    """One line per row, region and metric: value and limits at full precision."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["row", "region", "metric", "value", "low", "high"])
+    for row in table["rows"]:
+        for region in REGIONS:
+            for name in (*POOLED, "rmse_over_linear", *PER_SLICE):
+                cell = row[region].get(name)
+                if cell is not None:
+                    writer.writerow([row["label"], region, name, *(cell[k] for k in ("value", "low", "high"))])
+        for name, cell in row["segments"].items():
+            values = [cell[k] for k in ("value", "low", "high")] if isinstance(cell, dict) else [cell, None, None]
+            writer.writerow([row["label"], "segments", name, *values])
+        writer.writerow([row["label"], "", "seconds_per_slice", row["seconds_per_slice"], None, None])
+    return out.getvalue()
+
+
+def write(table: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write table.md, table.csv and table.json, each by atomic rename; the folder must exist."""
+    texts = {
+        "table.md": markdown(table),
+        "table.csv": as_csv(table),
+        "table.json": json.dumps(table, indent=1, allow_nan=False) + "\n",
+    }
+    paths = []
+    for name, text in texts.items():
+        path = folder / name
+        with appearing(path) as part:
+            part.write_text(text, encoding="utf-8")
+        paths.append(path)
+    return paths

@@ -1,0 +1,282 @@
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from fake_cohort import LV, PHASES, PLANES, FakeCohort, FakeTranslator, defect
+
+from spectac_fast.errors import InputError, SpectacError, UsageError
+from spectac_fast.evaluate import bootstrap, regional, render, table, variants
+from spectac_fast.evaluate.score import score_cohort, slice_seeds
+from spectac_fast.evaluate.segments import segment_means
+
+
+def models():
+    return {
+        "identity": FakeTranslator("identity"),
+        "scale": FakeTranslator("scale", slope=1.02, intercept=0.02),
+        "linear": FakeTranslator("linear", slope=1.05, intercept=0.05),
+        "bbdm": FakeTranslator("bbdm", slope=1.01, intercept=0.01, noise=0.01),
+    }
+
+
+def rows_of(names=("identity", "scale", "linear", "bbdm")):
+    every = models()
+    return variants.expand(list(names), every.__getitem__, steps=6, samples=8)
+
+
+@pytest.fixture(scope="module")
+def evaluated():
+    cohort = FakeCohort(np.random.default_rng().integers(1 << 30))
+    rows = rows_of()
+    scores = score_cohort(cohort, rows)
+    return cohort, scores, table.build(scores, cohort.cases, seed=3, resamples=2000)
+
+
+def test_a_diffusion_model_gives_three_rows():
+    rows = rows_of()
+    assert [row.label for row in rows] == [
+        "identity",
+        "scale",
+        "linear",
+        "bbdm, 1 evaluation",
+        "bbdm, mean of 8 x 6-step samples",
+        "bbdm, one 6-step sample",
+    ]
+    assert [row.options for row in rows[3:]] == [
+        {"steps": 1, "samples": 1},
+        {"steps": 6, "samples": 8},
+        {"steps": 6, "samples": 1},
+    ]
+    assert [row.is_baseline for row in rows] == [True] * 3 + [False] * 3
+
+
+def test_models_named_twice_or_not_at_all_are_refused():
+    for names in (["identity", "identity"], []):
+        with pytest.raises(UsageError, match=r"--models"):
+            rows_of(names)
+
+
+def test_pooled_numbers_follow_from_counts(evaluated):
+    """RMSE and PSNR of two rows, from the counts alone and in another order of operations."""
+    cohort, _, numbers = evaluated
+    for label, slope, intercept in (("identity", 1.0, 0.0), ("linear", 1.05, 0.05)):
+        row = next(r for r in numbers["rows"] if r["label"] == label)
+        rmse = []
+        for i in range(len(cohort)):
+            squares = []
+            for phase in PHASES:
+                scale = cohort.scale(i, phase)
+                for plane in PLANES:
+                    nc, ac = (v.astype(np.float64) for v in cohort.pair(i, phase, plane))
+                    corrected = 1.75 * np.maximum(slope * nc + (1 - slope + intercept) * scale / 2, 0)
+                    squares.append(((corrected - ac) * 2 / (scale * 1.75)) ** 2)
+            rmse.append(np.sqrt(np.mean(squares)))
+        assert row["whole"]["rmse"]["value"] == pytest.approx(np.mean(rmse), rel=1e-5)
+        assert row["whole"]["psnr"]["value"] == pytest.approx(np.mean(20 * np.log10(2 / np.array(rmse))), rel=1e-5)
+        recorded = [p["whole"]["rmse"] for p in row["patients"]]
+        np.testing.assert_allclose(recorded, rmse, rtol=1e-5)
+
+
+def test_every_estimate_is_the_mean_of_its_patients(evaluated):
+    _, _, numbers = evaluated
+    for row in numbers["rows"]:
+        for region in ("whole", "heart"):
+            for name in ("ssim", "psnr", "rmse", "slice_psnr", "slice_rmse"):
+                values = [p[region][name] for p in row["patients"]]
+                cell = row[region][name]
+                assert cell["value"] == pytest.approx(np.mean(values), rel=1e-12)
+                assert min(values) - 1e-12 <= cell["low"] <= cell["value"] <= cell["high"] <= max(values) + 1e-12
+            assert row[region]["psnr_gap"]["value"] == pytest.approx(
+                row[region]["slice_psnr"]["value"] - row[region]["psnr"]["value"], abs=1e-9
+            )
+            assert row[region]["psnr_gap"]["value"] >= 0
+
+
+def test_rows_are_compared_as_pairs(evaluated):
+    _, _, numbers = evaluated
+    rows = {row["label"]: row for row in numbers["rows"]}
+    for region in ("whole", "heart"):
+        assert rows["linear"][region]["rmse_over_linear"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+        best = min(variants.BASELINES, key=lambda name: rows[name][region]["rmse"]["value"])
+        for label, row in rows.items():
+            assert row[region]["rmse_over_linear"]["value"] == pytest.approx(
+                row[region]["rmse"]["value"] / rows["linear"][region]["rmse"]["value"], rel=1e-12
+            )
+            if label in variants.BASELINES:
+                assert "against_best_baseline" not in row[region]
+                continue
+            against = row[region]["against_best_baseline"]
+            assert against["baseline"] == best
+            for name in ("ssim", "psnr", "rmse"):
+                difference = row[region][name]["value"] - rows[best][region][name]["value"]
+                assert against[name]["value"] == pytest.approx(difference, abs=1e-12)
+
+
+def test_gains_of_other_models_are_converted():
+    cohort = FakeCohort(np.random.default_rng().integers(1 << 30), cases=2)
+    # Doubling the gain and halving the model's counts is the same corrected image.
+    same = FakeTranslator("other", slope=0.5, intercept=-0.5, gain=3.5)
+    rows = [variants.Row("identity", FakeTranslator("identity")), variants.Row("other", same)]
+    first, second = score_cohort(cohort, rows).rows
+    for a, b in zip(first.patients, second.patients):
+        assert b.whole.rmse == pytest.approx(a.whole.rmse, rel=1e-5)
+        assert b.heart.ssim == pytest.approx(a.heart.ssim, rel=1e-5)
+
+
+def test_separation_needs_all_three_metrics():
+    def cells(ssim, psnr, rmse):
+        return {
+            name: bootstrap.Estimate(v, v - w, v + w)
+            for name, v, w in (("ssim", ssim, 0.01), ("psnr", psnr, 0.5), ("rmse", rmse, 0.01))
+        }
+
+    base = cells(0.8, 20, 0.2)
+    better = table._better_and_separated
+    assert better(cells(0.9, 25, 0.1), base)
+    assert not better(cells(0.81, 25, 0.1), base)
+    assert not better(cells(0.9, 20.5, 0.1), base)
+    assert not better(cells(0.9, 25, 0.19), base)
+    assert not better(cells(0.7, 15, 0.3), base)
+    assert not better(cells(float("nan"), 25, 0.1), base)
+
+
+def test_results_repeat_and_follow_the_seed():
+    cohort = FakeCohort(7, cases=3)
+
+    def run(seed):
+        scores = score_cohort(cohort, rows_of(), seed=seed)
+        numbers = table.build(scores, cohort.cases, seed=seed, resamples=2000)
+        for row in numbers["rows"]:
+            assert row.pop("seconds_per_slice") > 0
+        return numbers
+
+    first = run(1)
+    assert first == run(1)
+    other = run(2)
+    assert first["rows"][0]["patients"] == other["rows"][0]["patients"]
+    assert first["rows"][5]["patients"] != other["rows"][5]["patients"]
+
+
+def test_slice_seeds_tell_slices_apart():
+    sets = [
+        slice_seeds(seed, case, phase, plane, 5)
+        for seed in (0, 1)
+        for case in (600_000, 600_001)
+        for phase in PHASES
+        for plane in PLANES
+    ]
+    together = torch.cat(sets)
+    assert together.dtype == torch.int64
+    assert len(together.unique()) == len(together) == 5 * len(sets)
+    assert torch.equal(slice_seeds(0, 600_000, "stress", "SA", 9)[:5], sets[0])
+
+
+def test_values_that_are_not_finite_end_the_run():
+    cohort = FakeCohort(11, cases=1)
+    broken = FakeTranslator("broken", intercept=float("nan"))
+    with pytest.raises(SpectacError, match=r"'broken' gave values that are not finite for case 600000, stress SA"):
+        score_cohort(cohort, [variants.Row("broken", broken)])
+    cohort.pair(0, "rest", "HLA")[1][2, 3, 4] = np.inf
+    with pytest.raises(InputError, match=r"case 600000, rest HLA"):
+        score_cohort(cohort, rows_of(["identity"]))
+
+
+def test_one_patient_has_no_interval_and_the_files_say_so(tmp_path):
+    cohort = FakeCohort(13, cases=1)
+    numbers = table.build(score_cohort(cohort, rows_of()), cohort.cases, seed=0, resamples=2000)
+    cell = numbers["rows"][0]["whole"]["rmse"]
+    assert cell["value"] > 0
+    assert cell["low"] is None
+    assert numbers["rows"][-1]["whole"]["separated_from_baselines"] is False
+    table.write(numbers, tmp_path)
+    assert json.loads((tmp_path / "table.json").read_text()) == numbers
+
+
+def test_files_hold_the_same_numbers(evaluated, tmp_path):
+    _, _, numbers = evaluated
+    paths = table.write(numbers, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in paths)
+    assert json.loads((tmp_path / "table.json").read_text()) == numbers
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text())))
+    for row in numbers["rows"]:
+        for region in ("whole", "heart"):
+            wanted = {"row": row["label"], "region": region, "metric": "rmse"}
+            (line,) = [line for line in lines if wanted.items() <= line.items()]
+            assert [float(line[k]) for k in ("value", "low", "high")] == list(row[region]["rmse"].values())
+    text = (tmp_path / "table.md").read_text()
+    for part in ("20 log10(2 / RMSE)", "sigma 1.5", "60 mm", "600000 – 600004", "270 slices"):
+        assert part in text
+    for row in numbers["rows"]:
+        cell = row["heart"]["ssim"]
+        assert f"{cell['value']:.4f} ({cell['low']:.4f} – {cell['high']:.4f})" in text
+
+
+def test_terminal_columns_are_aligned(evaluated):
+    lines = render.terminal(evaluated[2]).splitlines()
+    assert len(lines) == 1 + len(evaluated[2]["rows"])
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_segments_are_compared_with_ac(evaluated):
+    cohort, scores, numbers = evaluated
+
+    def segments(kind):
+        stacks = [[cohort.pair(i, phase, "SA")[kind] for phase in PHASES] for i in range(len(cohort))]
+        return np.array([[segment_means(stack, LV) for stack in row] for row in stacks])
+
+    nc, ac = segments(0), segments(1)
+    np.testing.assert_allclose(scores.ac_segments, ac)
+    error = np.abs(nc - ac).mean()
+    assert numbers["reference_segments"]["NC"]["error"]["value"] == pytest.approx(error, rel=1e-12)
+    identity = numbers["rows"][0]["segments"]
+    assert identity["error"]["value"] == pytest.approx(error, rel=1e-4)
+    assert identity["error_over_nc"]["value"] == pytest.approx(1, rel=1e-4)
+    limit = ac[1:].reshape(-1, 17).mean(0) - 2 * ac[1:].reshape(-1, 17).std(0, ddof=1)
+    new = (nc[1:] < limit) & (ac[1:] >= limit)
+    assert numbers["reference_segments"]["NC"]["new_low"] == new.sum()
+    assert identity["normal_segments"] == 4 * 2 * 17
+
+
+def test_contrast_of_a_known_defect():
+    cases = [{"defects": d} for d in ([defect(stress=0.6)], [], [defect(angle=-100, stress=0.1, rest=0.5)])]
+    share = np.array([regional.defect_overlap(c["defects"][0]) if c["defects"] else np.zeros(17) for c in cases])
+    assert share[0, 6] > 0.9
+    assert share[0, [3, 9, 4]].max() == 0
+    assert share[2, 9] > 0.9
+    ac = np.full((3, 2, 17), 80.0)
+    ac[0, 0, share[0] >= 0.5] = 40
+    ac[2, 1, share[2] >= 0.5] = 60
+    weak = ac + (80 - ac) / 2
+    indices = bootstrap.resample(3, 0, 2000)
+    ref = regional.reference(cases, PHASES, weak, ac, indices)
+    assert [(i, j) for i, j, *_ in ref.defects] == [(0, 0), (2, 1)]
+    scores = regional.score(weak, ref)
+    assert scores.contrast.value == pytest.approx((0.25 + 0.125) / 2)
+    assert scores.contrast_over_ac.value == pytest.approx(0.5)
+    assert scores.defects == 2
+    assert scores.new_low is None
+
+
+def test_bootstrap_intervals():
+    rng = np.random.default_rng()
+    values = rng.normal(5, 2, 40)
+    indices = bootstrap.resample(40, 9, 4000)
+    assert np.array_equal(indices, bootstrap.resample(40, 9, 4000))
+    assert not np.array_equal(indices, bootstrap.resample(40, 10, 4000))
+    assert (indices.min(), indices.max()) == (0, 39)
+    found = bootstrap.mean(values, indices)
+    half = 1.96 * values.std() / np.sqrt(40)
+    assert found.value == pytest.approx(values.mean())
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.1)
+    assert bootstrap.ratio(3 * values, values, indices).low == pytest.approx(3)
+    paired = bootstrap.difference(values + 1, values, indices)
+    assert (paired.low, paired.high) == pytest.approx((1, 1))
+    with_nan = bootstrap.mean(np.where(np.arange(40) == 3, np.nan, values), indices)
+    assert np.isnan([with_nan.value, with_nan.low, with_nan.high]).all()
+    assert not with_nan.separated_from(found)
+    for bad in ((0, 0, 2000), (5, 0, 1999)):
+        with pytest.raises(ValueError, match="at least"):
+            bootstrap.resample(*bad)
