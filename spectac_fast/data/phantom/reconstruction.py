@@ -58,3 +58,17 @@ def butterworth(volume: Tensor, dx: float, cutoff: float = 0.40, power: int = 10
     response = torch.rsqrt(1 + (squared / cutoff**2) ** (power / 2))
     spectrum = torch.fft.rfftn(volume, dim=(-3, -2, -1)) * response
     return torch.fft.irfftn(spectrum, s=(nz, ny, nx), dim=(-3, -2, -1)).clamp_min(0)
+
+
+def filtered_back_projection(projector: Projector, views: Tensor) -> Tensor:
+    """Ramp-filtered back-projection without any correction, the reconstruction of the 1990s.
+
+    views: counts [V, bins, batch * nz] over an arc of 180 degrees. Returns columns [n*n, batch * nz]; negative values
+    are kept, for the post-filter to average.
+    """
+    bins = views.shape[1]
+    # Twice the length, so that the filter's wrap-around falls outside the object.
+    ramp = torch.fft.rfftfreq(2 * bins, device=views.device)[None, :, None]
+    filtered = torch.fft.irfft(torch.fft.rfft(views, n=2 * bins, dim=1) * ramp, n=2 * bins, dim=1)[:, :bins]
+    total = sum(projector.backward(filtered[v].contiguous(), v) for v in range(views.shape[0]))
+    return total * (torch.pi / views.shape[0])

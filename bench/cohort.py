@@ -1,0 +1,152 @@
+"""Does the synthetic cohort look like published ones? Measured on normal patients, with what differs and why.
+
+`python -m bench cohort --data DIR` reads a cohort; `--causes` also simulates a few patients with one effect changed
+at a time, on the seeds (480000 and up) that served for finding the causes. The table's own seeds never did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+INFERIOR, ANTERIOR = (3, 9, 14), (0, 6, 12)
+PICTURED = 8
+MM = (6.8, 6.8, 6.8)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="cohort folder, seeds outside 480000-489999")
+    parser.add_argument("--pictures", type=Path, help="cohort folder of the pictured patients (default: --data)")
+    parser.add_argument("--causes", type=int, default=0, metavar="N", help="also simulate N men and N women per cause")
+    parser.add_argument("-o", "--out", type=Path, default=RESULTS, help="folder of the results")
+
+
+def run(args: argparse.Namespace) -> int:
+    from bench.cohort_page import page
+    from spectac_fast.data.cohort import Cohort
+    from spectac_fast.evaluate.provenance import commit
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    cohort = Cohort(args.data)
+    studies = [s for i, case in enumerate(cohort.cases) if not case["defects"] for s in _studies(cohort, i)]
+    if not studies:
+        raise SystemExit(f"{args.data}: expected patients without defects, found none")
+    table = {
+        "commit": commit(),
+        "seeds": [min(cohort.seeds), max(cohort.seeds)],
+        "normal_patients": len(studies) // 2,
+        "groups": {name: summarise([s for s in studies if s["sex"] in sex]) for name, sex in GROUPS.items()},
+        "scatter_to_primary": _spread([case["scatter_to_primary"] for case in cohort.cases]),
+    }
+    if args.causes:
+        from bench.cohort_causes import causes
+
+        table["causes"] = causes(args.causes)
+    (args.out / "cohort.json").write_text(json.dumps(table, indent=1) + "\n")
+    (args.out / "cohort.md").write_text(page(table))
+    _picture(Cohort(args.pictures or args.data), args.out / "cohort.png")
+    print((args.out / "cohort.md").read_text())
+    return 0
+
+
+GROUPS = {"all": "MF", "men": "M", "women": "F"}
+
+
+def _studies(cohort: Any, case: int) -> list[dict[str, Any]]:
+    return [
+        measure(*cohort.pair(case, phase, "SA"), cohort.truth(case, phase, "SA"), cohort.cases[case])
+        for phase in ("stress", "rest")
+    ]
+
+
+def measure(nc: np.ndarray, ac: np.ndarray, truth: np.ndarray, case: dict[str, Any]) -> dict[str, Any]:
+    """Segment uptakes (% of the map's 99th percentile) and count changes of one study; stacks are SA [29, 64, 64]."""
+    from spectac_fast.data.scale import count_scale
+    from spectac_fast.evaluate.segments import polar_map, segment_means
+
+    lv = case["lv"]
+    maps = {name: polar_map(stack, lv, MM) for name, stack in (("NC", nc), ("AC", ac))}
+    percent = {name: 100 * polar / np.percentile(polar, 99) for name, polar in maps.items()}
+    change = percent["AC"] - percent["NC"]
+    return {
+        "sex": case["sex"],
+        "segments": {name: segment_means(stack, lv) for name, stack in (("NC", nc), ("AC", ac), ("truth", truth))},
+        "positive_change": float(np.maximum(change, 0).mean()),
+        "absolute_change": float(np.abs(change).mean()),
+        "gain": count_scale(ac, MM) / count_scale(nc, MM),
+        "background": _background(nc, lv),
+    }
+
+
+def _background(nc: np.ndarray, lv: dict[str, float]) -> float:
+    """Mean NC count 18-40 mm above the outer wall in the middle short-axis slices, over the ventricle's 99th
+    percentile.
+    """
+    from spectac_fast.evaluate.segments import polar_map
+
+    outer = lv["mid_radius_mm"] + lv["wall_mm"] / 2
+    rows = slice(
+        round(31.5 - (lv["base_up_mm"] + outer + 40) / 6.8), round(31.5 - (lv["base_up_mm"] + outer + 18) / 6.8)
+    )
+    columns = slice(round(31.5 + (lv["base_lateral_mm"] - 20) / 6.8), round(31.5 + (lv["base_lateral_mm"] + 20) / 6.8))
+    return float(nc[13:16, rows, columns].mean() / np.percentile(polar_map(nc, lv, MM), 99))
+
+
+def summarise(studies: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means, standard deviations and quantiles of the measures over studies."""
+    out: dict[str, Any] = {"studies": len(studies)}
+    for kind in ("NC", "AC", "truth"):
+        segments = np.array([s["segments"][kind] for s in studies])
+        inferior, anterior = segments[:, INFERIOR].mean(1), segments[:, ANTERIOR].mean(1)
+        out[kind] = {
+            "range": _spread(segments.max(1) - segments.min(1)),
+            "inferior": _spread(inferior),
+            "anterior": _spread(anterior),
+            "inferior_to_anterior": _spread(inferior / anterior),
+            "mean_segments": segments.mean(0).round(1).tolist(),
+        }
+    relative = np.array([s["segments"]["NC"] / s["segments"]["AC"] for s in studies])
+    relative /= relative.max(1, keepdims=True)
+    out["anterior_attenuated"] = float((relative[:, ANTERIOR].min(1) < 0.85).mean())
+    out["inferior_attenuated"] = float((relative[:, INFERIOR].min(1) < 0.85).mean())
+    for name in ("positive_change", "absolute_change", "gain", "background"):
+        out[name] = _quantiles([s[name] for s in studies])
+    return out
+
+
+def _spread(values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    return {"mean": round(float(np.mean(values)), 3), "sd": round(float(np.std(values, ddof=1)), 3)}
+
+
+def _quantiles(values: Sequence[float]) -> dict[str, float]:
+    return {str(q): round(float(np.percentile(values, q)), 3) for q in (10, 25, 50, 75, 90)}
+
+
+def _picture(cohort: Any, path: Path) -> None:
+    from spectac_fast.data.scale import count_scale
+    from spectac_fast.evaluate.figures import cohort_panel
+
+    step = max(len(cohort) // PICTURED, 1)
+    patients = []
+    for i in list(range(0, len(cohort), step))[:PICTURED]:
+        case = cohort.cases[i]
+        scales = {kind: count_scale(_stack(cohort, i, "SA", kind), cohort.spacing_mm) for kind in ("NC", "AC", "truth")}
+        images = {
+            plane: {kind: 100 * _stack(cohort, i, plane, kind)[14] / scales[kind] for kind in scales}
+            for plane in ("SA", "VLA", "HLA")
+        }
+        territories = ", ".join(d["territory"] for d in case["defects"]) or "normal"
+        patients.append((f"{case['sex']}, BMI {case['bmi']:.0f}\n{territories}", images))
+    cohort_panel(path, patients, (6.8, 6.8), title="Eight synthetic patients at stress: NC, AC and the truth")
+
+
+def _stack(cohort: Any, case: int, plane: str, kind: str) -> np.ndarray:
+    if kind == "truth":
+        return cohort.truth(case, "stress", plane)
+    return cohort.pair(case, "stress", plane)[("NC", "AC").index(kind)]
