@@ -49,11 +49,12 @@ __device__ __forceinline__ Quad load(const void* p, NetType type, int64_t at, in
   return q;
 }
 
-// The intrinsics keep a store whole; an assignment to a float4 is split into four.
+// In PTX, because nvcc splits an assignment to a float4 into four stores and its intrinsics add ordering.
 template <bool kVector>
 __device__ __forceinline__ void store(float* p, int64_t at, int count, const Quad& q) {
   if (kVector) {
-    __stwb(reinterpret_cast<float4*>(p + at), make_float4(q.v[0], q.v[1], q.v[2], q.v[3]));
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};"
+                 :: "l"(p + at), "f"(q.v[0]), "f"(q.v[1]), "f"(q.v[2]), "f"(q.v[3]) : "memory");
   } else {
 #pragma unroll
     for (int k = 0; k < 4; ++k)
@@ -68,7 +69,7 @@ __device__ __forceinline__ void store(void* p, NetType type, int64_t at, int cou
   if (kVector) {
     const uint32_t low = encode(q.v[0], type) | uint32_t(encode(q.v[1], type)) << 16;
     const uint32_t high = encode(q.v[2], type) | uint32_t(encode(q.v[3], type)) << 16;
-    __stwb(reinterpret_cast<uint2*>(h), make_uint2(low, high));
+    asm volatile("st.global.v2.u32 [%0], {%1, %2};" :: "l"(h), "r"(low), "r"(high) : "memory");
   } else {
 #pragma unroll
     for (int k = 0; k < 4; ++k)

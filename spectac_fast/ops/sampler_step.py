@@ -75,27 +75,24 @@ def _reference(
 
 
 def _samples(device: torch.device) -> Iterator[dict[str, Any]]:
-    """Calls that between them use every argument: first order, multistep with a corrector, half-precision network."""
-    for batch, height, dtype in ((2, 8, torch.float32), (1, 5, torch.bfloat16), (3, 7, torch.float16)):
-        shape = (batch, 1, height, height + 1)
+    """Calls that between them use every argument: first order, multistep with a corrector, noise drawn elsewhere."""
 
-        def draw(shape: tuple[int, ...] = shape) -> Tensor:
-            return torch.randn(shape, device=device)
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, device=device)
 
-        call: dict[str, Any] = {
-            "x": draw(),
-            "f": draw().to(dtype),
-            "y": draw(),
-            "row": torch.rand(14, device=device),
-            "seeds": torch.arange(batch, device=device),
-            "step": 3,
-            "x_next": draw(),
-        }
-        yield call
-        doubled = torch.zeros(batch, 2, *shape[2:], dtype=dtype, device=device)
-        multistep = {"h1": draw(), "h2": draw(), "anchor": draw(), "clip": (-1.0, 1.0), "sample": 1}
-        yield call | multistep | {"x_next": draw(), "x0": draw(), "net_input": doubled[:, :1]}
-        yield call | {"seeds": None, "noise": draw(), "x_next": draw(), "x0": draw()}
+    def call(*shape: int, dtype: torch.dtype, **more: Any) -> dict[str, Any]:
+        row = torch.rand(len(COLUMNS), device=device)
+        return {"x": draw(*shape), "f": draw(*shape).to(dtype), "row": row, "x_next": draw(*shape)} | more
+
+    seeds = torch.arange(2, device=device)
+    yield call(2, 1, 8, 8, dtype=torch.float32, y=draw(2, 1, 8, 8), seeds=seeds, step=3)
+
+    doubled = torch.zeros(2, 2, 5, 7, dtype=torch.bfloat16, device=device)
+    names = ("y", "h1", "h2", "anchor", "x0")
+    rest = {name: draw(2, 1, 5, 7) for name in names} | {"net_input": doubled[:, :1], "clip": (-1.0, 1.0), "sample": 1}
+    yield call(2, 1, 5, 7, dtype=torch.bfloat16, seeds=seeds, **rest)
+
+    yield call(1, 3, 4, 4, dtype=torch.float16, y=None, noise=draw(1, 3, 4, 4), x0=draw(1, 3, 4, 4))
 
 
 op = Op(_SCHEMA, reference=_reference, triton="spectac_fast.kernels.sampler_step:sampler_step", samples=_samples)
@@ -213,10 +210,11 @@ def _check_layout(inputs: dict[str, Tensor | None], outputs: dict[str, Tensor | 
             raise ValueError(f"sampler_step: {name} must be contiguous, found strides {tensor.stride()}.")
     if torch.compiler.is_compiling():
         return
-    seen: dict[int, str] = {}
+    seen: dict[tuple[int, int], str] = {}
     for name, tensor in (inputs | outputs).items():
         if tensor is None or tensor.numel() == 0:
             continue
-        other = seen.setdefault(tensor.data_ptr(), name)
+        place = tensor.untyped_storage()._cdata, tensor.storage_offset()
+        other = seen.setdefault(place, name)
         if other != name and name in outputs:
             raise ValueError(f"sampler_step: {name} must not share memory with {other}.")

@@ -1,0 +1,41 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both set up .venv first; a second run finds it ready.
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
+BUILD_TOOLS := setuptools wheel numpy ninja
+
+# Slices are small: more threads than this only wait for each other.
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: demo test acceptance lint
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/ready
+	$(VENV)/bin/spectac demo -o demo-out
+
+test: $(VENV)/ready
+	$(VENV)/bin/pytest
+
+# What a newcomer does, in a fresh clone of the committed state: set up, see the demo, pass the tests.
+acceptance:
+	rm -rf build/acceptance
+	git clone -q . build/acceptance
+	$(MAKE) -C build/acceptance demo test
+
+lint: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and on its own: the extension is compiled against it, so no isolated build may bring another.
+$(VENV)/build-tools: constraints.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt $(BUILD_TOOLS)
+	touch $@
+
+$(VENV)/ready: $(VENV)/build-tools pyproject.toml setup.py $(shell find csrc -type f)
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.[test]'
+	touch $@

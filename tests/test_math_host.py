@@ -1,0 +1,87 @@
+"""csrc/math compiled for the host: the arithmetic that CPU loops and CUDA kernels share, function by function."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+
+from spectac_fast.ops.counter_normal import _normal_pair, philox
+
+
+@pytest.fixture(scope="module")
+def probe(repository, tmp_path_factory):
+    compiler = shutil.which("c++")
+    if not compiler:
+        pytest.skip("no C++ compiler here")
+    library = tmp_path_factory.mktemp("probe") / "probe.so"
+    flags = ["-O2", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", f"-I{repository / 'csrc'}"]
+    subprocess.run([compiler, *flags, repository / "tests/host/math_probe.cpp", "-o", library], check=True)
+    return ctypes.CDLL(str(library))
+
+
+def call(function, *arrays):
+    """Call a probe; arrays go as pointers, the count as int64."""
+    function(*(a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else ctypes.c_int64(a) for a in arrays))
+
+
+def test_words_match_the_reference_bit_by_bit(probe):
+    rng = np.random.default_rng()
+    counters = rng.integers(0, 2**32, (5000, 4), dtype=np.uint32)
+    keys = rng.integers(0, 2**32, (5000, 2), dtype=np.uint32)
+    counters[:4], keys[:4] = (
+        [[0] * 4, [2**32 - 1] * 4, [1, 0, 0, 0], [0, 0, 0, 1]],
+        [[0, 0], [2**32 - 1] * 2, [1, 0], [0, 1]],
+    )
+    ours = np.empty_like(counters)
+    call(probe.probe_words, counters, keys, len(counters), ours)
+    c, k = torch.from_numpy(counters.astype(np.int64)), torch.from_numpy(keys.astype(np.int64))
+    reference = torch.stack(philox(c.unbind(-1), k.unbind(-1)), -1).numpy()
+    assert (ours == reference).all()
+
+
+def test_normals_match_the_reference_also_at_the_ends(probe):
+    rng = np.random.default_rng()
+    ends = [0, 1, 2, 463, 464, 2**29, 2**30 - 1, 2**30, 2**31 - 1, 2**31, 2**31 + 1, 3 * 2**30, 2**32 - 2, 2**32 - 1]
+    words = rng.integers(0, 2**32, (400_000, 2), dtype=np.uint32)
+    words[: len(ends) ** 2] = [(a, b) for a in ends for b in ends]
+    ours = np.empty(words.shape, np.float32)
+    call(probe.probe_normal_pairs, words, len(words), ours)
+    reference = torch.stack(_normal_pair(*torch.from_numpy(words.astype(np.int64)).unbind(-1)), -1).numpy()
+    error = np.abs(ours.astype(np.float64) - reference)
+    assert (error <= np.where(np.abs(reference) > 4, 2e-6, 1e-6)).all(), error.max()
+
+
+def test_log_is_relatively_accurate_beside_one(probe):
+    u = np.concatenate([1 - np.arange(1, 5000) * 2.0**-24, np.geomspace(1e-7, 1, 50_000)]).astype(np.float32)
+    ours = np.empty_like(u)
+    call(probe.probe_log, u, len(u), ours)
+    exact = np.log(u.astype(np.float64))
+    assert (np.abs(ours - exact) <= 1.5e-7 * np.abs(exact)).all()
+
+
+def test_every_half_is_widened_exactly(probe):
+    halves = np.arange(2**16, dtype=np.uint16)
+    float16, bfloat16 = np.empty(2**16, np.float32), np.empty(2**16, np.float32)
+    call(probe.probe_widen, halves, len(halves), float16, bfloat16)
+    np.testing.assert_array_equal(float16, halves.view(np.float16).astype(np.float32))
+    torch_view = torch.from_numpy(halves.view(np.int16)).view(torch.bfloat16).float().numpy()
+    np.testing.assert_array_equal(bfloat16, torch_view)
+
+
+def test_narrowing_rounds_as_torch_does(probe):
+    rng = np.random.default_rng()
+    exact = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    ties = (exact[:0x7C00] + exact[1:0x7C01]) / 2
+    anything = rng.integers(0, 2**32, 200_000, dtype=np.uint32).view(np.float32)
+    values = np.concatenate([exact, ties, -ties, np.nextafter(ties, np.float32(0)), anything]).astype(np.float32)
+    float16, bfloat16 = np.empty(len(values), np.uint16), np.empty(len(values), np.uint16)
+    call(probe.probe_narrow, values, len(values), float16, bfloat16)
+    source = torch.from_numpy(values)
+    for bits, dtype in ((float16, torch.float16), (bfloat16, torch.bfloat16)):
+        ours = torch.from_numpy(bits.view(np.int16)).view(dtype)
+        torch.testing.assert_close(ours, source.to(dtype), rtol=0, atol=0, equal_nan=True)
