@@ -1,5 +1,6 @@
 """Reading NM reconstructions: what is understood, and the one sentence for everything that is not."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -194,7 +195,7 @@ def test_folder_skips_and_lists_what_is_not_nc(tmp_path, rng):
     written = write_study(tmp_path / "deep" / "er", rng)
     write_nc(tmp_path / "SA_AC.dcm", heart(rng), corrected=True)
     (tmp_path / "notes.txt").write_text("not DICOM")
-    (tmp_path / "ct.dcm").write_bytes(open(get_testdata_file("CT_small.dcm"), "rb").read())
+    (tmp_path / "ct.dcm").write_bytes(Path(get_testdata_file("CT_small.dcm")).read_bytes())
     study = read_study(tmp_path)
     assert {series.path.name for series in study.series} == set(written)
     assert {path.name for path, _ in study.skipped} == {"SA_AC.dcm", "ct.dcm"}
@@ -210,7 +211,7 @@ def test_damage_in_a_folder_is_not_skipped(tmp_path, rng):
     write_study(tmp_path, rng)
     path = tmp_path / "rest_SA_NC.dcm"
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(InputError, match="rest_SA_NC.dcm: truncated"):
+    with pytest.raises(InputError, match=r"rest_SA_NC\.dcm: truncated"):
         read_study(tmp_path)
 
 
@@ -247,10 +248,8 @@ def test_damaged_bytes_never_raise_anything_else(file, rng):
         at = rng.integers(132, header, rng.integers(1, 12))
         bad[at] = rng.integers(0, 256, len(at))
         file.write_bytes(bad.tobytes())
-        try:
-            read_study(file)
-        except (InputError, NoInputError) as error:
-            assert "\n" not in str(error)
+        with contextlib.suppress(InputError):
+            assert read_study(file).series[0].counts.max() > 0
 
 
 @pytest.mark.parametrize(

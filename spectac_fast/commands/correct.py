@@ -28,9 +28,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"skipped: {reason}", file=sys.stderr)
     for reason in report.failed:
         print(f"failed: {reason}", file=sys.stderr)
+    studies = f"{report.studies} {'study' if report.studies == 1 else 'studies'}"
     pace = f", {1000 * report.seconds / report.slices:.1f} ms per slice" if report.slices else ""
     print(
-        f"corrected {report.slices} slices in {len(report.written)} series of {report.studies} studies{pace} "
+        f"corrected {report.slices} slices in {len(report.written)} series of {studies}{pace} "
         f"({translator.name}); {len(report.skipped)} files skipped, {len(report.failed)} failed; written to {args.out}"
     )
     return 1 if report.failed else 0

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from spectac_fast._version import __version__
 from spectac_fast.commands import _flags
 
 
@@ -18,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.subject is None:
         lines = _surroundings()
-    elif _is_dicom(Path(args.subject)):
+    elif Path(args.subject).exists() and Path(args.subject).suffix not in (".safetensors", ".json"):
         lines = _contents(Path(args.subject))
     else:
         lines = _model(args.subject, args.device)
@@ -26,22 +25,29 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _is_dicom(path: Path) -> bool:
-    return path.exists() and path.suffix not in (".safetensors", ".json")
-
-
 def _surroundings() -> Iterable[str]:
     import platform
 
     import torch
 
-    yield f"spectac_fast {__version__} (research software, not a medical device)"
-    yield f"Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} CPU threads"
-    if not torch.cuda.is_available():
-        yield "CUDA: none"
+    from spectac_fast.ops.availability import availability
+    from spectac_fast.errors import SpectacError
+    from spectac_fast.models.registry import SHIPPED, load
+
+    yield availability()
+    yield ""
+    yield f"Python {platform.python_version()}, {torch.get_num_threads()} CPU threads"
     for k in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(k)
         yield f"cuda:{k}: {card.name}, {card.total_memory / 2**30:.0f} GiB"
+    yield ""
+    for name in SHIPPED:
+        try:
+            yield _headline(load(name, device="cpu"))
+        except SpectacError as reason:
+            yield f"model {name}: {reason}"
+    yield ""
+    yield "Research software, not a medical device."
 
 
 def _contents(path: Path) -> Iterable[str]:
@@ -75,6 +81,13 @@ def _model(name: str, device: str) -> Iterable[str]:
     from spectac_fast import load
 
     translator = load(name, device=device)
-    yield f"{translator.name}: pixels {translator.pixel_mm:g} mm, gain AC/NC {translator.gain:.4g}"
+    yield _headline(translator)
     for key, value in translator.card.items():
         yield f"  {key}: {value}"
+
+
+def _headline(translator) -> str:
+    return (
+        f"model {translator.name}: pixels of {translator.pixel_mm:g} mm, AC/NC gain {translator.gain:.3f}, "
+        f"SHA-256 {translator.weights_sha256[:16]}"
+    )

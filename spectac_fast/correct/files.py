@@ -13,7 +13,7 @@ from spectac_fast._version import __version__
 from spectac_fast.correct.study import correct_study
 from spectac_fast.data.resample import check_geometry
 from spectac_fast.data.study import Provenance, Study, dicom_files, output_path, read_nc_series, write_corrected
-from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError, SpectacError
+from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError, SpectacError, UsageError
 from spectac_fast.progress import Progress
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def correct_files(
 
     A file that is damaged, or that was named and is not an NC series, becomes a sentence in `Report.failed`; sound
     files of another kind found in a folder go to `Report.skipped`. Neither stops the rest.
-    Raises NoInputError where there is nothing to correct, SetupError where `out` cannot be written.
+    Raises NoInputError where there is nothing to correct, SetupError where `out` cannot be written, UsageError for
+    options that the model refuses.
     """
     report = Report()
     check_writable(out)
@@ -103,7 +104,7 @@ def correct_files(
                 )
                 report.seconds += time.perf_counter() - started
                 report.written += write_corrected(study, counts, out, provenance=provenance)
-            except SetupError:
+            except (SetupError, UsageError):
                 raise
             except SpectacError as reason:
                 report.failed.append(str(reason))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spectac_fast.data.resample import InPlane, check_geometry
 from spectac_fast.data.scale import count_scale, to_counts, to_model
 from spectac_fast.data.study import Series, Study
-from spectac_fast.errors import InputError, SpectacError
+from spectac_fast.errors import InputError, SpectacError, UsageError
 
 if TYPE_CHECKING:
     from spectac_fast.models.translator import Translator
@@ -49,8 +49,8 @@ def correct_study(
         on_slices: called with the number of slices after each batch.
 
     Returns one float32 array [slices, rows, columns] per series, counts >= 0, in the source's geometry.
-    Raises InputError for geometry far from the model's or a heart region without counts, SpectacError if the model's
-    output is not finite.
+    Raises InputError for geometry far from the model's or a heart region without counts, UsageError for options that
+    the model refuses, SpectacError if its output is not finite.
     """
     for series in study.series:
         for warning in check_geometry(series, translator.pixel_mm):
@@ -119,7 +119,10 @@ def _translate(
         for start in range(0, len(slices), batch_size):
             batch = slice(start, start + batch_size)
             nc = torch.from_numpy(slices[batch, None])
-            ac = translator.translate(nc, seeds=torch.from_numpy(keys[batch]), **options)
+            try:
+                ac = translator.translate(nc, seeds=torch.from_numpy(keys[batch]), **options)
+            except ValueError as error:
+                raise UsageError(f"the model {translator.name} cannot run with {options}: {error}") from error
             result[batch] = ac[:, 0].float().cpu().numpy()
             if on_slices:
                 on_slices(len(nc))

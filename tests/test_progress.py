@@ -1,0 +1,64 @@
+"""Progress lines: a redrawn bar on a terminal, rare plain lines elsewhere."""
+
+import io
+
+import pytest
+
+from spectac_fast import progress
+from spectac_fast.progress import Progress, duration
+
+
+class Clock:
+    def __init__(self, monkeypatch):
+        self.now = 100.0
+        monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_plain_lines_come_every_few_seconds_with_the_time_left(monkeypatch):
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    with Progress(100, "correcting", "slices", stream) as bar:
+        for _ in range(24):
+            clock.now += 0.5
+            bar.step(2)
+    assert stream.getvalue() == ("correcting: 20/100 slices, 20 s left\ncorrecting: 40/100 slices, 15 s left\n")
+
+
+def test_terminal_redraws_one_line_and_ends_it(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    clock, stream = Clock(monkeypatch), Terminal()
+    with Progress(4, "phantom", "cases", stream) as bar:
+        for _ in range(4):
+            clock.now += 60
+            bar.step(note="seed 7")
+    *_, last = stream.getvalue().split("\r")
+    assert stream.getvalue().count("\n") == 1
+    assert last == "[########################] phantom: 4/4 cases in 4 min 00 s  seed 7\n"
+
+
+def test_dumb_terminals_get_plain_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    clock, stream = Clock(monkeypatch), Terminal()
+    with Progress(2, "x", "y", stream) as bar:
+        clock.now += 6
+        bar.step()
+    assert stream.getvalue() == "x: 1/2 y, 6 s left\n"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_nothing_to_do_shows_nothing(terminal):
+    stream = Terminal() if terminal else io.StringIO()
+    with Progress(0, "x", "y", stream) as bar:
+        bar.step()
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+)
+def test_durations_for_people(seconds, text):
+    assert duration(seconds) == text
