@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from fake_study import edit, heart, write_nc, write_study
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -189,6 +189,7 @@ def test_synthetic_counts_must_fit(tmp_path, value):
     assert not list(tmp_path.iterdir())
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e9), st.integers(0, 2**32 - 1))
 def test_quantise_keeps_counts_within_half_a_step(top, seed):
     counts = np.random.default_rng(seed).uniform(0, 1, (2, 3, 4)) * top

@@ -20,6 +20,7 @@ def positions(n, mm):
     return (np.arange(n) - (n - 1) / 2) * mm
 
 
+@settings(deadline=None)
 @given(sizes, sizes, st.integers(0, 2**32 - 1))
 def test_equal_pixels_change_nothing(rows, columns, seed):
     stack = np.random.default_rng(seed).normal(size=(3, rows, columns)).astype(np.float32)
@@ -31,6 +32,7 @@ def test_equal_pixels_change_nothing(rows, columns, seed):
     np.testing.assert_array_equal(grid.carry_back(stack, stack, 2 * stack, scale=1.0, gain=3.0), 2 * stack)
 
 
+@settings(deadline=None)
 @given(sizes, sizes, pixels, pixels)
 def test_a_uniform_field_stays_uniform_and_covered(rows, columns, row_mm, column_mm):
     grid = InPlane((rows, columns), (row_mm, column_mm), MODEL_MM)
@@ -42,6 +44,7 @@ def test_a_uniform_field_stays_uniform_and_covered(rows, columns, row_mm, column
         assert n * mm - 0.002 * out <= m * out < n * mm + out
 
 
+@settings(deadline=None)
 @given(st.integers(20, 80), pixels)
 def test_a_ramp_keeps_its_place(n, mm):
     ramp = positions(n, mm).astype(np.float32)[None, :, None] * np.ones((1, 1, 4), np.float32)
@@ -53,7 +56,7 @@ def test_a_ramp_keeps_its_place(n, mm):
     np.testing.assert_allclose(model[inner], expected[inner], atol=0.15 * MODEL_MM if mm < MODEL_MM else 1e-3)
 
 
-@settings(max_examples=25)
+@settings(deadline=None, max_examples=25)
 @given(pixels, st.integers(0, 2**32 - 1))
 def test_total_counts_and_their_centre_are_kept(mm, seed):
     rng = np.random.default_rng(seed)
@@ -81,7 +84,7 @@ def test_shrinking_equals_antialiased_linear_interpolation(n):
     np.testing.assert_allclose(ours[:, 1:-1, 1:-1], torch_way[:, 1:-1, 1:-1], atol=1e-5)
 
 
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(sizes, sizes, pixels, pixels, st.floats(0.3, 5.0), st.integers(0, 2**32 - 1))
 def test_a_constant_factor_comes_back_exactly(rows, columns, row_mm, column_mm, gain, seed):
     nc = np.random.default_rng(seed).poisson(30, (2, rows, columns)).astype(np.float32)
@@ -105,6 +108,7 @@ def test_detail_finer_than_the_model_survives():
     assert error[0] < 0.1 * error[1]
 
 
+@settings(deadline=None)
 @given(st.floats(0.0, 3.0), st.integers(0, 2**32 - 1))
 def test_corrected_counts_are_finite_and_not_negative(factor, seed):
     rng = np.random.default_rng(seed)

@@ -83,8 +83,12 @@ class Provenance:
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """Every DICOM Part 10 file below `folder`, sorted; told by the four letters after the preamble, not by the name."""
-    return [path for path in sorted(folder.rglob("*")) if path.is_file() and _is_part10(path)]
+    """Every DICOM Part 10 file below `folder`, sorted; told by the four letters after the preamble, not by the name.
+
+    Names with a leading dot are left out: they are other systems' by-products and the remains of killed runs.
+    """
+    found = (path for path in sorted(folder.rglob("*")) if not path.name.startswith("."))
+    return [path for path in found if path.is_file() and _is_part10(path)]
 
 
 def read_study(path: Path | str) -> Study:
@@ -160,16 +164,17 @@ def write_corrected(
     Returns the files written. Raises ValueError for counts that do not fit the study or are not finite, InputError for
     a header that cannot be encoded, SetupError where the folder cannot be written.
     """
-    from spectac_fast.data.dicom import derive_corrected, stage
+    from spectac_fast.data.dicom import derive_corrected, quiet_pydicom, stage
 
     if len(counts) != len(study.series):
         raise ValueError(f"expected one array for each of {len(study.series)} series, found {len(counts)}")
-    objects = [derive_corrected(series, array, provenance) for series, array in zip(study.series, counts)]
     paths = [output_path(series, study.root, Path(out)) for series in study.series]
     staged: list[Path] = []
     try:
-        for series, ds, path in zip(study.series, objects, paths):
-            staged.append(_stage(stage, series, ds, path))
+        with quiet_pydicom():
+            objects = [derive_corrected(series, array, provenance) for series, array in zip(study.series, counts)]
+            for series, ds, path in zip(study.series, objects, paths):
+                staged.append(_stage(stage, series, ds, path))
         for temporary, path in zip(staged, paths):
             os.replace(temporary, path)
     except OSError as error:

@@ -1,7 +1,7 @@
 """NM RECON TOMO objects: read them, derive corrected ones, make synthetic ones. Importing this imports pydicom."""
 
 from spectac_fast.data.dicom.derive import derive_corrected, quantise
-from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, save_atomically, stage
+from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, quiet_pydicom, save_atomically, stage
 from spectac_fast.data.dicom.read import glance, read_series
 from spectac_fast.data.dicom.synthetic import write_series
 
@@ -10,6 +10,7 @@ __all__ = [
     "derive_corrected",
     "glance",
     "quantise",
+    "quiet_pydicom",
     "read_series",
     "save_atomically",
     "stage",

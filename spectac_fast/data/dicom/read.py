@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -17,9 +15,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
-from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, STATE_CODES, VIEW_CODES
+from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, STATE_CODES, VIEW_CODES, quiet_pydicom
 from spectac_fast.data.dicom.names import corrected_in, phase_in, plane_in, texts_of
 from spectac_fast.data.study import Series
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError
@@ -95,16 +93,9 @@ def slice_numbers(ds: Dataset, path: Path) -> NDArray[np.int64]:
 
 @contextmanager
 def _sentences(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged file makes pydicom raise into one sentence, and keep pydicom quiet.
-
-    pydicom's own messages and warnings quote values, and a value may identify a patient: they are never passed on.
-    """
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Turn whatever a damaged file makes pydicom raise into one sentence; its own messages quote values."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_pydicom():
             yield
     except (InputError, NoInputError):
         raise
@@ -116,8 +107,6 @@ def _sentences(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read ({error.strerror or 'damaged'}).") from None
     except Exception as error:
         raise InputError(f"{path}: damaged or truncated DICOM ({type(error).__name__}).") from None
-    finally:
-        logger.setLevel(level)
 
 
 def _parse(path: Path, **options) -> Dataset:
@@ -130,7 +119,7 @@ def _parse(path: Path, **options) -> Dataset:
         )
     # Looked at before the data set, because a deflated one would be inflated, to any size, on reading.
     syntax = UID(read_file_meta_info(path).get("TransferSyntaxUID", ImplicitVRLittleEndian))
-    if syntax.is_deflated:
+    if syntax == DeflatedExplicitVRLittleEndian:
         raise NotApplicableError(f"{path}: expected an uncompressed DICOM file, found {syntax.name}.")
     # From memory, a length field of 4 GB reads what is there; from a file it would allocate 4 GB first.
     return dcmread(BytesIO(path.read_bytes()), **options)
@@ -141,8 +130,8 @@ def _check_kind(ds: Dataset, path: Path) -> None:
     if not kind:
         raise InputError(f"{path}: expected a SOP Class, found none; the file may be truncated.")
     if kind != NM_IMAGE_STORAGE:
-        name = kind.name if kind in _known() else "an unknown kind of object"
-        raise NotApplicableError(f"{path}: expected NM slices (Nuclear Medicine Image Storage), found {name}.")
+        found = _name(kind, "an unknown kind of object")
+        raise NotApplicableError(f"{path}: expected NM slices (Nuclear Medicine Image Storage), found {found}.")
     image_type = list(ds.get("ImageType") or [])
     third = image_type[2] if len(image_type) > 2 else "nothing"
     found = {
@@ -155,10 +144,9 @@ def _check_kind(ds: Dataset, path: Path) -> None:
         raise NotApplicableError(f"{path}: expected reconstructed slices (RECON TOMO), found {what}.")
 
 
-def _known() -> set[str]:
-    from pydicom._uid_dict import UID_dictionary
-
-    return set(UID_dictionary)
+def _name(uid: UID, unknown: str) -> str:
+    """The registered name of a UID; a value that is none could hold anything and is not repeated."""
+    return uid.name if uid.name != str(uid) else unknown
 
 
 def _frames(ds: Dataset, path: Path) -> NDArray[np.float32]:
@@ -192,8 +180,8 @@ def _frames(ds: Dataset, path: Path) -> NDArray[np.float32]:
 def _values(ds: Dataset, path: Path, shape: tuple[int, ...], bits: int) -> NDArray:
     syntax = ds.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
     if syntax not in _READABLE:
-        name = syntax.name if syntax in _known() else "an unknown transfer syntax"
-        raise InputError(f"{path}: expected uncompressed or RLE pixels, found {name}.")
+        found = _name(syntax, "an unknown transfer syntax")
+        raise InputError(f"{path}: expected uncompressed or RLE pixels, found {found}.")
     dtype = np.dtype(f"<{'i' if ds.get('PixelRepresentation', 0) else 'u'}{bits // 8}")
     if syntax == RLELossless:
         return ds.pixel_array.reshape(shape).astype(dtype)
