@@ -34,7 +34,8 @@ class FakeCohort:
         self.cases, self._stacks = [], {}
         for i in range(cases):
             defects = [defect()] if i == 0 else []
-            self.cases.append({"seed": 600_000 + i, "defects": defects, "lv": dict.fromkeys(PHASES, LV)})
+            about = {"seed": 600_000 + i, "sex": "MF"[i % 2], "bmi": 20.0 + i}
+            self.cases.append(about | {"defects": defects, "lv": dict.fromkeys(PHASES, LV)})
             for phase in PHASES:
                 for plane in PLANES:
                     shell = 100 * np.exp(-(((np.hypot(np.hypot(x, y), z) - 30) / 9) ** 2)) + 4
@@ -48,6 +49,9 @@ class FakeCohort:
 
     def pair(self, index, phase, plane):
         return self._stacks[index, phase, plane]
+
+    def truth(self, index, phase, plane):
+        return gaussian_filter(self._stacks[index, phase, plane][1], 1)
 
     def scale(self, index, phase):
         return count_scale(self.pair(index, phase, "SA")[0], self.spacing_mm)

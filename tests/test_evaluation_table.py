@@ -215,9 +215,17 @@ def test_files_hold_the_same_numbers(evaluated, tmp_path):
 
 
 def test_terminal_columns_are_aligned(evaluated):
-    lines = render.terminal(evaluated[2]).splitlines()
-    assert len(lines) == 1 + len(evaluated[2]["rows"])
-    assert len({len(line) for line in lines}) == 1
+    numbers = evaluated[2]
+    titles, header, *lines = render.terminal(render.pooled_values(numbers)).splitlines()
+    assert len({len(line) for line in (header, *lines)}) == 1
+    assert titles.split("  ")[-1] == "heart region"
+    for line, row in zip(lines, numbers["rows"], strict=True):
+        assert line.startswith(row["label"])
+        shown = line[len(row["label"]) :].split()
+        cells = [row[region][name]["value"] for region in ("whole", "heart") for name in ("ssim", "psnr", "rmse")]
+        assert [float(text) for text in shown[:6]] == pytest.approx(cells, abs=6e-3)
+    position = titles.index("heart region")
+    assert header[position:].split()[:3] == ["SSIM", "PSNR", "dB"]
 
 
 def test_segments_are_compared_with_ac(evaluated):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 
 from spectac_fast.commands import _flags
 
@@ -21,6 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.errors import SpectacError
     from spectac_fast.evaluate.files import output_folder
     from spectac_fast.evaluate.pictures import phase_panel
+    from spectac_fast.evaluate.render import terminal
     from spectac_fast.evaluate.study_scores import against_ac, match
     from spectac_fast.models.registry import load
 
@@ -42,25 +44,17 @@ def run(args: argparse.Namespace) -> int:
     ]
     milliseconds = 1000 * report.seconds / report.slices
     print(f"A synthetic patient: {len(nc)} NC series, {report.slices} slices, corrected by {translator.name}.\n")
-    print(_table(scores))
+    rows = [
+        (name, {"whole": asdict(patient.whole), "heart": asdict(patient.heart)}, None)
+        for name, patient in zip(("NC", "corrected"), scores, strict=True)
+    ]
+    print(terminal(rows))
     print(
-        "\nAgainst AC, pooled over the patient: whole field, and heart region (60 mm sphere). Counts [0, scale] are\n"
-        f"[-1, 1], data range 2; NC is multiplied by the AC/NC gain {translator.gain:.2f}. SSIM: Gaussian 11 x 11, sigma 1.5.\n"
+        "\nAgainst AC, pooled over the patient; heart region: 60 mm sphere. Counts [0, scale] are [-1, 1],\n"
+        f"data range 2; NC is multiplied by the AC/NC gain {translator.gain:.2f}. SSIM: Gaussian 11 x 11, sigma 1.5.\n"
     )
     print(f"{milliseconds:.1f} ms per slice on {translator.device}\n")
     print(f"{out / 'corrected'}{'':4}{len(report.written)} DICOM series")
     for path in pictures:
         print(path)
     return 0
-
-
-def _table(scores: tuple) -> str:
-    from spectac_fast.evaluate.render import aligned
-
-    lines = []
-    for name, patient in zip(("NC", "corrected"), scores, strict=True):
-        line = [name]
-        for region in (patient.whole, patient.heart):
-            line += [f"{region.ssim:.4f}", f"{region.psnr:.2f} dB", f"{region.rmse:.4f}"]
-        lines.append(line)
-    return aligned(["", "SSIM", "PSNR", "RMSE", "heart SSIM", "PSNR", "RMSE"], lines)

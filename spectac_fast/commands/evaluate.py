@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     stacks = corrected_stacks(cohort, 0, PHASES[0], shown, seed=args.seed)
     gain = shown.translator.gain
     written.append(phase_panel(folder / "panel.png", PHASES[0], stacks, gain=gain, method=shown.label))
-    print(render.terminal(numbers))
+    print(render.terminal(render.pooled_values(numbers)))
     print(f"\n{count} patients, pooled per patient, data range 2. Intervals, segments and conventions:")
     for path in written:
         print(f"  {path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ PLANE_NAMES = {"SA": "short axis", "VLA": "vertical long axis", "HLA": "horizont
 VIEW_MM = 220.0
 DIFFERENCE_LIMIT = 30.0
 DPI = 160
+_NOTE_LETTERS_PER_INCH = 18
 _INK = "#1b1b1f"
 _FAINT = "#6b6b73"
 _STYLE = {
@@ -114,7 +116,7 @@ class _Layout:
     @property
     def size(self) -> tuple[float, float]:
         columns = sum(self.widths)
-        width = self.left + columns * (self.tile + self.space) + (len(self.widths) - 1) * self.gap + 0.06
+        width = self.left + columns * (self.tile + self.space) + (len(self.widths) - 1) * self.gap + 0.10
         return width, self.top + self.rows * (self.tile + self.space) - self.space + self.foot
 
     def x(self, group: int, column: int) -> float:
@@ -157,7 +159,8 @@ def _draw(
         figure = Figure(figsize=layout.size)
         FigureCanvasAgg(figure)
         _text(figure, layout, layout.left, height - 0.16, title, va="top", fontsize=11.5, weight="bold")
-        _text(figure, layout, layout.left, 0.07, note, va="bottom", fontsize=7, color=_FAINT)
+        lines = textwrap.fill(note, round(_NOTE_LETTERS_PER_INCH * (layout.size[0] - layout.left)))
+        _text(figure, layout, layout.left, 0.07, lines, va="bottom", fontsize=7, color=_FAINT, linespacing=1.4)
         for i, name in enumerate(names):
             middle = layout.y(i) + side / 2
             _text(
@@ -218,7 +221,7 @@ def study_panel(
     for plane in planes:
         nc, corrected, ac = slices[plane]
         tiles.append([nc, corrected, ac, nc - ac, corrected - ac])
-    layout = _Layout(tile=1.62, rows=len(planes), widths=(3, 2), left=0.46, top=0.76, foot=0.95)
+    layout = _Layout(tile=1.62, rows=len(planes), widths=(3, 2), left=0.46, top=0.76, foot=1.08)
     names = [f"{plane}\n{PLANE_NAMES[plane]}" for plane in planes]
     sizes = [[pixel_mm[plane]] * 5 for plane in planes]
     return _draw(path, layout, groups, names, tiles, sizes, title=title, note=note)
@@ -236,8 +239,8 @@ def cohort_panel(
 
     Args:
         path: where the PNG goes.
-        patients: (name, {plane: {"NC" | "AC" | "truth": [H, W]}}); each image in % of its own maximum in the heart
-            region, because the display is what is compared. All patients have the same planes and kinds.
+        patients: (name, {plane: {"NC" | "AC" | "truth": [H, W]}}); each image in % of its own peak, as on a reading
+            screen. All patients have the same planes and kinds.
         pixel_mm: (row, column).
         title, note: head and small print.
     """
@@ -246,10 +249,10 @@ def cohort_panel(
     kinds = list(first[planes[0]])
     groups = [Group(kinds, title=f"{plane}, {PLANE_NAMES[plane]}") for plane in planes]
     middle = len(planes) // 2
-    groups[middle] = Group(kinds, groups[middle].title, bar="% of each image's maximum in the heart region")
+    groups[middle] = Group(kinds, groups[middle].title, bar="% of each image's peak in the heart region")
     tiles = [[images[plane][kind] for plane in planes for kind in kinds] for _, images in patients]
     layout = _Layout(
-        tile=1.05, rows=len(patients), widths=(len(kinds),) * len(planes), left=0.54, top=1.0, foot=0.95, space=0.03
+        tile=1.05, rows=len(patients), widths=(len(kinds),) * len(planes), left=0.54, top=1.0, foot=1.08, space=0.03
     )
     sizes = [[pixel_mm] * len(tiles[0])] * len(patients)
     return _draw(path, layout, groups, [name for name, _ in patients], tiles, sizes, title=title, note=note)

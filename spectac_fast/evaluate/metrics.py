@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 DATA_RANGE = 2.0
 TAPS = 11
@@ -24,39 +23,13 @@ MARGIN = TAPS // 2
 PSNR_CAP_DB = 100.0
 
 
-def _gaussian_taps() -> list[float]:
-    weights = [math.exp(-0.5 * ((i - MARGIN) / SIGMA) ** 2) for i in range(TAPS)]
-    total = math.fsum(weights)
-    return [w / total for w in weights]
-
-
-_WEIGHTS = _gaussian_taps()
-
-_Moments = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-
-
-def _mix(moments: _Moments, dim: int) -> _Moments:
-    """Merge windows along ``dim`` by the law of total variance: (mean x, mean y, var x + var y, covariance).
-
-    E[x^2] - E[x]^2 cancels in flat regions, where SSIM is most sensitive; deviations from the middle window's mean do
-    not.
-    """
-    length = moments[0].shape[dim] - TAPS + 1
-    windows = [[m.narrow(dim, i, length) for m in moments] for i in range(TAPS)]
-    mean_x, mean_y = windows[MARGIN][0], windows[MARGIN][1]
-    shift_x = torch.zeros_like(mean_x)
-    shift_y = torch.zeros_like(mean_x)
-    variance = torch.zeros_like(mean_x)
-    covariance = torch.zeros_like(mean_x)
-    for weight, (x, y, v, c) in zip(_WEIGHTS, windows, strict=True):
-        dx, dy = x - mean_x, y - mean_y
-        shift_x.add_(dx, alpha=weight)
-        shift_y.add_(dy, alpha=weight)
-        variance.add_((dx * dx).addcmul_(dy, dy).add_(v), alpha=weight)
-        covariance.add_((dx * dy).add_(c), alpha=weight)
-    variance -= shift_x * shift_x + shift_y * shift_y
-    covariance -= shift_x * shift_y
-    return mean_x + shift_x, mean_y + shift_y, variance, covariance
+def _windows(side: int) -> np.ndarray:
+    """[side - 10, side]: row i holds the Gaussian weights of the window that starts at pixel i."""
+    taps = np.exp(-0.5 * ((np.arange(TAPS) - MARGIN) / SIGMA) ** 2)
+    band = np.zeros((side - TAPS + 1, side))
+    for i, row in enumerate(band):
+        row[i : i + TAPS] = taps / taps.sum()
+    return band
 
 
 def _as_pair(prediction: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +51,8 @@ def ssim_map(prediction: np.ndarray, reference: np.ndarray, data_range: float = 
         data_range: distance between the smallest and the largest possible value.
 
     Returns:
-        float64 [S, H - 10, W - 10]; element [s, i, j] belongs to pixel [s, i + 5, j + 5]. NaN propagates.
+        float64 [S, H - 10, W - 10]; element [s, i, j] belongs to pixel [s, i + 5, j + 5]. A NaN makes the map of its
+        slice NaN.
 
     Raises:
         ValueError: shapes differ, are not stacks, or a side is shorter than the window.
@@ -86,12 +60,23 @@ def ssim_map(prediction: np.ndarray, reference: np.ndarray, data_range: float = 
     prediction, reference = _as_pair(prediction, reference)
     if min(prediction.shape[1:]) < TAPS:
         raise ValueError(f"SSIM needs slices of at least {TAPS} x {TAPS} pixels, got {prediction.shape[1:]}")
-    x, y = torch.from_numpy(prediction), torch.from_numpy(reference)
-    zero = torch.zeros(1, dtype=torch.float64).expand_as(x)
-    mean_x, mean_y, variance, covariance = _mix(_mix((x, y, zero, zero), 2), 1)
+    rows, columns = _windows(prediction.shape[1]), _windows(prediction.shape[2]).T
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return rows @ values @ columns
+
+    # E[x^2] - E[x]^2 cancels where a slice is flat; about the slice's own level, in float64, what is left of that is
+    # far below C2.
+    level_x, level_y = (v.mean(axis=(1, 2), keepdims=True) for v in (prediction, reference))
+    x, y = prediction - level_x, reference - level_y
+    mean_x, mean_y = mean(x), mean(y)
+    variances = mean(x * x + y * y) - mean_x * mean_x - mean_y * mean_y
+    covariance = mean(x * y) - mean_x * mean_y
+    mean_x += level_x
+    mean_y += level_y
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    return (numerator / ((mean_x * mean_x + mean_y * mean_y + c1) * (variance + c2))).numpy()
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x * mean_x + mean_y * mean_y + c1)
+    return luminance * (2 * covariance + c2) / (variances + c2)
 
 
 def psnr(rmse: float | np.ndarray, data_range: float = DATA_RANGE) -> np.ndarray:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spectac_fast.data.cohort import PLANES
 from spectac_fast.data.scale import count_scale
-from spectac_fast.evaluate.figures import VIEW_MM, study_panel
+from spectac_fast.evaluate.figures import VIEW_MM, cohort_panel, study_panel
+
+if TYPE_CHECKING:
+    from spectac_fast.data.cohort import Cohort
 
 
 @dataclass(frozen=True)
@@ -42,3 +47,25 @@ def phase_panel(path: Path, phase: str, planes: Mapping[str, Stacks], *, gain: f
         f"{gain:.2f}. AC peak: 99.5th percentile of AC within 60 mm of the heart's centre."
     )
     return study_panel(path, slices, pixel_mm, title=f"Attenuation correction without CT: {phase}", note=note)
+
+
+def patients_panel(path: Path, cohort: Cohort, indices: Sequence[int], phase: str) -> Path:
+    """Draw NC, AC and truth of several patients of a cohort as a PNG, a row each.
+
+    Every image is shown in % of its own peak: the 99.5th percentile of its kind's short-axis stack in the heart region.
+    """
+    patients = []
+    for index in indices:
+        case = cohort.cases[index]
+        kinds = {plane: (*cohort.pair(index, phase, plane), cohort.truth(index, phase, plane)) for plane in PLANES}
+        percent = [100.0 / count_scale(stack, cohort.spacing_mm) for stack in kinds["SA"]]
+        images = {
+            plane: {name: p * s[len(s) // 2] for name, p, s in zip(("NC", "AC", "truth"), percent, stacks, strict=True)}
+            for plane, stacks in kinds.items()
+        }
+        patients.append((f"{case['sex']}, BMI {case['bmi']:.0f}", images))
+    note = (
+        f"Central {VIEW_MM:.0f} mm of the central slices. Peak: 99.5th percentile within 60 mm of the heart's centre. "
+        f"Seeds {', '.join(str(cohort.cases[i]['seed']) for i in indices)}."
+    )
+    return cohort_panel(path, patients, cohort.spacing_mm[1:], title=f"Synthetic patients, {phase}", note=note)

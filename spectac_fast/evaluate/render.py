@@ -118,25 +118,59 @@ def markdown(table: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Columns for a terminal: the first flush left, the others flush right, two spaces apart."""
+def aligned(header: Sequence[str], lines: Sequence[Sequence[str]], groups: Mapping[int, str] | None = None) -> str:
+    """Columns for a terminal: the first flush left, the others flush right, two spaces apart.
+
+    groups: {first column: title}, a line above the header; a group stands two spaces farther from the one before.
+    """
+    groups = groups or {}
     widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
+    before = ["" if i == 0 else "    " if i in groups else "  " for i in range(len(header))]
 
     def join(line: Sequence[str]) -> str:
         cells = [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
-        return "  ".join(cells).rstrip()
+        return "".join(gap + cell for gap, cell in zip(before, cells, strict=True)).rstrip()
 
-    return "\n".join(join(line) for line in (header, *lines))
+    text = [join(line) for line in (header, *lines)]
+    if groups:
+        titles = ""
+        for first, title in groups.items():
+            start = sum(map(len, before[: first + 1])) + sum(widths[:first])
+            titles = titles.ljust(start) + title
+        text.insert(0, titles.rstrip())
+    return "\n".join(text)
 
 
-def terminal(table: Mapping[str, Any]) -> str:
-    """The short form for a terminal: pooled metrics, whole field and heart region, without intervals."""
+def pooled_values(table: Mapping[str, Any]) -> list[tuple[str, dict[str, dict[str, float]], float]]:
+    """The rows of a table as ``terminal`` takes them, without intervals."""
+    return [
+        (
+            row["label"],
+            {region: {name: row[region][name]["value"] for name in ("ssim", "psnr", "rmse")} for region in _NAMES},
+            row["seconds_per_slice"],
+        )
+        for row in table["rows"]
+    ]
+
+
+def terminal(rows: Sequence[tuple[str, Mapping[str, Mapping[str, float]], float | None]]) -> str:
+    """Pooled metrics, whole field beside heart region, for a terminal.
+
+    rows: (label, {"whole" | "heart": {"ssim", "psnr", "rmse"}}, seconds per slice or None).
+    """
+    timed = any(seconds is not None for _, _, seconds in rows)
     lines = []
-    for row in table["rows"]:
-        line = [row["label"]]
+    for label, regions, seconds in rows:
+        line = [label]
         for region in _NAMES:
-            cells = row[region]
-            line += [f"{cells['ssim']['value']:.4f}", f"{cells['psnr']['value']:.2f}", f"{cells['rmse']['value']:.4f}"]
-        lines.append([*line, f"{1000 * row['seconds_per_slice']:.1f}"])
-    header = ["", "SSIM", "PSNR", "RMSE", "heart SSIM", "PSNR", "RMSE", "ms/slice"]
-    return aligned(header, lines)
+            cells = regions[region]
+            line += [f"{cells['ssim']:.4f}", f"{cells['psnr']:.2f}", f"{cells['rmse']:.4f}"]
+        if timed:
+            line.append("" if seconds is None else f"{1000 * seconds:.2f}")
+        lines.append(line)
+    metrics = ["SSIM", "PSNR dB", "RMSE"]
+    header, groups = ["", *metrics, *metrics], {1: "whole field", 4: "heart region"}
+    if timed:
+        header.append("ms/slice")
+        groups[7] = ""
+    return aligned(header, lines, groups)
