@@ -122,7 +122,7 @@ def test_public_names_resolve():
 
 def test_files_stay_small(repository):
     suffixes = {".py", ".cpp", ".cu", ".h", ".cuh"}
-    folders = ("spectac_fast", "kernels", "csrc", "bench", "tests")
+    folders = ("spectac_fast", "kernels", "csrc", "bench")
     files = (p for folder in folders for p in (repository / folder).rglob("*") if p.suffix in suffixes)
-    long = {str(p.relative_to(repository)): n for p in files if (n := len(p.read_text().splitlines())) > 350}
+    long = {str(p.relative_to(repository)): n for p in files if (n := len(p.read_text().splitlines())) > 320}
     assert not long

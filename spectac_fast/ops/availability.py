@@ -10,7 +10,7 @@ from spectac_fast._version import __version__
 
 
 def availability() -> str:
-    """Version and build on the first line, then one line per operator, device and back end: available, or the reason."""
+    """Version and build, then one line per operator, device and back end: available, or the reason why not."""
     built = ", ".join(f"{name} {value}" for name, value in build_info().items() if value) or "not built"
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     lines = [f"spectac_fast {__version__}, torch {torch.__version__}, extension: {built}", ""]

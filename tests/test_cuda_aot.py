@@ -1,0 +1,85 @@
+"""The .cu files compiled for GPUs that need not be there: no warning, no spill, few registers, wide accesses."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.cpp_extension import include_paths
+
+# Kernel -> most registers a thread may use; 64 keeps eight blocks of 128 threads on a multiprocessor.
+REGISTER_BUDGET = {"sampler_step": 64}
+
+
+def nvcc() -> str | None:
+    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
+    return shutil.which("nvcc") or shutil.which("nvcc", path=str(Path(home, "bin")))
+
+
+def cuobjdump() -> str | None:
+    triton = pytest.importorskip("triton")
+    return shutil.which(
+        "cuobjdump", path=f"{Path(triton.__file__).parent / 'backends/nvidia/bin'}:{os.environ['PATH']}"
+    )
+
+
+@pytest.fixture(scope="module", params=["sm_80", "sm_90"])
+def compiled(request, repository, tmp_path_factory):
+    """{op: (compiler's report, cubin)} for one architecture."""
+    compiler = nvcc()
+    if compiler is None:
+        pytest.skip("no CUDA compiler (nvcc) here")
+    folder = tmp_path_factory.mktemp(request.param)
+    # torch's headers are not ours to warn about. "cpu" lists the paths that need no CUDA build of torch.
+    torch_headers = [f"-isystem={path}" for path in include_paths("cpu")]
+    flags = ["-cubin", f"-arch={request.param}", "-O3", "-lineinfo", "-std=c++20", "--expt-relaxed-constexpr"]
+    flags += ["-Xptxas", "-v", "-Werror", "all-warnings", f"-I{repository / 'csrc'}", *torch_headers]
+    flags += ["-DTORCH_TARGET_VERSION=0x020b000000000000", "-DUSE_CUDA"]
+    results = {}
+    for source in sorted((repository / "csrc/cuda").glob("*.cu")):
+        cubin = folder / f"{source.stem}.cubin"
+        run = subprocess.run([compiler, *flags, str(source), "-o", str(cubin)], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        results[source.stem] = run.stderr, cubin
+    return results
+
+
+def test_every_kernel_has_a_budget(repository):
+    assert {path.stem for path in (repository / "csrc/cuda").glob("*.cu")} == set(REGISTER_BUDGET)
+
+
+def test_nothing_spills_and_registers_stay_within_budget(compiled):
+    for op, (report, _) in compiled.items():
+        stacks = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
+        assert stacks, report
+        assert all(numbers == ("0", "0", "0") for numbers in stacks), f"{op}: {stacks}"
+        used = [int(n) for n in re.findall(r"Used (\d+) registers", report)]
+        assert max(used) <= REGISTER_BUDGET[op], f"{op}: {used}"
+
+
+def test_accesses_are_128_bits_wide(compiled):
+    tool = cuobjdump()
+    if tool is None:
+        pytest.skip("no cuobjdump here")
+    path = f"{Path(tool).parent}:{os.environ['PATH']}"
+    _, cubin = compiled["sampler_step"]
+    command = [tool, "--dump-sass", str(cubin)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"PATH": path})
+    # x, f, y, h1, h2, noise and anchor; then anchor, x0, x_next and the network's input.
+    assert len(re.findall(r"\bLDG\.E\.128", run.stdout)) >= 7
+    assert len(re.findall(r"\bSTG\.E\.128 ", run.stdout)) >= 4
+    assert not re.search(r"\b(LDL|STL)\b", run.stdout)
+    assert not re.search(r"\bD(ADD|MUL|FMA)\b", run.stdout), "double precision"
+
+
+def test_cpu_build_says_that_cuda_is_missing():
+    from spectac_fast import _native
+
+    if torch.version.cuda:
+        pytest.skip("this torch is built with CUDA")
+    assert "without CUDA" in _native.why_not("cuda") or "not built" in _native.why_not("cuda")
