@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
+
+if TYPE_CHECKING:
+    from spectac_fast.data.study import Series
+    from spectac_fast.models.translator import Translator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +72,7 @@ def _contents(path: Path) -> Iterable[str]:
             yield str(reason)
 
 
-def _describe(file: Path, series) -> str:
+def _describe(file: Path, series: Series) -> str:
     slices, rows, columns = series.counts.shape
     kind = "AC" if series.attenuation_corrected else "NC"
     return (
@@ -86,7 +91,7 @@ def _model(name: str, device: str) -> Iterable[str]:
         yield f"  {key}: {value}"
 
 
-def _headline(translator) -> str:
+def _headline(translator: Translator) -> str:
     return (
         f"model {translator.name}: pixels of {translator.pixel_mm:g} mm, AC/NC gain {translator.gain:.3f}, "
         f"SHA-256 {translator.weights_sha256[:16]}"

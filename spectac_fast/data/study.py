@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -185,7 +185,7 @@ def write_corrected(
     return paths
 
 
-def _stage(stage, series: Series, ds: Dataset, path: Path) -> Path:
+def _stage(stage: Callable[[Dataset, Path], Path], series: Series, ds: Dataset, path: Path) -> Path:
     try:
         return stage(ds, path)
     except OSError:

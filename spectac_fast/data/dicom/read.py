@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +110,7 @@ def _sentences(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: damaged or truncated DICOM ({type(error).__name__}).") from None
 
 
-def _parse(path: Path, **options) -> Dataset:
+def _parse(path: Path, **options: Any) -> Dataset:
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: expected a file, found something else.")
     size = path.stat().st_size
