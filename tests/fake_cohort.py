@@ -35,7 +35,7 @@ class FakeCohort:
         for i in range(cases):
             defects = [defect()] if i == 0 else []
             about = {"seed": 600_000 + i, "sex": "MF"[i % 2], "bmi": 20.0 + i}
-            self.cases.append(about | {"defects": defects, "lv": dict.fromkeys(PHASES, LV)})
+            self.cases.append(about | {"defects": defects, "lv": LV})
             for phase in PHASES:
                 for plane in PLANES:
                     shell = 100 * np.exp(-(((np.hypot(np.hypot(x, y), z) - 30) / 9) ** 2)) + 4

@@ -239,6 +239,8 @@ def test_segments_are_compared_with_ac(evaluated):
     np.testing.assert_allclose(scores.ac_segments, ac)
     error = np.abs(nc - ac).mean()
     assert numbers["reference_segments"]["NC"]["error"]["value"] == pytest.approx(error, rel=1e-12)
+    assert numbers["reference_segments"]["AC"]["error"]["value"] == 0
+    assert numbers["reference_segments"]["AC"]["contrast_over_ac"]["value"] == 1
     identity = numbers["rows"][0]["segments"]
     assert identity["error"]["value"] == pytest.approx(error, rel=1e-4)
     assert identity["error_over_nc"]["value"] == pytest.approx(1, rel=1e-4)

@@ -7,6 +7,7 @@ from typing import Any
 
 _NAMES = {"whole": "Whole field", "heart": "Heart region"}
 _HEAD_NAMES = {
+    "rows": "Rows",
     "scale": "Scale",
     "data_range": "Data range",
     "ssim": "SSIM",

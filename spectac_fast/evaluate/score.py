@@ -127,7 +127,7 @@ def corrected_stacks(cohort: Cohort, index: int, phase: str, row: Row, *, seed: 
 def _case_segments(cohort: Cohort, index: int, kind: int) -> np.ndarray:
     lv = cohort.cases[index]["lv"]
     stacks = [cohort.pair(index, phase, "SA")[kind] for phase in PHASES]
-    return np.stack([segment_means(s, lv[phase], cohort.spacing_mm) for s, phase in zip(stacks, PHASES, strict=True)])
+    return np.stack([segment_means(stack, lv, cohort.spacing_mm) for stack in stacks])
 
 
 def _score_case(
@@ -154,7 +154,7 @@ def _score_case(
                 pairs[k].append(SeriesPair(prediction, reference, heart))
                 if plane == "SA":
                     counts = to_counts(prediction, scale * gain)
-                    segments[k].append(segment_means(counts, case["lv"][phase], cohort.spacing_mm))
+                    segments[k].append(segment_means(counts, case["lv"], cohort.spacing_mm))
                 result.seconds += seconds
                 result.slices += len(nc)
                 step()

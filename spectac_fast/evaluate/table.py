@@ -27,6 +27,8 @@ POOLED = ("ssim", "psnr", "rmse")
 PER_SLICE = ("slice_psnr", "slice_rmse", "psnr_gap")
 
 CONVENTION = {
+    "rows": "identity = NC times the gain; scale = NC times one fitted factor; linear = fitted slope and offset in "
+    "model units; a diffusion model has a row for one evaluation, one for the mean of samples, one for a single sample",
     "scale": "one count scale a phase, the 99.5th percentile of the NC short-axis stack within 60 mm of its centre; "
     "[0, scale] -> [-1, 1] for NC, [0, scale x gain] for AC and every corrected image; no clipping above 1",
     "data_range": "2 (SSIM and PSNR)",
@@ -147,7 +149,8 @@ def build(
         "device": str(device),
         "machine": provenance.machine(device),
     }
-    segments = {"NC": _regional(regional.score(scores.nc_segments, ref))}
+    images = {"NC": scores.nc_segments, "AC": scores.ac_segments}
+    segments = {name: _regional(regional.score(values, ref)) for name, values in images.items()}
     return {"format": 1, "head": head, "rows": rows, "reference_segments": segments}
 
 
