@@ -51,6 +51,13 @@ def edit(path, change):
     ds.save_as(path)
 
 
+def without_codes(ds):
+    """Leave plane and phase to names: drop the codes and the texts that tell them."""
+    del ds.DetectorInformationSequence[0].ViewCodeSequence
+    del ds.AcquisitionContextSequence
+    ds.SeriesDescription, ds.ImageID = "", ""
+
+
 class Times:
     """A translator that multiplies counts by `factor`, of which `gain` is applied by the pipeline."""
 

@@ -35,9 +35,9 @@ def _surroundings() -> Iterable[str]:
 
     import torch
 
-    from spectac_fast.ops.availability import availability
     from spectac_fast.errors import SpectacError
     from spectac_fast.models.registry import SHIPPED, load
+    from spectac_fast.ops.availability import availability
 
     yield availability()
     yield ""
