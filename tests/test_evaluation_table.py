@@ -53,6 +53,20 @@ def test_a_diffusion_model_gives_three_rows():
     assert [row.is_baseline for row in rows] == [True] * 3 + [False] * 3
 
 
+def test_files_are_told_apart_by_their_names():
+    files = {f"runs/{k}/bbdm_{k}.safetensors": FakeTranslator("bbdm") for k in "ab"}
+    files["x/l.json"] = FakeTranslator("linear")
+    rows = variants.expand(list(files), files.__getitem__, steps=4, samples=1)
+    assert [row.label for row in rows] == [
+        "bbdm_a, 1 evaluation",
+        "bbdm_a, one 4-step sample",
+        "bbdm_b, 1 evaluation",
+        "bbdm_b, one 4-step sample",
+        "l",
+    ]
+    assert [row.is_baseline for row in rows] == [False] * 4 + [True]
+
+
 def test_models_named_twice_or_not_at_all_are_refused():
     for names in (["identity", "identity"], []):
         with pytest.raises(UsageError, match=r"--models"):

@@ -76,7 +76,7 @@ def _region(result: RowResult, region: str, rows: Sequence[RowResult], indices: 
     entry: dict[str, Any] = {name: _plain(value) for name, value in own.items()}
     for name in PER_SLICE:
         entry[name] = _plain(bootstrap.mean(_column(result, region, name), indices))
-    linear = next((r for r in baselines if r.row.label == "linear"), None)
+    linear = next((r for r in baselines if r.row.translator.name == "linear"), None)
     if linear is not None:
         rmse = _column(result, region, "rmse"), _column(linear, region, "rmse")
         entry["rmse_over_linear"] = _plain(bootstrap.ratio(*rmse, indices))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.errors import UsageError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from spectac_fast.models.translator import Translator
 
 BASELINES = ("identity", "scale", "linear")
+DIFFUSION = ("bbdm",)
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,7 @@ class Row:
     @property
     def is_baseline(self) -> bool:
         """True for the rows that are no networks."""
-        return self.label in BASELINES
-
-
-def _is_diffusion(translator: Translator) -> bool:
-    return "bbdm" in (translator.name, translator.card.get("model"))
+        return self.translator.name in BASELINES
 
 
 def expand(
@@ -51,8 +49,9 @@ def expand(
     rows: list[Row] = []
     for model in models:
         translator = load(model)
-        name = translator.name
-        if not _is_diffusion(translator):
+        # A file is known by its name, so that two trainings of one method can stand in one table.
+        name = Path(model).stem
+        if translator.name not in DIFFUSION:
             rows.append(Row(name, translator))
             continue
         rows.append(Row(f"{name}, 1 evaluation", translator, {"steps": 1, "samples": 1}))
