@@ -14,7 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from spectac_fast.errors import InputError
 
@@ -48,3 +48,19 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "it was not written by spectac_fast of this version"
         )
     return tensors, header
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    """Load a state dict strictly; InputError names the first tensor that is missing, unknown or of another shape."""
+    own = model.state_dict()
+    if missing := sorted(own.keys() - state.keys()):
+        raise InputError(f"{name} does not fit the network: it lacks {missing[0]} ({len(missing)} tensors missing)")
+    if unknown := sorted(state.keys() - own.keys()):
+        raise InputError(f"{name} does not fit the network: {unknown[0]} is unknown ({len(unknown)} tensors too many)")
+    for key, value in own.items():
+        if value.shape != state[key].shape:
+            raise InputError(
+                f"{name} does not fit the network: {key} has shape {list(state[key].shape)}, "
+                f"expected {list(value.shape)}"
+            )
+    model.load_state_dict(dict(state))

@@ -8,7 +8,7 @@ from pathlib import Path
 from spectac_fast.commands._flags import add_output, add_seed, positive_int
 from spectac_fast.errors import UsageError
 
-MODELS = ("bbdm", "linear", "scale")
+MODELS = ("bbdm", "identity", "scale", "linear")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,14 +32,14 @@ def run(args: argparse.Namespace) -> int:
 
     from spectac_fast.data.cohort import Cohort
 
-    cohort = Cohort.open(args.data)
+    cohort = Cohort(args.data)
     if args.model == "bbdm":
         from spectac_fast.train.bbdm import train_bbdm
         from spectac_fast.train.budget import Budget
         from spectac_fast.train.recipe import load_recipe
 
         steps = args.steps or (None if args.max_minutes else 10_000)
-        validation = Cohort.open(args.validation) if args.validation else None
+        validation = Cohort(args.validation) if args.validation else None
         path = train_bbdm(
             cohort,
             validation,

@@ -20,7 +20,7 @@ from .budget import Budget
 from .export import half_precision, loss_summary, seed_ranges, surroundings, write_json
 from .loop import optimise
 from .recipe import Recipe
-from .slices import TRAINING_SEEDS, VALIDATION_SEEDS, PairedCohort, SlicePairs, cases_of, left_ventricle_gain
+from .slices import PairedCohort, SlicePairs, cases_of, left_ventricle_gain
 from .state import TrainingState, averaged, has_state
 from .validation import Validation
 
@@ -67,11 +67,11 @@ def train_bbdm(
     run.mkdir(parents=True, exist_ok=True)
     if has_state(run) and not resume:
         raise UsageError(f"{run} already holds a training run; add --resume to go on with it, or choose another folder")
-    cases = cases_of(cohort, TRAINING_SEEDS)
+    cases = cases_of(cohort, "train")
     gain = left_ventricle_gain(cohort, cases)
     data = SlicePairs(cohort, cases, gain)
     line = data.fit_line()
-    watched = Validation(validation, cases_of(validation, VALIDATION_SEEDS), gain, line) if validation else None
+    watched = Validation(validation, cases_of(validation, "validation"), gain, line) if validation else None
 
     model = build_model(recipe, seed).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)

@@ -17,8 +17,8 @@ class BridgeLoss:
     """Mean squared error of the bridge's objective as a share of the identity row's error.
 
     The first `start_share` of every batch is trained at t = T-1 with x = y: the state every sampler starts from, and
-    the only one that a single evaluation ever sees. The rest draws t uniformly in lambda and its noise from the counter,
-    so that a step's loss is a function of the weights, the seed and the step number.
+    the only one that a single evaluation ever sees. The rest draws t uniformly in lambda and its noise from the
+    counter, so that a step's loss is a function of the weights, the seed and the step number.
     """
 
     def __init__(self, model: BBDM, recipe: Recipe, data: SlicePairs, seed: int) -> None:

@@ -1,42 +1,40 @@
-"""Fitting the rows that need no network: one factor, or a straight line, by least squares over every training pixel."""
+"""Fitting the rows that need no network (identity, one factor, a straight line) to every training pixel."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from spectac_fast.models.rows import FORMAT
+
 from .export import seed_ranges, surroundings, write_json
-from .slices import TRAINING_SEEDS, PairedCohort, SlicePairs, cases_of, left_ventricle_gain
+from .slices import PairedCohort, SlicePairs, cases_of, left_ventricle_gain
 
 
 def train_row(name: str, cohort: PairedCohort, run: Path) -> Path:
-    """Fit "scale" or "linear" and write RUN/<name>.json; returns its path.
+    """Fit "identity", "scale" or "linear" to the training cases and write RUN/<name>.json; returns its path.
 
-    scale:  ac + 1 = a (nc + 1), which is proportional in counts; linear: ac = a nc + b. Both in model units.
+    All are ac = slope nc + offset in model units. "identity" fits nothing but the AC/NC gain, which every row shares;
+    "scale" is one factor in counts, ac + 1 = a (nc + 1); "linear" fits both numbers.
     """
     run.mkdir(parents=True, exist_ok=True)
-    cases = cases_of(cohort, TRAINING_SEEDS)
+    cases = cases_of(cohort, "train")
     gain = left_ventricle_gain(cohort, cases)
     data = SlicePairs(cohort, cases, gain)
     if name == "linear":
         slope, offset = data.fit_line()
     else:
-        slope = data.fit_factor()
+        slope = data.fit_factor() if name == "scale" else 1.0
         offset = slope - 1.0
-    card = {
-        "data": {"training_seeds": seed_ranges([cohort.cases[i]["seed"] for i in cases]), "slices": len(data)},
-        **surroundings(),
-    }
+    seeds = seed_ranges([cohort.cases[i]["seed"] for i in cases])
     path = run / f"{name}.json"
-    write_json(
-        path,
-        {
-            "format": 1,
-            "model": name,
-            "slope": slope,
-            "offset": offset,
-            "gain": gain,
-            "pixel_mm": float(cohort.spacing_mm[1]),
-            "card": card,
-        },
-    )
+    content = {
+        "format": FORMAT,
+        "model": name,
+        "slope": slope,
+        "offset": offset,
+        "gain": gain,
+        "pixel_mm": float(cohort.spacing_mm[1]),
+        "card": {"data": {"training_seeds": seeds, "cases": len(cases), "slices": len(data)}, **surroundings()},
+    }
+    write_json(path, content)
     return path

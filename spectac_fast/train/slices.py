@@ -11,16 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spectac_fast.data.cohort import PHASES, PLANES, split_of
 from spectac_fast.data.scale import count_scale
 from spectac_fast.errors import InputError
 
-PHASES = ("stress", "rest")
-PLANES = ("SA", "VLA", "HLA")
 _CHUNK = 1024
-
-
-TRAINING_SEEDS = range(500_000)
-VALIDATION_SEEDS = range(500_000, 600_000)
 
 
 class PairedCohort(Protocol):
@@ -34,9 +29,12 @@ class PairedCohort(Protocol):
     def scale(self, i: int, phase: str) -> float: ...
 
 
-def cases_of(cohort: PairedCohort, seeds: range) -> list[int]:
-    """Indices of the cases whose seed lies in a range; the split by patient is a split by seed."""
-    return [i for i, case in enumerate(cohort.cases) if case["seed"] in seeds]
+def cases_of(cohort: PairedCohort, split: str) -> list[int]:
+    """Indices of the cases whose seed belongs to a split ("train", "validation"); InputError if there is none."""
+    cases = [i for i, case in enumerate(cohort.cases) if split_of(case["seed"]) == split]
+    if not cases:
+        raise InputError(f"the cohort of {len(cohort.cases)} cases holds none with a seed of the {split} split")
+    return cases
 
 
 def left_ventricle_gain(cohort: PairedCohort, cases: Sequence[int]) -> float:
@@ -57,8 +55,6 @@ class SlicePairs:
     """
 
     def __init__(self, cohort: PairedCohort, cases: Sequence[int], gain: float) -> None:
-        if not cases:
-            raise InputError("the cohort holds no case for this purpose: training needs seeds below 500000")
         stacks, scales = [], []
         for i in cases:
             for phase in PHASES:

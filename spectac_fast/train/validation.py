@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spectac_fast.data.cohort import PHASES, PLANES
 from spectac_fast.data.scale import heart_mask
 
-from .slices import PHASES, PLANES, PairedCohort, SlicePairs
+from .slices import PairedCohort, SlicePairs
 
 Translate = Callable[[Tensor], Tensor]
 

@@ -1,0 +1,110 @@
+"""Running a solver's table: network, fused step, network, fused step, ... and the last prediction is the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spectac_fast.ops import sampler_step
+
+from .solvers import COLUMNS, StepTable
+
+Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@torch.no_grad()
+def sample_bridge(
+    denoiser: Denoiser,
+    y: Tensor,
+    table: StepTable,
+    *,
+    seeds: Tensor | None = None,
+    noise: Tensor | None = None,
+    sample: int = 0,
+    callback: Callable[[dict[str, Any]], None] | None = None,
+) -> Tensor:
+    """Sample the bridge from its condition; returns float32 of y's shape.
+
+    denoiser:  (x, t, y) -> the network's output in the table's objective; x float32 [B, C, H, W], t int64 [B].
+    y:         float32 [B, C, H, W], the condition, which is also the first state.
+    seeds:     int64 [B], one per slice; None means 0 ... B-1. Equal seeds give equal noise whatever the batch.
+    noise:     float32 [rows that draw noise, *y.shape], used in order instead of seeds.
+    sample:    number of the sample drawn for the same seeds; another number gives independent noise.
+    callback:  called after each evaluation with {"i", "n", "t", "m", "x", "denoised"}: row, number of rows, timestep, its
+               m, the state the network saw and its prediction of x0. The tensors are overwritten later: copy to keep.
+
+    Nothing is read back from the device between steps. Raises ValueError for shapes that do not fit.
+    """
+    _check(y, table, seeds, noise)
+    if seeds is None:
+        seeds = torch.arange(len(y), device=y.device)
+    drawn = {} if noise is None else dict(zip(table.noise_rows, noise.unbind()))
+    rows = torch.tensor(table.rows, dtype=torch.float32).to(y.device)
+    y = y.contiguous()
+    x, spare = y, torch.empty_like(y)
+    history: list[Tensor] = []
+    free = [torch.empty_like(y) for _ in range(3)]
+    anchor: Tensor | None = None
+    for i, t in enumerate(table.t):
+        uses = _Uses(table, i)
+        prediction = denoiser(x, torch.full((len(y),), t, dtype=torch.int64, device=y.device), y)
+        denoised = free.pop()
+        sampler_step(
+            x,
+            prediction,
+            y if uses.condition else None,
+            rows[i],
+            h1=history[0] if uses.first_before else None,
+            h2=history[1] if uses.second_before else None,
+            seeds=seeds if uses.noise and not drawn else None,
+            noise=drawn.get(i),
+            step=i,
+            sample=sample,
+            clip=table.clip,
+            anchor=anchor if uses.corrector else None,
+            x_next=spare,
+            x0=denoised,
+        )
+        if callback is not None:
+            callback({"i": i, "n": len(table), "t": t, "m": table.m[i], "x": x, "denoised": denoised})
+        if i + 1 < len(table) and table.corrector[i + 1] and not uses.corrector:
+            # The next row redoes its step from this state; a corrected row leaves its own in the anchor.
+            anchor = x.clone()
+        x, spare = spare, (torch.empty_like(y) if x is y else x)
+        if i == 0 and table.boots:
+            free.append(denoised)
+        else:
+            history.insert(0, denoised)
+            free.extend(history[2:])
+            del history[2:]
+    return denoised
+
+
+class _Uses:
+    """What a row reads, so that nothing is read (or drawn) only to be multiplied by zero."""
+
+    def __init__(self, table: StepTable, i: int) -> None:
+        row = dict(zip(COLUMNS, table.rows[i].tolist()))
+        # The last row returns its prediction; correcting the state behind it would change nothing.
+        self.corrector = table.corrector[i] and i + 1 < len(table)
+        self.noise = i in table.noise_rows
+        self.condition = any(row[name] for name in ("py", "cy") + ("vy",) * self.corrector)
+        self.first_before = any(row[name] for name in ("w1",) + ("v1",) * self.corrector)
+        self.second_before = any(row[name] for name in ("w2",) + ("v2",) * self.corrector)
+
+
+def _check(y: Tensor, table: StepTable, seeds: Tensor | None, noise: Tensor | None) -> None:
+    if y.dim() != 4 or y.dtype != torch.float32:
+        raise ValueError(f"y must be float32 [B, C, H, W], found {y.dtype} {list(y.shape)}.")
+    if seeds is not None and noise is not None:
+        raise ValueError("give seeds or noise, not both.")
+    if seeds is not None and (seeds.shape != y.shape[:1] or seeds.dtype != torch.int64):
+        raise ValueError(f"seeds must be int64 [{len(y)}], found {seeds.dtype} {list(seeds.shape)}.")
+    expected = [len(table.noise_rows), *y.shape]
+    if noise is not None and list(noise.shape) != expected:
+        raise ValueError(
+            f"noise must have shape {expected}, one entry for each row that draws it, found {list(noise.shape)}."
+        )

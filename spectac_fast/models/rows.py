@@ -1,0 +1,55 @@
+"""The rows that need no network: what a table is measured against."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spectac_fast.errors import InputError
+
+from .translator import check_slices
+
+FORMAT = 1
+_NUMBERS = ("slope", "offset", "gain", "pixel_mm")
+
+
+@dataclass(frozen=True)
+class Row:
+    """ac = slope nc + offset in model units: identity (1, 0), scale (a, a - 1), linear (a, b). A `Translator`."""
+
+    name: str
+    slope: float
+    offset: float
+    gain: float
+    pixel_mm: float
+    card: dict[str, Any]
+    weights_sha256: str
+    device: torch.device
+
+    def translate(self, nc: Tensor, seeds: Tensor | None = None, **options: Any) -> Tensor:
+        """See `Translator.translate`; nothing is drawn and every option is ignored."""
+        check_slices(nc, seeds)
+        return self.slope * nc.to(self.device) + self.offset
+
+
+def load_row(path: Path, device: torch.device) -> Row:
+    """Read a row from its JSON file; InputError if it is missing, damaged or does not describe one."""
+    try:
+        raw = path.read_bytes()
+        content = json.loads(raw)
+    except (OSError, ValueError) as error:
+        raise InputError(f"the model file {path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(f"the model file {path} does not describe a row of format {FORMAT}")
+    for key in _NUMBERS:
+        if not isinstance(content.get(key), (int, float)):
+            raise InputError(f"the model file {path} needs a number {key!r}, found {content.get(key)!r}")
+    numbers = {key: float(content[key]) for key in _NUMBERS}
+    digest = hashlib.sha256(raw).hexdigest()
+    return Row(str(content.get("model")), **numbers, card=content.get("card", {}), weights_sha256=digest, device=device)

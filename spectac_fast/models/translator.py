@@ -1,0 +1,41 @@
+"""What every method offers, and all that the pipeline, the benchmark and the evaluation know of it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@runtime_checkable
+class Translator(Protocol):
+    """A method that turns NC slices into AC slices.
+
+    name: of the method. pixel_mm: pixel size it was made for. gain: AC/NC gain of the left ventricle, so that corrected
+    counts are to_counts(ac, scale * gain). card: where it comes from (data, recipe, metrics). device: where it runs.
+    weights_sha256: of the file it was read from.
+    """
+
+    name: str
+    pixel_mm: float
+    gain: float
+    card: dict[str, Any]
+    device: torch.device
+    weights_sha256: str
+
+    def translate(self, nc: Tensor, seeds: Tensor | None = None, **options: Any) -> Tensor:
+        """NC -> AC, float32 [B, 1, H, W] in model units ([0, scale] is [-1, 1]; hotter voxels exceed 1).
+
+        seeds: int64 [B], one per slice, for methods that draw noise; None means 0 ... B-1. Options a method has no use
+        for are ignored, so that one call serves all. Raises ValueError for another dtype or shape.
+        """
+        ...
+
+
+def check_slices(nc: Tensor, seeds: Tensor | None) -> None:
+    """Raise ValueError unless nc is float32 [B, 1, H, W] and seeds, if given, int64 [B]."""
+    if nc.dim() != 4 or nc.shape[1] != 1 or nc.dtype != torch.float32:
+        raise ValueError(f"nc must be float32 [B, 1, H, W], found {nc.dtype} {list(nc.shape)}.")
+    if seeds is not None and (seeds.dtype != torch.int64 or seeds.shape != nc.shape[:1]):
+        raise ValueError(f"seeds must be int64 [{len(nc)}], found {seeds.dtype} {list(seeds.shape)}.")
