@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from bench.cohort_page import page
     from spectac_fast.data.cohort import Cohort
+    from spectac_fast.evaluate.pictures import patients_panel
     from spectac_fast.evaluate.provenance import commit
 
     args.out.mkdir(parents=True, exist_ok=True)
@@ -50,7 +51,13 @@ def run(args: argparse.Namespace) -> int:
         table["causes"] = causes(args.causes)
     (args.out / "cohort.json").write_text(json.dumps(table, indent=1) + "\n")
     (args.out / "cohort.md").write_text(page(table))
-    _picture(Cohort(args.pictures or args.data), args.out / "cohort.png")
+    pictured = Cohort(args.pictures or args.data)
+    patients_panel(
+        args.out / "cohort.png",
+        pictured,
+        range(0, len(pictured), max(len(pictured) // PICTURED, 1))[:PICTURED],
+        "stress",
+    )
     print((args.out / "cohort.md").read_text())
     return 0
 
@@ -126,27 +133,3 @@ def _spread(values: Sequence[float] | np.ndarray) -> dict[str, float]:
 
 def _quantiles(values: Sequence[float]) -> dict[str, float]:
     return {str(q): round(float(np.percentile(values, q)), 3) for q in (10, 25, 50, 75, 90)}
-
-
-def _picture(cohort: Any, path: Path) -> None:
-    from spectac_fast.data.scale import count_scale
-    from spectac_fast.evaluate.figures import cohort_panel
-
-    step = max(len(cohort) // PICTURED, 1)
-    patients = []
-    for i in list(range(0, len(cohort), step))[:PICTURED]:
-        case = cohort.cases[i]
-        scales = {kind: count_scale(_stack(cohort, i, "SA", kind), cohort.spacing_mm) for kind in ("NC", "AC", "truth")}
-        images = {
-            plane: {kind: 100 * _stack(cohort, i, plane, kind)[14] / scales[kind] for kind in scales}
-            for plane in ("SA", "VLA", "HLA")
-        }
-        territories = ", ".join(d["territory"] for d in case["defects"]) or "normal"
-        patients.append((f"{case['sex']}, BMI {case['bmi']:.0f}\n{territories}", images))
-    cohort_panel(path, patients, (6.8, 6.8), title="Eight synthetic patients at stress: NC, AC and the truth")
-
-
-def _stack(cohort: Any, case: int, plane: str, kind: str) -> np.ndarray:
-    if kind == "truth":
-        return cohort.truth(case, "stress", plane)
-    return cohort.pair(case, "stress", plane)[("NC", "AC").index(kind)]
