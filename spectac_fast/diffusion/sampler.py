@@ -33,8 +33,8 @@ def sample_bridge(
     seeds:     int64 [B], one per slice; None means 0 ... B-1. Equal seeds give equal noise whatever the batch.
     noise:     float32 [rows that draw noise, *y.shape], used in order instead of seeds.
     sample:    number of the sample drawn for the same seeds; another number gives independent noise.
-    callback:  called after each evaluation with {"i", "n", "t", "m", "x", "denoised"}: row, number of rows, timestep, its
-               m, the state the network saw and its prediction of x0. The tensors are overwritten later: copy to keep.
+    callback:  called after each evaluation with {"i", "n", "t", "m", "x", "denoised"}: row, number of rows, timestep,
+               its m, the state the network saw and its prediction of x0. The tensors are reused later: copy to keep.
 
     Nothing is read back from the device between steps. Raises ValueError for shapes that do not fit.
     """

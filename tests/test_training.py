@@ -1,0 +1,226 @@
+"""Training: the data it sees, a run that is killed and resumed, what it writes, and the fitted rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from spectac_fast.data.scale import count_scale
+from spectac_fast.errors import InputError, UsageError
+from spectac_fast.models.registry import load
+from spectac_fast.train import loop
+from spectac_fast.train.bbdm import train_bbdm
+from spectac_fast.train.bridge_loss import BridgeLoss
+from spectac_fast.train.budget import Budget
+from spectac_fast.train.export import seed_ranges
+from spectac_fast.train.recipe import Recipe, load_recipe
+from spectac_fast.train.rows import train_row
+from spectac_fast.train.slices import SlicePairs, cases_of, left_ventricle_gain
+
+SIDE, SLICES = 16, 4
+
+
+class TinyCohort:
+    """Smooth random volumes whose AC is twice the NC, with a little more where the neighbourhood is bright."""
+
+    spacing_mm = (6.8, 6.8, 6.8)
+
+    def __init__(self, seeds):
+        self.cases = [{"seed": seed} for seed in seeds]
+
+    def pair(self, i, phase, plane):
+        rng = np.random.default_rng([self.cases[i]["seed"], len(phase), *plane.encode()])
+        nc = np.rint(400 * gaussian_filter(rng.random((SLICES, SIDE, SIDE)), (0, 2, 2)))
+        return nc.astype(np.float32), np.rint(2 * nc + 0.002 * gaussian_filter(nc, 2) ** 2).astype(np.float32)
+
+    def scale(self, i, phase):
+        return count_scale(self.pair(i, phase, "SA")[0], self.spacing_mm)
+
+
+def tiny_recipe(**changes) -> Recipe:
+    recipe = load_recipe("native64")
+    network = {**recipe.network, "model_channels": 8, "channel_mult": [1, 2], "num_head_channels": 8}
+    return dataclasses.replace(
+        recipe, network={**network, "norm_groups": 4}, batch=8, warmup_steps=4, precision="fp32", **changes
+    )
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return TinyCohort([3, 4, 7])
+
+
+def losses(run):
+    entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
+
+
+class Killed(Exception):
+    pass
+
+
+def test_killed_run_resumes_to_the_same_weights(cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_LOG_EVERY", 1)
+    monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)
+    whole, broken, recipe, budget = tmp_path / "whole", tmp_path / "broken", tiny_recipe(), Budget(steps=9)
+    path = train_bbdm(cohort, None, whole, recipe, budget, seed=5)
+
+    step = BridgeLoss.__call__
+
+    def fail_once(self, number):
+        if number == 6:
+            raise Killed
+        return step(self, number)
+
+    monkeypatch.setattr(BridgeLoss, "__call__", fail_once)
+    with pytest.raises(Killed):
+        train_bbdm(cohort, None, broken, recipe, budget, seed=5)
+    monkeypatch.setattr(BridgeLoss, "__call__", step)
+    again = train_bbdm(cohort, None, broken, recipe, budget, seed=5, resume=True)
+
+    assert losses(broken) == losses(whole)
+    assert len(losses(whole)) == 9
+    first, second = load(path, device="cpu").model.state_dict(), load(again, device="cpu").model.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_learns_and_says_where_it_comes_from(cohort, tmp_path):
+    recipe, validation = tiny_recipe(learning_rate=3e-3), TinyCohort([500_001, 12])
+    path = train_bbdm(cohort, validation, tmp_path, recipe, Budget(steps=120), seed=1)
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["data"] == {"training_seeds": [[3, 4], [7, 7]], "cases": 3, "slices": 3 * 6 * SLICES}
+    assert card["steps"] == 120
+    assert card["recipe"]["bridge"]["max_var"] == recipe.bridge["max_var"]
+    rows = card["validation"]
+    assert rows["one_evaluation"]["field"] < 0.8 * rows["identity"]["field"]
+    assert rows["one_evaluation_as_shipped"]["field"] == pytest.approx(rows["one_evaluation"]["field"], rel=0.02)
+
+    model = load(path, device="cpu")
+    gain = left_ventricle_gain(cohort, [0, 1, 2])
+    assert model.gain == pytest.approx(gain)
+    nc, ac = SlicePairs(validation, [0], gain).select(np.arange(6 * SLICES))
+    found = float((model.translate(nc) - ac).square().mean().sqrt())
+    assert found == pytest.approx(rows["one_evaluation_as_shipped"]["field"], rel=0.01)
+
+
+def test_a_run_is_not_overwritten_or_mixed_up(cohort, tmp_path):
+    recipe = tiny_recipe()
+    train_bbdm(cohort, None, tmp_path, recipe, Budget(steps=1))
+    with pytest.raises(UsageError, match="--resume"):
+        train_bbdm(cohort, None, tmp_path, recipe, Budget(steps=1))
+    with pytest.raises(InputError, match="seed"):
+        train_bbdm(cohort, None, tmp_path, recipe, Budget(steps=1), seed=2, resume=True)
+    (tmp_path / "state.pt").write_bytes(b"no state")
+    with pytest.raises(InputError, match="damaged"):
+        train_bbdm(cohort, None, tmp_path, recipe, Budget(steps=1), resume=True)
+    with pytest.raises(InputError, match="nothing to resume"):
+        train_bbdm(cohort, None, tmp_path / "new", recipe, Budget(steps=1), resume=True)
+
+
+def test_only_training_seeds_are_trained_on(tmp_path):
+    mixed = TinyCohort([1, 500_000, 600_000, 900_000, 499_999])
+    assert cases_of(mixed, "train") == [0, 4]
+    assert cases_of(mixed, "validation") == [1]
+    with pytest.raises(InputError, match="train"):
+        train_bbdm(TinyCohort([600_001]), None, tmp_path, tiny_recipe(), Budget(steps=1))
+
+
+def test_model_units(cohort):
+    gain = left_ventricle_gain(cohort, [0, 1, 2])
+    data = SlicePairs(cohort, [1], gain)
+    nc, ac = data.select(np.arange(len(data)))
+    raw_nc, raw_ac = cohort.pair(1, "stress", "VLA")
+    scale = cohort.scale(1, "stress")
+    np.testing.assert_allclose(nc[SLICES : 2 * SLICES, 0], 2 * raw_nc / scale - 1, atol=1e-5)
+    np.testing.assert_allclose(ac[SLICES : 2 * SLICES, 0], 2 * raw_ac / (scale * gain) - 1, atol=1e-5)
+
+
+def test_augmentation_moves_both_images_alike(cohort):
+    data = SlicePairs(cohort, [0, 1], 2.0)
+    nc, ac = data.batch(np.random.default_rng(), 32, shift_px=2, jitter=0.1)
+    empty = nc == -1.0
+    assert torch.equal(empty.sum((2, 3)) > 0, (ac == -1.0).sum((2, 3)) > 0)
+    assert 0 < int((empty.sum((1, 2, 3)) > 0).sum()) < 33
+    again, _ = data.batch(np.random.default_rng(8), 4, 2, 0.1)
+    same, _ = data.batch(np.random.default_rng(8), 4, 2, 0.1)
+    assert torch.equal(again, same)
+    # The counts of both images carry the same factor: AC is about twice NC wherever there are counts.
+    inside = ~empty
+    assert float(((ac[inside] + 1) / (nc[inside] + 1)).std()) < 0.3
+
+
+def test_rows_are_the_least_squares_solution(cohort, tmp_path):
+    data = SlicePairs(cohort, [0, 1, 2], left_ventricle_gain(cohort, [0, 1, 2]))
+    nc, ac = (part.double().flatten().numpy() for part in data.select(np.arange(len(data))))
+    slope, offset = np.polyfit(nc, ac, 1)
+    linear = load(train_row("linear", cohort, tmp_path), device="cpu")
+    assert (linear.slope, linear.offset) == pytest.approx((slope, offset), rel=1e-6)
+    scale = load(train_row("scale", cohort, tmp_path), device="cpu")
+    factor = np.sum((nc + 1) * (ac + 1)) / np.sum((nc + 1) ** 2)
+    assert (scale.slope, scale.offset) == pytest.approx((factor, factor - 1), rel=1e-6)
+    identity = load(train_row("identity", cohort, tmp_path), device="cpu")
+    assert (identity.slope, identity.offset) == (1.0, 0.0)
+    assert identity.gain == linear.gain == data.gain
+    assert data.residual_power() == pytest.approx(np.mean((nc - ac) ** 2), rel=1e-6)
+
+
+def test_start_share_trains_the_regression(cohort):
+    """At the start node x equals y, and the loss there is that of one evaluation."""
+    from spectac_fast.train.bbdm import build_model, one_evaluation
+
+    recipe = tiny_recipe(start_share=1.0, shift_px=0, scale_jitter=0.0)
+    data = SlicePairs(cohort, [0], 2.0)
+    model = build_model(recipe, 0)
+    torch.nn.init.normal_(model.denoise_fn.head.weight, std=0.1)
+    seen = []
+    model.register_forward_pre_hook(lambda _m, arguments: seen.append(arguments))
+    loss, at_start = BridgeLoss(model, recipe, data, 0)(4)
+    x, t, y = seen[0]
+    assert float((x - y).abs().max()) < 1e-5
+    assert t.tolist() == [999] * recipe.batch
+    y, x0 = data.batch(np.random.default_rng([0, 4]), recipe.batch, 0, 0.0)
+    with torch.no_grad():
+        expected = (one_evaluation(model, model.bridge)(y) - x0).square().mean() / data.residual_power()
+    assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-4)
+    assert float(at_start) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_budget_and_learning_rate():
+    by_steps, by_time = Budget(steps=100), Budget(minutes=2.0)
+    assert by_steps.learning_rate(1.0, 10, 0, 0.0) == pytest.approx(0.1)
+    assert by_steps.learning_rate(1.0, 10, 50, 1e9) == pytest.approx(0.5)
+    assert by_time.learning_rate(1.0, 10, 1000, 60.0) == pytest.approx(0.5)
+    assert by_time.learning_rate(1.0, 10, 1000, 300.0) == pytest.approx(0.0, abs=1e-12)
+    for wrong in ({}, {"steps": 1, "minutes": 1.0}):
+        with pytest.raises(ValueError, match="either steps or minutes"):
+            Budget(**wrong)
+
+
+def test_seed_ranges():
+    assert seed_ranges([7, 1, 2, 3, 9, 8]) == [[1, 3], [7, 9]]
+    assert seed_ranges([]) == []
+
+
+def test_recipes_are_checked(tmp_path):
+    with pytest.raises(UsageError, match="native64"):
+        load_recipe("native46")
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps({**load_recipe("native64").as_dict(), "colour": 1}))
+    with pytest.raises(InputError, match="colour"):
+        load_recipe(str(path))
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"odd\.json"):
+        load_recipe(str(path))
+
+
+def test_shipped_network_is_small_enough():
+    """At most 4 MB of half-precision weights."""
+    from spectac_fast.models.networks import build_network
+
+    parameters = sum(p.numel() for p in build_network(load_recipe("native64").network).parameters())
+    assert 2 * parameters < 4_000_000
