@@ -1,29 +1,17 @@
-// sampler_step on the CPU: blocks small enough for the first-level cache go through four short vector loops
-// (noise, network output to float, the step itself, next network input).
+// sampler_step on the CPU: a block of elements goes through up to four vector loops (noise, network output to float, the
+// step itself, next network input). Blocks are so short that the processor fetches one while it makes another's noise.
 #include "sampler_step.h"
 
 #include <algorithm>
 
+#include "cpu/normals.h"
 #include "math/half.h"
-#include "math/philox.h"
 
 namespace sf {
 namespace {
 
-constexpr int64_t kBlock = 1024;  // elements; a multiple of 4, so that a block starts at a whole counter
-constexpr int64_t kGrain = 8;     // blocks a thread must have before another one is woken
-
-SF_WIDE void fill_normals(float* out, int64_t counters, uint32_t first, uint32_t step, uint32_t sample, uint64_t seed) {
-  const uint32_t k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
-  for (int64_t i = 0; i < counters; ++i) {
-    const Words w = philox({first + uint32_t(i), step, sample, 0u}, k0, k1);
-    const NormalPair a = normal_pair(w.w0, w.w1), b = normal_pair(w.w2, w.w3);
-    out[4 * i] = a.z1;
-    out[4 * i + 1] = a.z2;
-    out[4 * i + 2] = b.z1;
-    out[4 * i + 3] = b.z2;
-  }
-}
+constexpr int64_t kBlock = 4 * kCounters;  // elements; whole counters
+constexpr int64_t kGrain = 64;  // blocks a thread must have before another one is woken
 
 SF_WIDE void widen_bfloat16(const uint16_t* in, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = from_bfloat16(in[i]);
@@ -99,7 +87,8 @@ void run_block(const StepCall& call, const Row& row, int64_t slice, int64_t star
 
   const float* eps = or_zeros(call.noise);
   if (call.seeds && row.wn != 0.0f) {
-    fill_normals(noise, (n + 3) / 4, uint32_t(start / 4), call.step, call.sample, uint64_t(call.seeds[slice]));
+    const uint64_t seed = uint64_t(call.seeds[slice]);
+    fill_normals(noise, (n + 3) / 4, uint32_t(start / 4), {call.step, call.sample, uint32_t(seed), uint32_t(seed >> 32)});
     eps = noise;
   }
   const float* f = as_float(call.f, call.f_type, at, n, network);
