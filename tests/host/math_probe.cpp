@@ -1,4 +1,5 @@
-// Exposes the scalar functions of csrc/math to the tests, through ctypes.
+// Exposes the functions of csrc/math, and the lanes of csrc/cpu, to the tests, through ctypes.
+#include "cpu/normals.h"
 #include "math/half.h"
 #include "math/philox.h"
 
@@ -13,6 +14,31 @@ void probe_words(const uint32_t* counters, const uint32_t* keys, int64_t n, uint
     out[4 * i + 2] = w.w2;
     out[4 * i + 3] = w.w3;
   }
+}
+
+// Words of counters first, first + 1, ... by one width of lanes; returns false where this machine lacks it.
+bool probe_lanes(const char* width, int64_t count, uint32_t first, const uint32_t* rest, uint32_t* out) {
+  sf::WordsFunction words = sf::words_anywhere;
+#ifdef SF_X86
+  if (width[0] == '4') {
+    if (!__builtin_cpu_supports("avx2")) return false;
+    words = sf::words_avx2;
+  } else if (width[0] == '8') {
+    if (!__builtin_cpu_supports("avx512f")) return false;
+    words = sf::words_avx512;
+  }
+#else
+  if (width[0] != '1') return false;
+#endif
+  sf::WordBlock block;
+  words(block, count, first, {rest[0], rest[1], rest[2], rest[3]});
+  for (int64_t i = 0; i < count; ++i) {
+    out[4 * i] = block.w0[i];
+    out[4 * i + 1] = block.w1[i];
+    out[4 * i + 2] = block.w2[i];
+    out[4 * i + 3] = block.w3[i];
+  }
+  return true;
 }
 
 void probe_normal_pairs(const uint32_t* words, int64_t n, float* out) {

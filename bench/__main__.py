@@ -1,0 +1,30 @@
+"""`python -m bench <name> ...` runs one measurement; each is a module of this folder with add_arguments and run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+BENCHES = {
+    "kernels": "time of every fused operator against plain torch and against a copy of the same bytes",
+    "cohort": "the synthetic cohort against published figures",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    chosen = next((word for word in sys.argv[1:] if word in BENCHES), None)
+    for name, text in BENCHES.items():
+        command = commands.add_parser(name, help=text, description=text)
+        if name == chosen:
+            module = importlib.import_module(f"bench.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    args = parser.parse_args()
+    return args.run(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
