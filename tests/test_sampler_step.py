@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -122,6 +124,11 @@ def run(call, backend):
 def test_follows_the_formulas(backend, device, dtype, clip, corrector, noise):
     call = run(draw_call(device, dtype=dtype, clip=clip, corrector=corrector, noise=noise), backend)
     assert_follows(call, ("x0", "x_next", *(["anchor"] if corrector else [])))
+
+
+@pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler here")
+def test_the_extension_is_there_where_a_compiler_is():
+    assert Op._all["sampler_step"].why_not("native", "cpu") is None
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 2, 5, 7), (1, 1, 2, 3), (5, 1, 64, 64)], ids=str)
