@@ -19,7 +19,7 @@ from spectac_fast.data.phantom.population import Patient, draw
 from spectac_fast.data.phantom.reconstruction import butterworth, filtered_back_projection
 from spectac_fast.data.phantom.simulate import IMAGE_GRID, OBJECT_GRID, VIEWS, Case, Protocol, acquire, simulate
 from spectac_fast.data.scale import count_scale
-from spectac_fast.evaluate.segments import segment_means
+from spectac_fast.evaluate.segments import polar_map, segment_means
 
 TUNING_SEEDS = 480_000
 MM = (6.8, 6.8, 6.8)
@@ -49,11 +49,12 @@ def _same(p: Patient) -> Patient:
     return p
 
 
+BASE, NOISELESS = "the cohort's protocol", "no Poisson noise"
 CHANGES: dict[str, tuple[Callable[[Patient], Patient], Protocol]] = {
-    "the cohort's protocol": (_same, Protocol()),
+    BASE: (_same, Protocol()),
     "no scatter in the data": (_same, Protocol(scatter=False)),
     "AC without scatter correction": (_same, Protocol(scatter_correction=False)),
-    "no Poisson noise": (_same, Protocol(noise=False)),
+    NOISELESS: (_same, Protocol(noise=False)),
     "exact attenuation map and scatter estimate": (_same, Protocol(exact_ct=True)),
     "resolution recovery, 8 iterations, exact map": (
         _same,
@@ -70,7 +71,7 @@ CHANGES: dict[str, tuple[Callable[[Patient], Patient], Protocol]] = {
 }
 FBP = "NC by filtered back-projection"
 HEAVY_FBP = "NC by filtered back-projection, BMI + 6, dome + 10 mm, heart 10 mm deeper"
-FBP_OF = {FBP: "the cohort's protocol", HEAVY_FBP: "BMI + 6, dome + 10 mm, heart 10 mm deeper"}
+FBP_OF = {FBP: BASE, HEAVY_FBP: "BMI + 6, dome + 10 mm, heart 10 mm deeper"}
 
 
 def causes(patients: int) -> dict[str, Any]:
@@ -90,14 +91,19 @@ def causes(patients: int) -> dict[str, Any]:
     for name in names:
         row: dict[str, Any] = {"name": name}
         for group, sex in (("men", "M"), ("women", "F")):
-            values = np.array([measured[name, seed][:4] for seed in seeds[sex]]).mean(0)
-            row[group] = {"range": values[:2].round(2).tolist(), "ratio": values[2:].round(3).tolist()}
-        row["gain"] = round(float(np.mean([measured[name, s][4] for s in seeds["M"] + seeds["F"]])), 3)
+            found = [measured[name, seed] for seed in seeds[sex]]
+            row[group] = {key: np.mean([m[key] for m in found], 0).round(3).tolist() for key in ("range", "ratio")}
+        row["gain"] = round(float(np.mean([measured[name, s]["gain"] for s in seeds["M"] + seeds["F"]])), 3)
         rows.append(row)
-    return {"men": patients, "women": patients, "rows": rows}
+    noise = [
+        np.std(measured[BASE, s]["maps"] / measured[NOISELESS, s]["maps"] - 1, axis=(1, 2))
+        for s in seeds["M"] + seeds["F"]
+    ]
+    return {"men": patients, "women": patients, "rows": rows, "noise": (100 * np.mean(noise, 0)).round(2).tolist()}
 
 
-def _measure(job: tuple[str, int]) -> list[float]:
+def _measure(job: tuple[str, int]) -> dict[str, Any]:
+    """Segment range and inferior/anterior ratio of (NC, AC), the AC/NC gain, and the polar maps [2, 24, 72]."""
     name, seed = job
     torch.set_num_threads(1)
     change, protocol = CHANGES[FBP_OF.get(name, name)]
@@ -108,7 +114,8 @@ def _measure(job: tuple[str, int]) -> list[float]:
     segments = [segment_means(stack, case.lv, MM) for stack in (nc, ac)]
     ranges = [s.max() - s.min() for s in segments]
     ratios = [s[list(INFERIOR)].mean() / s[list(ANTERIOR)].mean() for s in segments]
-    return [*map(float, ranges), *map(float, ratios), count_scale(ac, MM) / count_scale(nc, MM)]
+    maps = np.stack([polar_map(stack, case.lv, MM) for stack in (nc, ac)])
+    return {"range": ranges, "ratio": ratios, "gain": count_scale(ac, MM) / count_scale(nc, MM), "maps": maps}
 
 
 def _filtered(patient: Patient, protocol: Protocol, case: Case) -> np.ndarray:

@@ -85,4 +85,6 @@ def _causes(found: dict[str, Any]) -> list[str]:
             (nc, ac), (nc_ratio, ac_ratio) = row[group]["range"], row[group]["ratio"]
             cells += [f"{nc:.1f} → {ac:.1f}", f"{nc_ratio:.2f} → {ac_ratio:.2f}"]
         lines.append(f"| {row['name']} | {' | '.join(cells)} | {row['gain']:.2f} |")
+    nc, ac = found["noise"]
+    lines += ["", f"Noise of a polar-map point (SD of noisy over noise-free counts): NC {nc:.1f} %, AC {ac:.1f} %."]
     return lines

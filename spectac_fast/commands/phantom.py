@@ -23,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="dicom",
         help="DICOM files, or one memory-mapped array (default dicom)",
     )
-    parser.add_argument(
-        "--jobs", type=positive_int, default=os.cpu_count() or 1, metavar="J", help="processes (default: one per core)"
-    )
+    parser.add_argument("--jobs", type=positive_int, metavar="J", help="processes (default: one per core, 4 on a GPU)")
     add_device(parser)
 
 
@@ -38,9 +36,10 @@ def run(args: argparse.Namespace) -> int:
     if args.seed < 0:
         raise UsageError(f"--seed: expected a non-negative integer, found {args.seed}")
     device = resolve_device(args.device)
+    jobs = args.jobs or (os.cpu_count() or 1 if device == "cpu" else 4)
     seeds = range(args.seed, args.seed + args.cases)
     with Progress(args.cases, "phantom", "case") as progress:
-        for _ in generate(args.out, seeds, form=args.format, jobs=args.jobs, device=device):
+        for _ in generate(args.out, seeds, form=args.format, jobs=jobs, device=device):
             progress.step()
     print(f"{args.cases} cases in {args.out}")
     return 0
