@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -14,7 +15,7 @@ from spectac_fast.data.scale import count_scale
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.models.registry import load
 from spectac_fast.train import loop
-from spectac_fast.train.bbdm import train_bbdm
+from spectac_fast.train.bbdm import build_model, one_evaluation, train_bbdm
 from spectac_fast.train.bridge_loss import BridgeLoss
 from spectac_fast.train.budget import Budget
 from spectac_fast.train.export import seed_ranges
@@ -142,12 +143,12 @@ def test_model_units(cohort):
 
 def test_augmentation_moves_both_images_alike(cohort):
     data = SlicePairs(cohort, [0, 1], 2.0)
-    nc, ac = data.batch(np.random.default_rng(), 32, shift_px=2, jitter=0.1)
+    nc, ac, _ = data.batch(np.random.default_rng(), 32, shift_px=2, jitter=0.1)
     empty = nc == -1.0
     assert torch.equal(empty.sum((2, 3)) > 0, (ac == -1.0).sum((2, 3)) > 0)
     assert 0 < int((empty.sum((1, 2, 3)) > 0).sum()) < 33
-    again, _ = data.batch(np.random.default_rng(8), 4, 2, 0.1)
-    same, _ = data.batch(np.random.default_rng(8), 4, 2, 0.1)
+    again, _, _ = data.batch(np.random.default_rng(8), 4, 2, 0.1)
+    same, _, _ = data.batch(np.random.default_rng(8), 4, 2, 0.1)
     assert torch.equal(again, same)
     # The counts of both images carry the same factor: AC is about twice NC wherever there are counts.
     inside = ~empty
@@ -169,10 +170,34 @@ def test_rows_are_the_least_squares_solution(cohort, tmp_path):
     assert data.residual_power() == pytest.approx(np.mean((nc - ac) ** 2), rel=1e-6)
 
 
+def test_the_heart_counts_more_and_moves_with_its_slice(cohort):
+    recipe = tiny_recipe(start_share=1.0, heart_weight=5.0, shift_px=0, scale_jitter=0.0)
+    data = SlicePairs(cohort, [0], 2.0)
+    y, x0, heart = data.batch(np.random.default_rng([0, 4]), recipe.batch, 0, 0.0)
+    assert set(heart.unique().tolist()) <= {0.0, 1.0}
+    whole = data.heart.mean()
+    assert heart.mean() == pytest.approx(whole, rel=0.9)
+    model = build_model(recipe, 0)
+    loss, _ = BridgeLoss(model, recipe, data, 0)(4)
+    with torch.no_grad():
+        squared = (one_evaluation(model, model.bridge)(y) - x0).square()
+    expected = (squared * (1 + 4 * heart)).mean() / data.residual_power()
+    assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_a_run_can_start_from_weights(cohort, tmp_path):
+    first = train_bbdm(cohort, None, tmp_path / "first", tiny_recipe(), Budget(steps=3))
+    second = train_bbdm(
+        cohort, None, tmp_path / "second", tiny_recipe(learning_rate=0.0), Budget(steps=2), initial=first
+    )
+    one, other = (load(path, device="cpu").model.state_dict() for path in (first, second))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    card = json.loads((tmp_path / "second" / "card.json").read_text())
+    assert card["initial_weights_sha256"] == hashlib.sha256(first.read_bytes()).hexdigest()
+
+
 def test_start_share_trains_the_regression(cohort):
     """At the start node x equals y, and the loss there is that of one evaluation."""
-    from spectac_fast.train.bbdm import build_model, one_evaluation
-
     recipe = tiny_recipe(start_share=1.0, shift_px=0, scale_jitter=0.0)
     data = SlicePairs(cohort, [0], 2.0)
     model = build_model(recipe, 0)
@@ -183,7 +208,7 @@ def test_start_share_trains_the_regression(cohort):
     x, t, y = seen[0]
     assert float((x - y).abs().max()) < 1e-5
     assert t.tolist() == [999] * recipe.batch
-    y, x0 = data.batch(np.random.default_rng([0, 4]), recipe.batch, 0, 0.0)
+    y, x0, _ = data.batch(np.random.default_rng([0, 4]), recipe.batch, 0, 0.0)
     with torch.no_grad():
         expected = (one_evaluation(model, model.bridge)(y) - x0).square().mean() / data.residual_power()
     assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-4)

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation", type=Path, metavar="DIR", help="cohort whose validation seeds are watched")
     add_output(parser, "folder of the run")
     parser.add_argument("--recipe", default="native64", metavar="NAME|FILE", help="recipe (default: native64)")
+    parser.add_argument("--initial", type=Path, metavar="FILE", help="weight file to start from")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--steps", type=positive_int, metavar="N", help="optimisation steps (default: 10000)")
     budget.add_argument("--max-minutes", type=float, metavar="M", help="wall time instead of steps")
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
             Budget(steps, args.max_minutes),
             seed=args.seed,
             resume=args.resume,
+            initial=args.initial,
         )
     else:
         from spectac_fast.train.rows import train_row

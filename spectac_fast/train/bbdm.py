@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spectac_fast.checkpoints.weights import save_weights
+from spectac_fast.checkpoints.weights import fill, load_weights, save_weights
 from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.errors import UsageError
 from spectac_fast.models.bbdm import BBDM
@@ -30,6 +31,11 @@ def build_model(recipe: Recipe, seed: int) -> BBDM:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return BBDM(BrownianBridge(**recipe.bridge), build_network(recipe.network))
+
+
+def _start_from(model: BBDM, path: Path) -> None:
+    tensors, _ = load_weights(path)
+    fill(model, {**model.bridge.buffers(), **{name: value.float() for name, value in tensors.items()}}, str(path))
 
 
 def one_evaluation(model: nn.Module, bridge: BrownianBridge) -> Callable[[Tensor], Tensor]:
@@ -58,10 +64,12 @@ def train_bbdm(
     budget: Budget,
     seed: int = 0,
     resume: bool = False,
+    initial: Path | None = None,
 ) -> Path:
     """Train a bridge and write RUN/bbdm64.safetensors (averaged weights, float16) and RUN/card.json.
 
     cohort: trained on its cases with training seeds; validation: looked at with its validation seeds, None to skip.
+    initial: weight file to start from, None for fresh weights.
     Returns the path of the weight file. Raises UsageError if the folder already holds a run and `resume` is not set.
     """
     run.mkdir(parents=True, exist_ok=True)
@@ -73,7 +81,10 @@ def train_bbdm(
     line = data.fit_line()
     watched = Validation(validation, cases_of(validation, "validation"), gain, line) if validation else None
 
-    model = build_model(recipe, seed).to(memory_format=torch.channels_last)
+    model = build_model(recipe, seed)
+    if initial is not None:
+        _start_from(model, initial)
+    model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     state = TrainingState(model, averaged(model, recipe.ema_decay), optimizer)
     seeds = [cohort.cases[i]["seed"] for i in cases]
@@ -83,6 +94,7 @@ def train_bbdm(
         "steps": budget.steps,
         "minutes": budget.minutes,
         "training seeds": seed_ranges(seeds),
+        "initial weights": hashlib.sha256(initial.read_bytes()).hexdigest() if initial else None,
     }
     if resume:
         state.load(run, identity)
@@ -99,6 +111,7 @@ def train_bbdm(
         "data": {"training_seeds": seed_ranges(seeds), "cases": len(cases), "slices": len(data)},
         "recipe": recipe.as_dict(),
         "seed": seed,
+        "initial_weights_sha256": identity["initial weights"],
         "steps": state.step,
         "minutes": round(state.seconds / 60, 2),
         "loss_curve": loss_summary(log),

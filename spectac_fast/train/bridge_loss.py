@@ -14,7 +14,7 @@ from .slices import SlicePairs
 
 
 class BridgeLoss:
-    """Mean squared error of the bridge's objective as a share of the identity row's error.
+    """Mean squared error of the bridge's objective as a share of the identity row's error; the heart counts more.
 
     The first `start_share` of every batch is trained at t = T-1 with x = y: the state every sampler starts from, and
     the only one that a single evaluation ever sees. The rest draws t uniformly in lambda and its noise from the
@@ -31,7 +31,7 @@ class BridgeLoss:
         """(loss over the batch, loss of its part at the start node), scalars."""
         recipe, bridge = self.recipe, self.model.bridge
         rng = np.random.default_rng([self.seed, step])
-        y, x0 = self.data.batch(rng, recipe.batch, recipe.shift_px, recipe.scale_jitter)
+        y, x0, heart = self.data.batch(rng, recipe.batch, recipe.shift_px, recipe.scale_jitter)
         t = torch.from_numpy(np.searchsorted(self.cumulative, rng.random(recipe.batch)).clip(max=len(bridge.m) - 1))
         seeds = torch.from_numpy(rng.integers(2**63, size=recipe.batch))
         noise = counter_normal(seeds, y.shape[1:], step=step, purpose=TRAINING)
@@ -43,5 +43,7 @@ class BridgeLoss:
         x_t = bridge.add_noise(x0, y, t, noise)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
             output = self.model(x_t, t, y)
-        errors = (output.float() - bridge.target(x0, y, t, noise)).square().mean(dim=(1, 2, 3)) / self.power
+        squared = (output.float() - bridge.target(x0, y, t, noise)).square()
+        weighted = squared * (1.0 + (recipe.heart_weight - 1.0) * heart)
+        errors = weighted.mean(dim=(1, 2, 3)) / self.power
         return errors.mean(), errors[start].mean().detach()

@@ -20,6 +20,7 @@ class Recipe:
     batch: slices per step. learning_rate: peak, after warmup_steps of linear warm-up and before a cosine to zero.
     gradient_clip: bound of the gradient's norm. ema_decay: of the averaged weights that are shipped.
     start_share: share of the batch trained at t = T-1 with x = y exactly, which is what one evaluation sees.
+    heart_weight: weight of the squared error within 60 mm of the stack's centre, relative to 1 elsewhere.
     shift_px: largest random shift, pixels. scale_jitter: largest relative change of the count scale.
     precision: "bf16" runs the network under autocast, "fp32" does not.
     """
@@ -35,6 +36,7 @@ class Recipe:
     gradient_clip: float
     ema_decay: float
     start_share: float
+    heart_weight: float
     shift_px: int
     scale_jitter: float
     precision: str

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spectac_fast.data.cohort import PHASES, PLANES, split_of
-from spectac_fast.data.scale import count_scale
+from spectac_fast.data.scale import count_scale, heart_mask
 from spectac_fast.errors import InputError
 
 _CHUNK = 1024
@@ -64,6 +64,7 @@ class SlicePairs:
                     stacks.append(np.rint(pair).clip(0, 65535).astype(np.uint16))
                     scales.append(np.full(len(pair), scale, np.float32))
         self.counts = np.concatenate(stacks)
+        self.heart = heart_mask(stacks[0].shape[:1] + stacks[0].shape[2:], cohort.spacing_mm)
         self.scales = np.concatenate(scales)
         self.gain = gain
 
@@ -103,15 +104,20 @@ class SlicePairs:
         ac = counts[:, 1] * (unit / np.float32(self.gain)) - 1.0
         return torch.from_numpy(nc)[:, None], torch.from_numpy(ac)[:, None]
 
-    def batch(self, rng: np.random.Generator, size: int, shift_px: int, jitter: float) -> tuple[Tensor, Tensor]:
-        """A random batch (NC, AC) with the same random shift and count factor for both images of a pair."""
+    def batch(self, rng: np.random.Generator, size: int, shift_px: int, jitter: float) -> tuple[Tensor, Tensor, Tensor]:
+        """A random batch (NC, AC, heart) with the same random shift and, for the images, the same count factor.
+
+        heart: 1 within 60 mm of the centre of the slice's stack, 0 elsewhere, float32 [B, 1, H, W].
+        """
         indices = rng.integers(len(self), size=size)
         factor = rng.uniform(1.0 - jitter, 1.0 + jitter, size=size).astype(np.float32)
         shifts = rng.integers(-shift_px, shift_px + 1, size=(size, 2))
         nc, ac = self.select(indices, factor)
-        pair = torch.cat([nc, ac], dim=1)
-        moved = torch.stack([_shift(image, int(dy), int(dx)) for image, (dy, dx) in zip(pair, shifts, strict=True)])
-        return moved[:, :1].contiguous(), moved[:, 1:].contiguous()
+        heart = torch.from_numpy(self.heart[indices % len(self.heart)]).float()[:, None]
+        # What a shift brings in holds no counts, -1 in model units; as a mask in the same units it is no heart.
+        group = torch.cat([nc, ac, 2.0 * heart - 1.0], dim=1)
+        moved = torch.stack([_shift(image, int(dy), int(dx)) for image, (dy, dx) in zip(group, shifts, strict=True)])
+        return moved[:, :1].contiguous(), moved[:, 1:2].contiguous(), 0.5 * (moved[:, 2:] + 1.0)
 
 
 def _shift(image: Tensor, dy: int, dx: int) -> Tensor:
