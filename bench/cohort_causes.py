@@ -50,28 +50,31 @@ def _same(p: Patient) -> Patient:
 
 
 BASE, NOISELESS = "the cohort's protocol", "no Poisson noise"
+EXACT, COLD = "exact attenuation map and scatter estimate", "cold abdomen"
+DOME = "left dome 10 mm higher"
+HEAVY = "BMI + 6, dome + 10 mm, heart 10 mm deeper"
 CHANGES: dict[str, tuple[Callable[[Patient], Patient], Protocol]] = {
     BASE: (_same, Protocol()),
     "no scatter in the data": (_same, Protocol(scatter=False)),
     "AC without scatter correction": (_same, Protocol(scatter_correction=False)),
     NOISELESS: (_same, Protocol(noise=False)),
-    "exact attenuation map and scatter estimate": (_same, Protocol(exact_ct=True)),
+    EXACT: (_same, Protocol(exact_ct=True)),
     "resolution recovery, 8 iterations, exact map": (
         _same,
         Protocol(resolution_recovery=True, iterations=8, exact_ct=True),
     ),
-    "cold abdomen": (_cold_abdomen, Protocol()),
-    "left dome 10 mm higher": (lambda p: replace(p, left_dome=p.left_dome + 10), Protocol()),
+    COLD: (_cold_abdomen, Protocol()),
+    DOME: (lambda p: replace(p, left_dome=p.left_dome + 10), Protocol()),
     "heart 10 mm deeper": (lambda p: replace(p, heart_y=p.heart_y + 10), Protocol()),
     "BMI + 6": (_heavier, Protocol()),
-    "BMI + 6, dome + 10 mm, heart 10 mm deeper": (
+    HEAVY: (
         lambda p: replace(_heavier(p), left_dome=p.left_dome + 15.4, heart_y=p.heart_y + 10),
         Protocol(),
     ),
 }
 FBP = "NC by filtered back-projection"
-HEAVY_FBP = "NC by filtered back-projection, BMI + 6, dome + 10 mm, heart 10 mm deeper"
-FBP_OF = {FBP: BASE, HEAVY_FBP: "BMI + 6, dome + 10 mm, heart 10 mm deeper"}
+HEAVY_FBP = f"{FBP}, {HEAVY}"
+FBP_OF = {FBP: BASE, HEAVY_FBP: HEAVY}
 
 
 def causes(patients: int) -> dict[str, Any]:

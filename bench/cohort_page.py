@@ -87,4 +87,23 @@ def _causes(found: dict[str, Any]) -> list[str]:
         lines.append(f"| {row['name']} | {' | '.join(cells)} | {row['gain']:.2f} |")
     nc, ac = found["noise"]
     lines += ["", f"Noise of a polar-map point (SD of noisy over noise-free counts): NC {nc:.1f} %, AC {ac:.1f} %."]
-    return lines
+    return [*lines, *_reading({row["name"]: row for row in found["rows"]})]
+
+
+def _reading(rows: dict[str, Group]) -> list[str]:
+    from bench.cohort_causes import BASE, COLD, DOME, EXACT, FBP, HEAVY, HEAVY_FBP
+
+    men = {name: row["men"] for name, row in rows.items()}
+    base, heavy, fbp, both = (men[name]["range"][0] for name in (BASE, HEAVY, FBP, HEAVY_FBP))
+    return [
+        "",
+        "## Reading",
+        "",
+        f"- The NC range of men, {base:.1f} %, is below the published 35.8 % of 1996. A heavier body with a higher",
+        f"  diaphragm and a deeper heart gives {heavy:.1f} %, filtered back-projection as in 1996 {fbp:.1f} %, both {both:.1f} %.",
+        f"  {35.8 - both:.1f} points stay unexplained. The cohort keeps its light, Vietnamese bodies and OSEM.",
+        f"- AC gives the inferior wall {men[BASE]['ratio'][1]:.2f} of the anterior one in men. A higher diaphragm raises",
+        f"  that ({men[DOME]['ratio'][1]:.2f}); neither an exact map ({men[EXACT]['ratio'][1]:.2f}) nor a cold abdomen "
+        f"({men[COLD]['ratio'][1]:.2f}) removes it.",
+        "- The published count change has no accessible definition; neither measure here needs to equal it.",
+    ]
