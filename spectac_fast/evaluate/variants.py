@@ -34,9 +34,7 @@ class Row:
         return self.translator.name in BASELINES
 
 
-def expand(
-    models: Sequence[str], load: Callable[[str], Translator], steps: int, samples: int
-) -> list[Row]:
+def expand(models: Sequence[str], load: Callable[[str], Translator], steps: int, samples: int) -> list[Row]:
     """Rows for the named models, in their order; ``load`` is called once a model.
 
     steps, samples: network evaluations of one sample, and samples averaged, in the sampled rows of diffusion models.
