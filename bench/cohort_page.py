@@ -95,15 +95,15 @@ def _reading(rows: dict[str, Group]) -> list[str]:
 
     men = {name: row["men"] for name, row in rows.items()}
     base, heavy, fbp, both = (men[name]["range"][0] for name in (BASE, HEAVY, FBP, HEAVY_FBP))
+    usual, dome, exact, cold = (f"{men[name]['ratio'][1]:.2f}" for name in (BASE, DOME, EXACT, COLD))
     return [
         "",
         "## Reading",
         "",
         f"- The NC range of men, {base:.1f} %, is below the published 35.8 % of 1996. A heavier body with a higher",
         f"  diaphragm and a deeper heart gives {heavy:.1f} %, filtered back-projection as in 1996 {fbp:.1f} %,",
-        f"  both {both:.1f} %. {35.8 - both:.1f} points stay unexplained. The cohort keeps its light, Vietnamese bodies and OSEM.",
-        f"- AC gives the inferior wall {men[BASE]['ratio'][1]:.2f} of the anterior one in men. A higher diaphragm raises",
-        f"  that ({men[DOME]['ratio'][1]:.2f}); neither an exact map ({men[EXACT]['ratio'][1]:.2f}) nor a cold "
-        f"abdomen ({men[COLD]['ratio'][1]:.2f}) removes it.",
+        f"  both {both:.1f} %. {35.8 - both:.1f} points stay unexplained. The cohort keeps light bodies and OSEM.",
+        f"- AC gives the inferior wall {usual} of the anterior one in men. A higher diaphragm raises that",
+        f"  ({dome}); neither an exact map ({exact}) nor a cold abdomen ({cold}) removes it.",
         "- The published count change has no accessible definition; neither measure here needs to equal it.",
     ]
