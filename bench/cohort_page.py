@@ -86,6 +86,13 @@ def _causes(found: dict[str, Any]) -> list[str]:
             cells += [f"{nc:.1f} → {ac:.1f}", f"{nc_ratio:.2f} → {ac_ratio:.2f}"]
         lines.append(f"| {row['name']} | {' | '.join(cells)} | {row['gain']:.2f} |")
     nc, ac = found["noise"]
+    errors = found["segment_error"]
+    lines += [
+        "",
+        f"Segment error against AC: NC {errors['nc']:.1f} %; AC with the exact map instead of the misregistered CT's "
+        f"{errors['ac_map']:.1f} %,",
+        "which no method that sees only NC can know.",
+    ]
     lines += ["", f"Noise of a polar-map point (SD of noisy over noise-free counts): NC {nc:.1f} %, AC {ac:.1f} %."]
     return [*lines, *_reading({row["name"]: row for row in found["rows"]})]
 
