@@ -89,7 +89,7 @@ def _causes(found: dict[str, Any]) -> list[str]:
     errors = found["segment_error"]
     lines += [
         "",
-        f"Segment error against AC: NC {errors['nc']:.1f} %; AC with the exact map instead of the misregistered CT's "
+        f"Segment error against AC: NC {errors['nc']:.1f} %; AC with the exact map and scatter instead of its own "
         f"{errors['ac_map']:.1f} %,",
         "which no method that sees only NC can know.",
     ]
