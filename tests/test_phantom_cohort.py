@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,22 @@ def test_a_finished_cohort_is_kept_and_another_request_is_refused(array_cohort: 
     assert other.returncode == 2
     assert "another" in other.stderr or "expected an empty folder" in other.stderr
     assert len(other.stderr.strip().splitlines()) == 1
+
+
+def test_an_interrupted_run_resumes_to_the_same_bytes(array_cohort: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(array_cohort, folder)
+    index = json.loads((folder / "index.json").read_text())
+    (folder / ".unfinished.json").write_text(json.dumps({**index, "cases": index["cases"][:1]}))
+    (folder / "index.json").unlink()
+    counts = np.load(folder / "cohort.npy", mmap_mode="r+")
+    counts[1] = 7
+    counts.flush()
+    done = spectac("phantom", "--cases", "2", "--seed", SEED, "-o", folder, "--format", "npy", "-d", "cpu")
+    assert done.returncode == 0, done.stderr
+    for name in ("cohort.npy", "index.json"):
+        assert (folder / name).read_bytes() == (array_cohort / name).read_bytes(), name
+    assert not (folder / ".unfinished.json").exists()
 
 
 @pytest.mark.parametrize(
