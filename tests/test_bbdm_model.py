@@ -17,7 +17,7 @@ from spectac_fast.errors import InputError, SetupError, SpectacError
 from spectac_fast.models.bbdm import BBDM
 from spectac_fast.models.folded_unet import FoldedUNet
 from spectac_fast.models.networks import build_network
-from spectac_fast.models.registry import load
+from spectac_fast.models.registry import FOLDER, load
 from spectac_fast.models.translator import Translator
 from spectac_fast.models.unet import UNetModel, timestep_embedding
 
@@ -225,7 +225,7 @@ def test_pickles_are_never_run(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.skipif(not KEYS.is_file(), reason="the published key list is not here")
+@pytest.mark.skipif(not KEYS.is_file(), reason="needs the published key lists in ../shared/reference/keys")
 def test_published_names_and_shapes():
     """The UNet of the published LBBDM-f8 template has exactly these parameters, and the bridge these buffers."""
     expected = {k: v[0] for k, v in json.loads(KEYS.read_text())["keys"].items() if not k.startswith("vqgan.")}
@@ -266,3 +266,16 @@ def test_folded_unet_starts_at_zero_and_without_a_grid():
         features = torch.nn.functional.pixel_shuffle(net.body(torch.randn(1, 8, 8, 8), t), 2)
     blocks = torch.nn.functional.pixel_unshuffle(features, 2).view(1, 2, 4, 8, 8)
     assert float((blocks - blocks[:, :, :1]).abs().max()) < 1e-6
+
+
+def test_the_shipped_network_has_the_size_its_card_states():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    translator = load("bbdm", device="cpu")
+    x = torch.zeros(1, 1, 64, 64)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        translator.model(x, torch.tensor([999]), x)
+    parameters = sum(p.numel() for p in translator.model.denoise_fn.parameters())
+    card = (FOLDER / "bbdm64.md").read_text()
+    assert f"{parameters / 1e6:.2f} M parameters" in card
+    assert f"{counter.get_total_flops() / 1e9:.2f} GFLOP" in card

@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from spectac_fast.data.cohort import PHASES, PLANES, Cohort
+    from spectac_fast.data.cohort import Cohort
+    from spectac_fast.data.terms import PHASES, PLANES
     from spectac_fast.errors import NoInputError
     from spectac_fast.evaluate import render, table, variants
     from spectac_fast.evaluate.files import output_folder

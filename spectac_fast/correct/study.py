@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from spectac_fast.data.resample import InPlane, check_geometry
 from spectac_fast.data.scale import count_scale, to_counts, to_model
+from spectac_fast.data.seeds import stable_seed
 from spectac_fast.data.study import Series, Study
 from spectac_fast.errors import InputError, SpectacError, UsageError
 
@@ -73,13 +73,8 @@ def correct_study(
 
 
 def slice_seeds(seed: int, series_uid: str, slices: int) -> NDArray[np.int64]:
-    """The noise seed of each slice of a series, int64 [slices]: a hash of (user seed, series UID, frame number from 1).
-
-    BLAKE2b, so that it is the same on every machine and in every version of Python.
-    """
-    texts = (f"{seed}/{series_uid}/{frame}".encode() for frame in range(1, slices + 1))
-    digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
-    return np.frombuffer(digests, "<i8").astype(np.int64)
+    """The noise seed of each slice, int64 [slices]: a hash of (user seed, series UID, frame number from 1)."""
+    return np.array([stable_seed(f"{seed}/{series_uid}/{frame}") for frame in range(1, slices + 1)], np.int64)
 
 
 def _scales(series: Sequence[Series], grids: Sequence[InPlane], nc: Sequence[NDArray[np.float32]]) -> list[float]:

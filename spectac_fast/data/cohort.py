@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectac_fast.data.scale import count_scale
+from spectac_fast.data.terms import KINDS, PHASES, PLANES
 from spectac_fast.errors import InputError
 
-PHASES, PLANES, KINDS = ("stress", "rest"), ("SA", "VLA", "HLA"), ("NC", "AC", "TRUTH")
 STACK_SHAPE = (29, 64, 64)
 FORMAT = 1
 SPLITS = {

@@ -17,9 +17,6 @@ from spectac_fast.errors import InputError, NoInputError, NotApplicableError, Se
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-PLANES = ("SA", "VLA", "HLA")
-PHASES = ("stress", "rest")
-
 
 @dataclass(frozen=True, eq=False)
 class Series:

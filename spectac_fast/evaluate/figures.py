@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spectac_fast.data.cohort import PLANES
+from spectac_fast.data.terms import PLANES
 from spectac_fast.evaluate.files import appearing
 
 if TYPE_CHECKING:

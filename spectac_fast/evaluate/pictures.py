@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spectac_fast.data.cohort import PLANES
 from spectac_fast.data.scale import count_scale
+from spectac_fast.data.terms import PLANES
 from spectac_fast.evaluate.figures import VIEW_MM, cohort_panel, study_panel
 
 if TYPE_CHECKING:

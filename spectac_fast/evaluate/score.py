@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from spectac_fast.data.cohort import PHASES, PLANES
 from spectac_fast.data.scale import heart_mask, to_counts, to_model
+from spectac_fast.data.seeds import stable_seed
+from spectac_fast.data.terms import PHASES, PLANES
 from spectac_fast.errors import InputError, SpectacError
 from spectac_fast.evaluate.metrics import PatientScores, SeriesPair, score_patient
 from spectac_fast.evaluate.pictures import Stacks
@@ -54,12 +54,8 @@ class CohortScores:
 
 def slice_seeds(seed: int, case_seed: int, phase: str, plane: str, slices: int) -> torch.Tensor:
     """int64 [slices]: the noise of a slice depends on the user's seed and on which slice it is, not on its batch."""
-
-    def one(frame: int) -> int:
-        text = f"{seed}/{case_seed}/{phase}/{plane}/{frame}".encode()
-        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little", signed=True)
-
-    return torch.tensor([one(frame) for frame in range(slices)], dtype=torch.int64)
+    texts = (f"{seed}/{case_seed}/{phase}/{plane}/{frame}" for frame in range(slices))
+    return torch.tensor([stable_seed(text) for text in texts], dtype=torch.int64)
 
 
 def _translate(row: Row, nc: np.ndarray, seeds: torch.Tensor) -> tuple[np.ndarray, float]:

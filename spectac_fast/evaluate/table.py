@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from spectac_fast._version import __version__
-from spectac_fast.data.cohort import PHASES
+from spectac_fast.data.terms import PHASES
 from spectac_fast.evaluate import bootstrap, provenance, regional
 from spectac_fast.evaluate.bootstrap import Estimate
 from spectac_fast.evaluate.files import appearing

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spectac_fast.data.cohort import PHASES, PLANES, split_of
+from spectac_fast.data.cohort import split_of
 from spectac_fast.data.scale import count_scale, heart_mask
+from spectac_fast.data.terms import PHASES, PLANES
 from spectac_fast.errors import InputError
 
 _CHUNK = 1024

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectac_fast.data.cohort import PHASES, PLANES
 from spectac_fast.data.scale import heart_mask
+from spectac_fast.data.terms import PHASES, PLANES
 
 from .slices import PairedCohort, SlicePairs
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from spectac_fast.data.phantom.camera import blur
 from spectac_fast.data.phantom.heart import HeartFrame, Ventricle, occupancy, ventricle
-from spectac_fast.data.phantom.population import PHASES, Patient, Uptake
+from spectac_fast.data.phantom.population import Patient, Uptake
+from spectac_fast.data.terms import PHASES
 
 TORSO_CENTRE_Y = 12.0
 MU_FAT, MU_SOFT, MU_HEART, MU_ABDOMEN, MU_GAS, MU_BONE = 0.140, 0.153, 0.155, 0.152, 0.010, 0.215

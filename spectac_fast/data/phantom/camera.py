@@ -105,10 +105,12 @@ class Projector:
         if collimator is not None:
             depth = (np.arange(n) - n / 2 + 0.5) * dx
             sigma = collimator.sigma(np.maximum(radius - depth, 5.0)) / dx
-            stack = lambda size: torch.tensor(  # noqa: E731
-                np.stack([gaussian_matrix(size, s, rebin) for s in sigma]), dtype=torch.float32, device=device
+            self.lateral, self.axial = (
+                torch.tensor(
+                    np.stack([gaussian_matrix(size, s, rebin) for s in sigma]), dtype=torch.float32, device=device
+                )
+                for size in (n, nz)
             )
-            self.lateral, self.axial = stack(n), stack(nz)
             self.axial_t = self.axial.transpose(1, 2).contiguous()
         elif rebin != 1:
             raise ValueError("rebin needs a collimator: without blur, project on the detector's own grid")

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from spectac_fast.data.cohort import FORMAT, KINDS, PHASES, PLANES, STACK_SHAPE
+from spectac_fast.data.cohort import FORMAT, STACK_SHAPE
+from spectac_fast.data.terms import KINDS, PHASES, PLANES
 from spectac_fast.errors import InputError, UsageError
 
 

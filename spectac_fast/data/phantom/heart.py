@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +49,10 @@ class Ventricle:
 
     def summary(self) -> dict[str, float]:
         """Time-averaged mid-wall ellipsoid: where to sample the myocardium."""
-        mean = lambda f: float(np.mean([f(s) for s in self.shells]))  # noqa: E731
+
+        def mean(of: Callable[[Shell], float]) -> float:
+            return float(np.mean([of(shell) for shell in self.shells]))
+
         return {
             "equator_mm": self.equator,
             "mid_radius_mm": mean(lambda s: 0.5 * (s.endo_radius + s.epi_radius)),
@@ -72,7 +76,7 @@ def _truncated_volume(radius: float, length: float, equator: float) -> float:
     return math.pi * radius**2 * (2 * length / 3 + z - z**3 / (3 * length**2)) / 1000
 
 
-def _bisect(f, low: float, high: float) -> float:
+def _bisect(f: Callable[[float], float], low: float, high: float) -> float:
     for _ in range(40):
         mid = 0.5 * (low + high)
         low, high = (mid, high) if f(mid) < 0 else (low, mid)
@@ -115,7 +119,10 @@ class HeartFrame:
     def __init__(self, patient: Patient, lv: Ventricle, x: Tensor, y: Tensor, z: Tensor) -> None:
         base = lv.axes.centre - lv.axes.long * 0.42 * patient.lv_length
         offset = (x - base[0], y - base[1], z - base[2])
-        along = lambda axis: sum(o * float(a) for o, a in zip(offset, axis, strict=True))  # noqa: E731
+
+        def along(axis: np.ndarray) -> Tensor:
+            return sum(o * float(a) for o, a in zip(offset, axis, strict=True))
+
         self.patient, self.lv = patient, lv
         self.s, self.u, self.v = along(lv.axes.long), along(lv.axes.up), along(lv.axes.lateral)
         self.rho = torch.sqrt(self.u**2 + self.v**2) + 1e-6

@@ -14,7 +14,6 @@ from torch import Tensor
 from spectac_fast.data.phantom.anatomy import Grid
 from spectac_fast.data.phantom.heart import Axes
 
-PLANES = ("SA", "VLA", "HLA")
 SLICES, MATRIX = 29, 64
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PHASES = ("stress", "rest")
+from spectac_fast.data.terms import PHASES
+
 TERRITORY_ANGLE = {"LAD": 110.0, "RCA": -100.0, "LCX": 0.0}
 
 

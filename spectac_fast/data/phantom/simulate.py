@@ -13,10 +13,10 @@ from torch import Tensor
 from spectac_fast.data.phantom import planes
 from spectac_fast.data.phantom.anatomy import Anatomy, Grid, build
 from spectac_fast.data.phantom.camera import Collimator, Projector, scatter_source, to_columns, to_volume, view_angles
-from spectac_fast.data.phantom.population import PHASES, Patient
+from spectac_fast.data.phantom.population import Patient
 from spectac_fast.data.phantom.reconstruction import butterworth, osem
+from spectac_fast.data.terms import KINDS, PHASES
 
-KINDS = ("NC", "AC", "TRUTH")
 OBJECT_GRID = Grid(128, 96, 3.4)
 IMAGE_GRID = Grid(64, 48, 6.8)
 VIEWS = 64
