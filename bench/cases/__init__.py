@@ -1,0 +1,1 @@
+"""One file per operator: what is measured, against whom, and the goals."""
