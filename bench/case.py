@@ -7,12 +7,17 @@ from dataclasses import dataclass, field
 
 Call = Callable[[], object]
 
+COPY = "copy"
+"""The rival that every case has: a copy between preallocated buffers that moves as many bytes as the operator must."""
+
 
 @dataclass(frozen=True)
 class Goal:
     """`least`: how many times faster than `rival` ours has to be. `rival` may name a group: the fastest of it counts.
 
-    rival: a key of `Case.rivals` or of `Case.groups`. threads: the CPU thread count it holds for; None on a GPU.
+    rival: a key of `Case.rivals` or of `Case.groups`, or `COPY` (least 0.8 then means 80 % of the copy's bandwidth).
+    threads: the CPU thread count it holds for; None on a GPU. A case carries both kinds: the one that does not belong
+    to the device at hand is reported as not yet run.
     """
 
     rival: str

@@ -1,19 +1,26 @@
-"""How long a call takes, and on what: median and quantiles on fresh or rotating data, machine, versions and commit."""
+"""How long calls take that do the same work: interleaved rounds, so that whatever slows the machine slows them all."""
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from bench.case import Call
 from spectac_fast.evaluate.provenance import commit, machine
+
+Sampler = Callable[[], float]
+"""Runs a call and returns the microseconds it took."""
+
+SHORTEST = 500.0  # microseconds; calls that are faster are repeated within one sample
 
 
 @dataclass(frozen=True)
 class Times:
-    """Microseconds of one call: fastest, 20th, 50th and 80th percentile."""
+    """Microseconds of one call: fastest, 20th, 50th and 80th percentile over the rounds."""
 
     fastest: float
     p20: float
@@ -21,28 +28,36 @@ class Times:
     p80: float
 
 
-def quantiles(samples: list[float]) -> Times:
+def quantiles(samples: Sequence[float]) -> Times:
     ordered = sorted(samples)
     at = [ordered[round(q * (len(ordered) - 1))] for q in (0.0, 0.2, 0.5, 0.8)]
     return Times(*at)
 
 
-def time_cpu(call: Callable[[], object], *, seconds: float = 0.5, least: int = 20) -> Times:
-    """Repeat a call for about so long; every repetition is timed on its own."""
+def ratio(slower: Sequence[float], faster: Sequence[float]) -> float:
+    """How many times longer the first takes: the median over the rounds, each with its own ratio."""
+    return statistics.median(a / b for a, b in zip(slower, faster))
+
+
+def cpu_sampler(call: Call) -> Sampler:
+    """Times a call with the wall clock. Calls it twice here, so that what is done once is done."""
     call()
-    samples: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(samples) < least or time.perf_counter() < end:
+    repeats = 1
+
+    def sample() -> float:
         start = time.perf_counter()
-        call()
-        samples.append((time.perf_counter() - start) * 1e6)
-    return quantiles(samples)
+        for _ in range(repeats):
+            call()
+        return (time.perf_counter() - start) * 1e6 / repeats
+
+    repeats = max(1, round(SHORTEST / max(sample(), 0.1)))
+    return sample
 
 
-def time_cuda(calls: list[Callable[[], object]], *, replays: int = 200) -> Times:
-    """Time calls that do the same on different buffers, so that the second-level cache is cold.
+def cuda_sampler(calls: Sequence[Call]) -> Sampler:
+    """Times calls that do the same on different buffers, which keeps the second-level cache cold; the time of one.
 
-    All calls are captured into one graph, so that launching costs nothing; the time is that of one call.
+    They are captured into one graph, so that launching costs nothing.
     """
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
@@ -54,15 +69,30 @@ def time_cuda(calls: list[Callable[[], object]], *, replays: int = 200) -> Times
     with torch.cuda.graph(graph, stream=stream):
         for call in calls:
             call()
-    samples: list[float] = []
-    for _ in range(replays):
+
+    def sample() -> float:
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         begin.record()
         graph.replay()
         end.record()
         end.synchronize()
-        samples.append(begin.elapsed_time(end) * 1e3 / len(calls))
-    return quantiles(samples)
+        return begin.elapsed_time(end) * 1e3 / len(calls)
+
+    return sample
+
+
+def interleave(
+    samplers: Mapping[str, Sampler], *, seconds: float = 2.0, least: int = 5, most: int = 200
+) -> dict[str, list[float]]:
+    """One sample of each in turn, for about so long: name -> microseconds, one per round."""
+    samples: dict[str, list[float]] = {name: [] for name in samplers}
+    end = time.perf_counter() + seconds
+    for done in range(most):
+        if done >= least and time.perf_counter() > end:
+            break
+        for name, sample in samplers.items():
+            samples[name].append(sample())
+    return samples
 
 
 def surroundings(device: torch.device) -> dict[str, str]:
