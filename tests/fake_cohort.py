@@ -63,13 +63,14 @@ class FakeTranslator:
     pixel_mm = 6.8
     device = torch.device("cpu")
     weights_sha256 = ""
+    context_mm = ()
 
     def __init__(self, name, slope=1.0, intercept=0.0, noise=0.0, gain=1.75):
         self.name, self.slope, self.intercept, self.noise, self.gain = name, slope, intercept, noise, gain
         self.card = {"training": "none"}
         self.calls = []
 
-    def translate(self, nc, seeds=None, **options):
+    def translate(self, nc, seeds=None, neighbours=None, **options):
         assert nc.dtype == torch.float32
         assert nc.ndim == 4
         assert nc.shape[1] == 1

@@ -61,13 +61,13 @@ def without_codes(ds):
 class Times:
     """A translator that multiplies counts by `factor`, of which `gain` is applied by the pipeline."""
 
-    name, card, weights_sha256, device = "times", {}, "", torch.device("cpu")
+    name, card, weights_sha256, device, context_mm = "times", {}, "", torch.device("cpu"), ()
 
     def __init__(self, factor=1.0, gain=1.0, pixel_mm=6.8):
         self.factor, self.gain, self.pixel_mm = factor, gain, pixel_mm
         self.calls = []
 
-    def translate(self, nc, seeds=None, **options):
+    def translate(self, nc, seeds=None, neighbours=None, **options):
         assert nc.dtype == torch.float32
         assert nc.ndim == 4
         assert nc.shape[1] == 1

@@ -28,7 +28,9 @@ NETWORK = {
 }  # fmt: skip
 BRIDGE = {"num_timesteps": 1000, "max_var": 0.05, "schedule": "linear", "objective": "grad"}
 DEFAULTS = {"steps": 1, "samples": 1, "sample_steps": 3, "solver": "dbim", "order": 2, "eta": 0.0}
-CONFIG = {"network": NETWORK, "bridge": BRIDGE, "defaults": DEFAULTS, "gain": 1.7, "pixel_mm": 6.8, "size": [16, 16]}
+CONFIG = {
+    "network": NETWORK, "bridge": BRIDGE, "defaults": DEFAULTS, "gain": 1.7, "pixel_mm": 6.8,
+    "slice_mm": 6.8, "size": [16, 16]}  # fmt: skip
 
 
 def random_tensors():

@@ -53,7 +53,7 @@ def test_one_scale_per_phase_from_the_short_axis(tmp_path, rng):
     seen = {}
 
     class Watch(Times):
-        def translate(self, nc, seeds=None, **options):
+        def translate(self, nc, seeds=None, neighbours=None, **options):
             for image, seed in zip(nc, seeds.tolist()):
                 seen[seed] = image[0].numpy()
             return nc
@@ -72,7 +72,7 @@ def test_without_short_axis_the_plane_at_hand_gives_the_scale(tmp_path, rng):
     seen = []
 
     class Watch(Times):
-        def translate(self, nc, seeds=None, **options):
+        def translate(self, nc, seeds=None, neighbours=None, **options):
             seen.append(nc[:, 0].numpy())
             return nc
 
@@ -106,7 +106,7 @@ def test_seeds_are_known_stable_and_distinct():
 
 def test_a_model_that_gives_nan_is_refused(tmp_path, rng):
     class Broken(Times):
-        def translate(self, nc, seeds=None, **options):
+        def translate(self, nc, seeds=None, neighbours=None, **options):
             return torch.full_like(nc, torch.nan)
 
     write_nc(tmp_path / "SA.dcm", heart(rng))

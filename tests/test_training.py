@@ -143,12 +143,12 @@ def test_model_units(cohort):
 
 def test_augmentation_moves_both_images_alike(cohort):
     data = SlicePairs(cohort, [0, 1], 2.0)
-    nc, ac, _ = data.batch(np.random.default_rng(), 32, shift_px=2, jitter=0.1)
+    nc, ac, _, _ = data.batch(np.random.default_rng(), 32, shift_px=2, jitter=0.1)
     empty = nc == -1.0
     assert torch.equal(empty.sum((2, 3)) > 0, (ac == -1.0).sum((2, 3)) > 0)
     assert 0 < int((empty.sum((1, 2, 3)) > 0).sum()) < 33
-    again, _, _ = data.batch(np.random.default_rng(8), 4, 2, 0.1)
-    same, _, _ = data.batch(np.random.default_rng(8), 4, 2, 0.1)
+    again, *_ = data.batch(np.random.default_rng(8), 4, 2, 0.1)
+    same, *_ = data.batch(np.random.default_rng(8), 4, 2, 0.1)
     assert torch.equal(again, same)
     # The counts of both images carry the same factor: AC is about twice NC wherever there are counts.
     inside = ~empty
@@ -173,7 +173,7 @@ def test_rows_are_the_least_squares_solution(cohort, tmp_path):
 def test_the_heart_counts_more_and_moves_with_its_slice(cohort):
     recipe = tiny_recipe(start_share=1.0, heart_weight=5.0, shift_px=0, scale_jitter=0.0)
     data = SlicePairs(cohort, [0], 2.0)
-    y, x0, heart = data.batch(np.random.default_rng([0, 4]), recipe.batch, 0, 0.0)
+    y, x0, heart, _ = data.batch(np.random.default_rng([0, 4]), recipe.batch, 0, 0.0)
     assert set(heart.unique().tolist()) <= {0.0, 1.0}
     whole = data.heart.mean()
     assert heart.mean() == pytest.approx(whole, rel=0.9)
@@ -208,7 +208,7 @@ def test_start_share_trains_the_regression(cohort):
     x, t, y = seen[0]
     assert float((x - y).abs().max()) < 1e-5
     assert t.tolist() == [999] * recipe.batch
-    y, x0, _ = data.batch(np.random.default_rng([0, 4]), recipe.batch, 0, 0.0)
+    y, x0, *_ = data.batch(np.random.default_rng([0, 4]), recipe.batch, 0, 0.0)
     with torch.no_grad():
         expected = (one_evaluation(model, model.bridge)(y) - x0).square().mean() / data.residual_power()
     assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-4)

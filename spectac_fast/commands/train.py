@@ -14,7 +14,9 @@ MODELS = ("bbdm", "identity", "scale", "linear")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `spectac train`."""
     parser.add_argument("model", choices=MODELS, help="what to train: the bridge, or a row that needs no network")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="cohort; its training seeds are used")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, metavar="DIR", help="cohorts; their training seeds are used"
+    )
     parser.add_argument("--validation", type=Path, metavar="DIR", help="cohort whose validation seeds are watched")
     add_output(parser, "folder of the run")
     parser.add_argument("--recipe", default="native64", metavar="NAME|FILE", help="recipe (default: native64)")
@@ -31,9 +33,9 @@ def run(args: argparse.Namespace) -> int:
     if args.max_minutes is not None and not args.max_minutes > 0:
         raise UsageError(f"--max-minutes must be positive, found {args.max_minutes:g}")
 
-    from spectac_fast.data.cohort import Cohort
+    from spectac_fast.data.cohort import Cohort, JoinedCohort
 
-    cohort = Cohort(args.data)
+    cohort = JoinedCohort([Cohort(folder) for folder in args.data])
     if args.model == "bbdm":
         from spectac_fast.train.bbdm import train_bbdm
         from spectac_fast.train.budget import Budget

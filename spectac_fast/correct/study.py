@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from spectac_fast.data.neighbours import neighbours
 from spectac_fast.data.resample import InPlane, check_geometry
 from spectac_fast.data.scale import count_scale, to_counts, to_model
 from spectac_fast.data.seeds import stable_seed
@@ -62,7 +63,8 @@ def correct_study(
     inputs = [to_model(stack, scale) for stack, scale in zip(nc, scales)]
     seeds = [slice_seeds(seed, series.uid, len(series.counts)) for series in study.series]
 
-    outputs = _translate(translator, inputs, seeds, options, batch_size, on_slices)
+    beside = [neighbours(x, series.slice_mm, translator.context_mm) for x, series in zip(inputs, study.series)]
+    outputs = _translate(translator, inputs, beside, seeds, options, batch_size, on_slices)
     corrected = []
     for grid, series, stack, scale, output in zip(grids, study.series, nc, scales, outputs):
         if not np.isfinite(output).all():
@@ -99,6 +101,7 @@ def _scale(series: Series, grid: InPlane, nc: NDArray[np.float32]) -> float:
 def _translate(
     translator: Translator,
     inputs: Sequence[NDArray[np.float32]],
+    beside: Sequence[NDArray[np.float32]],
     seeds: Sequence[NDArray[np.int64]],
     options: dict[str, int],
     batch_size: int,
@@ -109,13 +112,15 @@ def _translate(
     for shape in dict.fromkeys(stack.shape[1:] for stack in inputs):
         members = [k for k, stack in enumerate(inputs) if stack.shape[1:] == shape]
         slices = np.concatenate([inputs[k] for k in members])
+        around = np.concatenate([beside[k] for k in members])
         keys = np.concatenate([seeds[k] for k in members])
         result = np.empty_like(slices)
         for start in range(0, len(slices), batch_size):
             batch = slice(start, start + batch_size)
             nc = torch.from_numpy(slices[batch, None])
+            given = {"seeds": torch.from_numpy(keys[batch]), "neighbours": torch.from_numpy(around[batch])}
             try:
-                ac = translator.translate(nc, seeds=torch.from_numpy(keys[batch]), **options)
+                ac = translator.translate(nc, **given, **options)
             except ValueError as error:
                 raise UsageError(f"the model {translator.name} cannot run with {options}: {error}") from error
             result[batch] = ac[:, 0].float().cpu().numpy()

@@ -8,6 +8,8 @@ contents as index.json.
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +118,35 @@ class Cohort:
         from spectac_fast.data.dicom import read_series
 
         return read_series(folder / f"{phase}_{plane}_{kind}.dcm").counts
+
+
+class JoinedCohort:
+    """Several cohorts of one geometry read as one: their cases follow each other. Members as of `Cohort`."""
+
+    def __init__(self, parts: Sequence[Cohort]) -> None:
+        self.parts = tuple(parts)
+        first = self.parts[0]
+        for part in self.parts[1:]:
+            if part.spacing_mm != first.spacing_mm:
+                raise InputError(
+                    f"{part.folder}: expected {first.spacing_mm} mm as in {first.folder}, found {part.spacing_mm}"
+                )
+        self.cases = [case for part in self.parts for case in part.cases]
+        repeated = [seed for seed, n in Counter(int(case["seed"]) for case in self.cases).items() if n > 1]
+        if repeated:
+            raise InputError(
+                f"{self.parts[-1].folder}: expected other patients than in the cohorts before it, "
+                f"found {len(repeated)} seeds twice, such as {repeated[0]}"
+            )
+        self.spacing_mm = first.spacing_mm
+        self._where = [(part, i) for part in self.parts for i in range(len(part))]
+
+    def pair(self, case: int, phase: str, plane: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """NC and AC counts of one stack."""
+        part, i = self._where[case]
+        return part.pair(i, phase, plane)
+
+    def scale(self, case: int, phase: str) -> float:
+        """The phase's count scale: from its NC short-axis stack."""
+        part, i = self._where[case]
+        return part.scale(i, phase)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from spectac_fast.data.neighbours import neighbours
 from spectac_fast.data.scale import heart_mask, to_counts, to_model
 from spectac_fast.data.seeds import stable_seed
 from spectac_fast.data.terms import PHASES, PLANES
@@ -58,11 +59,12 @@ def slice_seeds(seed: int, case_seed: int, phase: str, plane: str, slices: int) 
     return torch.tensor([stable_seed(text) for text in texts], dtype=torch.int64)
 
 
-def _translate(row: Row, nc: np.ndarray, seeds: torch.Tensor) -> tuple[np.ndarray, float]:
+def _translate(row: Row, nc: np.ndarray, slice_mm: float, seeds: torch.Tensor) -> tuple[np.ndarray, float]:
     """One series [S, H, W] in model units -> prediction [S, H, W] in the row's own units, seconds."""
     batch = torch.from_numpy(nc)[:, None]
+    beside = torch.from_numpy(neighbours(nc, slice_mm, row.translator.context_mm))
     start = time.perf_counter()
-    output = row.translator.translate(batch, seeds=seeds, **row.options).to("cpu")
+    output = row.translator.translate(batch, seeds=seeds, neighbours=beside, **row.options).to("cpu")
     seconds = time.perf_counter() - start
     if output.shape != batch.shape:
         raise SpectacError(f"row {row.label!r} returned shape {tuple(output.shape)} for {tuple(batch.shape)}.")
@@ -99,7 +101,7 @@ def score_cohort(
     for result in results:
         nc, _ = cohort.pair(0, PHASES[0], PLANES[0])
         first = to_model(nc, cohort.scale(0, PHASES[0]))
-        _translate(result.row, first, slice_seeds(seed, 0, PHASES[0], PLANES[0], len(first)))
+        _translate(result.row, first, cohort.spacing_mm[0], slice_seeds(seed, 0, PHASES[0], PLANES[0], len(first)))
     nc_segments, ac_segments = [], []
     for index in range(count):
         _score_case(cohort, index, results, gain, seed, step)
@@ -115,7 +117,7 @@ def corrected_stacks(cohort: Cohort, index: int, phase: str, row: Row, *, seed: 
     for plane in PLANES:
         nc, ac = cohort.pair(index, phase, plane)
         seeds = slice_seeds(seed, cohort.cases[index]["seed"], phase, plane, len(nc))
-        model, _ = _translate(row, to_model(nc, scale), seeds)
+        model, _ = _translate(row, to_model(nc, scale), cohort.spacing_mm[0], seeds)
         stacks[plane] = Stacks(nc, to_counts(model, scale * row.translator.gain), ac, cohort.spacing_mm)
     return stacks
 
@@ -142,7 +144,7 @@ def _score_case(
             heart = heart_mask(nc.shape, cohort.spacing_mm)
             seeds = slice_seeds(seed, case["seed"], phase, plane, len(nc))
             for k, result in enumerate(results):
-                raw, seconds = _translate(result.row, to_model(nc, scale), seeds)
+                raw, seconds = _translate(result.row, to_model(nc, scale), cohort.spacing_mm[0], seeds)
                 if not np.isfinite(raw).all():
                     where = f"case {case['seed']}, {phase} {plane}"
                     raise SpectacError(f"row {result.row.label!r} gave values that are not finite for {where}.")

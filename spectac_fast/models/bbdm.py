@@ -13,7 +13,7 @@ from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.diffusion.sampler import sample_bridge
 from spectac_fast.diffusion.solvers import StepTable, solver_table
 
-from .translator import check_slices
+from .translator import check_slices, with_neighbours
 
 _NO_COUNTS = -1.0
 # A library chooses its kernels by shape, and another kernel rounds otherwise; with few shapes few differences arise.
@@ -23,8 +23,8 @@ _BATCHES = (2, 4, 8, 16, 32, 64)
 class BBDM(nn.Module):
     """A bridge and its denoiser under the published names: `denoise_fn.*` and the six schedule buffers.
 
-    forward(x [B, C, H, W], t int64 [B], y [B, C, H, W]) -> network output of the same shape, in the units of the
-    bridge's objective.
+    forward(x [B, C, H, W], t int64 [B], y [B, C', H, W]) -> network output of the shape of x, in the units of the
+    bridge's objective. y is the bridge's end, followed by neighbouring slices where the network takes any.
     """
 
     def __init__(self, bridge: BrownianBridge, network: nn.Module) -> None:
@@ -42,7 +42,7 @@ class BBDMTranslator:
     """A trained pixel-space bridge as a `Translator`.
 
     defaults: {"steps", "samples", "sample_steps", "solver", "order", "eta"} of `translate`. size: (rows, columns) of
-    the training images; smaller slices are padded to it.
+    the training images; smaller slices are padded to it. slice_mm: distance of their slices.
     """
 
     name = "bbdm"
@@ -54,6 +54,7 @@ class BBDMTranslator:
         defaults: dict[str, Any],
         size: tuple[int, int],
         pixel_mm: float,
+        slice_mm: float,
         gain: float,
         card: dict[str, Any],
         weights_sha256: str,
@@ -62,12 +63,15 @@ class BBDMTranslator:
         self.model = model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
         self.defaults, self.size, self.pixel_mm, self.gain, self.card = defaults, size, pixel_mm, gain, card
         self.weights_sha256, self.device = weights_sha256, device
+        count = self.model.denoise_fn.context_slices
+        self.context_mm = tuple(k * slice_mm for k in range(-count, count + 1) if k)
 
     def translate(
         self,
         nc: Tensor,
         seeds: Tensor | None = None,
         *,
+        neighbours: Tensor | None = None,
         steps: int | list[int] | None = None,
         samples: int | None = None,
         solver: str | None = None,
@@ -92,24 +96,29 @@ class BBDMTranslator:
         )
         if seeds is None:
             seeds = torch.arange(len(nc))
-        y = nc.to(self.device)
+        y = with_neighbours(nc.to(self.device), neighbours, len(self.context_mm))
         seeds = seeds.to(self.device)
-        out = torch.empty_like(y)
+        out = torch.empty_like(y[:, :1])
         for part, padded in _batches(len(y)):
             out[part] = self._mean(y[part], seeds[part], padded, table, count)
         return out
 
     def _mean(self, y: Tensor, seeds: Tensor, batch: int, table: StepTable, samples: int) -> Tensor:
-        """Mean of the samples of one batch, computed at the batch size `batch`."""
-        image, window = self._pad(y)
+        """Mean of the samples of one batch (slices, then their neighbours), computed at the batch size `batch`."""
+        condition, window = self._pad(y)
         missing = batch - len(y)
-        image = F.pad(image, (0, 0, 0, 0, 0, 0, 0, missing), value=_NO_COUNTS)
+        condition = F.pad(condition, (0, 0, 0, 0, 0, 0, 0, missing), value=_NO_COUNTS)
+        image = condition[:, :1].contiguous()
         seeds = F.pad(seeds, (0, missing))
         # One evaluation draws nothing: all its samples are the same.
         samples = samples if table.noise_rows else 1
         total = torch.zeros_like(image)
+
+        def denoiser(x: Tensor, t: Tensor, end: Tensor) -> Tensor:
+            return self.model(x, t, condition)
+
         for k in range(samples):
-            total += sample_bridge(self.model, image, table, seeds=seeds, sample=k)
+            total += sample_bridge(denoiser, image, table, seeds=seeds, sample=k)
         return (total / samples)[: len(y), :, window[0], window[1]]
 
     def _pad(self, y: Tensor) -> tuple[Tensor, tuple[slice, slice]]:

@@ -14,7 +14,8 @@ from .unet import UNetModel, zero_last_layers
 class FoldedUNet(nn.Module):
     """UNetModel at half resolution between a space-to-depth stem and a depth-to-space head (Shi et al. 2016).
 
-    forward(x [B, 1, H, W], t int64 [B], context [B, 1, H, W]) -> [B, 1, H, W]; H and W divisible by `multiple`.
+    forward(x [B, 1, H, W], t int64 [B], context [B, 1 + 2 context_slices, H, W]) -> [B, 1, H, W]; H and W divisible by
+    `multiple`. context: the condition, then as many neighbouring slices before it and after it.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class FoldedUNet(nn.Module):
         num_head_channels: int,
         head_channels: int,
         norm_groups: int,
+        context_slices: int = 0,
     ) -> None:
         super().__init__()
+        self.context_slices = context_slices
         self.body = UNetModel(
-            in_channels=8,
+            in_channels=4 * (2 + 2 * context_slices),
             model_channels=model_channels,
             out_channels=4 * head_channels,
             num_res_blocks=num_res_blocks,
@@ -58,6 +61,6 @@ class FoldedUNet(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        pair = torch.cat([x, context], dim=1)
-        features = F.pixel_shuffle(self.body(F.pixel_unshuffle(pair, 2), t), 2)
-        return self.head(torch.cat([features, pair.to(features.dtype)], dim=1))
+        images = torch.cat([x, context], dim=1)
+        features = F.pixel_shuffle(self.body(F.pixel_unshuffle(images, 2), t), 2)
+        return self.head(torch.cat([features, images[:, :2].to(features.dtype)], dim=1))

@@ -47,6 +47,7 @@ def load_bbdm(path: Path, device: torch.device) -> BBDMTranslator:
             "defaults": {key: config["defaults"][key] for key in _DEFAULTS},
             "size": (int(config["size"][0]), int(config["size"][1])),
             "pixel_mm": float(config["pixel_mm"]),
+            "slice_mm": float(config["slice_mm"]),
             "gain": float(config["gain"]),
             "card": dict(header["card"]),
         }

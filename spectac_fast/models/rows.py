@@ -31,6 +31,7 @@ class Row:
     card: dict[str, Any]
     weights_sha256: str
     device: torch.device
+    context_mm: tuple[float, ...] = ()
 
     def translate(self, nc: Tensor, seeds: Tensor | None = None, **options: Any) -> Tensor:
         """See `Translator.translate`; nothing is drawn and every option is ignored."""

@@ -14,7 +14,8 @@ class Translator(Protocol):
 
     name: of the method. pixel_mm: pixel size it was made for. gain: AC/NC gain of the left ventricle, so that corrected
     counts are to_counts(ac, scale * gain). card: where it comes from (data, recipe, metrics). device: where it runs.
-    weights_sha256: of the file it was read from.
+    weights_sha256: of the file it was read from. context_mm: where, along the stack, the neighbouring slices lie that
+    it also looks at; empty for most.
     """
 
     name: str
@@ -23,12 +24,17 @@ class Translator(Protocol):
     card: dict[str, Any]
     device: torch.device
     weights_sha256: str
+    context_mm: tuple[float, ...]
 
-    def translate(self, nc: Tensor, seeds: Tensor | None = None, **options: Any) -> Tensor:
+    def translate(
+        self, nc: Tensor, seeds: Tensor | None = None, *, neighbours: Tensor | None = None, **options: Any
+    ) -> Tensor:
         """NC -> AC, float32 [B, 1, H, W] in model units ([0, scale] is [-1, 1]; hotter voxels exceed 1).
 
-        seeds: int64 [B], one per slice, for methods that draw noise; None means 0 ... B-1. Options a method has no use
-        for are ignored, so that one call serves all. Raises ValueError for another dtype or shape.
+        seeds: int64 [B], one per slice, for methods that draw noise; None means 0 ... B-1. neighbours: float32
+        [B, len(context_mm), H, W], NC at `context_mm` from each slice (`data.neighbours`); None repeats the slice
+        itself, which costs accuracy where a model has context. Options a method has no use for are ignored, so that
+        one call serves all. Raises ValueError for another dtype or shape.
         """
         ...
 
@@ -39,3 +45,17 @@ def check_slices(nc: Tensor, seeds: Tensor | None) -> None:
         raise ValueError(f"nc must be float32 [B, 1, H, W], found {nc.dtype} {list(nc.shape)}.")
     if seeds is not None and (seeds.dtype != torch.int64 or seeds.shape != nc.shape[:1]):
         raise ValueError(f"seeds must be int64 [{len(nc)}], found {seeds.dtype} {list(seeds.shape)}.")
+
+
+def with_neighbours(nc: Tensor, neighbours: Tensor | None, count: int) -> Tensor:
+    """Slices and their neighbours as channels [B, 1 + count, H, W]; ValueError unless neighbours has count of them."""
+    if not count:
+        return nc
+    if neighbours is None:
+        neighbours = nc.expand(-1, count, -1, -1)
+    expected = (nc.shape[0], count, *nc.shape[2:])
+    if neighbours.dtype != torch.float32 or neighbours.shape != expected:
+        raise ValueError(
+            f"neighbours must be float32 {list(expected)}, found {neighbours.dtype} {list(neighbours.shape)}."
+        )
+    return torch.cat([nc, neighbours.to(nc.device)], dim=1)

@@ -152,6 +152,7 @@ class UNetModel(nn.Module):
         super().__init__()
         self.model_channels = model_channels
         self.multiple = 2 ** (len(channel_mult) - 1)
+        self.context_slices = 0
         emb_channels = 4 * model_channels
 
         def res(cin: int, cout: int, resample: nn.Module | None = None) -> ResBlock:

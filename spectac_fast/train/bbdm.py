@@ -34,16 +34,25 @@ def build_model(recipe: Recipe, seed: int) -> BBDM:
 
 
 def _start_from(model: BBDM, path: Path) -> None:
+    """Take the weights of a file, which may be of a network that saw no neighbouring slices."""
     tensors, _ = load_weights(path)
-    fill(model, {**model.bridge.buffers(), **{name: value.float() for name, value in tensors.items()}}, str(path))
+    values = {name: value.float() for name, value in tensors.items()}
+    own = model.state_dict()
+    stem = next(name for name in own if name.endswith("input_blocks.0.0.weight"))
+    if stem in values and values[stem].shape[1] < own[stem].shape[1]:
+        # Neighbours that the old weights did not know count for nothing at first.
+        added = own[stem].shape[1] - values[stem].shape[1]
+        values[stem] = torch.nn.functional.pad(values[stem], (0, 0, 0, 0, 0, added))
+    fill(model, {**model.bridge.buffers(), **values}, str(path))
 
 
 def one_evaluation(model: nn.Module, bridge: BrownianBridge) -> Callable[[Tensor], Tensor]:
-    """The regression a bridge holds: its estimate of x0 from the start node, x = y."""
+    """The regression a bridge holds: its estimate of x0 from the start node, x = y, for slices and their neighbours."""
 
-    def translate(y: Tensor) -> Tensor:
+    def translate(seen: Tensor) -> Tensor:
+        y = seen[:, :1]
         t = torch.full((len(y),), bridge.num_timesteps - 1)
-        return bridge.x0_from(model(y, t, y).float(), y, y, t)
+        return bridge.x0_from(model(y, t, seen).float(), y, y, t)
 
     return translate
 
@@ -79,9 +88,9 @@ def train_bbdm(
     gain = left_ventricle_gain(cohort, cases)
     data = SlicePairs(cohort, cases, gain)
     line = data.fit_line()
-    watched = Validation(validation, cases_of(validation, "validation"), gain, line) if validation else None
-
     model = build_model(recipe, seed)
+    context = model.denoise_fn.context_slices
+    watched = Validation(validation, cases_of(validation, "validation"), gain, line, context) if validation else None
     if initial is not None:
         _start_from(model, initial)
     model = model.to(memory_format=torch.channels_last)
@@ -125,6 +134,7 @@ def train_bbdm(
         "defaults": recipe.defaults,
         "gain": gain,
         "pixel_mm": float(cohort.spacing_mm[1]),
+        "slice_mm": float(cohort.spacing_mm[0]),
         "size": list(data.counts.shape[-2:]),
     }
     write_json(run / "card.json", card)

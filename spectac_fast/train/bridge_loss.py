@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from spectac_fast.models.bbdm import BBDM
 from spectac_fast.ops import TRAINING, counter_normal
 
 from .recipe import Recipe
 from .slices import SlicePairs
+
+_BLOCK = 4
 
 
 class BridgeLoss:
@@ -31,7 +34,9 @@ class BridgeLoss:
         """(loss over the batch, loss of its part at the start node), scalars."""
         recipe, bridge = self.recipe, self.model.bridge
         rng = np.random.default_rng([self.seed, step])
-        y, x0, heart = self.data.batch(rng, recipe.batch, recipe.shift_px, recipe.scale_jitter)
+        context = self.model.denoise_fn.context_slices
+        batch = self.data.batch(rng, recipe.batch, recipe.shift_px, recipe.scale_jitter, context)
+        y, x0, heart = batch.nc, batch.ac, batch.heart
         t = torch.from_numpy(np.searchsorted(self.cumulative, rng.random(recipe.batch)).clip(max=len(bridge.m) - 1))
         seeds = torch.from_numpy(rng.integers(2**63, size=recipe.batch))
         noise = counter_normal(seeds, y.shape[1:], step=step, purpose=TRAINING)
@@ -42,8 +47,9 @@ class BridgeLoss:
         noise[start] = (1.0 - m) / std * (y[start] - x0[start])
         x_t = bridge.add_noise(x0, y, t, noise)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
-            output = self.model(x_t, t, y)
-        squared = (output.float() - bridge.target(x0, y, t, noise)).square()
-        weighted = squared * (1.0 + (recipe.heart_weight - 1.0) * heart)
-        errors = weighted.mean(dim=(1, 2, 3)) / self.power
+            output = self.model(x_t, t, torch.cat([y, batch.neighbours], dim=1))
+        error = output.float() - bridge.target(x0, y, t, noise)
+        weighted = error.square() * (1.0 + (recipe.heart_weight - 1.0) * heart)
+        blocks = F.avg_pool2d(error, _BLOCK).square() * F.avg_pool2d(heart, _BLOCK)
+        errors = (weighted.mean(dim=(1, 2, 3)) + recipe.block_weight * blocks.mean(dim=(1, 2, 3))) / self.power
         return errors.mean(), errors[start].mean().detach()

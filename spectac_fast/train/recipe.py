@@ -21,6 +21,7 @@ class Recipe:
     gradient_clip: bound of the gradient's norm. ema_decay: of the averaged weights that are shipped.
     start_share: share of the batch trained at t = T-1 with x = y exactly, which is what one evaluation sees.
     heart_weight: weight of the squared error within 60 mm of the stack's centre, relative to 1 elsewhere.
+    block_weight: weight there of the squared error of means over 4x4 pixels, about a segment of the ventricle's wall.
     shift_px: largest random shift, pixels. scale_jitter: largest relative change of the count scale.
     precision: "bf16" runs the network under autocast, "fp32" does not.
     """
@@ -37,6 +38,7 @@ class Recipe:
     ema_decay: float
     start_share: float
     heart_weight: float
+    block_weight: float
     shift_px: int
     scale_jitter: float
     precision: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from spectac_fast.data.terms import PHASES, PLANES
 from spectac_fast.errors import InputError
 
 _CHUNK = 1024
+_ALONE_SHARE = 0.1
 
 
 class PairedCohort(Protocol):
@@ -28,6 +29,17 @@ class PairedCohort(Protocol):
     def pair(self, i: int, phase: str, plane: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
 
     def scale(self, i: int, phase: str) -> float: ...
+
+
+class Batch(NamedTuple):
+    """Slices in model units with their neighbours, float32 [B, 1, H, W] and [B, 2 context, H, W]; heart: 1 within
+    60 mm of the centre of the slice's stack, 0 elsewhere.
+    """
+
+    nc: Tensor
+    ac: Tensor
+    heart: Tensor
+    neighbours: Tensor
 
 
 def cases_of(cohort: PairedCohort, split: str) -> list[int]:
@@ -105,10 +117,22 @@ class SlicePairs:
         ac = counts[:, 1] * (unit / np.float32(self.gain)) - 1.0
         return torch.from_numpy(nc)[:, None], torch.from_numpy(ac)[:, None]
 
-    def batch(self, rng: np.random.Generator, size: int, shift_px: int, jitter: float) -> tuple[Tensor, Tensor, Tensor]:
-        """A random batch (NC, AC, heart) with the same random shift and, for the images, the same count factor.
+    def neighbours(
+        self, indices: NDArray[np.integer], context: int, factor: NDArray[np.float32] | float = 1.0
+    ) -> Tensor:
+        """NC of the `context` slices before and after some slices, as `select` gives NC; a stack's ends repeat."""
+        depth = len(self.heart)
+        offsets = np.array([k for k in range(-context, context + 1) if k], np.intp)
+        within = (indices[:, None] % depth + offsets).clip(0, depth - 1)
+        counts = self.counts[indices[:, None] // depth * depth + within, 0].astype(np.float32)
+        unit = (2.0 * np.asarray(factor, np.float32) / self.scales[indices])[:, None, None, None]
+        return torch.from_numpy(counts * unit - 1.0)
 
-        heart: 1 within 60 mm of the centre of the slice's stack, 0 elsewhere, float32 [B, 1, H, W].
+    def batch(self, rng: np.random.Generator, size: int, shift_px: int, jitter: float, context: int = 0) -> Batch:
+        """A random batch with the same random shift and, for the images, the same count factor.
+
+        Half of the slices see their neighbours in reverse, since vendors count slices from either end; some see only
+        themselves, as a slice translated on its own does.
         """
         indices = rng.integers(len(self), size=size)
         factor = rng.uniform(1.0 - jitter, 1.0 + jitter, size=size).astype(np.float32)
@@ -116,9 +140,19 @@ class SlicePairs:
         nc, ac = self.select(indices, factor)
         heart = torch.from_numpy(self.heart[indices % len(self.heart)]).float()[:, None]
         # What a shift brings in holds no counts, -1 in model units; as a mask in the same units it is no heart.
-        group = torch.cat([nc, ac, 2.0 * heart - 1.0], dim=1)
+        beside = self._augmented_neighbours(rng, indices, context, factor, nc)
+        group = torch.cat([nc, ac, 2.0 * heart - 1.0, beside], dim=1)
         moved = torch.stack([_shift(image, int(dy), int(dx)) for image, (dy, dx) in zip(group, shifts, strict=True)])
-        return moved[:, :1].contiguous(), moved[:, 1:2].contiguous(), 0.5 * (moved[:, 2:] + 1.0)
+        nc, ac, heart, beside = (part.contiguous() for part in moved.tensor_split((1, 2, 3), dim=1))
+        return Batch(nc, ac, 0.5 * (heart + 1.0), beside)
+
+    def _augmented_neighbours(
+        self, rng: np.random.Generator, indices: NDArray[np.integer], context: int, factor: NDArray, nc: Tensor
+    ) -> Tensor:
+        beside = self.neighbours(indices, context, factor)
+        reverse, alone = (torch.from_numpy(rng.random(len(indices)) < share) for share in (0.5, _ALONE_SHARE))
+        beside = torch.where(reverse[:, None, None, None], beside.flip(1), beside)
+        return torch.where(alone[:, None, None, None], nc, beside)
 
 
 def _shift(image: Tensor, dy: int, dx: int) -> Tensor:

@@ -22,21 +22,29 @@ class Validation:
     `rmse(translate)` -> {"field": ..., "heart": ...}; the heart is the 60 mm sphere about each stack's centre.
     """
 
-    def __init__(self, cohort: PairedCohort, cases: Sequence[int], gain: float, line: tuple[float, float]) -> None:
+    def __init__(
+        self, cohort: PairedCohort, cases: Sequence[int], gain: float, line: tuple[float, float], context: int = 0
+    ) -> None:
+        self.context = context
         self.patients = [SlicePairs(cohort, [i], gain) for i in cases]
         stack = cohort.pair(cases[0], PHASES[0], PLANES[0])[0]
         mask = heart_mask(stack.shape, cohort.spacing_mm)
         self.heart = torch.from_numpy(np.tile(mask, (len(PHASES) * len(PLANES), 1, 1)))[:, None]
         slope, offset = line
-        self.rows = {"identity": self.rmse(lambda nc: nc), "linear": self.rmse(lambda nc: slope * nc + offset)}
+        self.rows = {
+            "identity": self.rmse(lambda nc: nc[:, :1]),
+            "linear": self.rmse(lambda nc: slope * nc[:, :1] + offset),
+        }
 
     def rmse(self, translate: Translate) -> dict[str, float]:
-        """Mean per-patient RMSE of `translate` on [B, 1, H, W] batches, whole field and heart."""
+        """Mean per-patient RMSE, whole field and heart; `translate` gets slices and neighbours as channels."""
         results = []
         for patient in self.patients:
-            nc, ac = patient.select(np.arange(len(patient)))
+            every = np.arange(len(patient))
+            nc, ac = patient.select(every)
+            seen = torch.cat([nc, patient.neighbours(every, self.context)], dim=1)
             with torch.inference_mode():
-                found = torch.cat([translate(part) for part in nc.split(29)])
+                found = torch.cat([translate(part) for part in seen.split(29)])
             squared = (found - ac).double().square()
             results.append([float(squared.mean().sqrt()), float(squared[self.heart].mean().sqrt())])
         field, heart = np.mean(results, axis=0)
