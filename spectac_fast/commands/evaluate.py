@@ -17,6 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model names or files, separated by commas; a diffusion model gives three rows: one evaluation, mean of "
         "samples, one sample (default: identity,scale,linear,bbdm)",
     )
+    parser.add_argument(
+        "--normals",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="cohorts whose normal patients set the normal limits (default: the normal patients of --data)",
+    )
     parser.add_argument("--cases", type=_flags.positive_int, metavar="N", help="only the first N patients")
     _flags.add_output(parser, "folder for table.md, table.csv, table.json and the picture")
     for flag, metavar, default, help in (
@@ -31,11 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from spectac_fast.data.cohort import Cohort
+    from spectac_fast.data.cohort import Cohort, JoinedCohort
     from spectac_fast.data.terms import PHASES, PLANES
     from spectac_fast.errors import NoInputError
     from spectac_fast.evaluate import render, table, variants
     from spectac_fast.evaluate.files import output_folder
+    from spectac_fast.evaluate.normals import limits_of_group
     from spectac_fast.evaluate.pictures import phase_panel
     from spectac_fast.evaluate.score import corrected_stacks, score_cohort
     from spectac_fast.models.registry import load
@@ -48,9 +56,12 @@ def run(args: argparse.Namespace) -> int:
     cohort = Cohort(args.data)
     count = len(cohort) if args.cases is None else min(args.cases, len(cohort))
     folder = output_folder(args.out)
+    limits = None
+    if args.normals:
+        limits = limits_of_group(JoinedCohort([Cohort(part) for part in args.normals]), "the cohort given by --normals")
     with Progress(count * len(PHASES) * len(PLANES) * len(rows), "evaluating", "series") as progress:
         scores = score_cohort(cohort, rows, seed=args.seed, cases=count, step=progress.step)
-    numbers = table.build(scores, cohort.cases[:count], seed=args.seed)
+    numbers = table.build(scores, cohort.cases[:count], seed=args.seed, limits=limits)
     written = table.write(numbers, folder)
     shown = next((row for row in rows if not row.is_baseline), rows[-1])
     stacks = corrected_stacks(cohort, 0, PHASES[0], shown, seed=args.seed)

@@ -15,14 +15,13 @@ import numpy as np
 
 from spectac_fast.evaluate import bootstrap
 from spectac_fast.evaluate.bootstrap import Estimate
+from spectac_fast.evaluate.normals import NormalLimits
 from spectac_fast.evaluate.segments import segment_map
 
 # A segment belongs to a defect, or to the remote myocardium it is compared with, only where that is clear.
 DEFECT_SHARE = 0.5
 REMOTE_SHARE = 0.05
 SMALLEST_LOSS = 0.2
-LIMIT_SD = 2.0
-SMALLEST_NORMAL_GROUP = 3
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class RegionalScores:
     """Regional scores of one image kind against AC.
 
     error: mean absolute segment difference, % of maximum. error_over_nc: its ratio to NC's. contrast: mean contrast of
-    known defects; contrast_over_ac: its ratio to AC's. new_low: segments of normal patients below the normal limit
-    where AC is not, out of normal_segments; None where too few normals are at hand to set a limit.
+    known defects; contrast_over_ac: its ratio to AC's. low: segments of normal patients below the normal limit, out of
+    normal_segments; new_low: those where AC is not; both None where too few normals are at hand to set a limit.
     """
 
     error: Estimate
@@ -39,6 +38,7 @@ class RegionalScores:
     contrast: Estimate | None
     contrast_over_ac: Estimate | None
     defects: int
+    low: int | None
     new_low: int | None
     normal_segments: int
 
@@ -50,24 +50,24 @@ class Reference:
     nc: np.ndarray
     ac: np.ndarray
     normal: np.ndarray
-    limit: np.ndarray | None
+    limit: np.ndarray | None  # [case, 1, 17]
     defects: list[tuple[int, int, np.ndarray, np.ndarray]]
     indices: np.ndarray
 
 
 def reference(
-    cases: Sequence[Mapping[str, Any]], phases: Sequence[str], nc: np.ndarray, ac: np.ndarray, indices: np.ndarray
+    cases: Sequence[Mapping[str, Any]],
+    phases: Sequence[str],
+    nc: np.ndarray,
+    ac: np.ndarray,
+    indices: np.ndarray,
+    limits: NormalLimits | None,
 ) -> Reference:
-    """Set the normal limit and find the defect and remote segments.
+    """Find the defect and remote segments, and each patient's normal limit.
 
     cases: cohort records with their ``defects``; nc, ac: [case, phase, 17]; indices: bootstrap resamples over cases.
-    The limit of a segment is mean - 2 SD of AC over the normal patients at hand, both phases and sexes together.
     """
     normal = np.array([not case["defects"] for case in cases])
-    limit = None
-    if normal.sum() >= SMALLEST_NORMAL_GROUP:
-        at_hand = ac[normal].reshape(-1, ac.shape[-1])
-        limit = at_hand.mean(axis=0) - LIMIT_SD * at_hand.std(axis=0, ddof=1)
     defects = []
     for i, case in enumerate(cases):
         for j, phase in enumerate(phases):
@@ -79,7 +79,7 @@ def reference(
             inside, remote = share >= DEFECT_SHARE, every <= REMOTE_SHARE
             if inside.any() and remote.any():
                 defects.append((i, j, inside, remote))
-    return Reference(nc, ac, normal, limit, defects, indices)
+    return Reference(nc, ac, normal, limits.of(cases) if limits else None, defects, indices)
 
 
 def defect_overlap(defect: Mapping[str, Any]) -> np.ndarray:
@@ -113,16 +113,17 @@ def score(segments: np.ndarray, ref: Reference) -> RegionalScores:
         per_case = np.bincount([i for i, *_ in ref.defects], minlength=len(segments))
         contrast = bootstrap.ratio(_contrasts(segments, ref), per_case, ref.indices)
         over_ac = bootstrap.ratio(_contrasts(segments, ref), _contrasts(ref.ac, ref), ref.indices)
-    new_low = None
+    low = new_low = None
     if ref.limit is not None:
-        below = (segments < ref.limit) & ~(ref.ac < ref.limit)
-        new_low = int(below[ref.normal].sum())
+        below = (segments < ref.limit)[ref.normal]
+        low, new_low = int(below.sum()), int((below & ~(ref.ac < ref.limit)[ref.normal]).sum())
     return RegionalScores(
         error=bootstrap.mean(error, ref.indices),
         error_over_nc=bootstrap.ratio(error, nc_error, ref.indices),
         contrast=contrast,
         contrast_over_ac=over_ac,
         defects=len(ref.defects),
+        low=low,
         new_low=new_low,
         normal_segments=int(segments[ref.normal].size),
     )

@@ -18,6 +18,7 @@ _HEAD_NAMES = {
     "interval": "Interval",
     "empty_slices": "Empty slices",
     "segments": "Segments",
+    "normal_limit": "Normal limit",
 }
 
 
@@ -90,10 +91,12 @@ def _segments(table: Mapping[str, Any]) -> str:
         *table["reference_segments"].items(),
         *((row["label"], row["segments"]) for row in table["rows"]),
     ]:
-        low = "–" if cells["new_low"] is None else f"{cells['new_low']} of {cells['normal_segments']}"
+        low = ["–", "–"]
+        if cells["low"] is not None:
+            low = [f"{cells['low']} of {cells['normal_segments']}", str(cells["new_low"])]
         error = [_cell(cells["error"], 2), _cell(cells["error_over_nc"], 3)]
-        lines.append([label, *error, _cell(cells["contrast"], 3), _cell(cells["contrast_over_ac"], 3), low])
-    header = ["row", "segment error, %", "error / NC", "defect contrast", "contrast / AC", "new low segments"]
+        lines.append([label, *error, _cell(cells["contrast"], 3), _cell(cells["contrast_over_ac"], 3), *low])
+    header = ["row", "segment error, %", "error / NC", "defect contrast", "contrast / AC", "low in normals", "new"]
     return _markdown_table(header, lines)
 
 

@@ -19,6 +19,7 @@ from spectac_fast.evaluate import bootstrap, provenance, regional
 from spectac_fast.evaluate.bootstrap import Estimate
 from spectac_fast.evaluate.files import appearing
 from spectac_fast.evaluate.metrics import PSNR_CAP_DB
+from spectac_fast.evaluate.normals import NormalLimits, limits_of_table
 from spectac_fast.evaluate.render import markdown
 from spectac_fast.evaluate.score import CohortScores, RowResult
 
@@ -41,9 +42,9 @@ CONVENTION = {
     "interval": "95 % percentile bootstrap over patients, paired across rows",
     "empty_slices": "slices without any AC count stay in pooled RMSE and PSNR, and are left out of SSIM and of the "
     "per-slice means",
-    "segments": "17 segments, % of the polar map's 99th percentile; error = mean absolute difference to AC; normal "
-    "limit = mean - 2 SD of AC of the normal patients in this table, both sexes and phases; new low segment = a "
-    "normal patient's segment below that limit where AC is not; defect contrast = 1 - defect / remote segments",
+    "segments": "17 segments, % of the polar map's 99th percentile; error = mean absolute difference to AC; low "
+    "segment = a normal patient's segment below the normal limit, new where AC is not; defect contrast = 1 - defect / "
+    "remote segments",
 }
 
 
@@ -56,6 +57,12 @@ def _plain(estimate: Estimate | None) -> dict[str, float | None] | None:
     if estimate is None:
         return None
     return {k: v if math.isfinite(v) else None for k, v in asdict(estimate).items()}
+
+
+def _said(limits: NormalLimits | None) -> str:
+    if limits is None:
+        return "none: too few normal patients"
+    return f"mean - 2 SD of AC, both phases, of the normal patients of a group: {limits.group}"
 
 
 def _better_and_separated(row: dict[str, Estimate], other: dict[str, Estimate]) -> bool:
@@ -106,15 +113,18 @@ def build(
     cases: Sequence[Mapping[str, Any]],
     *,
     seed: int,
+    limits: NormalLimits | None = None,
     resamples: int = bootstrap.RESAMPLES,
 ) -> dict[str, Any]:
     """Every number of the table, with its convention in ``head``.
 
-    scores: of ``score_cohort``; cases: the cohort's records of the same patients; seed: of sampling and bootstrap.
+    scores: of ``score_cohort``; cases: the cohort's records of the same patients; seed: of sampling and bootstrap;
+    limits: normal limits, None to take them from the normal patients of this table.
     Estimates are {"value", "low", "high"}; the limits are None where fewer than two patients leave no interval.
     """
     indices = bootstrap.resample(len(cases), seed, resamples)
-    ref = regional.reference(cases, PHASES, scores.nc_segments, scores.ac_segments, indices)
+    limits = limits or limits_of_table(cases, scores.ac_segments)
+    ref = regional.reference(cases, PHASES, scores.nc_segments, scores.ac_segments, indices, limits)
     patients = scores.rows[0].patients
     # The rows that are no networks need no device; a table of them alone was made on the CPU.
     device = scores.rows[-1].row.translator.device
@@ -135,7 +145,7 @@ def build(
         entry["card"] = result.row.translator.card
         rows.append(entry)
     head = {
-        "convention": CONVENTION,
+        "convention": CONVENTION | {"normal_limit": _said(limits)},
         "patients": len(cases),
         "normal_patients": int(ref.normal.sum()),
         "case_seeds": [case["seed"] for case in cases],
