@@ -50,13 +50,14 @@ def test_words_match_the_reference_bit_by_bit(probe):
 def test_words_do_not_depend_on_the_width_of_the_lanes(probe, width, count):
     rng = np.random.default_rng()
     first = int(rng.choice([0, 2**32 - 3, int(rng.integers(2**32))]))
-    step, sample, k0, k1 = rest = rng.integers(0, 2**32, 4, dtype=np.uint32)
+    step, sample, purpose, k0, k1 = rest = rng.integers(0, 2**32, 5, dtype=np.uint32)
     ours = np.empty((count, 4), np.uint32)
     probe.probe_lanes.restype = ctypes.c_bool
     pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in (rest, ours)]
     if not probe.probe_lanes(width.encode(), ctypes.c_int64(count), ctypes.c_uint32(first), *pointers):
         pytest.skip(f"this processor has no {width} lanes of 64 bits")
-    counter = [torch.arange(first, first + count) & 0xFFFFFFFF, *(torch.tensor([int(v)]) for v in (step, sample, 0))]
+    fixed = (torch.tensor([int(v)]) for v in (step, sample, purpose))
+    counter = [torch.arange(first, first + count) & 0xFFFFFFFF, *fixed]
     reference = torch.stack([w.expand(count) for w in philox(counter, (int(k0), int(k1)))], -1)
     assert (ours == reference.numpy()).all()
 

@@ -230,16 +230,16 @@ def test_layout_of_the_network_output_does_not_matter(backend, device):
 
 
 def test_opcheck_on_every_sample(device):
-    for op in Op.all():
-        for call in op.samples(device):
-            captured = []
-            run_through = op.default
-            op.default = lambda *args, captured=captured: captured.append(args)
-            try:
-                sampler_step(**call)
-            finally:
-                op.default = run_through
-            opcheck(op.default, captured[0])
+    op = Op._all["sampler_step"]
+    for call in op.samples(device):
+        captured = []
+        run_through = op.default
+        op.default = lambda *args, captured=captured: captured.append(args)
+        try:
+            sampler_step(**call)
+        finally:
+            op.default = run_through
+        opcheck(op.default, captured[0])
 
 
 def test_compiles_without_a_graph_break(device):

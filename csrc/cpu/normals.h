@@ -22,12 +22,12 @@ struct WordBlock {
 
 // The part of counter and key that a slice's counters share.
 struct NoiseKey {
-  uint32_t step, sample, k0, k1;
+  uint32_t step, sample, purpose, k0, k1;
 };
 
 inline void words_anywhere(WordBlock& out, int64_t count, uint32_t first, const NoiseKey& key) {
   for (int64_t i = 0; i < count; ++i) {
-    const Words w = philox({first + uint32_t(i), key.step, key.sample, 0u}, key.k0, key.k1);
+    const Words w = philox({first + uint32_t(i), key.step, key.sample, key.purpose}, key.k0, key.k1);
     out.w0[i] = w.w0;
     out.w1[i] = w.w1;
     out.w2[i] = w.w2;
@@ -47,7 +47,7 @@ inline void words_anywhere(WordBlock& out, int64_t count, uint32_t first, const 
     Lanes index;                                                                                                      \
     for (int lane = 0; lane < LANES; ++lane) index[lane] = uint64_t(lane);                                            \
     for (int64_t i = 0; i < count; i += LANES) {                                                                      \
-      Lanes c0 = index + uint64_t(first + uint32_t(i)), c1 = zero + key.step, c2 = zero + key.sample, c3 = zero;       \
+      Lanes c0 = index + uint64_t(first + uint32_t(i)), c1 = zero + key.step, c2 = zero + key.sample, c3 = zero + key.purpose; \
       uint32_t k0 = key.k0, k1 = key.k1;                                                                              \
       _Pragma("GCC unroll 10") for (int round = 0; round < 10; ++round) {                                             \
         const Lanes p0 = (Lanes)MULTIPLY((VECTOR)c0, (VECTOR)a), p2 = (Lanes)MULTIPLY((VECTOR)c2, (VECTOR)b);         \

@@ -2,32 +2,10 @@
 // step itself, next network input). Blocks are so short that the processor fetches one while it makes another's noise.
 #include "sampler_step.h"
 
-#include <algorithm>
-
-#include "cpu/normals.h"
-#include "math/half.h"
+#include "cpu/blocks.h"
 
 namespace sf {
 namespace {
-
-constexpr int64_t kBlock = 4 * kCounters;  // elements; whole counters
-constexpr int64_t kGrain = 64;  // blocks a thread must have before another one is woken
-
-SF_WIDE void widen_bfloat16(const uint16_t* in, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) out[i] = from_bfloat16(in[i]);
-}
-
-SF_WIDE void widen_float16(const uint16_t* in, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) out[i] = from_float16(in[i]);
-}
-
-SF_WIDE void narrow_bfloat16(const float* in, int64_t n, uint16_t* out) {
-  for (int64_t i = 0; i < n; ++i) out[i] = to_bfloat16(in[i]);
-}
-
-SF_WIDE void narrow_float16(const float* in, int64_t n, uint16_t* out) {
-  for (int64_t i = 0; i < n; ++i) out[i] = to_float16(in[i]);
-}
 
 // The inputs of one block, absent ones pointing at zeros.
 struct Block {
@@ -62,33 +40,15 @@ SF_WIDE void corrected_step_block(const Row& row, const Block& in, float lo, flo
   }
 }
 
-const float* as_float(const void* f, NetType type, int64_t offset, int64_t n, float* buffer) {
-  if (type == NetType::float32) return static_cast<const float*>(f) + offset;
-  const uint16_t* half = static_cast<const uint16_t*>(f) + offset;
-  type == NetType::bfloat16 ? widen_bfloat16(half, n, buffer) : widen_float16(half, n, buffer);
-  return buffer;
-}
-
-void store_net_input(const StepCall& call, int64_t offset, int64_t n, const float* values) {
-  if (call.net_type == NetType::float32) {
-    std::copy_n(values, n, static_cast<float*>(call.net_input) + offset);
-    return;
-  }
-  uint16_t* out = static_cast<uint16_t*>(call.net_input) + offset;
-  call.net_type == NetType::bfloat16 ? narrow_bfloat16(values, n, out) : narrow_float16(values, n, out);
-}
-
-void run_block(const StepCall& call, const Row& row, int64_t slice, int64_t start) {
+void run_block(const StepCall& call, const Row& row, int64_t slice, int64_t first, int64_t n) {
   static constexpr float zeros[kBlock] = {};
   alignas(64) float noise[kBlock], network[kBlock], prediction[kBlock];
-  const int64_t n = std::min(kBlock, call.elements - start);
-  const int64_t at = slice * call.elements + start;
+  const int64_t at = slice * call.elements + first;
   const auto or_zeros = [at](const float* p) { return p ? p + at : zeros; };
 
   const float* eps = or_zeros(call.noise);
   if (call.seeds && row.wn != 0.0f) {
-    const uint64_t seed = uint64_t(call.seeds[slice]);
-    fill_normals(noise, (n + 3) / 4, uint32_t(start / 4), {call.step, call.sample, uint32_t(seed), uint32_t(seed >> 32)});
+    draw_normals(noise, call.seeds[slice], first, n, call.step, call.sample, kSampling);
     eps = noise;
   }
   const float* f = as_float(call.f, call.f_type, at, n, network);
@@ -100,7 +60,7 @@ void run_block(const StepCall& call, const Row& row, int64_t slice, int64_t star
   } else {
     step_block(row, block, call.lo, call.hi, n, x_next, x0);
   }
-  if (call.net_input) store_net_input(call, slice * call.net_stride + start, n, x_next);
+  if (call.net_input) deliver(x_next, n, call.net_input, call.net_type, slice * call.net_stride + first);
 }
 
 void sampler_step(const Tensor& x, const Tensor& f, const MaybeTensor& y, const Tensor& row, const MaybeTensor& h1,
@@ -113,10 +73,8 @@ void sampler_step(const Tensor& x, const Tensor& f, const MaybeTensor& y, const 
   static_assert(sizeof coefficients == 14 * sizeof(float), "a row is 14 floats");
   memcpy(&coefficients, call.row, sizeof coefficients);
   coefficients = without(coefficients, call.y, call.h1, call.h2, call.seeds || call.noise);
-  const int64_t per_slice = (call.elements + kBlock - 1) / kBlock;
-  torch::stable::parallel_for(0, call.slices * per_slice, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) run_block(call, coefficients, i / per_slice, i % per_slice * kBlock);
-  });
+  for_blocks(call.slices, call.elements,
+             [&](int64_t slice, int64_t first, int64_t n) { run_block(call, coefficients, slice, first, n); });
 }
 
 }  // namespace

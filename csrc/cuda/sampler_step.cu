@@ -4,8 +4,7 @@
 
 #include <algorithm>
 
-#include "cuda/tile.cuh"
-#include "math/philox.h"
+#include "cuda/normals.cuh"
 #include "sampler_step.h"
 
 namespace sf {
@@ -17,12 +16,6 @@ constexpr int64_t kMaxSlices = 65535;  // of a grid's second dimension
 __device__ __forceinline__ Row load_row(const float* __restrict__ p) {
   return {__ldg(p),     __ldg(p + 1), __ldg(p + 2), __ldg(p + 3),  __ldg(p + 4),  __ldg(p + 5),  __ldg(p + 6),
           __ldg(p + 7), __ldg(p + 8), __ldg(p + 9), __ldg(p + 10), __ldg(p + 11), __ldg(p + 12), __ldg(p + 13)};
-}
-
-__device__ __forceinline__ Quad normals(uint64_t seed, uint32_t quad, uint32_t step, uint32_t sample) {
-  const Words w = philox({quad, step, sample, 0u}, uint32_t(seed), uint32_t(seed >> 32));
-  const NormalPair a = normal_pair(w.w0, w.w1), b = normal_pair(w.w2, w.w3);
-  return {{a.z1, a.z2, b.z1, b.z2}};
 }
 
 template <bool kVector>
@@ -43,7 +36,7 @@ __global__ void __launch_bounds__(kThreads) step_kernel(const __grid_constant__ 
     const Quad h2 = call.h2 ? load<kVector>(call.h2, at, count) : none;
     Quad noise = call.noise ? load<kVector>(call.noise, at, count) : none;
     if (call.seeds && row.wn != 0.0f)
-      noise = normals(uint64_t(__ldg(call.seeds + slice)), uint32_t(first / 4), call.step, call.sample);
+      noise = normals(__ldg(call.seeds + slice), uint32_t(first / 4), call.step, call.sample, kSampling);
     Quad xa = call.anchor ? load<kVector>(call.anchor, at, count) : x;
 
     Quad d, next;
@@ -60,8 +53,6 @@ __global__ void __launch_bounds__(kThreads) step_kernel(const __grid_constant__ 
     if (call.net_input) store<kVector>(call.net_input, call.net_type, slice * call.net_stride + first, count, next);
   }
 }
-
-constexpr int quad_bytes(NetType type) { return type == NetType::float32 ? 16 : 8; }
 
 // Whether every address a thread touches is aligned to its four elements.
 bool all_aligned(const StepCall& call) {

@@ -77,6 +77,8 @@ __device__ __forceinline__ void store(void* p, NetType type, int64_t at, int cou
   }
 }
 
+constexpr int quad_bytes(NetType type) { return type == NetType::float32 ? 16 : 8; }
+
 inline bool aligned(const void* p, int bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
 
 }  // namespace sf

@@ -1,5 +1,7 @@
-// One element of sampler_step; the formulas stand in spectac_fast/ops/sampler_step.py.
+// One element of sampler_step and of bridge_add_noise; the formulas stand in spectac_fast/ops/<op>.py.
 #pragma once
+
+#include <cmath>
 
 #include "math/hd.h"
 
@@ -37,6 +39,25 @@ SF_HD Row without(Row c, bool y, bool h1, bool h2, bool noise) {
   if (!h2) c.w2 = c.v2 = 0.0f;
   if (!noise) c.wn = 0.0f;
   return c;
+}
+
+// What a network is trained to output, in the order of OBJECTIVES.
+enum class Objective { grad, noise, ysubx };
+
+// A timestep of the schedule: m and sqrt(delta).
+struct Level {
+  float m, s;
+};
+
+struct Noised {
+  float x_t, target;
+};
+
+template <Objective kObjective>
+SF_HD Noised add_noise(const Level& level, float x0, float y, float noise) {
+  const float gap = y - x0;
+  const float moved = fma(level.s, noise, level.m * gap);
+  return {x0 + moved, kObjective == Objective::grad ? moved : kObjective == Objective::noise ? noise : gap};
 }
 
 }  // namespace sf

@@ -8,6 +8,9 @@
 
 namespace sf {
 
+// Last word of the counter.
+constexpr uint32_t kSampling = 0, kTraining = 1;
+
 struct Words {
   uint32_t w0, w1, w2, w3;
 };

@@ -1,6 +1,7 @@
 """Fused operators. Each is one page (schema, reference, samples); C++, CUDA and Triton only implement it."""
 
+from spectac_fast.ops.bridge_add_noise import bridge_add_noise
 from spectac_fast.ops.counter_normal import SAMPLING, TRAINING, counter_normal, counter_words
 from spectac_fast.ops.sampler_step import sampler_step
 
-__all__ = ["SAMPLING", "TRAINING", "counter_normal", "counter_words", "sampler_step"]
+__all__ = ["SAMPLING", "TRAINING", "bridge_add_noise", "counter_normal", "counter_words", "sampler_step"]

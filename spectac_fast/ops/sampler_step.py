@@ -22,12 +22,20 @@ import torch
 from torch import Tensor
 
 from spectac_fast._op import Op
+from spectac_fast.ops._check import (
+    FLOAT32,
+    INT64,
+    NETWORK_DTYPES,
+    check_apart,
+    check_contiguous,
+    check_counters,
+    check_no_gradient,
+    check_tensor,
+)
 from spectac_fast.ops.counter_normal import SAMPLING, counter_normal
 
 COLUMNS = ("px", "pF", "py", "ka", "w0", "w1", "w2", "cy", "wn", "kc", "v0", "v1", "v2", "vy")
 """What the 14 numbers of a row multiply, in order."""
-
-NETWORK_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 _SCHEMA = (
     "sampler_step(Tensor x, Tensor f, Tensor? y, Tensor row, Tensor? h1, Tensor? h2, Tensor? seeds, Tensor? noise, "
@@ -139,22 +147,11 @@ def sampler_step(
     would be needed (there is none) or the back end cannot run.
     """
     _check(x, f, y, row, h1, h2, seeds, noise, anchor, x_next, x0, net_input)
-    _check_scalars(step, sample, clip, seeds, noise)
+    check_counters("sampler_step", step=step, sample=sample)
+    _check_clip(clip)
     lo, hi = clip if clip is not None else (-math.inf, math.inf)
     dense = [t if t is None else t.contiguous() for t in (x, f, y, row, h1, h2, seeds, noise)]
     op(*dense, step, sample, float(lo), float(hi), anchor, x_next, x0, net_input, backend=backend)
-
-
-def _check_scalars(
-    step: int, sample: int, clip: tuple[float, float] | None, seeds: Tensor | None, noise: Tensor | None
-) -> None:
-    if seeds is not None and noise is not None:
-        raise ValueError("sampler_step: give seeds or noise, not both.")
-    for name, value in (("step", step), ("sample", sample)):
-        if not 0 <= value < 2**32:
-            raise ValueError(f"sampler_step: {name} must be in 0 ... 2^32 - 1, found {value}.")
-    if clip is not None and not clip[0] < clip[1]:
-        raise ValueError(f"sampler_step: clip must be (lo, hi) with lo < hi, found {clip}.")
 
 
 def _check(
@@ -171,50 +168,26 @@ def _check(
     x0: Tensor | None,
     net_input: Tensor | None,
 ) -> None:
+    name = "sampler_step"
     if x.dim() != 4:
-        raise ValueError(f"sampler_step: x must be [B, C, H, W], found shape {list(x.shape)}.")
-    float32 = (torch.float32,)
-    inputs = {"x": x, "f": f, "y": y, "h1": h1, "h2": h2, "noise": noise}
+        raise ValueError(f"{name}: x must be [B, C, H, W], found shape {list(x.shape)}.")
+    inputs = {"x": x, "f": f, "y": y, "row": row, "h1": h1, "h2": h2, "seeds": seeds, "noise": noise}
     outputs = {"anchor": anchor, "x_next": x_next, "x0": x0, "net_input": net_input}
-    for name, tensor in (inputs | outputs).items():
+    shapes = {"row": (len(COLUMNS),), "seeds": x.shape[:1]}
+    dtypes = {"f": NETWORK_DTYPES, "net_input": NETWORK_DTYPES, "seeds": INT64}
+    for key, tensor in (inputs | outputs).items():
         if tensor is not None:
-            _check_tensor(name, tensor, x.shape, x.device, NETWORK_DTYPES if name in ("f", "net_input") else float32)
-    _check_tensor("row", row, (len(COLUMNS),), x.device, float32)
-    if seeds is not None:
-        _check_tensor("seeds", seeds, x.shape[:1], x.device, (torch.int64,))
-    _check_layout(inputs, outputs)
-    tensors = (*inputs.values(), *outputs.values())
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        raise RuntimeError("sampler_step has no gradient: call it under torch.no_grad() or on detached tensors.")
+            check_tensor(name, key, tensor, x, shapes.get(key, x.shape), dtypes.get(key, FLOAT32), "x")
+    for key, tensor in outputs.items():
+        if tensor is not None:
+            # A slice of the batch must be one block; only net_input may have gaps between slices.
+            check_contiguous(name, key, tensor[:1] if key == "net_input" else tensor)
+    check_apart(name, inputs, outputs)
+    check_no_gradient(name, (*inputs.values(), *outputs.values()))
+    if seeds is not None and noise is not None:
+        raise ValueError(f"{name}: give seeds or noise, not both.")
 
 
-def _check_tensor(
-    name: str, tensor: Tensor, shape: tuple[int, ...], device: torch.device, dtypes: tuple[torch.dtype, ...]
-) -> None:
-    if tensor.dtype not in dtypes:
-        allowed = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
-        raise TypeError(f"sampler_step: {name} must be {allowed}, found {str(tensor.dtype).removeprefix('torch.')}.")
-    if tensor.shape != shape:
-        raise ValueError(f"sampler_step: {name} must have shape {list(shape)}, found {list(tensor.shape)}.")
-    if tensor.device != device:
-        raise ValueError(f"sampler_step: {name} must be on {device} like x, found {tensor.device}.")
-
-
-def _check_layout(inputs: dict[str, Tensor | None], outputs: dict[str, Tensor | None]) -> None:
-    for name, tensor in outputs.items():
-        if tensor is None:
-            continue
-        # A slice of the batch must be one block; only net_input may have gaps between slices.
-        block = tensor[:1] if name == "net_input" else tensor
-        if not block.is_contiguous():
-            raise ValueError(f"sampler_step: {name} must be contiguous, found strides {tensor.stride()}.")
-    if torch.compiler.is_compiling():
-        return
-    seen: dict[tuple[int, int], str] = {}
-    for name, tensor in (inputs | outputs).items():
-        if tensor is None or tensor.numel() == 0:
-            continue
-        place = tensor.untyped_storage()._cdata, tensor.storage_offset()
-        other = seen.setdefault(place, name)
-        if other != name and name in outputs:
-            raise ValueError(f"sampler_step: {name} must not share memory with {other}.")
+def _check_clip(clip: tuple[float, float] | None) -> None:
+    if clip is not None and not clip[0] < clip[1]:
+        raise ValueError(f"sampler_step: clip must be (lo, hi) with lo < hi, found {clip}.")

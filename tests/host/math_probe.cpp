@@ -31,7 +31,7 @@ bool probe_lanes(const char* width, int64_t count, uint32_t first, const uint32_
   if (width[0] != '1') return false;
 #endif
   sf::WordBlock block;
-  words(block, count, first, {rest[0], rest[1], rest[2], rest[3]});
+  words(block, count, first, {rest[0], rest[1], rest[2], rest[3], rest[4]});
   for (int64_t i = 0; i < count; ++i) {
     out[4 * i] = block.w0[i];
     out[4 * i + 1] = block.w1[i];

@@ -1,0 +1,59 @@
+"""Checks that every operator makes of its arguments; an error is one sentence that names the argument."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+FLOAT32 = (torch.float32,)
+INT64 = (torch.int64,)
+NETWORK_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def check_tensor(
+    op: str, name: str, tensor: Tensor, like: Tensor, shape: Sequence[int], dtypes: tuple[torch.dtype, ...], of: str
+) -> None:
+    """It has one of the dtypes, the shape, and the device of `like`, which the caller knows as `of`."""
+    if tensor.dtype not in dtypes:
+        raise TypeError(f"{op}: {name} must be {' or '.join(map(short, dtypes))}, found {short(tensor.dtype)}.")
+    if tensor.shape != torch.Size(shape):
+        raise ValueError(f"{op}: {name} must have shape {list(shape)}, found {list(tensor.shape)}.")
+    if tensor.device != like.device:
+        raise ValueError(f"{op}: {name} must be on {like.device} like {of}, found {tensor.device}.")
+
+
+def check_contiguous(op: str, name: str, tensor: Tensor) -> None:
+    if not tensor.is_contiguous():
+        raise ValueError(f"{op}: {name} must be contiguous, found strides {tensor.stride()}.")
+
+
+def check_counters(op: str, **counters: int) -> None:
+    for name, value in counters.items():
+        if not 0 <= value < 2**32:
+            raise ValueError(f"{op}: {name} must be in 0 ... 2^32 - 1, found {value}.")
+
+
+def check_no_gradient(op: str, tensors: Iterable[Tensor | None]) -> None:
+    """Torch would return without a gradient and say nothing."""
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+        raise RuntimeError(f"{op} has no gradient: call it under torch.no_grad() or on detached tensors.")
+
+
+def check_apart(op: str, inputs: Mapping[str, Tensor | None], outputs: Mapping[str, Tensor | None]) -> None:
+    """No output begins where an input or another output does. Traced tensors have no memory to look at."""
+    if torch.compiler.is_compiling():
+        return
+    seen: dict[tuple[int, int], str] = {}
+    for name, tensor in {**inputs, **outputs}.items():
+        if tensor is None or tensor.numel() == 0:
+            continue
+        place = tensor.untyped_storage()._cdata, tensor.storage_offset()
+        other = seen.setdefault(place, name)
+        if other != name and name in outputs:
+            raise ValueError(f"{op}: {name} must not share memory with {other}.")

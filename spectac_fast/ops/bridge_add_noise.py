@@ -1,0 +1,175 @@
+"""The forward process of the Brownian bridge: a noisy state and the training target in one pass.
+
+With m and s = sqrt(delta) the schedule at each slice's own timestep t and eps a standard normal (Li et al., CVPR 2023,
+eq. 4 and 6),
+
+    x_t = x0 + m (y - x0) + s eps
+
+and the network is trained to output, by objective,
+
+    grad   m (y - x0) + s eps        noise   eps        ysubx   y - x0
+
+Written with y - x0, state and target share their sum: x_t is x0 plus the target of `grad`, to one rounding. The
+operator reads x0 and y once, gathers m and s itself and draws eps in the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spectac_fast._op import Op
+from spectac_fast.ops._check import (
+    FLOAT32,
+    INT64,
+    NETWORK_DTYPES,
+    check_apart,
+    check_contiguous,
+    check_counters,
+    check_no_gradient,
+    check_tensor,
+)
+from spectac_fast.ops.counter_normal import TRAINING, counter_normal
+
+OBJECTIVES = ("grad", "noise", "ysubx")
+"""What a network may be trained to output; the operator counts them from 0."""
+
+_SCHEMA = (
+    "bridge_add_noise(Tensor x0, Tensor y, Tensor t, Tensor schedule, Tensor? seeds, Tensor? noise, "
+    "int step, int sample, int objective, Tensor(a!) x_t, Tensor(b!)? target) -> ()"
+)
+
+
+def _reference(
+    x0: Tensor,
+    y: Tensor,
+    t: Tensor,
+    schedule: Tensor,
+    seeds: Tensor | None,
+    noise: Tensor | None,
+    step: int,
+    sample: int,
+    objective: int,
+    x_t: Tensor,
+    target: Tensor | None,
+) -> None:
+    inside = (t >= 0) & (t < len(schedule))
+    row = schedule[torch.where(inside, t, 0)].masked_fill(~inside[:, None], float("nan"))
+    m, s = row.view(len(t), 2, *[1] * (x0.dim() - 1)).unbind(1)
+    if seeds is not None:
+        noise = counter_normal(seeds, x0.shape[1:], step=step, sample=sample, purpose=TRAINING)
+    gap = y - x0
+    moved = m * gap + s * noise
+    x_t.copy_(x0 + moved)
+    if target is not None:
+        target.copy_((moved, noise, gap)[objective])
+
+
+def _samples(device: torch.device) -> Iterator[dict[str, Any]]:
+    """Every objective; noise drawn and given; sizes that are no multiple of four; every dtype of x_t."""
+    m = torch.linspace(0.001, 0.999, 20, device=device)
+    schedule = torch.stack([m, (2 * m * (1 - m)).sqrt()], 1)
+    for shape, objective, dtype in (
+        ((2, 1, 8, 8), "grad", torch.float32),
+        ((3, 2, 5, 7), "noise", torch.bfloat16),
+        ((1, 1, 3, 3), "ysubx", torch.float16),
+    ):
+        x0, y, noise = torch.randn(3, *shape, device=device)
+        t = torch.randint(20, shape[:1], device=device)
+        call = {"x0": x0, "y": y, "t": t, "schedule": schedule, "objective": objective}
+        seeds = torch.arange(shape[0], device=device)
+        yield call | {"seeds": seeds, "step": 3, "x_t": torch.empty(shape, dtype=dtype, device=device)}
+        yield call | {"noise": noise}
+
+
+op = Op(
+    _SCHEMA, reference=_reference, triton="spectac_fast.kernels.bridge_add_noise:bridge_add_noise", samples=_samples
+)
+
+
+def bridge_add_noise(
+    x0: Tensor,
+    y: Tensor,
+    t: Tensor,
+    schedule: Tensor,
+    *,
+    objective: str = "grad",
+    seeds: Tensor | None = None,
+    noise: Tensor | None = None,
+    step: int = 0,
+    sample: int = 0,
+    x_t: Tensor | None = None,
+    target: Tensor | None = None,
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """A noisy state of the bridge between x0 and y and what the network is trained to make of it: (x_t, target).
+
+    x0:         float32 [B, ...], the target image (bridge start).
+    y:          float32, same shape, the condition (bridge end).
+    t:          int64 [B], each slice's timestep, 0 ... T - 1. Outside, x_t of that slice is NaN; on the CPU it raises.
+    schedule:   float32 [T, 2], m_t and sqrt(delta_t).
+    objective:  "grad", "noise" or "ysubx".
+    seeds:      int64 [B], draws eps from `counter_normal` (purpose 1) at (step, sample).
+    noise:      float32, eps drawn elsewhere. Exactly one of seeds and noise.
+    step:       counter of the noise, 0 ... 2^32 - 1; so is sample. A captured CUDA graph repeats it: write new seeds.
+    x_t:        float32, bfloat16 or float16, contiguous, written; None allocates float32.
+    target:     float32, contiguous, written; None allocates.
+    backend:    "reference", "native" or "triton"; None lets the dispatcher choose.
+
+    NaN in a term makes the result NaN. Outputs must not share memory with inputs or each other.
+    Raises TypeError for a wrong dtype, ValueError for a wrong shape, device, layout or value, RuntimeError where a
+    gradient would be needed (there is none) or the back end cannot run.
+    """
+    _check(x0, y, t, schedule, objective, seeds, noise, x_t, target)
+    check_counters("bridge_add_noise", step=step, sample=sample)
+    dense = [v if v is None else v.contiguous() for v in (x0, y, t, schedule, seeds, noise)]
+    x_t, target = (torch.empty_like(dense[0]) if v is None else v for v in (x_t, target))
+    op(*dense, step, sample, OBJECTIVES.index(objective), x_t, target, backend=backend)
+    return x_t, target
+
+
+def _check(
+    x0: Tensor,
+    y: Tensor,
+    t: Tensor,
+    schedule: Tensor,
+    objective: str,
+    seeds: Tensor | None,
+    noise: Tensor | None,
+    x_t: Tensor | None,
+    target: Tensor | None,
+) -> None:
+    name = "bridge_add_noise"
+    if objective not in OBJECTIVES:
+        raise ValueError(f"{name}: objective must be one of {', '.join(OBJECTIVES)}, found {objective!r}.")
+    if x0.dim() < 1:
+        raise ValueError(f"{name}: x0 must be [B, ...], found shape [].")
+    if (seeds is None) == (noise is None):
+        raise ValueError(f"{name}: give either seeds or noise, found {'neither' if seeds is None else 'both'}.")
+    if schedule.dim() != 2 or schedule.shape[0] == 0:
+        raise ValueError(f"{name}: schedule must be [T, 2], found shape {list(schedule.shape)}.")
+    inputs = {"x0": x0, "y": y, "t": t, "schedule": schedule, "seeds": seeds, "noise": noise}
+    outputs = {"x_t": x_t, "target": target}
+    shapes = {"t": x0.shape[:1], "seeds": x0.shape[:1], "schedule": (schedule.shape[0], 2)}
+    dtypes = {"t": INT64, "seeds": INT64, "x_t": NETWORK_DTYPES}
+    for key, tensor in (inputs | outputs).items():
+        if tensor is not None:
+            check_tensor(name, key, tensor, x0, shapes.get(key, x0.shape), dtypes.get(key, FLOAT32), "x0")
+    for key, tensor in outputs.items():
+        if tensor is not None:
+            check_contiguous(name, key, tensor)
+    check_apart(name, inputs, outputs)
+    check_no_gradient(name, (*inputs.values(), *outputs.values()))
+    _check_range(t, len(schedule))
+
+
+def _check_range(t: Tensor, timesteps: int) -> None:
+    """Only where looking at values waits for nothing; elsewhere the kernels write NaN."""
+    if t.device.type != "cpu" or type(t) is not Tensor or torch.compiler.is_compiling() or t.numel() == 0:
+        return
+    least, most = (int(v) for v in t.aminmax())
+    if least < 0 or most >= timesteps:
+        raise ValueError(f"bridge_add_noise: t must be in 0 ... {timesteps - 1}, found {least} ... {most}.")
