@@ -83,6 +83,4 @@ def bridge_add_noise(
     tensors = (x0, y, t, schedule, seeds, noise, x_t, target)
     grid = (x0.shape[0] * triton.cdiv(elements, 4 * QUADS),)
     with torch.cuda.device_of(x0):
-        bridge_add_noise_kernel[grid](
-            *tensors, elements, len(schedule), step, sample, OBJECTIVE=objective, QUADS=QUADS
-        )
+        bridge_add_noise_kernel[grid](*tensors, elements, len(schedule), step, sample, OBJECTIVE=objective, QUADS=QUADS)

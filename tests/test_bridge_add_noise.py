@@ -68,11 +68,11 @@ def assert_follows(call):
     gap = y - x0
     moved = m * gap + s * eps
     error = s * eps_error + 4 * ROUNDING * (np.abs(m * gap) + np.abs(s * eps))
-    targets = {"grad": (moved, error), "noise": (eps, eps_error), "ysubx": (gap, ROUNDING * np.abs(gap))}
+    expected = {"grad": (moved, error), "noise": (eps, eps_error), "ysubx": (gap, ROUNDING * np.abs(gap))}
     share, least = NARROWING[call["x_t"].dtype]
     x_t = x0 + moved
-    bound = error + (ROUNDING + share) * (np.abs(x_t) + error) + least
-    for name, value, bound in (("x_t", x_t, bound), ("target", *targets[call["objective"]])):
+    x_t_error = error + (ROUNDING + share) * (np.abs(x_t) + error) + least
+    for name, value, bound in (("x_t", x_t, x_t_error), ("target", *expected[call["objective"]])):
         found = np.abs(call[name].double().cpu().numpy() - value)
         assert (found <= bound).all(), f"{name}: {np.nanmax(found - bound)} above the bound"
 

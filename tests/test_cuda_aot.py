@@ -13,7 +13,13 @@ import torch
 from torch.utils.cpp_extension import include_paths
 
 # Kernel -> most registers a thread may use; 64 keeps eight blocks of 128 threads on a multiprocessor.
-REGISTER_BUDGET = {"sampler_step": 64}
+REGISTER_BUDGET = {"bridge_add_noise": 64, "sampler_step": 64}
+
+# Op -> least number of 128-bit loads and stores in its code.
+WIDE = {
+    "bridge_add_noise": (3 * 3, 3 * 2),  # x0, y and noise; x_t and target; per objective
+    "sampler_step": (7, 4),  # x, f, y, h1, h2, noise and anchor; anchor, x0, x_next and the network's input
+}
 
 
 def nvcc() -> str | None:
@@ -62,17 +68,18 @@ def test_nothing_spills_and_registers_stay_within_budget(compiled):
         assert max(used) <= REGISTER_BUDGET[op], f"{op}: {used}"
 
 
-def test_accesses_are_128_bits_wide(compiled):
+@pytest.mark.parametrize("op", WIDE)
+def test_accesses_are_128_bits_wide(compiled, op):
     tool = cuobjdump()
     if tool is None:
         pytest.skip("no cuobjdump here")
     path = f"{Path(tool).parent}:{os.environ['PATH']}"
-    _, cubin = compiled["sampler_step"]
+    _, cubin = compiled[op]
     command = [tool, "--dump-sass", str(cubin)]
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"PATH": path})
-    # x, f, y, h1, h2, noise and anchor; then anchor, x0, x_next and the network's input.
-    assert len(re.findall(r"\bLDG\.E\.128", run.stdout)) >= 7
-    assert len(re.findall(r"\bSTG\.E\.128 ", run.stdout)) >= 4
+    loads, stores = WIDE[op]
+    assert len(re.findall(r"\bLDG\.E\.128", run.stdout)) >= loads
+    assert len(re.findall(r"\bSTG\.E\.128 ", run.stdout)) >= stores
     assert not re.search(r"\b(LDL|STL)\b", run.stdout)
     assert not re.search(r"\bD(ADD|MUL|FMA)\b", run.stdout), "double precision"
 

@@ -139,8 +139,7 @@ def test_training_loss_and_gradients(bbdm):
     golden, stored = bbdm, bbdm.shared("train")
     io, bridge = golden.io, golden.bridge
     y, t, noise = io["y_latent"], stored["t"], stored["noise"]
-    x_t = bridge.add_noise(stored["x0"], y, t, noise)
-    target = bridge.target(stored["x0"], y, t, noise)
+    x_t, target = bridge.noised(stored["x0"], y, t, noise=noise)
     assert relative(x_t, stored["x_t"]) < 1e-5
     assert relative(target, stored["objective"]) < 1e-5
     golden.model.zero_grad()

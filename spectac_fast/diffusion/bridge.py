@@ -9,12 +9,14 @@ sigma_t = sqrt(2 s m_t / (1 - m_t)); lambda_t = -log sigma_t is the half log sig
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from spectac_fast.ops import bridge_add_noise
 
 SCHEDULES = ("linear", "sin")
 OBJECTIVES = ("grad", "noise", "ysubx", "x0")
@@ -93,17 +95,30 @@ class BrownianBridge:
     def coefficients(self, t: Tensor, ndim: int = 4) -> tuple[Tensor, Tensor]:
         """m_t and sqrt(delta_t) as float32 [B, 1, ...] with `ndim` axes, for t int64 [B]."""
         shape = (-1,) + (1,) * (ndim - 1)
-        m = torch.as_tensor(self.m, dtype=torch.float32).to(t.device)[t].view(shape)
-        std = torch.as_tensor(np.sqrt(self.variance), dtype=torch.float32).to(t.device)[t].view(shape)
-        return m, std
+        m, std = _schedule(self, t.device)[t].unbind(1)
+        return m.view(shape), std.view(shape)
 
-    def add_noise(self, x0: Tensor, y: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """x_t of the forward process. x0, y, noise: float32 of one shape [B, ...]; t int64 [B]."""
-        m, std = self.coefficients(t, x0.dim())
-        return (1.0 - m) * x0 + m * y + std * noise
+    def noised(
+        self,
+        x0: Tensor,
+        y: Tensor,
+        t: Tensor,
+        *,
+        seeds: Tensor | None = None,
+        noise: Tensor | None = None,
+        step: int = 0,
+    ) -> tuple[Tensor, Tensor]:
+        """x_t of the forward process and what the network is trained to output for it, float32 of x0's shape.
+
+        x0, y, t, seeds, noise, step: as `ops.bridge_add_noise` takes them, which makes both in one pass. No gradient.
+        """
+        objective = "grad" if self.objective == "x0" else self.objective
+        schedule = _schedule(self, x0.device)
+        x_t, target = bridge_add_noise(x0, y, t, schedule, objective=objective, seeds=seeds, noise=noise, step=step)
+        return x_t, x0 if self.objective == "x0" else target
 
     def target(self, x0: Tensor, y: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """What the network is trained to output for `add_noise(x0, y, t, noise)`."""
+        """What the network is trained to output where the forward process meets this noise; shapes as `noised`."""
         if self.objective == "noise":
             return noise
         if self.objective == "ysubx":
@@ -114,7 +129,7 @@ class BrownianBridge:
         return m * (y - x0) + std * noise
 
     def x0_from(self, prediction: Tensor, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
-        """The estimate of x0 that a network output stands for; same shapes as `add_noise`."""
+        """The estimate of x0 that a network output stands for; same shapes as `noised`."""
         if self.objective == "noise":
             m, std = self.coefficients(t, x_t.dim())
             return (x_t - m * y - std * prediction) / (1.0 - m)
@@ -132,6 +147,12 @@ class BrownianBridge:
         """
         width = np.abs(np.gradient(np.log(self.sigma)))
         return width / width.sum()
+
+
+@lru_cache(maxsize=16)
+def _schedule(bridge: BrownianBridge, device: torch.device) -> Tensor:
+    """m_t and sqrt(delta_t), float32 [T, 2]."""
+    return torch.tensor(np.stack([bridge.m, np.sqrt(bridge.variance)], 1), dtype=torch.float32, device=device)
 
 
 def reference_steps(num_timesteps: int, steps: int) -> list[int]:

@@ -72,17 +72,16 @@ def _samples(device: torch.device) -> Iterator[dict[str, Any]]:
     """Every objective; noise drawn and given; sizes that are no multiple of four; every dtype of x_t."""
     m = torch.linspace(0.001, 0.999, 20, device=device)
     schedule = torch.stack([m, (2 * m * (1 - m)).sqrt()], 1)
-    for shape, objective, dtype in (
-        ((2, 1, 8, 8), "grad", torch.float32),
-        ((3, 2, 5, 7), "noise", torch.bfloat16),
-        ((1, 1, 3, 3), "ysubx", torch.float16),
+    for shape, objective, drawn, dtype in (
+        ((2, 1, 8, 8), "grad", True, torch.float32),
+        ((3, 2, 5, 7), "noise", True, torch.bfloat16),
+        ((1, 1, 3, 3), "ysubx", False, torch.float16),
     ):
         x0, y, noise = torch.randn(3, *shape, device=device)
+        source = {"seeds": torch.arange(shape[0], device=device), "step": 3} if drawn else {"noise": noise}
         t = torch.randint(20, shape[:1], device=device)
-        call = {"x0": x0, "y": y, "t": t, "schedule": schedule, "objective": objective}
-        seeds = torch.arange(shape[0], device=device)
-        yield call | {"seeds": seeds, "step": 3, "x_t": torch.empty(shape, dtype=dtype, device=device)}
-        yield call | {"noise": noise}
+        x_t = torch.empty(shape, dtype=dtype, device=device)
+        yield {"x0": x0, "y": y, "t": t, "schedule": schedule, "objective": objective, "x_t": x_t} | source
 
 
 op = Op(

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spectac_fast.models.bbdm import BBDM
-from spectac_fast.ops import TRAINING, counter_normal
 
 from .recipe import Recipe
 from .slices import SlicePairs
@@ -39,16 +38,16 @@ class BridgeLoss:
         y, x0, heart = batch.nc, batch.ac, batch.heart
         t = torch.from_numpy(np.searchsorted(self.cumulative, rng.random(recipe.batch)).clip(max=len(bridge.m) - 1))
         seeds = torch.from_numpy(rng.integers(2**63, size=recipe.batch))
-        noise = counter_normal(seeds, y.shape[1:], step=step, purpose=TRAINING)
         start = slice(self.starts)
         t[start] = bridge.num_timesteps - 1
+        x_t, target = bridge.noised(x0, y, t, seeds=seeds, step=step)
         # The one noise for which the forward process puts x_t on y.
         m, std = bridge.coefficients(t[start])
-        noise[start] = (1.0 - m) / std * (y[start] - x0[start])
-        x_t = bridge.add_noise(x0, y, t, noise)
+        noise = (1.0 - m) / std * (y[start] - x0[start])
+        x_t[start], target[start] = y[start], bridge.target(x0[start], y[start], t[start], noise)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
             output = self.model(x_t, t, torch.cat([y, batch.neighbours], dim=1))
-        error = output.float() - bridge.target(x0, y, t, noise)
+        error = output.float() - target
         weighted = error.square() * (1.0 + (recipe.heart_weight - 1.0) * heart)
         blocks = F.avg_pool2d(error, _BLOCK).square() * F.avg_pool2d(heart, _BLOCK)
         errors = (weighted.mean(dim=(1, 2, 3)) + recipe.block_weight * blocks.mean(dim=(1, 2, 3))) / self.power
