@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import keyword
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +20,8 @@ COMMANDS = {
     "phantom": "make a synthetic cohort by physics",
     "train": "train a model on a cohort",
     "evaluate": "compare models on a cohort, with confidence intervals",
+    "import": "turn a published checkpoint into a weight file",
+    "export": "turn a weight file into a published checkpoint",
     "info": "show versions, devices, models, or what a DICOM file holds",
 }
 
@@ -47,7 +50,9 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name == chosen:
-            module = importlib.import_module(f"spectac_fast.commands.{name}")
+            # A module cannot be called like a word of the language.
+            file = f"{name}_" if keyword.iskeyword(name) else name
+            module = importlib.import_module(f"spectac_fast.commands.{file}")
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
     return parser

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from spectac_fast.checkpoints.weights import fill
 from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.diffusion.sampler import sample_bridge
-from spectac_fast.diffusion.solvers import StepTable, solver_table
+from spectac_fast.diffusion.solvers import solver_table
 
-from .translator import check_slices, with_neighbours
-
-_NO_COUNTS = -1.0
-# A library chooses its kernels by shape, and another kernel rounds otherwise; with few shapes few differences arise.
-_BATCHES = (2, 4, 8, 16, 32, 64)
+from .description import Description, describe, reading
+from .network_translator import NetworkTranslator
+from .networks import build_network
 
 
 class BBDM(nn.Module):
@@ -38,33 +36,18 @@ class BBDM(nn.Module):
         return self.denoise_fn(x, t, context=y)
 
 
-class BBDMTranslator:
+class BBDMTranslator(NetworkTranslator):
     """A trained pixel-space bridge as a `Translator`.
 
-    defaults: {"steps", "samples", "sample_steps", "solver", "order", "eta"} of `translate`. size: (rows, columns) of
-    the training images; smaller slices are padded to it. slice_mm: distance of their slices.
+    defaults: {"steps", "samples", "sample_steps", "solver", "order", "eta"} of `translate`.
     """
 
     name = "bbdm"
 
-    def __init__(
-        self,
-        model: BBDM,
-        *,
-        defaults: dict[str, Any],
-        size: tuple[int, int],
-        pixel_mm: float,
-        slice_mm: float,
-        gain: float,
-        card: dict[str, Any],
-        weights_sha256: str,
-        device: torch.device,
-    ) -> None:
-        self.model = model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-        self.defaults, self.size, self.pixel_mm, self.gain, self.card = defaults, size, pixel_mm, gain, card
-        self.weights_sha256, self.device = weights_sha256, device
-        count = self.model.denoise_fn.context_slices
-        self.context_mm = tuple(k * slice_mm for k in range(-count, count + 1) if k)
+    def __init__(self, model: BBDM, defaults: dict[str, Any], description: Description, device: torch.device) -> None:
+        network = model.denoise_fn
+        super().__init__(model, description, device, multiple=network.multiple, context_slices=network.context_slices)
+        self.defaults = defaults
 
     def translate(
         self,
@@ -83,7 +66,6 @@ class BBDMTranslator:
         steps=1 is the regression estimate E[ac | nc] and draws nothing. Without steps and samples the defaults of the
         weights hold; samples alone means samples of the weights' "sample_steps" evaluations.
         """
-        check_slices(nc, seeds)
         count = self.defaults["samples"] if samples is None else samples
         if count < 1:
             raise ValueError(f"samples must be at least 1, found {count}.")
@@ -94,48 +76,29 @@ class BBDMTranslator:
             order=order or self.defaults["order"],
             eta=self.defaults["eta"] if eta is None else eta,
         )
-        if seeds is None:
-            seeds = torch.arange(len(nc))
-        y = with_neighbours(nc.to(self.device), neighbours, len(self.context_mm))
-        seeds = seeds.to(self.device)
-        out = torch.empty_like(y[:, :1])
-        for part, padded in _batches(len(y)):
-            out[part] = self._mean(y[part], seeds[part], padded, table, count)
-        return out
-
-    def _mean(self, y: Tensor, seeds: Tensor, batch: int, table: StepTable, samples: int) -> Tensor:
-        """Mean of the samples of one batch (slices, then their neighbours), computed at the batch size `batch`."""
-        condition, window = self._pad(y)
-        missing = batch - len(y)
-        condition = F.pad(condition, (0, 0, 0, 0, 0, 0, 0, missing), value=_NO_COUNTS)
-        image = condition[:, :1].contiguous()
-        seeds = F.pad(seeds, (0, missing))
         # One evaluation draws nothing: all its samples are the same.
-        samples = samples if table.noise_rows else 1
-        total = torch.zeros_like(image)
+        count = count if table.noise_rows else 1
 
-        def denoiser(x: Tensor, t: Tensor, end: Tensor) -> Tensor:
-            return self.model(x, t, condition)
+        def mean_of_samples(condition: Tensor, part_seeds: Tensor) -> Tensor:
+            def denoiser(x: Tensor, t: Tensor, end: Tensor) -> Tensor:
+                return self.model(x, t, condition)
 
-        for k in range(samples):
-            total += sample_bridge(denoiser, image, table, seeds=seeds, sample=k)
-        return (total / samples)[: len(y), :, window[0], window[1]]
+            image = condition[:, :1].contiguous()
+            return sum(sample_bridge(denoiser, image, table, seeds=part_seeds, sample=k) for k in range(count)) / count
 
-    def _pad(self, y: Tensor) -> tuple[Tensor, tuple[slice, slice]]:
-        """Centre the slices in a field the network can halve as often as it needs, filled with zero counts."""
-        multiple = self.model.denoise_fn.multiple
-        before, after, window = [], [], []
-        for length, least in zip(y.shape[-2:], self.size):
-            extra = -(-max(length, least) // multiple) * multiple - length
-            before.append(extra // 2)
-            after.append(extra - extra // 2)
-            window.append(slice(extra // 2, extra // 2 + length))
-        return F.pad(y, (before[1], after[1], before[0], after[0]), value=_NO_COUNTS), (window[0], window[1])
+        return self.run(mean_of_samples, nc, seeds, neighbours)
 
 
-def _batches(count: int) -> Iterator[tuple[slice, int]]:
-    """Cut `count` slices into runs, each with the batch size it is padded to."""
-    largest = _BATCHES[-1]
-    for start in range(0, count, largest):
-        length = min(largest, count - start)
-        yield slice(start, start + length), next(size for size in _BATCHES if size >= length)
+def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> BBDMTranslator:
+    """The translator of a weight file; InputError if its description and tensors do not make one."""
+    with reading(path):
+        config = header["config"]
+        model = BBDM(BrownianBridge(**config["bridge"]), build_network(config["network"]))
+        defaults = {key: config["defaults"][key] for key in _DEFAULTS}
+        description = describe(header, path)
+    fill(model.denoise_fn, {name.removeprefix(_PREFIX): value.float() for name, value in tensors.items()}, str(path))
+    return BBDMTranslator(model, defaults, description, device)
+
+
+_DEFAULTS = ("steps", "samples", "sample_steps", "solver", "order", "eta")
+_PREFIX = "denoise_fn."

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
+import importlib
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from spectac_fast.checkpoints.weights import fill, load_weights
+from spectac_fast.checkpoints.weights import load_weights
 from spectac_fast.device import resolve_device
-from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.errors import InputError, SetupError
 
-from .bbdm import BBDM, BBDMTranslator
-from .networks import build_network
 from .rows import load_row
 from .translator import Translator
 
 FOLDER = Path(__file__).parents[1] / "weights"
 SHIPPED = {"bbdm": "bbdm64.safetensors", "identity": "identity.json", "linear": "linear.json", "scale": "scale.json"}
+# Method (the "model" of a weight file's header) -> "module:function", called as
+# function(tensors, header, path, device) -> Translator; imported when a file asks for it.
+BUILDERS = {
+    "bbdm": "spectac_fast.models.bbdm:build",
+}
 
 
 def load(name_or_path: str | Path, device: str = "auto") -> Translator:
@@ -32,38 +33,19 @@ def load(name_or_path: str | Path, device: str = "auto") -> Translator:
     """
     path = _find(name_or_path)
     where = torch.device(resolve_device(device))
-    return load_row(path, where) if path.suffix == ".json" else load_bbdm(path, where)
+    return load_row(path, where) if path.suffix == ".json" else _load_network(path, where)
 
 
-def load_bbdm(path: Path, device: torch.device) -> BBDMTranslator:
-    """A bridge from its weight file; InputError if the file's description and tensors do not make one."""
+def _load_network(path: Path, device: torch.device) -> Translator:
+    """The translator of a weight file; InputError unless its header names a method there is."""
     tensors, header = load_weights(path)
-    if header.get("model") != BBDMTranslator.name:
-        raise InputError(f"the weight file {path} holds a model {header.get('model')!r}, expected 'bbdm'")
-    try:
-        config = header["config"]
-        model = BBDM(BrownianBridge(**config["bridge"]), build_network(config["network"]))
-        settings = {
-            "defaults": {key: config["defaults"][key] for key in _DEFAULTS},
-            "size": (int(config["size"][0]), int(config["size"][1])),
-            "pixel_mm": float(config["pixel_mm"]),
-            "slice_mm": float(config["slice_mm"]),
-            "gain": float(config["gain"]),
-            "card": dict(header["card"]),
-        }
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(f"the description in the weight file {path} cannot be used: {error!r}") from error
-    fill(model.denoise_fn, _without_prefix(tensors), str(path))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return BBDMTranslator(model, weights_sha256=digest, device=device, **settings)
-
-
-_DEFAULTS = ("steps", "samples", "sample_steps", "solver", "order", "eta")
-_PREFIX = "denoise_fn."
-
-
-def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(_PREFIX): value.float() for name, value in tensors.items()}
+    model = header.get("model")
+    if model not in BUILDERS:
+        raise InputError(
+            f"the weight file {path} holds a model {model!r}, expected one of {', '.join(sorted(BUILDERS))}"
+        )
+    module, _, builder = BUILDERS[model].partition(":")
+    return getattr(importlib.import_module(module), builder)(tensors, header, path, device)
 
 
 def _find(name_or_path: str | Path) -> Path:

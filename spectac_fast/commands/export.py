@@ -1,0 +1,47 @@
+"""`spectac export FILE --layout NAME -o OUT`: a weight file goes back to the layout its published code loads."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from spectac_fast.commands import _flags
+from spectac_fast.errors import InputError, UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from spectac_fast.checkpoints import layouts
+
+    parser.add_argument("file", type=Path, metavar="FILE", help="weight file of this package (.safetensors)")
+    parser.add_argument("--layout", required=True, metavar="NAME", help=f"one of {', '.join(layouts.names())}")
+    _flags.add_output(parser, "checkpoint to write, as torch.save does (.pth)")
+
+
+def run(args: argparse.Namespace) -> int:
+    import os
+
+    import torch
+
+    from spectac_fast.checkpoints import layouts
+    from spectac_fast.checkpoints.weights import load_weights
+    from spectac_fast.models.registry import load
+
+    layout = layouts.layout(args.layout)
+    if not args.out.parent.is_dir():
+        raise UsageError(f"-o {args.out}: the folder {args.out.parent} does not exist")
+    try:
+        load(args.file, device="cpu")
+        tensors, header = load_weights(args.file)
+        if header["model"] not in layout.MODELS:
+            raise InputError(
+                f"the weight file {args.file} holds a model {header['model']!r}, which layout {args.layout} is not for "
+                f"(expected {' or '.join(layout.MODELS)})"
+            )
+        content = layout.write(tensors, header["config"])
+    except InputError as error:
+        raise UsageError(str(error)) from error
+    partial = args.out.with_name(args.out.name + ".part")
+    torch.save(content, partial)
+    os.replace(partial, args.out)
+    print(f"{header['model']}: {len(tensors)} tensors in layout {args.layout}; written to {args.out}")
+    return 0
