@@ -2,6 +2,17 @@
 
 from spectac_fast.ops.bridge_add_noise import bridge_add_noise
 from spectac_fast.ops.counter_normal import SAMPLING, TRAINING, counter_normal, counter_words
+from spectac_fast.ops.group_norm_silu import ACTIVATIONS, group_norm_silu, instance_norm
 from spectac_fast.ops.sampler_step import sampler_step
 
-__all__ = ["SAMPLING", "TRAINING", "bridge_add_noise", "counter_normal", "counter_words", "sampler_step"]
+__all__ = [
+    "ACTIVATIONS",
+    "SAMPLING",
+    "TRAINING",
+    "bridge_add_noise",
+    "counter_normal",
+    "counter_words",
+    "group_norm_silu",
+    "instance_norm",
+    "sampler_step",
+]

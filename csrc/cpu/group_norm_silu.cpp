@@ -1,0 +1,242 @@
+// group_norm_silu on the CPU. A contiguous group is worked on by one thread while it lies in the cache; with channels
+// last, rows of all channels are, segment by segment of a sample. Either way the order of every sum follows from the
+// shape alone, so results depend neither on the threads nor on the rest of the batch.
+#include "group_norm_silu.h"
+
+#include <algorithm>
+
+#include "cpu/blocks.h"
+
+namespace sf {
+namespace {
+
+constexpr int64_t kChunk = 4096;           // elements whose two passes stay in the first-level cache
+constexpr int64_t kTile = 512;             // channels of a row worked on at a time
+constexpr int64_t kSegment = 16 * kChunk;  // elements of a sample that a thread takes at a time, channels last
+constexpr int64_t kLanes = 128;            // partial sums, enough to hide the latency of addition
+
+SF_HD float sum_of_lanes(float* lane) {
+  for (int64_t half = kLanes / 2; half >= 1; half /= 2)
+    for (int64_t k = 0; k < half; ++k) lane[k] += lane[k + half];
+  return lane[0];
+}
+
+// Sum over i of term(x[i]) in lanes, because a compiler keeps the order of a float sum and so leaves it serial.
+template <class Term>
+SF_HD float sum(const float* x, int64_t n, const Term& term) {
+  alignas(64) float lane[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (int64_t k = 0; k < kLanes; ++k) lane[k] += term(x[i + k]);
+  for (int64_t k = 0; k < n - i; ++k) lane[k] += term(x[i + k]);
+  return sum_of_lanes(lane);
+}
+
+SF_WIDE Spread<double> spread_of(const float* x, int64_t n) {
+  const float about = sum(x, n, [](float v) { return v; }) / float(n);
+  const float rest = sum(x, n, [about](float v) { return v - about; });
+  const float squares = sum(x, n, [about](float v) { return (v - about) * (v - about); });
+  return spread_about<double>(about, double(n), rest, squares);
+}
+
+template <Activation kActivation>
+SF_HD void apply_line(const float* x, int64_t n, const Line& line, float* out) {
+  const Line l = line;
+  for (int64_t i = 0; i < n; ++i) out[i] = normalised<kActivation>(x[i], l);
+}
+
+SF_WIDE void apply_line(Activation activation, const float* x, int64_t n, const Line& line, float* out) {
+  switch (activation) {
+    case Activation::none: return apply_line<Activation::none>(x, n, line, out);
+    case Activation::relu: return apply_line<Activation::relu>(x, n, line, out);
+    case Activation::leaky_relu: return apply_line<Activation::leaky_relu>(x, n, line, out);
+    case Activation::silu: return apply_line<Activation::silu>(x, n, line, out);
+  }
+}
+
+struct Statistics {
+  float centre, rest, rstd;
+};
+
+// The mean in two floats, because beside a small spread the rounding of one shows.
+Statistics statistics(double mean, double variance, float eps) {
+  const float centre = float(mean);
+  return {centre, float(mean - centre), float(1.0 / sqrt(variance + eps))};
+}
+
+void normalise_group(const NormCall& call, int64_t item) {
+  alignas(64) float buffer[kChunk];
+  const int64_t sample = item / call.groups, first = item % call.groups * call.width();
+  const int64_t n = call.width() * call.spatial, at = item * n;
+  Spread<double> all{};
+  for (int64_t i = 0; i < n; i += kChunk) {
+    const int64_t count = std::min(kChunk, n - i);
+    all = merge(all, spread_of(as_float(call.x, call.type, at + i, count, buffer), count));
+  }
+  const Statistics s = statistics(all.mean, all.m2 / double(n), call.eps);
+  for (int64_t c = 0; c < call.width(); ++c) {
+    const Line line = line_of(call, sample, first + c, s.centre, s.rest, s.rstd);
+    for (int64_t i = 0; i < call.spatial; i += kChunk) {
+      const int64_t count = std::min(kChunk, call.spatial - i), from = at + c * call.spatial + i;
+      const float* x = as_float(call.x, call.type, from, count, buffer);
+      float* out = float_room(call.out, call.type, from, buffer);
+      apply_line(call.activation, x, count, line, out);
+      deliver(out, count, call.out, call.type, from);
+    }
+  }
+}
+
+// `rows` rows of `width` channels, `stride` apart.
+struct Rows {
+  const float* x;
+  int64_t rows, width, stride;
+};
+
+// Rows from `at` on of a tensor with `channels` channels, in place or widened into the buffer of kChunk floats.
+Rows rows_at(const NormCall& call, int64_t at, int64_t rows, int64_t width, float* buffer) {
+  if (call.type == NetType::float32) return {static_cast<const float*>(call.x) + at, rows, width, call.channels};
+  for (int64_t r = 0; r < rows; ++r) as_float(call.x, call.type, at + r * call.channels, width, buffer + r * width);
+  return {buffer, rows, width, width};
+}
+
+// Adds the rows to mean and m2 of every channel, which cover `before` rows.
+SF_WIDE void add_rows(const Rows& in, float before, float* __restrict mean, float* __restrict m2) {
+  alignas(64) float about[kTile], rest[kTile] = {}, squares[kTile] = {};
+  const int64_t width = in.width;
+  const float count = float(in.rows), one_over = 1.0f / count, share = count / (before + count);
+  for (int64_t c = 0; c < width; ++c) about[c] = 0.0f;
+  for (int64_t r = 0; r < in.rows; ++r)
+    for (int64_t c = 0; c < width; ++c) about[c] += in.x[r * in.stride + c];
+  for (int64_t c = 0; c < width; ++c) about[c] *= one_over;
+  for (int64_t r = 0; r < in.rows; ++r)
+    for (int64_t c = 0; c < width; ++c) {
+      const float d = in.x[r * in.stride + c] - about[c];
+      rest[c] += d;
+      squares[c] = fma(d, d, squares[c]);
+    }
+  for (int64_t c = 0; c < width; ++c) {
+    const float offset = rest[c] * one_over, apart = (about[c] - mean[c]) + offset;
+    m2[c] += fma(-rest[c], offset, squares[c]) + apart * apart * before * share;
+    mean[c] = fma(apart, share, mean[c]);
+  }
+}
+
+struct Lines {
+  const float *centre, *slope, *level;
+};
+
+template <Activation kActivation>
+SF_HD void apply_lines(const float* x, int64_t n, const Lines& lines, float* out) {
+  const Lines l = lines;
+  for (int64_t c = 0; c < n; ++c) out[c] = normalised<kActivation>(x[c], {l.centre[c], l.slope[c], l.level[c]});
+}
+
+SF_WIDE void apply_lines(Activation activation, const float* x, int64_t n, const Lines& lines, float* out) {
+  switch (activation) {
+    case Activation::none: return apply_lines<Activation::none>(x, n, lines, out);
+    case Activation::relu: return apply_lines<Activation::relu>(x, n, lines, out);
+    case Activation::leaky_relu: return apply_lines<Activation::leaky_relu>(x, n, lines, out);
+    case Activation::silu: return apply_lines<Activation::silu>(x, n, lines, out);
+  }
+}
+
+// One sample with channels last. Scratch per sample: mean and m2 of every channel in every segment, then the lines.
+struct LastSample {
+  const NormCall& call;
+  int64_t sample, segment_rows, segments;
+  float *moments, *lines;
+
+  int64_t rows_in(int64_t segment) const { return std::min(segment_rows, call.spatial - segment * segment_rows); }
+  int64_t first_row(int64_t segment) const { return sample * call.spatial + segment * segment_rows; }
+  float* mean(int64_t segment) const { return moments + 2 * segment * call.channels; }
+  float* m2(int64_t segment) const { return mean(segment) + call.channels; }
+
+  void measure(int64_t segment) const {
+    alignas(64) float buffer[kChunk];
+    std::fill_n(mean(segment), 2 * call.channels, 0.0f);
+    const int64_t rows = rows_in(segment);
+    for (int64_t c = 0; c < call.channels; c += kTile) {
+      const int64_t width = std::min(kTile, call.channels - c), step = kChunk / width;
+      for (int64_t r = 0; r < rows; r += step) {
+        const int64_t at = (first_row(segment) + r) * call.channels + c;
+        add_rows(rows_at(call, at, std::min(step, rows - r), width, buffer), float(r), mean(segment) + c, m2(segment) + c);
+      }
+    }
+  }
+
+  void draw_lines(int64_t group) const {
+    const int64_t first = group * call.width(), end = first + call.width(), n = call.width() * call.spatial;
+    double total = 0, squares = 0;
+    for (int64_t s = 0; s < segments; ++s)
+      for (int64_t c = first; c < end; ++c) total += double(rows_in(s)) * mean(s)[c];
+    const double average = total / double(n);
+    for (int64_t s = 0; s < segments; ++s)
+      for (int64_t c = first; c < end; ++c) {
+        const double apart = mean(s)[c] - average;
+        squares += m2(s)[c] + double(rows_in(s)) * apart * apart;
+      }
+    const Statistics found = statistics(average, squares / double(n), call.eps);
+    for (int64_t c = first; c < end; ++c) {
+      const Line line = line_of(call, sample, c, found.centre, found.rest, found.rstd);
+      lines[c] = line.centre;
+      lines[call.channels + c] = line.slope;
+      lines[2 * call.channels + c] = line.level;
+    }
+  }
+
+  void apply(int64_t segment) const {
+    alignas(64) float buffer[kChunk];
+    for (int64_t r = 0; r < rows_in(segment); ++r)
+      for (int64_t c = 0; c < call.channels; c += kChunk) {
+        const int64_t width = std::min(kChunk, call.channels - c), at = (first_row(segment) + r) * call.channels + c;
+        const float* x = as_float(call.x, call.type, at, width, buffer);
+        float* out = float_room(call.out, call.type, at, buffer);
+        const float* l = lines + c;
+        apply_lines(call.activation, x, width, {l, l + call.channels, l + 2 * call.channels}, out);
+        deliver(out, width, call.out, call.type, at);
+      }
+  }
+};
+
+void normalise_last(const NormCall& call, const Tensor& like) {
+  const int64_t segment_rows = std::max<int64_t>(1, kSegment / call.channels);
+  const int64_t segments = (call.spatial + segment_rows - 1) / segment_rows, moments = 2 * segments * call.channels;
+  const int64_t per_sample = moments + 3 * call.channels;
+  const Tensor scratch =
+      torch::stable::new_empty(like, {call.samples, per_sample}, torch::headeronly::ScalarType::Float);
+  float* const first = scratch.mutable_data_ptr<float>();
+  // Samples are shared out where there are plenty, otherwise the segments of one: a parallel loop within another is serial.
+  const int64_t grain = call.samples >= 2 * int64_t(torch::stable::get_num_threads()) ? 1 : call.samples;
+  torch::stable::parallel_for(0, call.samples, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      float* const moments_of_it = first + i * per_sample;
+      const LastSample sample{call, i, segment_rows, segments, moments_of_it, moments_of_it + moments};
+      torch::stable::parallel_for(0, segments, 1, [&](int64_t b, int64_t e) {
+        for (int64_t s = b; s < e; ++s) sample.measure(s);
+      });
+      for (int64_t g = 0; g < call.groups; ++g) sample.draw_lines(g);
+      torch::stable::parallel_for(0, segments, 1, [&](int64_t b, int64_t e) {
+        for (int64_t s = b; s < e; ++s) sample.apply(s);
+      });
+    }
+  });
+}
+
+void group_norm_silu(const Tensor& x, int64_t groups, const MaybeTensor& weight, const MaybeTensor& bias,
+                     const MaybeTensor& scale, const MaybeTensor& shift, double eps, const std::string& activation,
+                     const Tensor& out) {
+  const NormCall call = unpack_norm(x, groups, weight, bias, scale, shift, eps, activation, out);
+  if (x.numel() == 0) return;
+  if (call.channels_last) return normalise_last(call, x);
+  const int64_t grain = std::max<int64_t>(1, 2 * kChunk / (call.width() * call.spatial));
+  torch::stable::parallel_for(0, call.samples * call.groups, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) normalise_group(call, item);
+  });
+}
+
+}  // namespace
+}  // namespace sf
+
+STABLE_TORCH_LIBRARY_IMPL(spectac_fast, CPU, library) {
+  library.impl("group_norm_silu", TORCH_BOX(&sf::group_norm_silu));
+}
