@@ -69,8 +69,23 @@ def bridge_add_noise(x_t: str, capability: int) -> Build:
     )
 
 
+def group_norm_silu(x: str, capability: int) -> Build:
+    return Build(
+        "group_norm_silu",
+        capability,
+        "group_norm_silu_kernel",
+        types={"x_ptr": x, "out_ptr": x, "eps": "fp32"},
+        constants={"position_stride": 1, "ACTIVATION": "silu", "CHANNELS": 1, "POSITIONS": "TILE"},
+        unaligned=("groups", "width"),
+        loads=2,  # x, for the moments and for the result
+        stores=1,
+    )
+
+
 BUILDS = [
-    make(t, c) for make in (sampler_step, bridge_add_noise) for t, c in (("*bf16", 80), ("*bf16", 90), ("*fp32", 90))
+    make(t, c)
+    for make in (sampler_step, bridge_add_noise, group_norm_silu)
+    for t, c in (("*bf16", 80), ("*bf16", 90), ("*fp32", 90))
 ]
 
 # Runs in a process of its own, because the interpreter and the compiler exclude each other. Arguments: folder, builds.
@@ -85,7 +100,7 @@ folder, builds = sys.argv[1], json.loads(sys.argv[2])
 for file, b in builds.items():
     module = importlib.import_module(f"spectac_fast.kernels.{b['op']}")
     kernel = getattr(module, b["kernel"])
-    constants = {n: getattr(module, v) if isinstance(v, str) else v for n, v in b["constants"].items()}
+    constants = {n: getattr(module, v) if str(v).isupper() else v for n, v in b["constants"].items()}
     types = {n: "*fp32" if n.endswith("_ptr") else "i32" for n in kernel.arg_names} | b["types"]
     types |= dict.fromkeys(constants, "constexpr")
     whole = [n for n in kernel.arg_names if types[n].startswith("*") or (types[n] == "i32" and n not in b["unaligned"])]

@@ -99,25 +99,31 @@ Rows rows_at(const NormCall& call, int64_t at, int64_t rows, int64_t width, floa
   return {buffer, rows, width, width};
 }
 
-// Adds the rows to mean and m2 of every channel, which cover `before` rows.
-SF_WIDE void add_rows(const Rows& in, float before, float* __restrict mean, float* __restrict m2) {
-  alignas(64) float about[kTile], rest[kTile] = {}, squares[kTile] = {};
+// Moments of every channel of a segment; the mean in two floats, centre + rest.
+struct ChannelMoments {
+  float *centre, *rest, *m2;
+};
+
+// Adds the rows to the moments, which cover `before` rows.
+SF_WIDE void add_rows(const Rows& in, float before, const ChannelMoments& all) {
+  alignas(64) float about[kTile] = {}, sum[kTile] = {}, squares[kTile] = {};
+  float *__restrict centre = all.centre, *__restrict rest = all.rest, *__restrict m2 = all.m2;
   const int64_t width = in.width;
   const float count = float(in.rows), one_over = 1.0f / count, share = count / (before + count);
-  for (int64_t c = 0; c < width; ++c) about[c] = 0.0f;
   for (int64_t r = 0; r < in.rows; ++r)
     for (int64_t c = 0; c < width; ++c) about[c] += in.x[r * in.stride + c];
   for (int64_t c = 0; c < width; ++c) about[c] *= one_over;
   for (int64_t r = 0; r < in.rows; ++r)
     for (int64_t c = 0; c < width; ++c) {
       const float d = in.x[r * in.stride + c] - about[c];
-      rest[c] += d;
+      sum[c] += d;
       squares[c] = fma(d, d, squares[c]);
     }
+  if (before == 0) std::copy_n(about, width, centre);
   for (int64_t c = 0; c < width; ++c) {
-    const float offset = rest[c] * one_over, apart = (about[c] - mean[c]) + offset;
-    m2[c] += fma(-rest[c], offset, squares[c]) + apart * apart * before * share;
-    mean[c] = fma(apart, share, mean[c]);
+    const float offset = sum[c] * one_over, apart = (about[c] - centre[c]) + offset - rest[c];
+    m2[c] += fma(-sum[c], offset, squares[c]) + apart * apart * before * share;
+    rest[c] = fma(apart, share, rest[c]);
   }
 }
 
@@ -140,7 +146,7 @@ SF_WIDE void apply_lines(Activation activation, const float* x, int64_t n, const
   }
 }
 
-// One sample with channels last. Scratch per sample: mean and m2 of every channel in every segment, then the lines.
+// One sample with channels last. Scratch per sample: moments of every channel in every segment, then the lines.
 struct LastSample {
   const NormCall& call;
   int64_t sample, segment_rows, segments;
@@ -148,36 +154,43 @@ struct LastSample {
 
   int64_t rows_in(int64_t segment) const { return std::min(segment_rows, call.spatial - segment * segment_rows); }
   int64_t first_row(int64_t segment) const { return sample * call.spatial + segment * segment_rows; }
-  float* mean(int64_t segment) const { return moments + 2 * segment * call.channels; }
-  float* m2(int64_t segment) const { return mean(segment) + call.channels; }
+  ChannelMoments found(int64_t segment, int64_t channel) const {
+    float* first = moments + 3 * segment * call.channels + channel;
+    return {first, first + call.channels, first + 2 * call.channels};
+  }
 
   void measure(int64_t segment) const {
     alignas(64) float buffer[kChunk];
-    std::fill_n(mean(segment), 2 * call.channels, 0.0f);
+    std::fill_n(found(segment, 0).centre, 3 * call.channels, 0.0f);
     const int64_t rows = rows_in(segment);
     for (int64_t c = 0; c < call.channels; c += kTile) {
       const int64_t width = std::min(kTile, call.channels - c), step = kChunk / width;
       for (int64_t r = 0; r < rows; r += step) {
         const int64_t at = (first_row(segment) + r) * call.channels + c;
-        add_rows(rows_at(call, at, std::min(step, rows - r), width, buffer), float(r), mean(segment) + c, m2(segment) + c);
+        add_rows(rows_at(call, at, std::min(step, rows - r), width, buffer), float(r), found(segment, c));
       }
     }
   }
 
   void draw_lines(int64_t group) const {
     const int64_t first = group * call.width(), end = first + call.width(), n = call.width() * call.spatial;
+    const auto mean = [](const ChannelMoments& m, int64_t k) { return double(m.centre[k]) + m.rest[k]; };
     double total = 0, squares = 0;
-    for (int64_t s = 0; s < segments; ++s)
-      for (int64_t c = first; c < end; ++c) total += double(rows_in(s)) * mean(s)[c];
+    for (int64_t s = 0; s < segments; ++s) {
+      const ChannelMoments m = found(s, first);
+      for (int64_t k = 0; k < call.width(); ++k) total += double(rows_in(s)) * mean(m, k);
+    }
     const double average = total / double(n);
-    for (int64_t s = 0; s < segments; ++s)
-      for (int64_t c = first; c < end; ++c) {
-        const double apart = mean(s)[c] - average;
-        squares += m2(s)[c] + double(rows_in(s)) * apart * apart;
+    for (int64_t s = 0; s < segments; ++s) {
+      const ChannelMoments m = found(s, first);
+      for (int64_t k = 0; k < call.width(); ++k) {
+        const double apart = mean(m, k) - average;
+        squares += m.m2[k] + double(rows_in(s)) * apart * apart;
       }
-    const Statistics found = statistics(average, squares / double(n), call.eps);
+    }
+    const Statistics group_has = statistics(average, squares / double(n), call.eps);
     for (int64_t c = first; c < end; ++c) {
-      const Line line = line_of(call, sample, c, found.centre, found.rest, found.rstd);
+      const Line line = line_of(call, sample, c, group_has.centre, group_has.rest, group_has.rstd);
       lines[c] = line.centre;
       lines[call.channels + c] = line.slope;
       lines[2 * call.channels + c] = line.level;
@@ -200,7 +213,7 @@ struct LastSample {
 
 void normalise_last(const NormCall& call, const Tensor& like) {
   const int64_t segment_rows = std::max<int64_t>(1, kSegment / call.channels);
-  const int64_t segments = (call.spatial + segment_rows - 1) / segment_rows, moments = 2 * segments * call.channels;
+  const int64_t segments = (call.spatial + segment_rows - 1) / segment_rows, moments = 3 * segments * call.channels;
   const int64_t per_sample = moments + 3 * call.channels;
   const Tensor scratch =
       torch::stable::new_empty(like, {call.samples, per_sample}, torch::headeronly::ScalarType::Float);
