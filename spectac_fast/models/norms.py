@@ -1,0 +1,72 @@
+"""Normalisation and dropout of the published GAN generators, with a test behaviour that does not depend on the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spectac_fast.ops.counter_normal import SAMPLING, counter_words
+
+NORMS = ("batch1", "eval", "instance")
+DROPOUTS = ("none", "off", "seeded")
+
+_WORDS = 1 << 32
+
+
+class SliceBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation that, when not training, uses the statistics of each slice alone.
+
+    The published pix2pix test script keeps its network in training mode and sends one image at a time, so every image
+    is normalised by itself. Instance normalisation with the batch norm's weight and bias is the same function for any
+    batch size. Training is ordinary batch normalisation. Names and buffers are those of BatchNorm2d.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return super().forward(x)
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+
+
+def norm_layer(norm: str) -> Callable[[int], nn.Module]:
+    """The layer of a norm by name; ValueError for an unknown one.
+
+    batch1: batch norm, each slice by its own statistics (the published test behaviour of pix2pix); eval: batch norm by
+    running statistics; instance: instance norm without weight and bias.
+    """
+    layers = {"batch1": SliceBatchNorm2d, "eval": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
+    if norm not in layers:
+        raise ValueError(f"norm must be one of {', '.join(NORMS)}, found {norm!r}.")
+    return layers[norm]
+
+
+class SliceDropout(nn.Module):
+    """Dropout of one half that can stay active when not training, with masks that belong to the slice.
+
+    active: also drop when not training, as the published pix2pix test script does; the mask is then a function of the
+    slice's seed and of `number`, which tells the layers of a network apart, and neither of batch nor device.
+
+    forward(x [B, C, H, W], seeds int64 [B]) -> x with half of the elements zero and the others doubled.
+    """
+
+    def __init__(self, number: int, active: bool) -> None:
+        super().__init__()
+        self.number, self.active = number, active
+
+    def forward(self, x: Tensor, seeds: Tensor) -> Tensor:
+        if self.training:
+            return F.dropout(x, 0.5)
+        if not self.active:
+            return x
+        elements = x[0].numel()
+        words = counter_words(seeds, -(-elements // 4), step=self.number, sample=0, purpose=SAMPLING)
+        keep = words.flatten(1)[:, :elements].reshape(x.shape) < _WORDS // 2
+        return torch.where(keep, 2 * x, torch.zeros((), dtype=x.dtype, device=x.device))
+
+
+def check_dropout(dropout: str) -> None:
+    """Raise ValueError unless dropout is "none" (no such layers), "off" (in training only) or "seeded" (always)."""
+    if dropout not in DROPOUTS:
+        raise ValueError(f"dropout must be one of {', '.join(DROPOUTS)}, found {dropout!r}.")
