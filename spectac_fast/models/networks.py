@@ -7,10 +7,21 @@ from typing import Any
 
 from torch import nn
 
+from .casnet import CasNet
 from .folded_unet import FoldedUNet
+from .resnet import ResnetGenerator
 from .unet import UNetModel
+from .unet_generator import UNetGenerator
+from .unit_networks import UNITGenerators
 
-_KINDS: dict[str, type[nn.Module]] = {"unet": UNetModel, "folded_unet": FoldedUNet}
+_KINDS: dict[str, type[nn.Module]] = {
+    "unet": UNetModel,
+    "folded_unet": FoldedUNet,
+    "unet_generator": UNetGenerator,
+    "resnet_generator": ResnetGenerator,
+    "casnet": CasNet,
+    "unit": UNITGenerators,
+}
 
 
 def build_network(config: Mapping[str, Any]) -> nn.Module:

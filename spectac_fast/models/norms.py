@@ -1,4 +1,4 @@
-"""Normalisation and dropout of the published GAN generators, with a test behaviour that does not depend on the batch."""
+"""Normalisation and dropout of the published generators, with a test behaviour that does not depend on the batch."""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ class UNetGenerator(nn.Module):
     num_downs: at least 5; 8 is the published unet_256, whose smallest image is 256x256; 6 serves 64x64. width: channels
     of the first level, doubled three times. norm: see `norm_layer`. dropout: see `check_dropout`; in the
     num_downs - 5 middle levels. skips: False gives the encoder-decoder of the NC -> AC comparison of Nguyen (JMST 106,
-    2025). last: activation of the output; the published network has a tanh.
+    2025). last: activation of the output; the published network has a tanh. first_dropout: number of the first dropout
+    layer, for a chain of generators whose masks must differ.
 
     forward(x [B, in_channels, H, W], seeds int64 [B] or None for 0 ... B-1) -> [B, out_channels, H, W] in (-1, 1);
     H and W divisible by `multiple`, and at least one of them larger if the norm is by slice.
@@ -52,6 +53,7 @@ class UNetGenerator(nn.Module):
         dropout: str = "off",
         skips: bool = True,
         last: nn.Module | None = None,
+        first_dropout: int = 0,
     ) -> None:
         super().__init__()
         if num_downs < _LEAST_DOWNS:
@@ -79,7 +81,7 @@ class UNetGenerator(nn.Module):
             layers = [nn.LeakyReLU(0.2), down(outer, inner, bias), normalise(inner), block]
             layers += [nn.ReLU(), up(inputs * inner, outer, bias), normalise(outer)]
             if dropout != "none" and level >= 4:
-                layers.append(SliceDropout(level, active=dropout == "seeded"))
+                layers.append(SliceDropout(first_dropout + level, active=dropout == "seeded"))
             block = UNetBlock(layers, skips)
         # The last convolution is the only one with a bias under batch norm; the first has none, though no norm follows.
         layers = [down(in_channels, width, bias), block, nn.ReLU(), up(inputs * width, out_channels, True)]

@@ -5,6 +5,8 @@ Written from the paper and from the names, shapes and numbers of its checkpoints
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -102,6 +104,23 @@ class VAEGenerator(nn.Module):
         )
 
 
+class UNITGenerators(nn.Module):
+    """The generators of both domains: `a` of NC, `b` of AC.
+
+    forward(nc [B, C, H, W]) -> AC [B, C, H, W] in (-1, 1), by the mean of the latent, without noise; H and W divisible
+    by `multiple` and at least twice as large.
+    """
+
+    def __init__(self, channels: int = 1, width: int = 64, downs: int = 2, residuals: int = 4) -> None:
+        super().__init__()
+        self.a = VAEGenerator(channels, width, downs, residuals)
+        self.b = VAEGenerator(channels, width, downs, residuals)
+        self.in_channels, self.multiple = channels, self.a.multiple
+
+    def forward(self, nc: Tensor, seeds: Tensor | None = None) -> Tensor:
+        return self.b.dec(self.a.enc(nc))
+
+
 class MultiScaleDiscriminator(nn.Module):
     """The same discriminator, with weights of its own, on the image, its half and its quarter.
 
@@ -113,7 +132,7 @@ class MultiScaleDiscriminator(nn.Module):
         widths = [channels, *(width * 2**level for level in range(layers))]
         self.cnns = nn.ModuleList(
             nn.Sequential(
-                *(_Conv(cin, cout, 4, 2, activation=nn.LeakyReLU(0.2)) for cin, cout in zip(widths, widths[1:])),
+                *(_Conv(cin, cout, 4, 2, activation=nn.LeakyReLU(0.2)) for cin, cout in pairwise(widths)),
                 nn.Conv2d(widths[-1], 1, 1),
             )
             for _ in range(scales)
