@@ -34,6 +34,15 @@ def _no_gradients():
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Networks this small are over before a second thread has begun."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def golden(variant):
     return load_file(ROOT / variant / "state_dict.safetensors"), load_file(ROOT / variant / "io.safetensors")
 

@@ -28,12 +28,12 @@ class GeneratorTranslator(NetworkTranslator):
                 f"a network with {context_slices} neighbouring slices on either side must take "
                 f"{1 + 2 * context_slices} channels, found {model.in_channels}."
             )
-        super().__init__(
-            model, description, device, multiple=model.multiple, context_slices=context_slices
-        )
+        super().__init__(model, description, device, multiple=model.multiple, context_slices=context_slices)
 
     @classmethod
-    def build(cls, tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> GeneratorTranslator:
+    def build(
+        cls, tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device
+    ) -> GeneratorTranslator:
         """The translator of a weight file; InputError if its description and tensors do not make one."""
         with reading(path):
             config = header["config"]

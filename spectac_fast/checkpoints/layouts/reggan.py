@@ -1,8 +1,8 @@
 """github.com/Kid-Liet/Reg-GAN: `netG_A2B.pth`, a state dict of a ResNet in three parts.
 
 `model_head`, `model_body` and `model_tail` are layers 0 ... 9, the residual blocks and the rest of the one sequence
-that the network is elsewhere. The encoder-decoder of the NC -> AC comparison, which is not in that code, is stored under
-pix2pix's names.
+that the network is elsewhere. The encoder-decoder of the NC -> AC comparison, which is not in that code, is stored
+under pix2pix's names.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _HEAD = 10
 def read(tensors: dict[str, Tensor], source: str) -> Imported:
     """The generator, in three parts or under pix2pix's names; InputError for anything else."""
     tail = _HEAD + _blocks(tensors, "model_body")
-    first = {"model_head": 0, "model_body": _HEAD, "model_tail": tail}
-    renamed = {_shifted(name, {part: ("model", start) for part, start in first.items()}): tensors[name] for name in tensors}
+    parts = {"model_head": ("model", 0), "model_body": ("model", _HEAD), "model_tail": ("model", tail)}
+    renamed = {_shifted(name, parts): value for name, value in tensors.items()}
     network = generator_config(renamed, source)
     return Imported("reggan", {"network": network}, without_statistics(renamed, network))
 

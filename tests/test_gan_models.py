@@ -1,0 +1,360 @@
+"""The GAN translators beyond parity: published names, sizes, dropout by seed, losses, and files that do not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from spectac_fast.checkpoints import layouts
+from spectac_fast.checkpoints.weights import save_weights
+from spectac_fast.errors import InputError
+from spectac_fast.models import gan_losses as losses
+from spectac_fast.models.casnet import CasNet
+from spectac_fast.models.cyclegan import CycleGAN
+from spectac_fast.models.medgan import MedGAN
+from spectac_fast.models.networks import build_network
+from spectac_fast.models.patchgan import PatchDiscriminator
+from spectac_fast.models.pix2pix import Pix2Pix
+from spectac_fast.models.reggan import ImageDiscriminator, RegGAN
+from spectac_fast.models.registration import Registration, warp
+from spectac_fast.models.registry import load
+from spectac_fast.models.resnet import ResnetGenerator
+from spectac_fast.models.translator import Translator
+from spectac_fast.models.unet_generator import UNetGenerator
+from spectac_fast.models.unit import UNIT
+from spectac_fast.models.unit_networks import MultiScaleDiscriminator, SliceLayerNorm, UNITGenerators, VAEGenerator
+
+KEYS = Path(__file__).parents[1] / "../shared/reference/keys"
+
+PUBLISHED = {
+    "pix2pix_netG_unet256_bn_c1": lambda: UNetGenerator(),
+    "pix2pix_netG_unet256_bn_c3": lambda: UNetGenerator(3, 3),
+    "pix2pix_netD_basic_bn_c2": lambda: PatchDiscriminator(2),
+    "pix2pix_netD_basic_bn_c6": lambda: PatchDiscriminator(6),
+    "cyclegan_netG_resnet9_in_c1": lambda: ResnetGenerator(),
+    "cyclegan_netG_resnet9_in_c3": lambda: ResnetGenerator(3, 3),
+    "cyclegan_netD_basic_in_c1": lambda: PatchDiscriminator(1, norm="instance"),
+    "cyclegan_netD_basic_in_c3": lambda: PatchDiscriminator(3, norm="instance"),
+    "reggan_netD_c1": lambda: ImageDiscriminator(1, norm="instance"),
+    "reggan_R_A_c1": lambda: Registration(),
+    "unit_gen_c1": lambda: VAEGenerator(),
+    "unit_gen_c3": lambda: VAEGenerator(3),
+    "unit_dis_c1": lambda: MultiScaleDiscriminator(),
+    "unit_dis_c3": lambda: MultiScaleDiscriminator(3),
+}  # fmt: skip
+
+# One small network of every method, at sizes a test can afford.
+NETWORKS = {
+    "pix2pix": {"kind": "unet_generator", "num_downs": 5, "width": 2, "dropout": "seeded"},
+    "cyclegan": {"kind": "resnet_generator", "width": 2, "blocks": 2},
+    "reggan": {"kind": "unet_generator", "num_downs": 5, "width": 2, "skips": False},
+    "medgan": {"kind": "casnet", "blocks": 2, "num_downs": 5, "width": 2},
+    "unit": {"kind": "unit", "width": 2, "residuals": 1},
+}
+CONFIG = {"pixel_mm": 6.8, "slice_mm": 6.8, "gain": 1.7, "size": [32, 32], "fit": "pad"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Networks this small are over before a second thread has begun."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def names_and_shapes(state):
+    return {name: list(value.shape) for name, value in state.items()}
+
+
+@pytest.mark.skipif(not KEYS.is_dir(), reason="needs the published key lists in ../shared/reference/keys")
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_names_and_shapes(name):
+    described = json.loads((KEYS / f"{name}.json").read_text())
+    with torch.device("meta"):
+        network = PUBLISHED[name]()
+    assert names_and_shapes(network.state_dict()) == {key: value[0] for key, value in described["keys"].items()}
+    assert sum(p.numel() for p in network.parameters()) == described["params"]
+
+
+@pytest.mark.skipif(not KEYS.is_dir(), reason="needs the published key lists in ../shared/reference/keys")
+def test_published_names_of_the_generator_in_three_parts():
+    expected = {
+        key: value[0] for key, value in json.loads((KEYS / "reggan_netG_A2B_c1.json").read_text())["keys"].items()
+    }
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in expected.items()}
+    found = layouts.layout("reggan").read(tensors, "it")
+    with torch.device("meta"):
+        network = build_network(found.config["network"])
+    assert names_and_shapes(network.state_dict()) == names_and_shapes(found.tensors)
+    assert names_and_shapes(layouts.layout("reggan").write(found.tensors, found.config)) == expected
+
+
+def test_casnet_is_as_large_as_the_paper_says():
+    with torch.device("meta"):
+        network = CasNet()
+    assert sum(p.numel() for p in network.parameters()) == 6 * 54_407_809
+
+
+@pytest.fixture(params=NETWORKS)
+def model(request, tmp_path):
+    path = tmp_path / f"{request.param}.safetensors"
+    torch.manual_seed(0)
+    state = build_network(NETWORKS[request.param]).state_dict()
+    save_weights(path, state, request.param, {"network": NETWORKS[request.param], **CONFIG}, {"seed": 0})
+    return load(path, device="cpu")
+
+
+def test_every_method_translates(model):
+    nc = torch.randn(5, 1, 20, 32)
+    together = model.translate(nc, steps=3, samples=4, solver="dbim")
+    assert isinstance(model, Translator)
+    assert together.shape == nc.shape
+    seeds = torch.arange(5)
+    alone = torch.cat([model.translate(nc[i : i + 1], seeds[i : i + 1]) for i in range(5)])
+    assert float((together - alone).abs().max()) < 1e-5
+    with pytest.raises(ValueError, match="nc must be float32"):
+        model.translate(nc.double())
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        UNetGenerator(num_downs=6, width=2, dropout="seeded"),
+        ResnetGenerator(width=2, blocks=1, dropout="seeded"),
+        CasNet(blocks=2, num_downs=6, width=2, dropout="seeded"),
+    ],
+)
+@torch.no_grad()
+def test_dropout_belongs_to_the_slice(network):
+    network, nc, seeds = network.eval(), torch.randn(2, 1, 64, 64), torch.tensor([7, -3])
+    first = network(nc, seeds)
+    assert torch.equal(first, network(nc, seeds))
+    assert float((first[1:] - network(nc[1:], seeds[1:])).abs().max()) < 1e-5
+    assert float((first - network(nc, seeds + 1)).abs().max()) > 1e-4
+
+
+def test_dropout_halves_and_keeps_the_mean():
+    from spectac_fast.models.norms import SliceDropout
+
+    x, seeds = torch.ones(2, 8, 32, 33), torch.tensor([1, 2])
+    found = SliceDropout(4, active=True).eval()(x, seeds)
+    assert set(found.unique().tolist()) == {0.0, 2.0}
+    assert abs(float(found.mean()) - 1) < 0.03
+    other = SliceDropout(5, active=True).eval()(x, seeds)
+    assert abs(float((found * other).mean()) - 1) < 0.06
+    assert torch.equal(SliceDropout(4, active=False).eval()(x, seeds), x)
+
+
+@pytest.mark.parametrize("config", [
+    {"kind": "unet_generator", "num_downs": 4},
+    {"kind": "unet_generator", "norm": "layer"},
+    {"kind": "resnet_generator", "dropout": "always"},
+    {"kind": "casnet", "blocks": 0},
+])  # fmt: skip
+def test_arguments_that_make_no_network_are_refused(config):
+    with pytest.raises(ValueError, match="must be"):
+        build_network(config)
+
+
+def test_neighbouring_slices_are_channels(tmp_path):
+    network = {"kind": "resnet_generator", "width": 2, "blocks": 1, "in_channels": 3}
+    state, path = build_network(network).state_dict(), tmp_path / "w.safetensors"
+    save_weights(path, state, "pix2pix", {"network": network, "context_slices": 1, **CONFIG}, {})
+    model, nc, around = load(path, device="cpu"), torch.randn(2, 1, 32, 32), torch.randn(2, 2, 32, 32)
+    assert model.context_mm == (-6.8, 6.8)
+    with torch.no_grad():
+        expected = model.model(torch.cat([nc, around], dim=1))
+    assert float((model.translate(nc, neighbours=around) - expected).abs().max()) < 1e-5
+    save_weights(path, state, "pix2pix", {"network": network, "context_slices": 2, **CONFIG}, {})
+    with pytest.raises(InputError, match="must take 5 channels, found 3"):
+        load(path, device="cpu")
+
+
+def test_colour_networks_see_grey_copies(tmp_path):
+    network = {"kind": "resnet_generator", "width": 2, "blocks": 1, "in_channels": 3, "out_channels": 3}
+    save_weights(tmp_path / "w.safetensors", build_network(network).state_dict(), "cyclegan",
+                 {"network": network, **CONFIG}, {})  # fmt: skip
+    model, nc = load(tmp_path / "w.safetensors", device="cpu"), torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        expected = model.model(nc.expand(-1, 3, -1, -1)).mean(dim=1, keepdim=True)
+    assert float((model.translate(nc) - expected).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("config", [
+    {"kind": "unet_generator", "num_downs": 6, "width": 2},
+    {"kind": "unet_generator", "num_downs": 5, "width": 2, "norm": "instance", "in_channels": 3},
+    {"kind": "unet_generator", "num_downs": 5, "width": 2, "skips": False, "out_channels": 2},
+    {"kind": "resnet_generator", "width": 2, "blocks": 6},
+    {"kind": "resnet_generator", "width": 3, "blocks": 2, "norm": "batch1", "dropout": "off", "in_channels": 2},
+    {"kind": "unit", "width": 3, "downs": 1, "residuals": 2, "channels": 3},
+])  # fmt: skip
+def test_layouts_read_back_what_they_write(config):
+    name = "unit" if config["kind"] == "unit" else "reggan"
+    ours = build_network(config).state_dict()
+    written, _ = layouts.flat_state(layouts.layout(name).write(ours, {"network": config}), None, "it")
+    found = layouts.layout(name).read(written, "it")
+    assert config.items() <= found.config["network"].items()
+    assert found.tensors.keys() == ours.keys()
+    build_network(found.config["network"]).load_state_dict(found.tensors)
+
+
+def test_statistics_of_old_instance_norms_are_dropped():
+    config = NETWORKS["cyclegan"]
+    ours = build_network(config).state_dict()
+    old = {"model.2.running_mean": torch.zeros(2), "model.10.conv_block.2.running_var": torch.ones(8)}
+    found = layouts.layout("cyclegan").read({**ours, **old}, "it")
+    assert found.tensors.keys() == ours.keys()
+
+
+@pytest.mark.parametrize("layout", ["pix2pix", "cyclegan", "reggan", "unit"])
+def test_files_of_something_else_are_refused(layout):
+    read = layouts.layout(layout).read
+    discriminator = PatchDiscriminator(1, 2).state_dict()
+    for tensors in (discriminator, {"weight": torch.zeros(2)}, {"model.model.0.weight": torch.zeros(3)}):
+        with pytest.raises(InputError, match=r"^some\.pth ") as caught:
+            read(tensors, "some.pth")
+        assert "\n" not in str(caught.value)
+
+
+def test_registration_of_small_images_needs_fewer_levels():
+    moving = torch.randn(1, 1, 64, 64)
+    with pytest.raises(ValueError, match="at least 256x256"):
+        Registration(2, (2,) * 7, 2)(moving, moving)
+    assert Registration(2, (2,) * 5, 2)(moving, moving).shape == (1, 2, 64, 64)
+
+
+def test_warp_moves_by_pixels():
+    image = torch.rand(1, 2, 6, 9)
+    shift = torch.zeros(1, 2, 6, 9)
+    assert float((warp(image, shift) - image).abs().max()) < 1e-5
+    shift[:, 0], shift[:, 1] = 2.0, -1.0
+    assert float((warp(image, shift)[..., :4, 1:] - image[..., 2:, :-1]).abs().max()) < 1e-5
+    assert float((warp(image, shift)[..., 4:, 0] - image[..., 5:, 0]).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize(("layers", "field"), [(1, 16), (3, 70)])
+def test_patches_have_the_published_size(layers, field):
+    x = torch.randn(1, 1, 160, 160, requires_grad=True)
+    judged = PatchDiscriminator(1, 4, layers, norm="eval").eval()(x)
+    judged[0, 0, judged.shape[2] // 2, judged.shape[3] // 2].backward()
+    assert int(x.grad[0, 0].abs().sum(dim=1).count_nonzero()) == field
+
+
+@torch.no_grad()
+def test_layer_norm_of_slices_divides_by_the_unbiased_deviation():
+    x = torch.randn(2, 3, 1, 2)
+    norm = SliceLayerNorm(3)
+    for one, found in zip(x, norm(x)):
+        expected = (one - one.mean()) / (one.flatten().std() + 1e-5)
+        expected = expected * norm.gamma[:, None, None] + norm.beta[:, None, None]
+        assert float((found - expected).abs().max()) < 1e-6
+
+
+def test_style_ignores_where_and_content_does_not():
+    maps = torch.randn(1, 3, 4, 5)
+    mirrored = [maps.flip(-1)]
+    assert float(losses.style([maps], mirrored)) < 1e-10
+    assert float(losses.content([maps], mirrored)) > 0.1
+    matrix = losses.gram(maps)[0]
+    assert float(matrix[0, 1]) == pytest.approx(float((maps[0, 0] * maps[0, 1]).sum() / 60), abs=1e-6)
+
+
+def number(scalar):
+    return scalar.item()  # float() of a scalar with a graph warns
+
+
+def reaches(terms, *modules):
+    """Whether the gradient of a loss reaches every parameter of each module."""
+    for module in modules:
+        module.zero_grad()
+    sum(terms.values()).backward()
+    return [all(p.grad is not None and bool(p.grad.isfinite().all()) for p in m.parameters()) for m in modules]
+
+
+@pytest.fixture
+def images():
+    torch.manual_seed(1)
+    return torch.rand(2, 1, 32, 32) * 2 - 1, torch.rand(2, 1, 32, 32) * 2 - 1
+
+
+def small_unet():
+    return UNetGenerator(num_downs=5, width=2)
+
+
+def test_pix2pix_losses(images):
+    nc, ac = images
+    method = Pix2Pix(small_unet(), PatchDiscriminator(2, 2))
+    fake = method(nc)
+    terms = method.generator_loss(nc, ac, fake)
+    assert number(terms["l1"]) == pytest.approx(100 * number((fake - ac).abs().mean()), rel=1e-5)
+    assert reaches(terms, method.generator) == [True]
+    assert reaches(method.discriminator_loss(nc, ac, fake), method.discriminator) == [True]
+
+
+def test_cyclegan_losses(images):
+    nc, ac = images
+    nets = [ResnetGenerator(width=2, blocks=1), ResnetGenerator(width=2, blocks=1)]
+    judges = [PatchDiscriminator(1, 2, norm="instance") for _ in range(2)]
+    method = CycleGAN(*nets, *judges)
+    cycle = method(nc, ac)
+    assert torch.equal(cycle.nc_again, nets[1](nets[0](nc)))
+    terms = method.generator_loss(nc, ac, cycle)
+    assert number(terms["cycle_ac"]) == pytest.approx(10 * number((nets[0](nets[1](ac)) - ac).abs().mean()), rel=1e-5)
+    assert number(terms["identity_nc"]) == pytest.approx(5 * number((nets[1](nc) - nc).abs().mean()), rel=1e-5)
+    assert number(terms["gan_ac"]) == pytest.approx(number((judges[0](nets[0](nc)) - 1).square().mean()), rel=1e-5)
+    assert reaches(terms, *nets) == [True, True]
+    assert reaches(method.discriminator_loss(nc, ac, cycle.fake_nc, cycle.fake_ac), *judges) == [True, True]
+
+
+def test_reggan_losses(images):
+    nc, ac = images
+    method = RegGAN(
+        ResnetGenerator(width=2, blocks=1), ImageDiscriminator(1, 2, norm="instance"), Registration(2, (2,) * 4, 2)
+    )
+    fake = method(nc)
+    terms = method.generator_loss(nc, ac, fake)
+    flow = method.registration(fake, ac)
+    assert number(terms["correction"]) == pytest.approx(20 * number((warp(fake, flow) - ac).abs().mean()), rel=1e-5)
+    expected = flow.diff(dim=2).square().mean() + flow.diff(dim=3).square().mean()
+    assert number(terms["smoothness"]) == pytest.approx(10 * number(expected), rel=1e-5)
+    assert reaches(terms, method.generator, method.registration) == [True, True]
+    assert reaches(method.discriminator_loss(nc, ac, fake), method.discriminator) == [True]
+
+
+def test_unit_losses(images):
+    nc, ac = images
+    method = UNIT(
+        UNITGenerators(width=2, residuals=1),
+        MultiScaleDiscriminator(width=2, layers=2),
+        MultiScaleDiscriminator(width=2, layers=2),
+    )
+    quiet = method(nc, ac, noise=torch.zeros_like)
+    assert torch.equal(quiet.fake_ac, method.gen(nc))
+    assert not torch.equal(method(nc, ac).fake_ac, quiet.fake_ac)
+    a, b = method.gen.a, method.gen.b
+    assert torch.equal(quiet.nc_again, a.dec(b.enc(b.dec(a.enc(nc)))))
+    terms = method.generator_loss(nc, ac, quiet)
+    rebuilt = (a.dec(a.enc(nc)) - nc).abs().mean() + (b.dec(b.enc(ac)) - ac).abs().mean()
+    assert number(terms["rebuild"]) == pytest.approx(10 * number(rebuilt), rel=1e-5)
+    divergence = a.enc(nc).square().mean() + b.enc(ac).square().mean()
+    assert number(terms["kl"]) == pytest.approx(0.01 * number(divergence), rel=1e-5)
+    assert reaches(method.generator_loss(nc, ac, method(nc, ac)), method.gen) == [True]
+    judged = method.discriminator_loss(nc, ac, quiet.fake_nc, quiet.fake_ac)
+    assert reaches(judged, method.dis_a, method.dis_b) == [True, True]
+
+
+def test_medgan_losses(images):
+    nc, ac = images
+    judge = PatchDiscriminator(2, 2, layers=1)
+    method = MedGAN(CasNet(blocks=2, num_downs=5, width=2), judge, None)
+    fake = method(nc)
+    terms = method.generator_loss(nc, ac, fake)
+    assert terms.keys() == {"gan", "perceptual"}
+    assert number(terms["perceptual"]) > 20 * number((fake - ac).abs().mean())
+    assert number(method.generator_loss(nc, ac, ac)["perceptual"]) == 0
+    assert reaches(terms, method.generator) == [True]
+    assert reaches(method.discriminator_loss(nc, ac, fake), judge) == [True]
