@@ -51,8 +51,13 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
-    """Load a state dict strictly; InputError names the first tensor that is missing, unknown or of another shape."""
-    own = model.state_dict()
+    """Load a state dict strictly (`check_names`)."""
+    check_names(model.state_dict(), state, name)
+    model.load_state_dict(dict(state))
+
+
+def check_names(own: Mapping[str, Tensor], state: Mapping[str, Tensor], name: str) -> None:
+    """InputError naming the first tensor of a state dict that is missing, unknown or of another shape than `own`."""
     if missing := sorted(own.keys() - state.keys()):
         raise InputError(f"{name} does not fit the network: it lacks {missing[0]} ({len(missing)} tensors missing)")
     if unknown := sorted(state.keys() - own.keys()):
@@ -63,4 +68,3 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
                 f"{name} does not fit the network: {key} has shape {list(state[key].shape)}, "
                 f"expected {list(value.shape)}"
             )
-    model.load_state_dict(dict(state))

@@ -1,28 +1,26 @@
-"""BBDM: a Brownian bridge with a network that predicts along it (Li et al., CVPR 2023)."""
+"""BBDM: a Brownian bridge with a network that predicts along it (Li et al., CVPR 2023), in pixel space."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from spectac_fast.checkpoints.weights import fill
 from spectac_fast.diffusion.bridge import BrownianBridge
-from spectac_fast.diffusion.sampler import sample_bridge
-from spectac_fast.diffusion.solvers import solver_table
 
-from .description import Description, describe, reading
-from .network_translator import NetworkTranslator
+from .bridge_translator import BridgeTranslator, load_bridge
 from .networks import build_network
 
 
 class BBDM(nn.Module):
     """A bridge and its denoiser under the published names: `denoise_fn.*` and the six schedule buffers.
 
-    forward(x [B, C, H, W], t int64 [B], y [B, C', H, W]) -> network output of the shape of x, in the units of the
-    bridge's objective. y is the bridge's end, followed by neighbouring slices where the network takes any.
+    forward(x [B, C, H, W], t int64 [B], context [B, C', H, W] or None) -> network output of the shape of x, in the
+    units of the bridge's objective. The context is what `start` returns: the bridge's end, followed by neighbouring
+    slices where the network takes any; None for a network that sees nothing but x (published as "nocond").
     """
 
     def __init__(self, bridge: BrownianBridge, network: nn.Module) -> None:
@@ -32,73 +30,46 @@ class BBDM(nn.Module):
         for name, buffer in bridge.buffers().items():
             self.register_buffer(name, buffer)
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        return self.denoise_fn(x, t, context=y)
+    @property
+    def multiple(self) -> int:
+        """What height and width of a slice must be divisible by."""
+        return self.denoise_fn.multiple
+
+    @property
+    def context_slices(self) -> int:
+        """How many slices before a slice, and as many after it, the network also sees."""
+        return max(0, (self.denoise_fn.in_channels - 2 * self.denoise_fn.out_channels) // 2)
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
+        return self.denoise_fn(x, t, context=context)
+
+    def start(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(end of the bridge, context) of slices and their neighbours, float32 [B, 1 + 2 context_slices, H, W].
+
+        A network of several channels gets the slice in each of them: the published data loader makes every image RGB.
+        """
+        channels = self.denoise_fn.out_channels
+        end = images[:, :1].expand(-1, channels, -1, -1).contiguous()
+        if self.denoise_fn.in_channels == channels:
+            return end, None
+        return end, torch.cat([end, images[:, 1:]], dim=1)
+
+    def finish(self, x0: Tensor) -> Tensor:
+        """The slices [B, 1, H, W] that samples x0 stand for."""
+        return x0.mean(dim=1, keepdim=True)
 
 
-class BBDMTranslator(NetworkTranslator):
-    """A trained pixel-space bridge as a `Translator`.
-
-    defaults: {"steps", "samples", "sample_steps", "solver", "order", "eta"} of `translate`.
-    """
+class BBDMTranslator(BridgeTranslator):
+    """A trained bridge in pixel space as a `Translator`."""
 
     name = "bbdm"
 
-    def __init__(self, model: BBDM, defaults: dict[str, Any], description: Description, device: torch.device) -> None:
-        network = model.denoise_fn
-        super().__init__(model, description, device, multiple=network.multiple, context_slices=network.context_slices)
-        self.defaults = defaults
 
-    def translate(
-        self,
-        nc: Tensor,
-        seeds: Tensor | None = None,
-        *,
-        neighbours: Tensor | None = None,
-        steps: int | list[int] | None = None,
-        samples: int | None = None,
-        solver: str | None = None,
-        order: int | None = None,
-        eta: float | None = None,
-    ) -> Tensor:
-        """NC -> AC (see `Translator.translate`); the mean of `samples` samples of `steps` network evaluations each.
-
-        steps=1 is the regression estimate E[ac | nc] and draws nothing. Without steps and samples the defaults of the
-        weights hold; samples alone means samples of the weights' "sample_steps" evaluations.
-        """
-        count = self.defaults["samples"] if samples is None else samples
-        if count < 1:
-            raise ValueError(f"samples must be at least 1, found {count}.")
-        table = solver_table(
-            self.model.bridge,
-            steps if steps is not None else self.defaults["steps" if samples is None else "sample_steps"],
-            solver=solver or self.defaults["solver"],
-            order=order or self.defaults["order"],
-            eta=self.defaults["eta"] if eta is None else eta,
-        )
-        # One evaluation draws nothing: all its samples are the same.
-        count = count if table.noise_rows else 1
-
-        def mean_of_samples(condition: Tensor, part_seeds: Tensor) -> Tensor:
-            def denoiser(x: Tensor, t: Tensor, end: Tensor) -> Tensor:
-                return self.model(x, t, condition)
-
-            image = condition[:, :1].contiguous()
-            return sum(sample_bridge(denoiser, image, table, seeds=part_seeds, sample=k) for k in range(count)) / count
-
-        return self.run(mean_of_samples, nc, seeds, neighbours)
+def model_of(config: Mapping[str, Any]) -> BBDM:
+    """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none."""
+    return BBDM(BrownianBridge(**config["bridge"]), build_network(config["network"]))
 
 
 def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> BBDMTranslator:
     """The translator of a weight file; InputError if its description and tensors do not make one."""
-    with reading(path):
-        config = header["config"]
-        model = BBDM(BrownianBridge(**config["bridge"]), build_network(config["network"]))
-        defaults = {key: config["defaults"][key] for key in _DEFAULTS}
-        description = describe(header, path)
-    fill(model.denoise_fn, {name.removeprefix(_PREFIX): value.float() for name, value in tensors.items()}, str(path))
-    return BBDMTranslator(model, defaults, description, device)
-
-
-_DEFAULTS = ("steps", "samples", "sample_steps", "solver", "order", "eta")
-_PREFIX = "denoise_fn."
+    return load_bridge(BBDMTranslator, model_of, tensors, header, path, device)

@@ -31,6 +31,7 @@ class FoldedUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.context_slices = context_slices
+        self.in_channels, self.out_channels = 2 + 2 * context_slices, 1
         self.body = UNetModel(
             in_channels=4 * (2 + 2 * context_slices),
             model_channels=model_channels,

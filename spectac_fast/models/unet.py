@@ -150,6 +150,7 @@ class UNetModel(nn.Module):
         norm_groups: int = 32,
     ) -> None:
         super().__init__()
+        self.in_channels, self.out_channels = in_channels, out_channels
         self.model_channels = model_channels
         self.multiple = 2 ** (len(channel_mult) - 1)
         self.context_slices = 0

@@ -1,0 +1,32 @@
+"""CPDM as its published runner saves it (github.com/thanhhff/CPDM)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from spectac_fast.models import cpdm
+
+from . import Imported
+from ._runner import bridge_and_network, first_stage, imported, runner_file
+from ._shapes import Shapes
+
+# Published weights know exp(-mu) of single pixels at 511 keV, where soft tissue has this mu in 1/cm.
+_MAPS = {"attention": "nc", "attenuation": "contour", "kind": "pointwise", "mu": 0.093}
+
+
+def read(tensors: dict[str, Tensor], source: str) -> Imported:
+    """See the folder's page. Where the maps come from is not the file's to tell: without CT, from the NC slices."""
+    config = bridge_and_network(tensors, source)
+    config |= first_stage(tensors, config["network"], source)
+    config |= {
+        "map_channels": Shapes(tensors, "cond_stage_model_1.channel_mapper.", source).of("weight", 4)[0],
+        "map_network": None,
+        "maps": dict(_MAPS),
+    }
+    return imported("cpdm", cpdm.model_of, config, tensors, source)
+
+
+def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Any]:
+    return runner_file(tensors, config)

@@ -1,0 +1,32 @@
+"""A VQGAN as taming-transformers and latent diffusion save it, with or without its losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from spectac_fast.errors import InputError
+from spectac_fast.models import vqgan
+
+from . import Imported
+from ._shapes import Shapes, check_against, on_meta, vqgan_config
+
+# What is only needed to train on: the discriminator and the perceptual network.
+_LOSSES = "loss."
+
+
+def read(tensors: dict[str, Tensor], source: str) -> Imported:
+    """See the folder's page."""
+    own = {name: value for name, value in tensors.items() if not name.startswith(_LOSSES)}
+    network = vqgan_config(Shapes(own, "", source))
+    check_against(on_meta(lambda config: vqgan.VQGAN(**config), network, source), own, source)
+    return Imported("vqgan", {"network": network, "size": [256, 256], "fit": "resize"}, own)
+
+
+def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Any]:
+    if config["network"].get("norm_groups", 32) != 32:
+        raise InputError(
+            "the network of these weights does not exist in the published layout, which has 32 norm groups"
+        )
+    return {"state_dict": {name: value.float() for name, value in tensors.items()}}

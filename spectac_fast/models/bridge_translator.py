@@ -1,0 +1,122 @@
+"""Bridges as translators: a solver's table, samples averaged, whatever space the bridge runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from spectac_fast.checkpoints.weights import fill
+from spectac_fast.diffusion.sampler import sample_bridge
+from spectac_fast.diffusion.solvers import StepTable, solver_table
+
+from .description import Description, describe, reading
+from .network_translator import NetworkTranslator
+
+_DEFAULTS = ("steps", "samples", "sample_steps", "solver", "order", "eta")
+# The published code's sampler, whose step list, first step and meaning of eta are its own.
+PUBLISHED = "published"
+_PUBLISHED_ARGUMENTS = {"solver": "ancestral", "eta_mode": "bbdm", "spacing": "reference", "boot": False}
+
+
+class BridgeTranslator(NetworkTranslator):
+    """A trained bridge as a `Translator`.
+
+    model:    has `bridge`, `multiple`, `context_slices`, `start(images) -> (end, context)`, `finish(x0) -> slices` and
+              is called with (x, t, context).
+    config:   of the weight file; its "defaults" are {"steps", "samples", "sample_steps", "solver", "order", "eta"} of
+              `translate`.
+    """
+
+    def __init__(
+        self, model: nn.Module, description: Description, device: torch.device, config: Mapping[str, Any]
+    ) -> None:
+        super().__init__(model, description, device, multiple=model.multiple, context_slices=model.context_slices)
+        self.defaults = {key: config["defaults"][key] for key in _DEFAULTS}
+
+    def translate(
+        self,
+        nc: Tensor,
+        seeds: Tensor | None = None,
+        *,
+        neighbours: Tensor | None = None,
+        steps: int | list[int] | None = None,
+        samples: int | None = None,
+        solver: str | None = None,
+        order: int | None = None,
+        eta: float | None = None,
+    ) -> Tensor:
+        """NC -> AC (see `Translator.translate`); the mean of `samples` samples of `steps` network evaluations each.
+
+        steps=1 is the regression estimate E[ac | nc] and draws nothing. Without steps and samples the defaults of the
+        weights hold; samples alone means samples of the weights' "sample_steps" evaluations. solver: one of
+        `solver_table`, or "published" for the sampler of the published code with its step list (3 steps or more).
+        """
+        compute = self.sampling(steps, samples, solver, order, eta)
+        return self.run(compute, nc, seeds, neighbours)
+
+    def sampling(
+        self,
+        steps: int | list[int] | None,
+        samples: int | None,
+        solver: str | None,
+        order: int | None,
+        eta: float | None,
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """(inputs of `model.start`, seeds) -> slices, by the options of `translate`; ValueError for impossible ones."""
+        count = self.defaults["samples"] if samples is None else samples
+        if count < 1:
+            raise ValueError(f"samples must be at least 1, found {count}.")
+        solver = solver or self.defaults["solver"]
+        arguments: dict[str, Any] = {
+            "order": order or self.defaults["order"],
+            "eta": self.defaults["eta"] if eta is None else eta,
+        }
+        table = solver_table(
+            self.model.bridge,
+            steps if steps is not None else self.defaults["steps" if samples is None else "sample_steps"],
+            **arguments,
+            **(_PUBLISHED_ARGUMENTS if solver == PUBLISHED else {"solver": solver}),
+        )
+
+        def compute(images: Tensor, seeds: Tensor) -> Tensor:
+            return self._mean(images, seeds, table, count)
+
+        return compute
+
+    def _mean(self, images: Tensor, seeds: Tensor, table: StepTable, samples: int) -> Tensor:
+        end, context = self.model.start(images)
+        # One evaluation draws nothing: all its samples are the same.
+        samples = samples if table.noise_rows else 1
+
+        def denoiser(x: Tensor, t: Tensor, _: Tensor) -> Tensor:
+            return self.model(x, t, context)
+
+        total = torch.zeros_like(images[:, :1])
+        for k in range(samples):
+            total += self.model.finish(sample_bridge(denoiser, end, table, seeds=seeds, sample=k))
+        return total / samples
+
+
+_Bridge = TypeVar("_Bridge", bound=BridgeTranslator)
+
+
+def load_bridge(
+    kind: type[_Bridge],
+    model_of: Callable[[Mapping[str, Any]], nn.Module],
+    tensors: dict[str, Tensor],
+    header: dict[str, Any],
+    path: Path,
+    device: torch.device,
+) -> _Bridge:
+    """The translator of a weight file; InputError if its description and tensors do not make one."""
+    with reading(path):
+        model = model_of(header["config"])
+        translator = kind(model, describe(header, path), device, header["config"])
+    # The schedule follows from the configuration; weight files do not repeat it.
+    state = {name: value.float() for name, value in tensors.items()}
+    fill(model, {**model.bridge.buffers(), **state}, str(path))
+    return translator

@@ -1,0 +1,190 @@
+"""CPDM: a latent bridge guided by an attention and an attenuation map (Nguyen et al., WACV 2025, arXiv 2410.21932)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spectac_fast.diffusion.bridge import BrownianBridge
+
+from .batches import in_batches
+from .bridge_translator import BridgeTranslator, load_bridge
+from .fit import NO_COUNTS
+from .lbbdm import LatentBBDM
+from .maps import BODY_MU, attention_from_nc, contour_from_nc, path_transmission
+from .networks import build_network
+from .rescaler import SpatialRescaler
+from .translator import check_slices
+from .vqgan import VQGAN
+
+ATTENTION_SOURCES = ("nc", "ones", "network")
+ATTENUATION_SOURCES = ("contour", "ones", "network")
+ATTENUATION_KINDS = ("pointwise", "path")
+
+
+class CPDM(LatentBBDM):
+    """The latent bridge whose network also sees two maps, each through its own `SpatialRescaler`.
+
+    cond_stage_model: of the attention map. cond_stage_model_1: of the attenuation map. map_fn: network (t = 0) from
+    NC slices [B, 1, H, W] to [B, 2, H, W], a logit of attention and mu before its softplus; None where no map is
+    predicted.
+    """
+
+    def __init__(
+        self,
+        bridge: BrownianBridge,
+        network: nn.Module,
+        vqgan: VQGAN,
+        channels: int,
+        map_network: nn.Module | None = None,
+        before_quant_conv: bool = False,
+        normalised: bool = False,
+    ) -> None:
+        attention = SpatialRescaler(vqgan.multiple, 1, channels)
+        super().__init__(bridge, network, vqgan, attention, before_quant_conv, normalised)
+        self.cond_stage_model_1 = SpatialRescaler(vqgan.multiple, 1, channels)
+        self.map_fn = map_network
+
+    @property
+    def context_slices(self) -> int:
+        return 0
+
+    def start(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(latent of the slices, context) of [NC, attention, attenuation], float32 [B, 3, H, W].
+
+        The published first stage gets the condition in [0, 1], though it was trained on [-1, 1].
+        """
+        nc, attention, attenuation = images.split(1, dim=1)
+        latent = self.encode(self.as_channels(0.5 * (nc + 1.0)), condition=True)
+        return latent, self.context(attention, attenuation)
+
+    def context(self, attention: Tensor, attenuation: Tensor) -> Tensor:
+        """What the network sees of the two maps [B, 1, H, W]: attention first."""
+        return torch.cat([self.cond_stage_model(attention), self.cond_stage_model_1(attenuation)], dim=1)
+
+    def predicted(self, nc: Tensor) -> tuple[Tensor, Tensor]:
+        """(attention {0, 1}, mu in 1/cm) that `map_fn` reads from slices of any size, each [B, 1, H, W]."""
+        height, width = nc.shape[-2:]
+        multiple = self.map_fn.multiple
+        padded = F.pad(nc, (0, -width % multiple, 0, -height % multiple), value=NO_COUNTS)
+        logit, mu = self.map_fn(padded, nc.new_zeros(len(nc), dtype=torch.int64))[..., :height, :width].split(1, dim=1)
+        return (logit > 0.0).to(nc.dtype), F.softplus(mu)
+
+
+class CPDMTranslator(BridgeTranslator):
+    """A trained CPDM as a `Translator`, with or without CT.
+
+    maps: where the maps come from unless `translate` is given them: {"attention": one of `ATTENTION_SOURCES`,
+    "attenuation": one of `ATTENUATION_SOURCES`, "kind": one of `ATTENUATION_KINDS`, "mu": of a body contour, 1/cm}.
+    Kind "pointwise" is exp(-mu) of each pixel, as published; "path" is the mean share of photons that leaves the
+    slice (`maps.path_transmission`).
+    """
+
+    name = "cpdm"
+
+    def __init__(self, model: CPDM, description: Any, device: torch.device, config: Mapping[str, Any]) -> None:
+        super().__init__(model, description, device, config)
+        maps = config["maps"]
+        for key, allowed in (
+            ("attention", ATTENTION_SOURCES),
+            ("attenuation", ATTENUATION_SOURCES),
+            ("kind", ATTENUATION_KINDS),
+        ):
+            if maps[key] not in allowed:
+                raise ValueError(f"maps.{key} must be one of {', '.join(allowed)}, found {maps[key]!r}.")
+        if "network" in (maps["attention"], maps["attenuation"]) and model.map_fn is None:
+            raise ValueError("a map is to be predicted, but the weights hold no network for it.")
+        self.attention_source, self.attenuation_source = maps["attention"], maps["attenuation"]
+        self.kind, self.mu = maps["kind"], float(maps.get("mu", BODY_MU))
+
+    def translate(
+        self,
+        nc: Tensor,
+        seeds: Tensor | None = None,
+        *,
+        neighbours: Tensor | None = None,
+        attention: Tensor | None = None,
+        attenuation: Tensor | None = None,
+        steps: int | list[int] | None = None,
+        samples: int | None = None,
+        solver: str | None = None,
+        order: int | None = None,
+        eta: float | None = None,
+    ) -> Tensor:
+        """NC -> AC (see `BridgeTranslator.translate`); neighbours are ignored.
+
+        attention, attenuation: the maps of the slices, float32 [B, 1, H, W] in [0, 1], instead of those made from NC.
+        Attention above 0.5 counts as 1, as published. ValueError for another shape or type.
+        """
+        check_slices(nc, seeds)
+        compute = self.sampling(steps, samples, solver, order, eta)
+        given = {"attention": attention, "attenuation": attenuation}
+        given = {name: _checked(name, value, nc) for name, value in given.items() if value is not None}
+
+        def guided(part: Tensor, part_seeds: Tensor) -> Tensor:
+            slices, *rest = part.split(1, dim=1)
+            maps = self.maps(slices, **dict(zip(given, rest)))
+            # In units where -1 is nothing, so that fields are padded with no attention and no attenuation.
+            fitted = self.fit.to_network(torch.cat([slices, 2.0 * maps[0] - 1.0, 1.0 - 2.0 * maps[1]], dim=1))
+            slices, attention, attenuation = fitted.split(1, dim=1)
+            inputs = torch.cat([slices, (attention > 0.0).to(slices.dtype), 0.5 * (1.0 - attenuation)], dim=1)
+            return self.fit.from_network(compute(inputs, part_seeds), tuple(part.shape[-2:]))
+
+        seeds = torch.arange(len(nc)) if seeds is None else seeds
+        stacked = torch.cat([nc, *given.values()], dim=1).to(self.device)
+        with torch.no_grad():
+            return in_batches(guided, stacked, seeds.to(self.device))
+
+    def maps(
+        self, nc: Tensor, attention: Tensor | None = None, attenuation: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(attention, attenuation) of slices [B, 1, H, W], made from them as configured where they are not given."""
+        seen, mu = (None, None) if self.model.map_fn is None else self.model.predicted(nc)
+        if attention is None:
+            attention = self._attention(nc, seen)
+        if attenuation is None:
+            attenuation = self._attenuation(nc, mu)
+        return attention, attenuation
+
+    def _attention(self, nc: Tensor, predicted: Tensor | None) -> Tensor:
+        if self.attention_source == "network":
+            return predicted
+        return attention_from_nc(nc) if self.attention_source == "nc" else torch.ones_like(nc)
+
+    def _attenuation(self, nc: Tensor, predicted: Tensor | None) -> Tensor:
+        if self.attenuation_source == "ones":
+            return torch.ones_like(nc)
+        mu = predicted if self.attenuation_source == "network" else self.mu * contour_from_nc(nc)
+        return torch.exp(-mu) if self.kind == "pointwise" else path_transmission(mu, self.pixel_mm)
+
+
+def _checked(name: str, value: Tensor, nc: Tensor) -> Tensor:
+    if value.dtype != torch.float32 or value.shape != nc.shape:
+        raise ValueError(f"{name} must be float32 {list(nc.shape)}, found {value.dtype} {list(value.shape)}.")
+    return value.to(nc.device)
+
+
+def model_of(config: Mapping[str, Any]) -> CPDM:
+    """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none.
+
+    config["map_channels"]: what each map becomes beside the latent. config["map_network"]: of `map_fn`, or None.
+    """
+    return CPDM(
+        BrownianBridge(**config["bridge"]),
+        build_network(config["network"]),
+        VQGAN(**config["vqgan"]),
+        int(config["map_channels"]),
+        build_network(config["map_network"]) if config["map_network"] else None,
+        before_quant_conv=bool(config["before_quant_conv"]),
+        normalised=bool(config["normalised"]),
+    )
+
+
+def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> CPDMTranslator:
+    """The translator of a weight file; InputError if its description and tensors do not make one."""
+    return load_bridge(CPDMTranslator, model_of, tensors, header, path, device)

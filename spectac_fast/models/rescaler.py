@@ -1,0 +1,22 @@
+"""What brings an image to the size of a latent, to stand beside it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SpatialRescaler(nn.Module):
+    """Shrink an image by `factor` and mix its channels (latent diffusion's conditioning stage of that name).
+
+    forward(image [B, in_channels, H, W]) -> [B, out_channels, H / factor, W / factor]. The published class halves the
+    image repeatedly with bilinear weights, which is the mean over factor x factor pixels.
+    """
+
+    def __init__(self, factor: int, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.factor = factor
+        self.channel_mapper = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.channel_mapper(F.avg_pool2d(image, self.factor))
