@@ -20,8 +20,8 @@ ARROWS = {
     "_op": {"_native"},
     "ops": {"_op", "_native", "kernels"},
     "checkpoints": set(),
-    "checkpoints.published": {"models", "diffusion"},  # an importer knows the networks it fills
-    "checkpoints.layouts": {"diffusion"},  # schedules in a checkpoint are checked against the process
+    # An importer checks every tensor against the network it fills, and schedules against the process.
+    "checkpoints.layouts": {"models", "diffusion"},
     "data": set(),
     "diffusion": {"ops"},
     "models": {"diffusion", "checkpoints", "ops", "data"},

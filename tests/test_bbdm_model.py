@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 import spectac_fast
-from spectac_fast.checkpoints.published import load_published_bbdm
 from spectac_fast.checkpoints.weights import load_weights, save_weights
-from spectac_fast.diffusion.bridge import BrownianBridge
-from spectac_fast.errors import InputError, SetupError, SpectacError
-from spectac_fast.models.bbdm import BBDM
+from spectac_fast.errors import InputError, SetupError
 from spectac_fast.models.folded_unet import FoldedUNet
 from spectac_fast.models.networks import build_network
 from spectac_fast.models.registry import FOLDER, load
 from spectac_fast.models.translator import Translator
 from spectac_fast.models.unet import UNetModel, timestep_embedding
 
-KEYS = Path(__file__).parents[1] / "../shared/reference/keys/bbdm_lbbdm_f8.json"
 NETWORK = {
     "kind": "folded_unet", "model_channels": 8, "channel_mult": [1, 2], "num_res_blocks": 1,
     "attention_resolutions": [2], "num_head_channels": 8, "head_channels": 2, "norm_groups": 4,
@@ -213,30 +208,6 @@ def test_wrong_rows_are_named(tmp_path, content):
     path.write_text(content)
     with pytest.raises(InputError, match=r"row\.json"):
         load(path)
-
-
-def test_pickles_are_never_run(tmp_path):
-    class Trap:
-        def __reduce__(self):
-            return exec, (f"open({str(tmp_path / 'sprung')!r}, 'w').close()",)
-
-    path = tmp_path / "trap.pth"
-    torch.save({"model": Trap()}, path)
-    with pytest.raises(SpectacError, match=r"trap\.pth"):
-        load_published_bbdm(path, {"BB": {"params": {}}})
-    assert not (tmp_path / "sprung").exists()
-
-
-@pytest.mark.skipif(not KEYS.is_file(), reason="needs the published key lists in ../shared/reference/keys")
-def test_published_names_and_shapes():
-    """The UNet of the published LBBDM-f8 template has exactly these parameters, and the bridge these buffers."""
-    expected = {k: v[0] for k, v in json.loads(KEYS.read_text())["keys"].items() if not k.startswith("vqgan.")}
-    with torch.device("meta"):
-        net = UNetModel(
-            4, 128, 4, 2, (32, 16, 8), (1, 4, 8), num_head_channels=64, use_scale_shift_norm=True, resblock_updown=True
-        )
-    model = BBDM(BrownianBridge(), net)
-    assert {k: list(v.shape) for k, v in model.state_dict().items()} == expected
 
 
 def test_timestep_embedding_starts_with_cosines():

@@ -21,11 +21,14 @@ SHIPPED = {"bbdm": "bbdm64.safetensors", "identity": "identity.json", "linear": 
 # function(tensors, header, path, device) -> Translator; imported when a file asks for it.
 BUILDERS = {
     "bbdm": "spectac_fast.models.bbdm:build",
+    "cpdm": "spectac_fast.models.cpdm:build",
     "cyclegan": "spectac_fast.models.cyclegan:build",
+    "lbbdm": "spectac_fast.models.lbbdm:build",
     "medgan": "spectac_fast.models.medgan:build",
     "pix2pix": "spectac_fast.models.pix2pix:build",
     "reggan": "spectac_fast.models.reggan:build",
     "unit": "spectac_fast.models.unit:build",
+    "vqgan": "spectac_fast.models.vqgan:build",
 }
 
 

@@ -82,7 +82,9 @@ def flat_state(content: Mapping[str, Any], average: bool | None, source: str) ->
 def _opened(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(raw weights, the averaged ones among them under the same names)."""
     if isinstance(content.get("model"), dict):
-        return content["model"], content.get("ema") or {}
+        # Beside them the BBDM runner keeps the statistics of its latents.
+        beside = {name: value for name, value in content.items() if hasattr(value, "shape")}
+        return {**beside, **content["model"]}, content.get("ema") or {}
     inner = content.get("state_dict")
     state = dict(_flat(inner if isinstance(inner, dict) else content))
     average = {name: state.pop(name) for name in list(state) if name.startswith(_LIGHTNING_AVERAGE)}

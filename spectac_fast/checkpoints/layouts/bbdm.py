@@ -12,6 +12,8 @@ from . import Imported
 from ._runner import bridge_and_network, first_stage, imported, runner_file
 from ._shapes import Shapes
 
+MODELS = ("bbdm", "lbbdm")
+
 
 def read(tensors: dict[str, Tensor], source: str) -> Imported:
     """See the folder's page. No shape tells the objective and the width of a head: the templates' are taken."""

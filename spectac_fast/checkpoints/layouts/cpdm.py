@@ -12,6 +12,7 @@ from . import Imported
 from ._runner import bridge_and_network, first_stage, imported, runner_file
 from ._shapes import Shapes
 
+MODELS = ("cpdm",)
 # Published weights know exp(-mu) of single pixels at 511 keV, where soft tissue has this mu in 1/cm.
 _MAPS = {"attention": "nc", "attenuation": "contour", "kind": "pointwise", "mu": 0.093}
 

@@ -12,6 +12,7 @@ from spectac_fast.models import vqgan
 from . import Imported
 from ._shapes import Shapes, check_against, on_meta, vqgan_config
 
+MODELS = ("vqgan",)
 # What is only needed to train on: the discriminator and the perceptual network.
 _LOSSES = "loss."
 

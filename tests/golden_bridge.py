@@ -64,6 +64,12 @@ class GoldenBridge:
             boot=False,
         )
 
+    def check_schedule(self):
+        """The six buffers and the step list."""
+        for name, buffer in self.bridge.buffers().items():
+            assert float((buffer - self.schedule[name]).abs().max()) <= 1e-6, name
+        assert list(self.table().t) == self.schedule["steps"].tolist()
+
     def check_unet(self):
         """Outputs at every recorded t, and every block's activations at t = 0."""
         stored = self.shared("unet")
@@ -111,12 +117,19 @@ class GoldenBridge:
         ):
             assert float((found - expected).abs().max()) < tolerance
 
+    def check_decoder(self):
+        """Codes and image of the recorded last state."""
+        io, model = self.io, self.model
+        with torch.no_grad():
+            _, indices = model.vqgan.quantize(model.before_codebook(io["final"]))
+        assert torch.equal(indices, io["vq_indices"])
+        assert float((model.decode(io["final"]) - io["final_image"]).abs().max()) < 1e-4
+
     def check_training(self, context):
         """Noising, target, loss, estimate of x0 and gradients of one recorded training step."""
         stored, bridge, y = self.shared("train"), self.bridge, self.io["y_latent"]
         t, noise = stored["t"], stored["noise"]
-        x_t = bridge.add_noise(stored["x0"], y, t, noise)
-        target = bridge.target(stored["x0"], y, t, noise)
+        x_t, target = bridge.noised(stored["x0"], y, t, noise=noise)
         assert relative(x_t, stored["x_t"]) < 1e-5
         assert relative(target, stored["objective"]) < 1e-5
         self.model.zero_grad()
