@@ -53,7 +53,7 @@ class BridgeTranslator(NetworkTranslator):
 
         steps=1 is the regression estimate E[ac | nc] and draws nothing. Without steps and samples the defaults of the
         weights hold; samples alone means samples of the weights' "sample_steps" evaluations. solver: one of
-        `solver_table`, or "published" for the sampler of the published code with its step list (3 steps or more).
+        `solver_table`, or "published" for the sampler of the published code with its step list (1 step, or 3 and more).
         """
         compute = self.sampling(steps, samples, solver, order, eta)
         return self.run(compute, nc, seeds, neighbours)
@@ -70,16 +70,18 @@ class BridgeTranslator(NetworkTranslator):
         count = self.defaults["samples"] if samples is None else samples
         if count < 1:
             raise ValueError(f"samples must be at least 1, found {count}.")
-        solver = solver or self.defaults["solver"]
-        arguments: dict[str, Any] = {
-            "order": order or self.defaults["order"],
-            "eta": self.defaults["eta"] if eta is None else eta,
-        }
+        if steps is None:
+            steps = self.defaults["steps" if samples is None else "sample_steps"]
+        arguments: dict[str, Any] = {"solver": solver or self.defaults["solver"]}
+        if arguments["solver"] == PUBLISHED:
+            # One evaluation is the same by every solver, and the published list has none so short.
+            arguments = {"solver": "ancestral"} if steps == 1 else _PUBLISHED_ARGUMENTS
         table = solver_table(
             self.model.bridge,
-            steps if steps is not None else self.defaults["steps" if samples is None else "sample_steps"],
+            steps,
+            order=order or self.defaults["order"],
+            eta=self.defaults["eta"] if eta is None else eta,
             **arguments,
-            **(_PUBLISHED_ARGUMENTS if solver == PUBLISHED else {"solver": solver}),
         )
 
         def compute(images: Tensor, seeds: Tensor) -> Tensor:
