@@ -82,10 +82,45 @@ def group_norm_silu(x: str, capability: int) -> Build:
     )
 
 
+_AXES = [f"{axis}_{what}" for axis in ("row", "column") for what in ("step", "origin", "reach")]
+
+
+def window_counts(network: str, capability: int, taps: int) -> Build:
+    return Build(
+        "window_counts",
+        capability,
+        "window_counts_kernel",
+        types={"counts_ptr": "*u16", "out_ptr": network, "gain": "fp32"} | dict.fromkeys(_AXES, "i64"),
+        constants={"ROW_TAPS": taps, "COLUMN_TAPS": taps, "BLOCK": "RESAMPLED_BLOCK" if taps else "BLOCK"},
+        unaligned=("channels",),
+        loads=0 if taps else 1,
+        stores=0 if taps else 1,
+        scalar_stores=bool(taps),
+    )
+
+
+def unwindow_counts(network: str, capability: int, taps: int) -> Build:
+    types = {"x_ptr": network, "counts_ptr": "*i16", "saturated_ptr": "*i64", "gain": "fp32", "largest": "fp32"}
+    return Build(
+        "window_counts",
+        capability,
+        "unwindow_counts_kernel",
+        types=types | dict.fromkeys(_AXES, "i64"),
+        constants={"ROW_TAPS": taps, "COLUMN_TAPS": taps, "BLOCK": "RESAMPLED_BLOCK" if taps else "BLOCK"},
+        loads=0 if taps else 1,
+        stores=0 if taps else 1,
+        scalar_stores=bool(taps),
+    )
+
+
 BUILDS = [
     make(t, c)
     for make in (sampler_step, bridge_add_noise, group_norm_silu)
     for t, c in (("*bf16", 80), ("*bf16", 90), ("*fp32", 90))
+]
+# Equal pixels; pixels that grow up to twofold.
+BUILDS += [
+    make(t, c, k) for make in (window_counts, unwindow_counts) for t, c, k in (("*fp32", 80, 0), ("*bf16", 90, 4))
 ]
 
 # Runs in a process of its own, because the interpreter and the compiler exclude each other. Arguments: folder, builds.
