@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from spectac_fast.diffusion.solvers import solver_table
     from spectac_fast.models.registry import load
     from spectac_fast.models.translator import Translator
+    from spectac_fast.ops.slice_metrics import slice_metrics
 
 _HOME = {
     "load": "spectac_fast.models.registry",
@@ -34,6 +35,7 @@ _HOME = {
     "BrownianBridge": "spectac_fast.diffusion.bridge",
     "solver_table": "spectac_fast.diffusion.solvers",
     "sample_bridge": "spectac_fast.diffusion.sampler",
+    "slice_metrics": "spectac_fast.ops.slice_metrics",
 }
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "load",
     "read_study",
     "sample_bridge",
+    "slice_metrics",
     "solver_table",
     "write_corrected",
 ]

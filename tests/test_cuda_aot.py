@@ -13,15 +13,25 @@ import torch
 from torch.utils.cpp_extension import include_paths
 
 # Kernel -> most registers a thread may use; 64 keeps eight blocks of 128 threads on a multiprocessor.
-REGISTER_BUDGET = {"bridge_add_noise": 64, "group_norm_silu": 64, "sampler_step": 64, "window_counts": 48}
+REGISTER_BUDGET = {
+    "bridge_add_noise": 64,
+    "group_norm_silu": 64,
+    "sampler_step": 64,
+    "slice_metrics": 128,
+    "window_counts": 48,
+}
 
 # Op -> least number of 128-bit loads and stores in its code.
 WIDE = {
     "bridge_add_noise": (3 * 3, 3 * 2),  # x0, y and noise; x_t and target; per objective
     "group_norm_silu": (3 * 2 * 8, 2 * 2 * 8),  # eight steps; three kernels that read and two that write, two layouts
     "sampler_step": (7, 4),  # x, f, y, h1, h2, noise and anchor; anchor, x0, x_next and the network's input
+    "slice_metrics": (2 * 2 * 2, 0),  # x and y, before the loop and ahead of each turn, per window; few outputs
     "window_counts": (1 + 2 + 2, 2 + 1),  # stored counts, float32 counts, x; x, stored counts
 }
+
+# Sums over whole slices are exact only in float64.
+DOUBLE = {"slice_metrics"}
 
 
 def nvcc() -> str | None:
@@ -83,7 +93,7 @@ def test_accesses_are_128_bits_wide(compiled, op):
     assert len(re.findall(r"\bLDG\.E\.128", run.stdout)) >= loads
     assert len(re.findall(r"\bSTG\.E\.128 ", run.stdout)) >= stores
     assert not re.search(r"\b(LDL|STL)\b", run.stdout)
-    assert not re.search(r"\bD(ADD|MUL|FMA)\b", run.stdout), "double precision"
+    assert op in DOUBLE or not re.search(r"\bD(ADD|MUL|FMA)\b", run.stdout), "double precision"
 
 
 def test_cpu_build_says_that_cuda_is_missing():

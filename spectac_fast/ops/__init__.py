@@ -4,6 +4,7 @@ from spectac_fast.ops.bridge_add_noise import bridge_add_noise
 from spectac_fast.ops.counter_normal import SAMPLING, TRAINING, counter_normal, counter_words
 from spectac_fast.ops.group_norm_silu import ACTIVATIONS, group_norm_silu, instance_norm
 from spectac_fast.ops.sampler_step import sampler_step
+from spectac_fast.ops.slice_metrics import slice_metrics
 from spectac_fast.ops.window_counts import unwindow_counts, window_counts
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "group_norm_silu",
     "instance_norm",
     "sampler_step",
+    "slice_metrics",
     "unwindow_counts",
     "window_counts",
 ]

@@ -1,0 +1,182 @@
+"""SSIM, PSNR and RMSE of every slice from one read of both images.
+
+With window weights k that sum to one, and means, variances and covariance of the two images inside a window,
+
+    SSIM = (2 mx my + C1) (2 c + C2) / ((mx^2 + my^2 + C1) (vx + vy + C2)),    C1 = (0.01 R)^2,  C2 = (0.03 R)^2
+
+(Wang, Bovik, Sheikh and Simoncelli, IEEE Transactions on Image Processing 13:600, 2004, eq. 13; R is the data range),
+averaged over the windows that lie inside the slice.
+
+Variances are not E[x^2] - E[x]^2, which loses its digits where an image is flat. A window is mixed from its parts, and
+by the law of total variance, with m the mean of the middle part and d_i = mean_i - m,
+
+    mean = m + sum k_i d_i,    variance = sum k_i (variance_i + d_i^2) - (sum k_i d_i)^2,
+
+likewise the covariance: first down the columns, where the parts are pixels, then along the rows. Instead of vx + vy the
+variance of the difference, d = vx + vy - 2 c, is carried: equal images then have an SSIM of exactly one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from spectac_fast._op import Op
+from spectac_fast.ops._check import check_apart, check_contiguous, check_no_gradient, check_tensor, short
+
+GAUSSIAN_TAPS, UNIFORM_TAPS = 11, 7
+SIGMA = 1.5
+C1, C2 = 0.01**2, 0.03**2
+"""For a data range of 1: values are divided by the range first."""
+
+PIXEL_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8, torch.uint16)
+
+_SCHEMA = (
+    "slice_metrics(Tensor x, Tensor y, float data_range, int taps, bool sample_covariance, "
+    "Tensor(a!)? ssim_map) -> Tensor"
+)
+
+
+def weights(taps: int) -> list[float]:
+    """The window along one axis: uniform, or for 11 taps a Gaussian of sigma 1.5."""
+    radius = taps // 2
+    if taps == GAUSSIAN_TAPS:
+        values = [math.exp(-0.5 * ((i - radius) / SIGMA) ** 2) for i in range(taps)]
+    else:
+        values = [1.0] * taps
+    return [value / sum(values) for value in values]
+
+
+def covariance_norm(taps: int, sample_covariance: bool) -> float:
+    """What variances and covariances are multiplied by: N / (N - 1) for the N pixels of a window, or 1."""
+    return taps**2 / (taps**2 - 1) if sample_covariance else 1.0
+
+
+def _mix(parts: tuple[Tensor, ...], taps: int, axis: int) -> tuple[Tensor, ...]:
+    """(mx, my, d, c) of windows along an axis from those of their parts."""
+    length = parts[0].shape[axis] - taps + 1
+
+    def part(i: int) -> tuple[Tensor, ...]:
+        return tuple(p.narrow(axis, i, length) for p in parts)
+
+    middle_x, middle_y, *_ = part(taps // 2)
+    sx, sy, qd, qc = (torch.zeros_like(middle_x) for _ in range(4))
+    for i, k in enumerate(weights(taps)):
+        mx, my, d, c = part(i)
+        dx, dy = mx - middle_x, my - middle_y
+        sx, sy = sx + k * dx, sy + k * dy
+        qd, qc = qd + k * (d + (dx - dy) ** 2), qc + k * (c + dx * dy)
+    return middle_x + sx, middle_y + sy, qd - (sx - sy) ** 2, qc - sx * sy
+
+
+def reference_map(x: Tensor, y: Tensor, data_range: float, taps: int, sample_covariance: bool) -> Tensor:
+    """SSIM of every window inside the slices x, y [..., H, W] of a floating dtype; differentiable."""
+    zeros = torch.zeros_like(x)
+    mx, my, d, c = _mix(_mix((x, y, zeros, zeros), taps, -2), taps, -1)
+    norm = covariance_norm(taps, sample_covariance) / data_range**2
+    luminance = C1 + 2 * mx * my / data_range**2
+    structure = C2 + 2 * norm * c
+    return luminance * structure / ((luminance + ((mx - my) / data_range) ** 2) * (structure + norm * d))
+
+
+def _reference(
+    x: Tensor, y: Tensor, data_range: float, taps: int, sample_covariance: bool, ssim_map: Tensor | None
+) -> Tensor:
+    x, y = x.double(), y.double()
+    values = reference_map(x, y, data_range, taps, sample_covariance)
+    if ssim_map is not None:
+        ssim_map.copy_(values)
+    mean_square = ((x - y) ** 2).mean(dim=(1, 2, 3))
+    psnr = 10 * torch.log10(data_range**2 / mean_square)
+    return torch.stack([values.mean(dim=(1, 2, 3)), psnr, mean_square.sqrt()], dim=1)
+
+
+def _samples(device: torch.device) -> Iterator[dict[str, Any]]:
+    """Calls that between them use every argument: counts, and channels with a map."""
+
+    def pair(*shape: int) -> dict[str, Tensor]:
+        return {name: torch.rand(shape, device=device) for name in ("x", "y")}
+
+    counts = {name: (255 * value).to(torch.uint8) for name, value in pair(1, 1, 12, 11).items()}
+    yield counts | {"data_range": 255.0, "window": "uniform", "sample_covariance": True}
+
+    yield pair(2, 3, 14, 13) | {"data_range": 1.0, "ssim_map": torch.zeros(2, 3, 4, 3, device=device)}
+
+
+op = Op(_SCHEMA, reference=_reference, triton="spectac_fast.kernels.slice_metrics:slice_metrics", samples=_samples)
+
+
+def slice_metrics(
+    x: Tensor,
+    y: Tensor,
+    *,
+    data_range: float,
+    window: Literal["gaussian", "uniform"] = "gaussian",
+    sample_covariance: bool = False,
+    ssim_map: Tensor | None = None,
+    backend: str | None = None,
+) -> Tensor:
+    """Compare slices of two images; equals scikit-image argument by argument.
+
+    x, y:               [B, H, W] or [B, C, H, W], both float32, float64, float16, bfloat16, uint8 or uint16; H and W at
+                        least as long as the window. Float64 is computed in float64, all others in float32.
+    data_range:         distance between the smallest and the largest possible value, for example 2 on [-1, 1].
+    window:             "gaussian": 11 taps, sigma 1.5 (Wang et al. 2004; scikit-image's `gaussian_weights=True,
+                        sigma=1.5`). "uniform": 7 x 7 pixels (scikit-image's default).
+    sample_covariance:  divide by N - 1 instead of N; scikit-image's `use_sample_covariance`, which is its default.
+    ssim_map:           contiguous [B, H - taps + 1, W - taps + 1], with C if x has it, float64 if x is, else float32;
+                        receives the SSIM of every window that lies inside its slice. Element [i, j] belongs to pixel
+                        [i + taps // 2, j + taps // 2]. May be None.
+    backend:            "reference", "native" or "triton"; None lets the dispatcher choose.
+
+    Returns float64 [B, 3]: SSIM, PSNR in dB, RMSE in the unit of x. With channels, SSIM is their mean, and PSNR and
+    RMSE are over all their pixels. PSNR is infinite where both are equal. NaN in a slice makes its numbers NaN, and no
+    others.
+
+    The numbers do not depend on the number of threads. Non-contiguous images are copied first. On a GPU float64 is
+    computed by the reference. Raises TypeError for a wrong dtype, ValueError for a wrong shape, device, range or
+    window, RuntimeError where a gradient would be needed (see `ssim_loss`) or the back end cannot run.
+    """
+    taps = _taps(window)
+    _check(x, y, data_range, taps, ssim_map)
+    if x.dim() == 3:
+        x, y = x.unsqueeze(1), y.unsqueeze(1)
+        ssim_map = None if ssim_map is None else ssim_map.unsqueeze(1)
+    if backend is None and x.dtype == torch.float64 and x.device.type != "cpu":
+        backend = "reference"
+    arguments = (float(data_range), taps, bool(sample_covariance), ssim_map)
+    return op(x.contiguous(), y.contiguous(), *arguments, backend=backend)
+
+
+def _taps(window: str) -> int:
+    if window not in ("gaussian", "uniform"):
+        raise ValueError(f"slice_metrics: window must be 'gaussian' or 'uniform', found {window!r}.")
+    return GAUSSIAN_TAPS if window == "gaussian" else UNIFORM_TAPS
+
+
+def check_pair(op: str, x: Tensor, y: Tensor, data_range: float, taps: int, dtypes: tuple[torch.dtype, ...]) -> None:
+    """Raise unless x and y are slices of one shape, dtype and device, at least as large as the window."""
+    if x.dim() not in (3, 4) or 0 in x.shape[1:-2]:
+        raise ValueError(f"{op}: x must be [B, H, W] or [B, C, H, W] with C >= 1, found shape {list(x.shape)}.")
+    if x.dtype not in dtypes:
+        raise TypeError(f"{op}: x must be {', '.join(map(short, dtypes))}, found {short(x.dtype)}.")
+    check_tensor(op, "y", y, x, x.shape, (x.dtype,), "x")
+    if min(x.shape[-2:]) < taps:
+        raise ValueError(f"{op}: x must have sides of at least {taps} pixels, found shape {list(x.shape)}.")
+    if not (math.isfinite(data_range) and data_range > 0):
+        raise ValueError(f"{op}: data_range must be positive and finite, found {data_range}.")
+
+
+def _check(x: Tensor, y: Tensor, data_range: float, taps: int, ssim_map: Tensor | None) -> None:
+    check_pair("slice_metrics", x, y, data_range, taps, PIXEL_DTYPES)
+    check_no_gradient("slice_metrics", (x, y, ssim_map))
+    if ssim_map is not None:
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        shape = [*x.shape[:-2], *(side - taps + 1 for side in x.shape[-2:])]
+        check_tensor("slice_metrics", "ssim_map", ssim_map, x, shape, (dtype,), "x")
+        check_contiguous("slice_metrics", "ssim_map", ssim_map)
+        check_apart("slice_metrics", {"x": x, "y": y}, {"ssim_map": ssim_map})
