@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectac_fast.checkpoints.unet_shapes import unet_config
+from spectac_fast.checkpoints.layouts._shapes import Shapes, unet_config
 from spectac_fast.errors import InputError
+from spectac_fast.models.networks import build_network
 from spectac_fast.models.unet import UNetModel
 
 KEYS = Path(__file__).parents[1] / "../shared/reference/keys"
@@ -27,14 +28,14 @@ BASE = {
         {"conv_resample": False, "attention_resolutions": []},
         {"conv_resample": False, "resblock_updown": True, "use_scale_shift_norm": True},
         {"conv_resample": False, "resblock_updown": True, "num_res_blocks": 3, "attention_resolutions": [1, 4]},
-        {"channel_mult": [2], "attention_resolutions": [1]},
+        {"channel_mult": [2], "attention_resolutions": [1], "conv_resample": False},
     ],
 )
 def test_arguments_are_recovered(changes):
     arguments = {**BASE, **changes}
     with torch.device("meta"):
         state = UNetModel(**arguments).state_dict(prefix="net.")
-    assert unet_config({**state, "other": torch.zeros(1)}, "net.", "file") == arguments
+    assert unet_config(Shapes({**state, "other": torch.zeros(1)}, "net.", "file"), {}) == {"kind": "unet", **arguments}
 
 
 @pytest.mark.skipif(not KEYS.is_dir(), reason="needs the published key lists in ../shared/reference/keys")
@@ -47,12 +48,12 @@ def test_published_networks_are_recovered(name, prefix, heads):
     prefix = prefix or next(key for key in shapes if "time_embed.0.weight" in key).removesuffix("time_embed.0.weight")
     with torch.device("meta"):
         state = {key: torch.empty(shape) for key, shape in shapes.items()}
-        net = UNetModel(**unet_config(state, prefix, "file"), num_head_channels=heads)
+        net = build_network(unet_config(Shapes(state, prefix, "file"), {"num_head_channels": heads}))
     expected = {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
     assert {key: list(value.shape) for key, value in net.state_dict().items()} == expected
 
 
 def test_other_networks_are_refused():
     for state in ({}, {"net.time_embed.0.weight": torch.zeros(4, 4)}, {"model.1.weight": torch.zeros(4, 1, 7, 7)}):
-        with pytest.raises(InputError, match="file does not hold a guided-diffusion UNet"):
-            unet_config(state, "net.", "file")
+        with pytest.raises(InputError, match="file does not fit the layout: it lacks net"):
+            unet_config(Shapes(state, "net.", "file"), {})

@@ -24,7 +24,7 @@ def choose_nodes(process: BrownianBridge, steps: int | Sequence[int], spacing: s
     """
     last = process.num_timesteps - 1
     if not isinstance(steps, (int, np.integer)):
-        return _checked_list([int(t) for t in steps], last)
+        return checked_list([int(t) for t in steps], last)
     if spacing not in SPACINGS:
         raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}, found {spacing!r}.")
     if not 1 <= steps <= process.num_timesteps:
@@ -63,7 +63,8 @@ def _timesteps(process: BrownianBridge, sigmas: NDArray[np.float64]) -> list[int
     return nodes
 
 
-def _checked_list(steps: list[int], last: int) -> list[int]:
+def checked_list(steps: list[int], last: int) -> list[int]:
+    """The list itself; ValueError unless it decreases within 0 ... last."""
     if not steps:
         raise ValueError("the list of steps must hold at least one timestep, found none.")
     if max(steps) > last or min(steps) < 0:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spectac_fast.ops import sampler_step
+from spectac_fast.ops import SAMPLING, counter_normal, sampler_step
 
 from .solvers import COLUMNS, StepTable
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
+# The step counter of the noise a diffusion starts from: one that no row of a table has.
+_START = 2**32 - 1
 
 
 @torch.no_grad()
@@ -81,6 +83,37 @@ def sample_bridge(
             free.extend(history[2:])
             del history[2:]
     return denoised
+
+
+def sample_diffusion(
+    denoiser: Callable[[Tensor, Tensor], Tensor],
+    shape: Sequence[int],
+    table: StepTable,
+    *,
+    seeds: Tensor,
+    start: Tensor | None = None,
+    noise: Tensor | None = None,
+    sample: int = 0,
+    callback: Callable[[dict[str, Any]], None] | None = None,
+) -> Tensor:
+    """Sample a variance-preserving process (`vp_table`) from pure noise; returns float32 [B, *shape].
+
+    denoiser: (x, t) -> predicted noise; x float32 [B, C, H, W], t int64 [B]. shape: (C, H, W).
+    seeds:    int64 [B], one per slice, on the device to work on.
+    start:    float32 [B, *shape], the first state; None draws it from the seeds, the same for every table.
+    noise, sample, callback: as for `sample_bridge`; "m" is the level.
+    """
+    if start is None:
+        start = counter_normal(seeds, tuple(shape), step=_START, sample=sample, purpose=SAMPLING)
+    return sample_bridge(
+        lambda x, t, _: denoiser(x, t),
+        start,
+        table,
+        seeds=seeds if noise is None else None,
+        noise=noise,
+        sample=sample,
+        callback=callback,
+    )
 
 
 class _Uses:

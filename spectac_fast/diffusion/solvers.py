@@ -33,9 +33,10 @@ ETA_MODES = ("dbim", "bbdm")
 class StepTable:
     """A solver for a process and a list of nodes, reduced to numbers.
 
-    t: N timesteps, not increasing. m: N values of m_t. rows: float64 [N, 14] in the order of `COLUMNS`; in the last
-    row only px, pF, py (and the corrector) count. corrector: N flags. boots: whether row 0 is a booting row, whose
-    prediction no later row uses. clip: bounds of the predictions, or None. objective: what the network must predict.
+    t: N timesteps, not increasing. m: N values of m_t (of a diffusion: its level). rows: float64 [N, 14] in the order
+    of `COLUMNS`; in the last row only px, pF, py (and the corrector) count. corrector: N flags. boots: whether row 0 is
+    a booting row, whose prediction no later row uses. clip: bounds of the predictions, or None. objective: what the
+    network must predict.
     """
 
     t: tuple[int, ...]

@@ -14,8 +14,8 @@ from .unet import UNetModel, zero_last_layers
 class FoldedUNet(nn.Module):
     """UNetModel at half resolution between a space-to-depth stem and a depth-to-space head (Shi et al. 2016).
 
-    forward(x [B, 1, H, W], t int64 [B], context [B, 1 + 2 context_slices, H, W]) -> [B, 1, H, W]; H and W divisible by
-    `multiple`. context: the condition, then as many neighbouring slices before it and after it.
+    forward(x [B, 1, H, W], t int64 [B], context [B, 1 + 2 context_slices, H, W]) -> [B, out_channels, H, W]; H and W
+    divisible by `multiple`. context: the condition, then as many neighbouring slices before it and after it.
     """
 
     def __init__(
@@ -28,12 +28,13 @@ class FoldedUNet(nn.Module):
         head_channels: int,
         norm_groups: int,
         context_slices: int = 0,
+        out_channels: int = 1,
     ) -> None:
         super().__init__()
+        self.in_channels, self.out_channels = 2 + 2 * context_slices, out_channels
         self.context_slices = context_slices
-        self.in_channels, self.out_channels = 2 + 2 * context_slices, 1
         self.body = UNetModel(
-            in_channels=4 * (2 + 2 * context_slices),
+            in_channels=4 * self.in_channels,
             model_channels=model_channels,
             out_channels=4 * head_channels,
             num_res_blocks=num_res_blocks,
@@ -48,7 +49,7 @@ class FoldedUNet(nn.Module):
         self.multiple = 2 * self.body.multiple
         # The last convolution runs on single pixels and sees the images again, so that neighbouring pixels of
         # different blocks are mixed: without it the 2x2 grid stays visible as a checkerboard.
-        self.head = nn.Conv2d(head_channels + 2, 1, 3, padding=1)
+        self.head = nn.Conv2d(head_channels + 2, out_channels, 3, padding=1)
         self._initialise()
 
     def _initialise(self) -> None:

@@ -10,13 +10,14 @@ from torch import nn
 from .casnet import CasNet
 from .folded_unet import FoldedUNet
 from .resnet import ResnetGenerator
-from .unet import UNetModel
+from .unet import PaletteUNet, UNetModel
 from .unet_generator import UNetGenerator
 from .unit_networks import UNITGenerators
 
 _KINDS: dict[str, type[nn.Module]] = {
     "unet": UNetModel,
     "folded_unet": FoldedUNet,
+    "palette_unet": PaletteUNet,
     "unet_generator": UNetGenerator,
     "resnet_generator": ResnetGenerator,
     "casnet": CasNet,
@@ -34,3 +35,18 @@ def build_network(config: Mapping[str, Any]) -> nn.Module:
         return _KINDS[kind](**arguments)
     except TypeError as error:
         raise ValueError(f"the arguments of network {kind!r} do not fit: {error}.") from error
+
+
+def conditioned(network: nn.Module) -> tuple[int, int]:
+    """(channels of an image, neighbouring slices on either side) of a network of state, condition and neighbours.
+
+    Raises ValueError for a network whose channels do not divide that way.
+    """
+    channels = network.out_channels
+    beside = network.in_channels - 2 * channels
+    if beside < 0 or beside % 2:
+        raise ValueError(
+            f"a network that gives {channels} channels must take {2 * channels}, state and condition, "
+            f"and two for each neighbour, found {network.in_channels}."
+        )
+    return channels, beside // 2

@@ -23,10 +23,13 @@ BUILDERS = {
     "bbdm": "spectac_fast.models.bbdm:build",
     "cpdm": "spectac_fast.models.cpdm:build",
     "cyclegan": "spectac_fast.models.cyclegan:build",
+    "ddpm": "spectac_fast.models.ddpm:build",
     "lbbdm": "spectac_fast.models.lbbdm:build",
     "medgan": "spectac_fast.models.medgan:build",
+    "palette": "spectac_fast.models.palette:build",
     "pix2pix": "spectac_fast.models.pix2pix:build",
     "reggan": "spectac_fast.models.reggan:build",
+    "regression": "spectac_fast.models.regression:build",
     "unit": "spectac_fast.models.unit:build",
     "vqgan": "spectac_fast.models.vqgan:build",
 }

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 
 def timestep_embedding(t: Tensor, channels: int) -> Tensor:
-    """Sinusoidal embedding of integer timesteps, cosines first (Vaswani et al. 2017 with base 10000).
+    """Sinusoidal embedding of timesteps, cosines first (Vaswani et al. 2017 with base 10000).
 
-    t: int64 [B], not rescaled. Returns float32 [B, channels]; `channels` must be even.
+    t: int64 [B], not rescaled, or float32 [B] (a noise level). Returns float32 [B, channels]; `channels` must be even.
     """
     half = channels // 2
     frequency = torch.exp(torch.arange(half, dtype=torch.float32, device=t.device) * (-math.log(10000.0) / half))
@@ -59,6 +59,7 @@ class ResBlock(nn.Module):
         out_channels: int,
         groups: int,
         scale_shift: bool,
+        dropout: float = 0.0,
         resample: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -70,11 +71,10 @@ class ResBlock(nn.Module):
         self.emb_layers = nn.Sequential(
             nn.SiLU(), nn.Linear(emb_channels, 2 * out_channels if scale_shift else out_channels)
         )
-        # Index 2 is where the published class keeps its dropout; every published configuration sets it to zero.
         self.out_layers = nn.Sequential(
             nn.GroupNorm(groups, out_channels),
             nn.SiLU(),
-            nn.Identity(),
+            nn.Dropout(dropout),
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
         )
         self.skip_connection = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
@@ -134,6 +134,8 @@ class UNetModel(nn.Module):
     divisible by 2**(len(channel_mult) - 1). The context is concatenated behind x.
     """
 
+    embedding = "time_embed"
+
     def __init__(
         self,
         in_channels: int,
@@ -148,6 +150,7 @@ class UNetModel(nn.Module):
         use_scale_shift_norm: bool = False,
         resblock_updown: bool = False,
         norm_groups: int = 32,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
@@ -157,15 +160,16 @@ class UNetModel(nn.Module):
         emb_channels = 4 * model_channels
 
         def res(cin: int, cout: int, resample: nn.Module | None = None) -> ResBlock:
-            return ResBlock(cin, emb_channels, cout, norm_groups, use_scale_shift_norm, resample)
+            return ResBlock(cin, emb_channels, cout, norm_groups, use_scale_shift_norm, dropout, resample)
 
         def attention(channels: int) -> AttentionBlock:
             heads = num_heads if num_head_channels == -1 else channels // num_head_channels
             return AttentionBlock(channels, heads, norm_groups)
 
-        self.time_embed = nn.Sequential(
+        embedding = nn.Sequential(
             nn.Linear(model_channels, emb_channels), nn.SiLU(), nn.Linear(emb_channels, emb_channels)
         )
+        self.add_module(self.embedding, embedding)
 
         channels = int(channel_mult[0] * model_channels)
         self.input_blocks = nn.ModuleList([EmbedSequential(nn.Conv2d(in_channels, channels, 3, padding=1))])
@@ -209,7 +213,8 @@ class UNetModel(nn.Module):
         )
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None = None) -> Tensor:
-        emb = self.time_embed(timestep_embedding(t, self.model_channels).to(self.time_embed[0].weight.dtype))
+        embed = self.get_submodule(self.embedding)
+        emb = embed(timestep_embedding(t, self.model_channels).to(embed[0].weight.dtype))
         h = x if context is None else torch.cat([x, context], dim=1)
         skips = []
         for block in self.input_blocks:
@@ -219,6 +224,12 @@ class UNetModel(nn.Module):
         for block in self.output_blocks:
             h = block(torch.cat([h, skips.pop()], dim=1), emb)
         return self.out(h)
+
+
+class PaletteUNet(UNetModel):
+    """UNetModel under Palette's names: it is told the noise level, float32 [B] in (0, 1], in place of a timestep."""
+
+    embedding = "cond_embed"
 
 
 def zero_last_layers(net: nn.Module) -> None:

@@ -46,9 +46,9 @@ class Shapes:
         return len({match.group(1) for name in self.found if (match := re.match(pattern, name))})
 
 
-def unet_config(shapes: Shapes, heads: Mapping[str, int]) -> dict[str, Any]:
+def unet_config(shapes: Shapes, heads: Mapping[str, int], embedding: str = "time_embed") -> dict[str, Any]:
     """Configuration of a published UNet (models/unet.py). heads: what no shape tells, the heads of its attention."""
-    width = shapes.of("time_embed.0.weight", 2)[1]
+    width = shapes.of(f"{embedding}.0.weight", 2)[1]
     first = shapes.of("input_blocks.0.0.weight", 4)
     blocks = shapes.count(r"output_blocks\.(\d+)\.")
     updown = shapes.count(r"output_blocks\.(\d+)\.[12]\.in_layers\.")

@@ -1,0 +1,104 @@
+"""Variance-preserving diffusion from an image x0 (AC) to pure noise: DDPM, Ho et al., NeurIPS 2020 (arXiv 2006.11239).
+
+    x_t = sqrt(a_t) x0 + sqrt(1 - a_t) eps,    a_t = (1 - beta_0) ... (1 - beta_t)
+
+The level a_t falls from nearly 1 to nearly 0. The condition does not enter the process, only the network. Palette
+(Saharia et al., SIGGRAPH 2022) trains at levels between those of the timesteps and samples with another schedule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+SCHEDULES = ("linear", "scaled_linear")
+_SMALLEST_VARIANCE = 1e-20
+
+
+@dataclass(frozen=True)
+class VPProcess:
+    """The process: noise schedule, forward noising and what a predicted noise says of x0.
+
+    num_timesteps: T >= 2. schedule: "linear" (beta), or "scaled_linear" (square root of beta; latent diffusion calls it
+    "linear"). beta_start, beta_end: first and last beta, 0 < beta_start <= beta_end < 1. The network predicts eps.
+
+    Raises ValueError for values outside these ranges.
+    """
+
+    num_timesteps: int = 1000
+    schedule: str = "linear"
+    beta_start: float = 1e-4
+    beta_end: float = 2e-2
+
+    def __post_init__(self) -> None:
+        if self.num_timesteps < 2:
+            raise ValueError(f"num_timesteps must be at least 2, found {self.num_timesteps}.")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, found {self.schedule!r}.")
+        if not 0 < self.beta_start <= self.beta_end < 1:
+            raise ValueError(
+                f"beta_start, beta_end must satisfy 0 < beta_start <= beta_end < 1, "
+                f"found {self.beta_start}, {self.beta_end}."
+            )
+
+    @cached_property
+    def beta(self) -> NDArray[np.float64]:
+        """beta_t for t = 0 ... T-1, float64 [T], increasing."""
+        if self.schedule == "linear":
+            return np.linspace(self.beta_start, self.beta_end, self.num_timesteps)
+        return np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.num_timesteps) ** 2
+
+    @cached_property
+    def level(self) -> NDArray[np.float64]:
+        """a_t (alpha-bar, Palette's gamma), float64 [T], decreasing."""
+        return np.cumprod(1.0 - self.beta)
+
+    def levels(self, t: Tensor) -> Tensor:
+        """a_t as float32 [B], for t int64 [B]."""
+        return torch.as_tensor(self.level, dtype=torch.float32).to(t.device)[t]
+
+    def levels_between(self, t: Tensor, share: Tensor) -> Tensor:
+        """Palette's training levels: float32 [B], at `share` (float32 [B] in [0, 1)) of the way from a_{t-1} to a_t.
+
+        t: int64 [B] in 1 ... T-1.
+        """
+        before, after = self.levels(t - 1), self.levels(t)
+        return before + (after - before) * share
+
+    @staticmethod
+    def add_noise(x0: Tensor, level: Tensor, noise: Tensor) -> Tensor:
+        """x_t of the forward process. x0, noise: float32 of one shape [B, ...]; level: float32 [B]."""
+        level = level.view(-1, *(1,) * (x0.dim() - 1))
+        return level.sqrt() * x0 + (1.0 - level).sqrt() * noise
+
+    @staticmethod
+    def x0_from(prediction: Tensor, x_t: Tensor, level: Tensor) -> Tensor:
+        """The estimate of x0 that a predicted noise stands for; same shapes as `add_noise`."""
+        level = level.view(-1, *(1,) * (x_t.dim() - 1))
+        return (x_t - (1.0 - level).sqrt() * prediction) / level.sqrt()
+
+    def buffers(self) -> dict[str, Tensor]:
+        """The schedule buffers that Palette's checkpoints hold, float32 [T], under their names."""
+        level, beta = self.level, self.beta
+        before = np.append(1.0, level[:-1])
+        variance = beta * (1.0 - before) / (1.0 - level)
+        arrays = {
+            "gammas": level,
+            "sqrt_recip_gammas": np.sqrt(1.0 / level),
+            "sqrt_recipm1_gammas": np.sqrt(1.0 / level - 1.0),
+            "posterior_log_variance_clipped": np.log(np.maximum(variance, _SMALLEST_VARIANCE)),
+            "posterior_mean_coef1": beta * np.sqrt(before) / (1.0 - level),
+            "posterior_mean_coef2": (1.0 - before) * np.sqrt(1.0 - beta) / (1.0 - level),
+        }
+        return {name: torch.tensor(array, dtype=torch.float32) for name, array in arrays.items()}
+
+
+DDPM_PROCESS = VPProcess(1000, "linear", 1e-4, 2e-2)
+LDM_PROCESS = VPProcess(1000, "scaled_linear", 1.5e-3, 2.05e-2)
+PALETTE_TRAINING = VPProcess(2000, "linear", 1e-6, 1e-2)
+PALETTE_SAMPLING = VPProcess(1000, "linear", 1e-4, 9e-2)

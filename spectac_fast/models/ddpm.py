@@ -1,0 +1,124 @@
+"""DDPM with the NC slice as a condition (Ho et al., NeurIPS 2020; conditioning by concatenation)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spectac_fast.checkpoints.weights import fill
+from spectac_fast.diffusion.sampler import sample_diffusion
+from spectac_fast.diffusion.vp import VPProcess
+from spectac_fast.diffusion.vp_solvers import vp_table
+
+from .description import Description, describe, reading
+from .network_translator import NetworkTranslator
+from .networks import build_network, conditioned
+
+
+class DDPM(nn.Module):
+    """A noise predictor and its process; parameters under `denoise_fn.`.
+
+    forward(x [B, C, H, W], t int64 [B], y [B, C + 2 context, H, W]) -> the noise in x, of the shape of x. y is the
+    condition, followed by neighbouring slices where the network takes any; the state comes first.
+    """
+
+    def __init__(self, process: VPProcess, network: nn.Module) -> None:
+        super().__init__()
+        self.process = process
+        self.denoise_fn = network
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        return self.denoise_fn(x, t, context=y)
+
+
+class DDPMTranslator(NetworkTranslator):
+    """A trained conditional diffusion as a `Translator`.
+
+    defaults: {"steps", "samples", "solver", "eta"} of `translate`. clip: bounds of every prediction, or None. A network
+    that was trained on colour copies of grey images gets copies, and the mean of its channels is the answer.
+    """
+
+    name = "ddpm"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        process: VPProcess,
+        defaults: dict[str, Any],
+        clip: tuple[float, float] | None,
+        description: Description,
+        device: torch.device,
+    ) -> None:
+        network = model.denoise_fn
+        self.channels, context = conditioned(network)
+        super().__init__(model, description, device, multiple=network.multiple, context_slices=context)
+        self.process, self.defaults, self.clip = process, defaults, clip
+
+    def translate(
+        self,
+        nc: Tensor,
+        seeds: Tensor | None = None,
+        *,
+        neighbours: Tensor | None = None,
+        steps: int | list[int] | None = None,
+        samples: int | None = None,
+        solver: str | None = None,
+        eta: float | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """NC -> AC (see `Translator.translate`); the mean of `samples` samples of `steps` network evaluations each.
+
+        solver: "ancestral" or "ddim" with its eta. What is not given is as the defaults of the weights say.
+        """
+        count = self.defaults["samples"] if samples is None else samples
+        if count < 1:
+            raise ValueError(f"samples must be at least 1, found {count}.")
+        table = vp_table(
+            self.process,
+            self.defaults["steps"] if steps is None else steps,
+            solver=solver or self.defaults["solver"],
+            eta=self.defaults["eta"] if eta is None else eta,
+            clip=self.clip,
+        )
+
+        def mean_of_samples(images: Tensor, part_seeds: Tensor) -> Tensor:
+            copies = images[:, :1].expand(-1, self.channels, -1, -1)
+            denoiser = self.denoiser(torch.cat([copies, images[:, 1:]], dim=1))
+            drawn = (
+                sample_diffusion(denoiser, copies.shape[1:], table, seeds=part_seeds, sample=k) for k in range(count)
+            )
+            return sum(drawn).mean(dim=1, keepdim=True) / count
+
+        return self.run(mean_of_samples, nc, seeds, neighbours)
+
+    def denoiser(self, condition: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The network as a function of state and timestep, for some slices and their neighbours."""
+        return lambda x, t: self.model(x, t, condition)
+
+
+def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> DDPMTranslator:
+    """The translator of a weight file; InputError if its description and tensors do not make one."""
+    with reading(path):
+        config = header["config"]
+        process = VPProcess(**config["process"])
+        model = DDPM(process, build_network(config["network"]))
+        translator = DDPMTranslator(
+            model, process, sampling_defaults(config), clip_of(config), describe(header, path), device
+        )
+    fill(model, {name: value.float() for name, value in tensors.items()}, str(path))
+    return translator
+
+
+def sampling_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """The defaults of `translate` in a configuration; KeyError for one that is missing."""
+    return {key: config["defaults"][key] for key in ("steps", "samples", "solver", "eta")}
+
+
+def clip_of(config: dict[str, Any]) -> tuple[float, float] | None:
+    """Bounds of the predictions in a configuration, (lo, hi) or None."""
+    clip = config["clip"]
+    return None if clip is None else (float(clip[0]), float(clip[1]))

@@ -1,0 +1,60 @@
+"""Palette: conditional diffusion that knows the noise level (Saharia et al., SIGGRAPH 2022, arXiv 2111.05826)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spectac_fast.checkpoints.weights import fill
+from spectac_fast.diffusion.vp import VPProcess
+
+from .ddpm import DDPMTranslator, clip_of, sampling_defaults
+from .description import describe, reading
+from .networks import build_network
+
+
+class Palette(nn.Module):
+    """A noise predictor under the published names, `denoise_fn.*`.
+
+    forward(x [B, C, H, W], level float32 [B], y [B, C + 2 context, H, W]) -> the noise in x, of the shape of x.
+    level: a_t of the process (the published gamma). The condition comes first, then the state, then neighbours.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.denoise_fn = network
+
+    def forward(self, x: Tensor, level: Tensor, y: Tensor) -> Tensor:
+        own, beside = y.tensor_split([x.shape[1]], dim=1)
+        return self.denoise_fn(own, level, context=torch.cat([x, beside], dim=1))
+
+
+class PaletteTranslator(DDPMTranslator):
+    """A trained Palette as a `Translator`; it samples with a schedule of its own, not with the one of its training."""
+
+    name = "palette"
+
+    def denoiser(self, condition: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda x, t: self.model(x, self.process.levels(t), condition)
+
+
+def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> PaletteTranslator:
+    """The translator of a weight file; InputError if its description and tensors do not make one."""
+    with reading(path):
+        config = header["config"]
+        model = Palette(build_network(config["network"]))
+        VPProcess(**config["training"])
+        translator = PaletteTranslator(
+            model,
+            VPProcess(**config["sampling"]),
+            sampling_defaults(config),
+            clip_of(config),
+            describe(header, path),
+            device,
+        )
+    fill(model, {name: value.float() for name, value in tensors.items()}, str(path))
+    return translator
