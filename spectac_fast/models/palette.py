@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,16 @@ class PaletteTranslator(DDPMTranslator):
         return lambda x, t: self.model(x, self.process.levels(t), condition)
 
 
+def model_of(config: Mapping[str, Any]) -> Palette:
+    """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none."""
+    return Palette(build_network(config["network"]))
+
+
 def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> PaletteTranslator:
     """The translator of a weight file; InputError if its description and tensors do not make one."""
     with reading(path):
         config = header["config"]
-        model = Palette(build_network(config["network"]))
+        model = model_of(config)
         VPProcess(**config["training"])
         translator = PaletteTranslator(
             model,
