@@ -17,7 +17,7 @@ from .bridge_translator import BridgeTranslator, load_bridge
 from .fit import NO_COUNTS
 from .lbbdm import LatentBBDM
 from .maps import BODY_MU, attention_from_nc, contour_from_nc, path_transmission
-from .networks import build_network
+from .networks import build_network, check_channels
 from .rescaler import SpatialRescaler
 from .translator import check_slices
 from .vqgan import VQGAN
@@ -174,13 +174,16 @@ def model_of(config: Mapping[str, Any]) -> CPDM:
 
     config["map_channels"]: what each map becomes beside the latent. config["map_network"]: of `map_fn`, or None.
     """
+    channels, before = int(config["map_channels"]), bool(config["before_quant_conv"])
+    network = build_network(config["network"])
+    check_channels(network, config["vqgan"]["z_channels" if before else "embed_dim"], 2 * channels)
     return CPDM(
         BrownianBridge(**config["bridge"]),
-        build_network(config["network"]),
+        network,
         VQGAN(**config["vqgan"]),
-        int(config["map_channels"]),
+        channels,
         build_network(config["map_network"]) if config["map_network"] else None,
-        before_quant_conv=bool(config["before_quant_conv"]),
+        before_quant_conv=before,
         normalised=bool(config["normalised"]),
     )
 

@@ -35,15 +35,9 @@ def first_stage(tensors: Mapping[str, Tensor], network: Mapping[str, Any], sourc
     bridge runs; the templates' side is taken.
     """
     vqgan = vqgan_config(Shapes(tensors, "vqgan.", source))
-    channels = network["out_channels"]
-    if channels not in (vqgan["embed_dim"], vqgan["z_channels"]):
-        raise InputError(
-            f"{source} does not fit the layout: the network makes {channels} channels, its VQGAN's latents have "
-            f"{vqgan['embed_dim']}"
-        )
     return {
         "vqgan": vqgan,
-        "before_quant_conv": channels != vqgan["embed_dim"],
+        "before_quant_conv": network["out_channels"] != vqgan["embed_dim"],
         "normalised": any(name in tensors for name in STATISTICS),
         "size": [256, 256],
         "fit": "resize",

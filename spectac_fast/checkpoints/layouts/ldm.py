@@ -1,0 +1,119 @@
+"""Latent diffusion with a VQ first stage, as its Lightning files hold it (github.com/CompVis/latent-diffusion)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spectac_fast.diffusion.vp import VPProcess
+from spectac_fast.errors import InputError
+from spectac_fast.models import ldm
+
+from . import Imported
+from ._shapes import Shapes, check_against, on_meta, unet_config, vqgan_config
+
+MODELS = ("ldm",)
+_NETWORK, _FIRST, _CONDITION = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."
+_HEADS = {"num_heads": 8, "num_head_channels": -1}
+_DEFAULTS = {"steps": 50, "samples": 1, "solver": "published", "eta": 0.0}
+# Of the published average: its rate, and how many steps it has seen (it warms up over the first).
+_AVERAGE = {"decay": torch.tensor(0.9999), "num_updates": torch.tensor(0, dtype=torch.int32)}
+
+
+def read(tensors: dict[str, Tensor], source: str) -> Imported:
+    """See the folder's page. No shape tells the number of attention heads: that of the published settings is taken."""
+    own = {name: value for name, value in tensors.items() if not name.startswith(f"{_FIRST}loss.")}
+    config: dict[str, Any] = {
+        "process": asdict(_process(own, source)),
+        "network": unet_config(Shapes(own, _NETWORK, source), _HEADS),
+        "vqgan": vqgan_config(Shapes(own, _FIRST, source)),
+        "rescaler": None,
+        "defaults": dict(_DEFAULTS),
+        "clamp": True,
+        "size": [256, 256],
+        "fit": "resize",
+    }
+    own = {name: value for name, value in own.items() if name not in _schedule(VPProcess(**config["process"]))}
+    mapper = Shapes(own, f"{_CONDITION}channel_mapper.", source)
+    if "weight" in mapper:
+        out_channels, in_channels = mapper.of("weight", 4)[:2]
+        config["rescaler"] = {"in_channels": in_channels, "out_channels": out_channels}
+    else:
+        own = _without_second_copy(own, source)
+    own.setdefault("scale_factor", torch.ones(()))
+    check_against(on_meta(ldm.model_of, config, source), own, source)
+    return Imported("ldm", config, own)
+
+
+def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Any]:
+    if any(config[part].get("norm_groups", 32) != 32 for part in ("network", "vqgan")) or (
+        config["network"].get("kind") != "unet"
+    ):
+        raise InputError("the network of these weights does not exist in the published layout, which has one kind only")
+    state = {name: value.float() for name, value in tensors.items()}
+    average = {
+        "model_ema." + name.removeprefix("model.").replace(".", ""): value
+        for name, value in state.items()
+        if name.startswith(_NETWORK)
+    }
+    average |= {f"model_ema.{name}": value for name, value in _AVERAGE.items()}
+    return {"state_dict": {**_schedule(VPProcess(**config["process"])), **state, **average}}
+
+
+def _without_second_copy(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """The state without the condition's first stage, which is the target's under another name."""
+    for name, value in state.items():
+        if name.startswith(_CONDITION):
+            same = state.get(_FIRST + name.removeprefix(_CONDITION))
+            if same is None or same.shape != value.shape or not torch.equal(same, value):
+                raise InputError(
+                    f"{source} does not fit the layout: {name} is neither of a rescaler nor the first stage's own"
+                )
+    return {name: value for name, value in state.items() if not name.startswith(_CONDITION)}
+
+
+def _process(state: Mapping[str, Tensor], source: str) -> VPProcess:
+    """The process whose schedule the file holds."""
+    steps = Shapes(state, "", source).of("betas", 1)[0]
+    start, end = (float(f"{float(state['betas'][i]):.5g}") for i in (0, -1))
+    for schedule in ("scaled_linear", "linear"):
+        try:
+            process = VPProcess(steps, schedule, start, end)
+        except ValueError:
+            break
+        expected = _schedule(process)
+        if all(
+            name in state
+            and state[name].shape == value.shape
+            and np.allclose(state[name].double(), value.double(), rtol=1e-3, atol=1e-5)
+            for name, value in expected.items()
+        ):
+            return process
+    raise InputError(
+        f"{source} does not fit the layout: its buffers betas ... posterior_mean_coef2 are no scaled-linear or linear "
+        f"schedule of {steps} steps"
+    )
+
+
+def _schedule(process: VPProcess) -> dict[str, Tensor]:
+    """The schedule buffers of every published file, float32 [T]."""
+    level, palettes = process.level, process.buffers()
+    before = np.append(1.0, level[:-1])
+    arrays = {
+        "betas": process.beta,
+        "alphas_cumprod_prev": before,
+        "sqrt_alphas_cumprod": np.sqrt(level),
+        "sqrt_one_minus_alphas_cumprod": np.sqrt(1.0 - level),
+        "log_one_minus_alphas_cumprod": np.log(1.0 - level),
+        "posterior_variance": process.beta * (1.0 - before) / (1.0 - level),
+    }
+    return {
+        **{name: torch.tensor(array, dtype=torch.float32) for name, array in arrays.items()},
+        **{name.replace("gammas", "alphas_cumprod"): value for name, value in palettes.items() if name != "gammas"},
+        "alphas_cumprod": palettes["gammas"],
+    }

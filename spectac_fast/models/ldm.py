@@ -1,0 +1,176 @@
+"""Latent diffusion with the NC slice as a condition (Rombach et al., CVPR 2022, arXiv 2112.10752)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spectac_fast.checkpoints.weights import fill
+from spectac_fast.diffusion.sampler import sample_diffusion
+from spectac_fast.diffusion.vp import VPProcess
+from spectac_fast.diffusion.vp_solvers import vp_table
+
+from .description import Description, describe, reading
+from .network_translator import NetworkTranslator
+from .networks import build_network, check_channels
+from .rescaler import SpatialRescaler
+from .vqgan import VQGAN
+
+# The sampler of the published code: DDIM on a step list of its own.
+PUBLISHED = "published"
+_DEFAULTS = ("steps", "samples", "solver", "eta")
+
+
+class LatentDiffusion(nn.Module):
+    """A noise predictor between latents: `model.diffusion_model.*`, `first_stage_model.*`, `cond_stage_model.*`.
+
+    cond_stage_model: makes the context from the NC slices and their neighbours; None where the first stage does,
+    without neighbours. scale_factor: what the target's latents (not the condition's) are multiplied by.
+
+    forward(z [B, C, h, w], t int64 [B], context [B, C', h, w]) -> the noise in z, of its shape; z comes first.
+    The first stage is frozen.
+    """
+
+    def __init__(
+        self,
+        process: VPProcess,
+        network: nn.Module,
+        first_stage: VQGAN,
+        cond_stage_model: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.process = process
+        self.model = nn.ModuleDict({"diffusion_model": network})
+        self.first_stage_model = first_stage.requires_grad_(False)
+        self.cond_stage_model = cond_stage_model
+        self.register_buffer("scale_factor", torch.ones(()))
+
+    @property
+    def multiple(self) -> int:
+        """What height and width of a slice must be divisible by."""
+        return self.first_stage_model.multiple * self.model["diffusion_model"].multiple
+
+    @property
+    def context_slices(self) -> int:
+        """How many slices before a slice, and as many after it, the conditioning stage also sees."""
+        if self.cond_stage_model is None:
+            return 0
+        return (self.cond_stage_model.channel_mapper.in_channels // self.first_stage_model.in_channels - 1) // 2
+
+    def forward(self, z: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        return self.model["diffusion_model"](z, t, context=context)
+
+    def context(self, images: Tensor) -> Tensor:
+        """What the network sees of slices and their neighbours, float32 [B, 1 + 2 context_slices, H, W]."""
+        seen = self._as_channels(images)
+        if self.cond_stage_model is not None:
+            return self.cond_stage_model(seen)
+        with torch.no_grad():
+            return self.first_stage_model.encode(seen)
+
+    @torch.no_grad()
+    def encode(self, slices: Tensor) -> Tensor:
+        """Latents [B, C, h, w] of target slices [B, 1, H, W], before quantisation."""
+        return self.scale_factor * self.first_stage_model.encode(self._as_channels(slices))
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Slices [B, 1, H, W] of latents, which are quantised first."""
+        return self.first_stage_model.decode(z / self.scale_factor).mean(dim=1, keepdim=True)
+
+    def _as_channels(self, slices: Tensor) -> Tensor:
+        return slices.repeat_interleave(self.first_stage_model.in_channels, dim=1)
+
+
+class LDMTranslator(NetworkTranslator):
+    """A trained latent diffusion as a `Translator`.
+
+    config: of the weight file; its "defaults" are {"steps", "samples", "solver", "eta"} of `translate`, its "clamp"
+    says whether results are cut to [-1, 1], as the published scripts do.
+    """
+
+    name = "ldm"
+
+    def __init__(
+        self, model: LatentDiffusion, description: Description, device: torch.device, config: Mapping[str, Any]
+    ) -> None:
+        super().__init__(model, description, device, multiple=model.multiple, context_slices=model.context_slices)
+        self.defaults = {key: config["defaults"][key] for key in _DEFAULTS}
+        self.clamp = bool(config["clamp"])
+
+    def translate(
+        self,
+        nc: Tensor,
+        seeds: Tensor | None = None,
+        *,
+        neighbours: Tensor | None = None,
+        steps: int | list[int] | None = None,
+        samples: int | None = None,
+        solver: str | None = None,
+        eta: float | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """NC -> AC (see `Translator.translate`); the mean of `samples` samples of `steps` network evaluations each.
+
+        solver: "ddim" with its eta, "ancestral", or "published" for DDIM on the published step list, which holds more
+        than `steps` timesteps where they do not divide T. What is not given is as the defaults of the weights say.
+        """
+        count = self.defaults["samples"] if samples is None else samples
+        if count < 1:
+            raise ValueError(f"samples must be at least 1, found {count}.")
+        solver = solver or self.defaults["solver"]
+        table = vp_table(
+            self.model.process,
+            self.defaults["steps"] if steps is None else steps,
+            solver="ddim" if solver == PUBLISHED else solver,
+            eta=self.defaults["eta"] if eta is None else eta,
+            spacing="ldm" if solver == PUBLISHED else "uniform",
+        )
+
+        def mean_of_samples(images: Tensor, part_seeds: Tensor) -> Tensor:
+            context = self.model.context(images)
+            factor = self.model.first_stage_model.multiple
+            shape = (
+                self.model.model["diffusion_model"].out_channels,
+                *(length // factor for length in images.shape[2:]),
+            )
+
+            def denoiser(z: Tensor, t: Tensor) -> Tensor:
+                return self.model(z, t, context)
+
+            drawn = (sample_diffusion(denoiser, shape, table, seeds=part_seeds, sample=k) for k in range(count))
+            return sum(self._slices(z) for z in drawn) / count
+
+        return self.run(mean_of_samples, nc, seeds, neighbours)
+
+    def _slices(self, z: Tensor) -> Tensor:
+        slices = self.model.decode(z)
+        return slices.clamp(-1.0, 1.0) if self.clamp else slices
+
+
+def model_of(config: Mapping[str, Any]) -> LatentDiffusion:
+    """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none.
+
+    config["rescaler"]: {"in_channels", "out_channels"} of the conditioning stage; None where the first stage is it.
+    """
+    vqgan, network, rescaler = VQGAN(**config["vqgan"]), build_network(config["network"]), config["rescaler"]
+    width = config["vqgan"]["embed_dim"]
+    check_channels(network, width, rescaler["out_channels"] if rescaler else width)
+    return LatentDiffusion(
+        VPProcess(**config["process"]),
+        network,
+        vqgan,
+        SpatialRescaler(vqgan.multiple, **rescaler) if rescaler else None,
+    )
+
+
+def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> LDMTranslator:
+    """The translator of a weight file; InputError if its description and tensors do not make one."""
+    with reading(path):
+        translator = LDMTranslator(model_of(header["config"]), describe(header, path), device, header["config"])
+    fill(translator.model, {name: value.float() for name, value in tensors.items()}, str(path))
+    return translator
