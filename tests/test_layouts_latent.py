@@ -140,7 +140,7 @@ def latent_state(**change):
     (lambda s: s.update({"denoise_fn.out.2.bias": torch.zeros(7)}), "denoise_fn.out.2.bias"),
     (lambda s: s.update({"denoise_fn.time_embed.0.weight": torch.zeros(4)}), "denoise_fn.time_embed.0.weight"),
     (lambda s: s.update({"vqgan.encoder.conv_in.weight": torch.zeros(5, 1, 3, 3)}), "file"),
-    (lambda s: s.update({"denoise_fn.out.2.weight": torch.zeros(9, 32, 3, 3)}), "9 channels"),
+    (lambda s: s.update({"denoise_fn.out.2.weight": torch.zeros(9, 32, 3, 3)}), "found 3 and 9"),
     (lambda s: s.clear(), "m_t"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_named(change, words):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spectac_fast.diffusion.bridge import BrownianBridge
 
 from .bridge_translator import BridgeTranslator, load_bridge
-from .networks import build_network, image_channels
+from .networks import build_network, conditioned
 
 
 class BBDM(nn.Module):
@@ -38,7 +38,12 @@ class BBDM(nn.Module):
     @property
     def context_slices(self) -> int:
         """How many slices before a slice, and as many after it, the network also sees."""
-        return self.denoise_fn.context_slices
+        return conditioned(self.denoise_fn)[1] if self.conditioned else 0
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether the network takes more than the state."""
+        return self.denoise_fn.in_channels != self.denoise_fn.out_channels
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
         return self.denoise_fn(x, t, context=context)
@@ -48,10 +53,8 @@ class BBDM(nn.Module):
 
         A network of several channels gets the slice in each of them: the published data loader makes every image RGB.
         """
-        channels = self.denoise_fn.out_channels
-        seen = images.repeat_interleave(channels, dim=1)
-        end = seen[:, :channels].contiguous()
-        return end, (None if self.denoise_fn.in_channels == channels else seen)
+        end = images[:, :1].repeat(1, self.denoise_fn.out_channels, 1, 1)
+        return end, (torch.cat([end, images[:, 1:]], dim=1) if self.conditioned else None)
 
     def finish(self, x0: Tensor) -> Tensor:
         """The slices [B, 1, H, W] that samples x0 stand for."""
@@ -66,10 +69,7 @@ class BBDMTranslator(BridgeTranslator):
 
 def model_of(config: Mapping[str, Any]) -> BBDM:
     """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none."""
-    network = build_network(config["network"])
-    if network.in_channels != network.out_channels:
-        image_channels(network)
-    return BBDM(BrownianBridge(**config["bridge"]), network)
+    return BBDM(BrownianBridge(**config["bridge"]), build_network(config["network"]))
 
 
 def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> BBDMTranslator:

@@ -17,7 +17,7 @@ from .bridge_translator import BridgeTranslator, load_bridge
 from .fit import NO_COUNTS
 from .lbbdm import LatentBBDM
 from .maps import BODY_MU, attention_from_nc, contour_from_nc, path_transmission
-from .networks import build_network, check_channels
+from .networks import build_network, check_latent_channels
 from .rescaler import SpatialRescaler
 from .translator import check_slices
 from .vqgan import VQGAN
@@ -176,7 +176,7 @@ def model_of(config: Mapping[str, Any]) -> CPDM:
     """
     channels, before = int(config["map_channels"]), bool(config["before_quant_conv"])
     network = build_network(config["network"])
-    check_channels(network, config["vqgan"]["z_channels" if before else "embed_dim"], 2 * channels)
+    check_latent_channels(network, config["vqgan"]["z_channels" if before else "embed_dim"], 2 * channels)
     return CPDM(
         BrownianBridge(**config["bridge"]),
         network,

@@ -13,7 +13,7 @@ from spectac_fast.diffusion.bridge import BrownianBridge
 
 from .bbdm import BBDM
 from .bridge_translator import BridgeTranslator, load_bridge
-from .networks import build_network, check_channels
+from .networks import build_network, check_latent_channels
 from .rescaler import SpatialRescaler
 from .vqgan import VQGAN
 
@@ -60,7 +60,7 @@ class LatentBBDM(BBDM):
     def context_slices(self) -> int:
         if self.cond_stage_model is None:
             return 0
-        return (self.cond_stage_model.channel_mapper.in_channels // self.vqgan.in_channels - 1) // 2
+        return self.cond_stage_model.context_slices(self.vqgan.in_channels)
 
     @torch.no_grad()
     def encode(self, images: Tensor, condition: bool = False) -> Tensor:
@@ -85,9 +85,11 @@ class LatentBBDM(BBDM):
 
     def start(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """(latent of the slices, context) of slices and their neighbours, float32 [B, 1 + 2 context_slices, H, W]."""
-        seen = images.repeat_interleave(self.vqgan.in_channels, dim=1)
-        latent = self.encode(seen[:, : self.vqgan.in_channels], condition=True)
-        return latent, (None if self.cond_stage_model is None else self.cond_stage_model(seen))
+        copies = self.as_channels(images[:, :1])
+        latent = self.encode(copies, condition=True)
+        if self.cond_stage_model is None:
+            return latent, None
+        return latent, self.cond_stage_model(torch.cat([copies, images[:, 1:]], dim=1))
 
     def finish(self, x0: Tensor) -> Tensor:
         return self.decode(x0).mean(dim=1, keepdim=True)
@@ -98,7 +100,7 @@ class LatentBBDM(BBDM):
 
     def as_channels(self, slices: Tensor) -> Tensor:
         """Slices [B, 1, H, W] repeated in every channel the first stage takes."""
-        return slices.repeat_interleave(self.vqgan.in_channels, dim=1)
+        return slices.repeat(1, self.vqgan.in_channels, 1, 1)
 
     def _statistics(self, whose: str) -> tuple[Tensor, Tensor]:
         return getattr(self, f"{whose}_latent_mean"), getattr(self, f"{whose}_latent_std")
@@ -117,7 +119,7 @@ def model_of(config: Mapping[str, Any]) -> LatentBBDM:
     """
     vqgan, network = VQGAN(**config["vqgan"]), build_network(config["network"])
     rescaler, before = config["rescaler"], bool(config["before_quant_conv"])
-    check_channels(
+    check_latent_channels(
         network, config["vqgan"]["z_channels" if before else "embed_dim"], rescaler["out_channels"] if rescaler else 0
     )
     return LatentBBDM(

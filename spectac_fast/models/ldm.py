@@ -16,7 +16,7 @@ from spectac_fast.diffusion.vp_solvers import vp_table
 
 from .description import Description, describe, reading
 from .network_translator import NetworkTranslator
-from .networks import build_network, check_channels
+from .networks import build_network, check_latent_channels
 from .rescaler import SpatialRescaler
 from .vqgan import VQGAN
 
@@ -59,18 +59,18 @@ class LatentDiffusion(nn.Module):
         """How many slices before a slice, and as many after it, the conditioning stage also sees."""
         if self.cond_stage_model is None:
             return 0
-        return (self.cond_stage_model.channel_mapper.in_channels // self.first_stage_model.in_channels - 1) // 2
+        return self.cond_stage_model.context_slices(self.first_stage_model.in_channels)
 
     def forward(self, z: Tensor, t: Tensor, context: Tensor) -> Tensor:
         return self.model["diffusion_model"](z, t, context=context)
 
     def context(self, images: Tensor) -> Tensor:
         """What the network sees of slices and their neighbours, float32 [B, 1 + 2 context_slices, H, W]."""
-        seen = self._as_channels(images)
+        copies = self._as_channels(images[:, :1])
         if self.cond_stage_model is not None:
-            return self.cond_stage_model(seen)
+            return self.cond_stage_model(torch.cat([copies, images[:, 1:]], dim=1))
         with torch.no_grad():
-            return self.first_stage_model.encode(seen)
+            return self.first_stage_model.encode(copies)
 
     @torch.no_grad()
     def encode(self, slices: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class LatentDiffusion(nn.Module):
         return self.first_stage_model.decode(z / self.scale_factor).mean(dim=1, keepdim=True)
 
     def _as_channels(self, slices: Tensor) -> Tensor:
-        return slices.repeat_interleave(self.first_stage_model.in_channels, dim=1)
+        return slices.repeat(1, self.first_stage_model.in_channels, 1, 1)
 
 
 class LDMTranslator(NetworkTranslator):
@@ -159,7 +159,7 @@ def model_of(config: Mapping[str, Any]) -> LatentDiffusion:
     """
     vqgan, network, rescaler = VQGAN(**config["vqgan"]), build_network(config["network"]), config["rescaler"]
     width = config["vqgan"]["embed_dim"]
-    check_channels(network, width, rescaler["out_channels"] if rescaler else width)
+    check_latent_channels(network, width, rescaler["out_channels"] if rescaler else width)
     return LatentDiffusion(
         VPProcess(**config["process"]),
         network,

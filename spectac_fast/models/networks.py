@@ -50,3 +50,12 @@ def conditioned(network: nn.Module) -> tuple[int, int]:
             f"and two for each neighbour, found {network.in_channels}."
         )
     return channels, beside // 2
+
+
+def check_latent_channels(network: nn.Module, latent: int, context: int) -> None:
+    """ValueError unless a network takes a latent and then its context, and gives a latent, of so many channels."""
+    if (network.in_channels, network.out_channels) != (latent + context, latent):
+        raise ValueError(
+            f"a network between latents of {latent} channels that sees {context} more must take {latent + context} "
+            f"and give {latent}, found {network.in_channels} and {network.out_channels}."
+        )

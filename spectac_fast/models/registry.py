@@ -25,6 +25,7 @@ BUILDERS = {
     "cyclegan": "spectac_fast.models.cyclegan:build",
     "ddpm": "spectac_fast.models.ddpm:build",
     "lbbdm": "spectac_fast.models.lbbdm:build",
+    "ldm": "spectac_fast.models.ldm:build",
     "medgan": "spectac_fast.models.medgan:build",
     "palette": "spectac_fast.models.palette:build",
     "pix2pix": "spectac_fast.models.pix2pix:build",

@@ -18,5 +18,18 @@ class SpatialRescaler(nn.Module):
         self.factor = factor
         self.channel_mapper = nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
+    def context_slices(self, channels: int) -> int:
+        """How many slices on either side it takes, one channel each, behind an image of so many channels.
+
+        ValueError where its channels do not divide that way.
+        """
+        beside = self.channel_mapper.in_channels - channels
+        if beside < 0 or beside % 2:
+            raise ValueError(
+                f"a conditioning stage must take {channels} channels and two for each neighbour, "
+                f"found {self.channel_mapper.in_channels}."
+            )
+        return beside // 2
+
     def forward(self, image: Tensor) -> Tensor:
         return self.channel_mapper(F.avg_pool2d(image, self.factor))
