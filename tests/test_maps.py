@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from spectac_fast.errors import InputError
 from spectac_fast.models.maps import (
     attention_from_nc,
     attenuation_of_ct,
@@ -14,12 +16,42 @@ from spectac_fast.models.maps import (
     convex_hull,
     mu_of_hu,
     path_transmission,
+    read_map,
 )
 
 
 def disc(size, radius, row=0.0, column=0.0):
     at = torch.arange(size) - (size - 1) / 2
     return ((at[:, None] - row) ** 2 + (at[None] - column) ** 2 < radius**2).float()[None, None]
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (3, 4, 6), (3, 1, 4, 6)])
+def test_maps_are_read_from_files(tmp_path, shape):
+    values = np.random.default_rng(1).random(shape)
+    np.save(tmp_path / "map.npy", values)
+    found = read_map(tmp_path / "map.npy")
+    assert found.dtype == torch.float32
+    assert found.shape == (1 if len(shape) == 2 else 3, 1, 4, 6)
+    assert np.array_equal(found.numpy().ravel(), values.astype(np.float32).ravel())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.zeros(5), np.zeros((2, 2, 4, 4)), np.full((4, 4), 2.0), np.full((4, 4), np.nan), np.zeros((0, 4)),
+     np.array([["a"]]), np.array([[None]])],
+)  # fmt: skip
+def test_odd_maps_are_named(tmp_path, values):
+    np.save(tmp_path / "odd.npy", values)
+    with pytest.raises(InputError, match=r"odd\.npy"):
+        read_map(tmp_path / "odd.npy")
+
+
+def test_files_that_are_no_maps_are_named(tmp_path):
+    (tmp_path / "text.npy").write_text("no numbers")
+    np.savez(tmp_path / "two.npz", a=np.zeros(2))
+    for name in ("text.npy", "two.npz", "missing.npy"):
+        with pytest.raises(InputError, match=name):
+            read_map(tmp_path / name)
 
 
 def test_attention_is_the_largest_hot_part_grown():

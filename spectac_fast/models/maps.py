@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from spectac_fast.errors import InputError
 
 # Corners (HU, 1/cm) of piecewise linear scales. The published one: 511 keV from a CT at 140 kVp.
 PET_SCALE = ((-1000.0, 0.0), (0.0, 0.093), (1000.0, 0.1489), (3000.0, 0.16286))
@@ -25,6 +29,24 @@ ATTENTION_SHARE = 0.45  # of a slice's maximum; uptake above it is what the trai
 CONTOUR_SHARE = 0.05  # of a slice's maximum; scatter in the body exceeds it, noise outside does not
 _HULL_DIRECTIONS = 64
 _PATH_DIRECTIONS = 32
+
+
+def read_map(path: Path) -> Tensor:
+    """A map from a .npy file of [H, W], [B, H, W] or [B, 1, H, W] in [0, 1] (CPDM keeps one [H, W] file per slice).
+
+    Returns float32 [B, 1, H, W]. InputError if the file is missing, damaged, of another shape or range.
+    """
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"the map {path} cannot be read as a .npy file of numbers: {error}") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
+        raise InputError(f"the map {path} must be a .npy file of real numbers")
+    if values.ndim not in (2, 3, 4) or (values.ndim == 4 and values.shape[1] != 1):
+        raise InputError(f"the map {path} must have shape [H, W], [B, H, W] or [B, 1, H, W], found {values.shape}")
+    if not (values.size and values.min() >= 0 and values.max() <= 1):
+        raise InputError(f"the map {path} must hold values in 0 ... 1")
+    return torch.from_numpy(values.astype(np.float32)).reshape(-1, 1, *values.shape[-2:])
 
 
 def attention_from_nc(nc: Tensor, share: float = ATTENTION_SHARE, grow: int = 2) -> Tensor:
