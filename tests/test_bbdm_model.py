@@ -65,6 +65,23 @@ def test_samples_are_averaged(weights):
     assert float((second - one).abs().max()) > 1e-3
 
 
+@pytest.mark.parametrize("in_channels", [3, 6])
+def test_networks_of_colour_images_get_copies(tmp_path, in_channels):
+    """Published networks know RGB images: a slice in each channel, and the mean of what comes back."""
+    network = {
+        "kind": "unet", "in_channels": in_channels, "model_channels": 8, "out_channels": 3, "num_res_blocks": 1,
+        "attention_resolutions": [], "channel_mult": [1, 2], "norm_groups": 4,
+    }  # fmt: skip
+    path = tmp_path / "rgb.safetensors"
+    state = {f"denoise_fn.{k}": 0.1 * torch.randn(v.shape) for k, v in build_network(network).state_dict().items()}
+    save_weights(path, state, "bbdm", {**CONFIG, "network": network}, {})
+    model, nc = load(path, device="cpu"), torch.randn(2, 1, 16, 16)
+    y = nc.repeat(1, 3, 1, 1)
+    with torch.no_grad():
+        expected = (y - model.model(y, torch.full((2,), 999), y if in_channels == 6 else None)).mean(1, keepdim=True)
+    assert float((model.translate(nc, steps=1) - expected).abs().max()) < 1e-5
+
+
 def test_seeds_default_to_the_indices(weights):
     model, nc = load(weights, device="cpu"), torch.randn(3, 1, 16, 16)
     assert torch.equal(model.translate(nc, samples=1), model.translate(nc, torch.arange(3), samples=1))
@@ -149,6 +166,7 @@ def changed(config, **parts):
         changed(CONFIG, network={**NETWORK, "kind": "transformer"}),
         changed(CONFIG, network={**NETWORK, "depth": 3}),
         changed(CONFIG, network={**NETWORK, "norm_groups": 5}),
+        changed(CONFIG, network={**NETWORK, "num_head_channels": 5}),
         changed(CONFIG, network={**NETWORK, "model_channels": 16}),
         changed(CONFIG, bridge={**BRIDGE, "max_var": -1.0}),
         changed(CONFIG, bridge={**BRIDGE, "speed": 1}),

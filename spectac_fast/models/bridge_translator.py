@@ -48,6 +48,7 @@ class BridgeTranslator(NetworkTranslator):
         solver: str | None = None,
         order: int | None = None,
         eta: float | None = None,
+        **options: Any,
     ) -> Tensor:
         """NC -> AC (see `Translator.translate`); the mean of `samples` samples of `steps` network evaluations each.
 

@@ -115,6 +115,7 @@ class CPDMTranslator(BridgeTranslator):
         solver: str | None = None,
         order: int | None = None,
         eta: float | None = None,
+        **options: Any,
     ) -> Tensor:
         """NC -> AC (see `BridgeTranslator.translate`); neighbours are ignored.
 

@@ -164,6 +164,11 @@ class UNetModel(nn.Module):
 
         def attention(channels: int) -> AttentionBlock:
             heads = num_heads if num_head_channels == -1 else channels // num_head_channels
+            if channels % (num_heads if num_head_channels == -1 else num_head_channels):
+                raise ValueError(
+                    f"num_heads and num_head_channels must divide the {channels} channels of an attention block, "
+                    f"found {num_heads} and {num_head_channels}."
+                )
             return AttentionBlock(channels, heads, norm_groups)
 
         embedding = nn.Sequential(

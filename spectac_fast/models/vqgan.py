@@ -20,6 +20,9 @@ from .description import Description, describe, reading
 from .network_translator import NetworkTranslator
 from .vqgan_networks import Decoder, Encoder
 
+# Held at once while the nearest codes are sought: 64 images of a published f8 model would need 4 GB of them.
+_DISTANCES = 2**24
+
 
 class Codebook(nn.Module):
     """The codes, float32 [n_embed, embed_dim], under the key `embedding.weight`.
@@ -60,8 +63,13 @@ def codebook_loss(h: Tensor, codes: Tensor, beta: float = 0.25) -> Tensor:
 @torch.no_grad()
 def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
     """Index of the code nearest to each vector: [N, D], [K, D] -> int64 [N]; the first of equally near ones."""
-    distance = vectors.square().sum(1, keepdim=True) + codebook.square().sum(1) - 2.0 * vectors @ codebook.t()
-    return distance.argmin(1)
+    lengths = codebook.square().sum(1)
+    return torch.cat(
+        [
+            (part.square().sum(1, keepdim=True) + lengths - 2.0 * part @ codebook.t()).argmin(1)
+            for part in vectors.split(max(1, _DISTANCES // len(codebook)))
+        ]
+    )
 
 
 class VQGAN(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,16 +15,18 @@ from spectac_fast.models.lbbdm import STATISTICS
 from . import Imported
 from ._shapes import Shapes, bridge_config, check_against, on_meta, unet_config, vqgan_config
 
-HEADS = {"num_head_channels": 64}
+_HEAD_CHANNELS = 64  # of every published network; narrower ones have heads that fit
 _DEFAULTS = {"steps": 200, "samples": 1, "sample_steps": 200, "solver": "published", "order": 1, "eta": 1.0}
 _TRAINED = ("denoise_fn.", "cond_stage_model")
 
 
 def bridge_and_network(tensors: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     """What all models of the runner share: "bridge", "network" and the templates' sampling."""
+    network = unet_config(Shapes(tensors, "denoise_fn.", source), {})
+    network["num_head_channels"] = math.gcd(_HEAD_CHANNELS, network["model_channels"])
     return {
         "bridge": bridge_config(tensors, source),
-        "network": unet_config(Shapes(tensors, "denoise_fn.", source), HEADS),
+        "network": network,
         "defaults": dict(_DEFAULTS),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -19,7 +20,7 @@ from ._shapes import Shapes, check_against, on_meta, unet_config, vqgan_config
 
 MODELS = ("ldm",)
 _NETWORK, _FIRST, _CONDITION = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."
-_HEADS = {"num_heads": 8, "num_head_channels": -1}
+_HEADS = 8  # of every published network; narrower ones have as many as fit
 _DEFAULTS = {"steps": 50, "samples": 1, "solver": "published", "eta": 0.0}
 # Of the published average: its rate, and how many steps it has seen (it warms up over the first).
 _AVERAGE = {"decay": torch.tensor(0.9999), "num_updates": torch.tensor(0, dtype=torch.int32)}
@@ -28,9 +29,11 @@ _AVERAGE = {"decay": torch.tensor(0.9999), "num_updates": torch.tensor(0, dtype=
 def read(tensors: dict[str, Tensor], source: str) -> Imported:
     """See the folder's page. No shape tells the number of attention heads: that of the published settings is taken."""
     own = {name: value for name, value in tensors.items() if not name.startswith(f"{_FIRST}loss.")}
+    network = unet_config(Shapes(own, _NETWORK, source), {"num_head_channels": -1})
+    network["num_heads"] = math.gcd(_HEADS, network["model_channels"])
     config: dict[str, Any] = {
         "process": asdict(_process(own, source)),
-        "network": unet_config(Shapes(own, _NETWORK, source), _HEADS),
+        "network": network,
         "vqgan": vqgan_config(Shapes(own, _FIRST, source)),
         "rescaler": None,
         "defaults": dict(_DEFAULTS),
