@@ -6,21 +6,13 @@ import json
 
 import pytest
 import torch
+from tiny_palette import palette_state
 
 from spectac_fast.checkpoints import layouts
 from spectac_fast.checkpoints.weights import load_weights, save_weights
 from spectac_fast.cli import main
 from spectac_fast.errors import UsageError
 from spectac_fast.models.registry import BUILDERS, load
-from spectac_fast.models.unet import PaletteUNet
-
-
-def palette_state(in_channels=2, out_channels=1):
-    torch.manual_seed(3)
-    with torch.no_grad():
-        net = PaletteUNet(in_channels, 32, out_channels, 1, (), (1, 1), num_head_channels=32, resblock_updown=True,
-                          use_scale_shift_norm=True)  # fmt: skip
-        return {name: torch.randn(value.shape) * 0.1 for name, value in net.state_dict(prefix="denoise_fn.").items()}
 
 
 @pytest.fixture

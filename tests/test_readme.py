@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from tiny_palette import palette_state
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -21,7 +23,10 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("newcomer")
+    folder = tmp_path_factory.mktemp("newcomer")
+    # The one file the reader is taken to have: a checkpoint of somebody else's training.
+    torch.save(palette_state(), folder / "200_Network_ema.pth")
+    return folder
 
 
 def shell(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -45,6 +50,8 @@ def test_commands_run_as_written(newcomer: Path) -> None:
     assert {tuple(c) for c in ran} >= {("make", "demo"), ("make", "test"), ("spectac", "demo"), ("spectac", "correct")}
     assert len(list((newcomer / "corrected").rglob("*.dcm"))) == 6
     assert (newcomer / "table" / "table.md").is_file()
+    again = torch.load(newcomer / "again.pth", weights_only=True)
+    assert all(torch.equal(again[name], value) for name, value in palette_state().items())
 
 
 def test_python_examples_run_as_written(newcomer: Path) -> None:
