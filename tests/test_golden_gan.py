@@ -153,9 +153,9 @@ def unit_pair(state):
     [
         ("pix2pix", "pix2pix_unet256", "y_train_batch1", []),
         ("pix2pix", "pix2pix_unet256", "y_eval", ["--set", "network.norm=eval"]),
-        ("cyclegan", "cyclegan_resnet9", "y", []),
-        ("reggan", "reggan_resnet9", "y", []),
-        ("unit", "unit_gen", "y", []),
+        ("cyclegan", "cyclegan_resnet9", "y", ["--size", "64", "64"]),
+        ("reggan", "reggan_resnet9", "y", ["--size", "64", "64"]),
+        ("unit", "unit_gen", "y", ["--size", "64", "64"]),
     ],
 )
 def test_imported_checkpoint_gives_the_published_images(tmp_path, capsys, layout, variant, output, flags):

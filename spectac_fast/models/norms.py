@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spectac_fast.ops import instance_norm
 from spectac_fast.ops.counter_normal import SAMPLING, counter_words
 
 NORMS = ("batch1", "eval", "instance")
 DROPOUTS = ("none", "off", "seeded")
 
 _WORDS = 1 << 32
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "relu": F.relu}
+
+
+class SliceNorm2d(nn.InstanceNorm2d):
+    """Instance normalisation without weight and bias; forward(x [B, C, H, W], activation) does both in one pass."""
+
+    def forward(self, x: Tensor, activation: str = "none") -> Tensor:
+        return _normalise(x, None, None, self.eps, activation)
 
 
 class SliceBatchNorm2d(nn.BatchNorm2d):
@@ -22,12 +31,41 @@ class SliceBatchNorm2d(nn.BatchNorm2d):
     The published pix2pix test script keeps its network in training mode and sends one image at a time, so every image
     is normalised by itself. Instance normalisation with the batch norm's weight and bias is the same function for any
     batch size. Training is ordinary batch normalisation. Names and buffers are those of BatchNorm2d.
+
+    forward(x [B, C, H, W], activation): "none" or "relu", done in the same pass where no gradient is wanted.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, activation: str = "none") -> Tensor:
         if self.training:
-            return super().forward(x)
-        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+            return _ACTIVATIONS[activation](super().forward(x))
+        return _normalise(x, self.weight, self.bias, self.eps, activation)
+
+
+def _normalise(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, activation: str) -> Tensor:
+    # The one-pass operator has no gradient.
+    if torch.is_grad_enabled():
+        return _ACTIVATIONS[activation](F.instance_norm(x, weight=weight, bias=bias, eps=eps))
+    return instance_norm(x, weight, bias, eps=eps, activation=activation)
+
+
+def in_row(layers: Iterable[nn.Module], x: Tensor, seeds: Tensor | None = None) -> Tensor:
+    """x through the layers, one after the other; a ReLU right after a norm by slice is done in the norm's pass.
+
+    Layers with an attribute `takes_seeds` that is true also get the seeds, int64 [B].
+    """
+    waiting: nn.Module | None = None
+    for layer in layers:
+        if waiting is not None:
+            fused = isinstance(layer, nn.ReLU)
+            x = waiting(x, "relu" if fused else "none")
+            waiting = None
+            if fused:
+                continue
+        if isinstance(layer, (SliceNorm2d, SliceBatchNorm2d)):
+            waiting = layer
+        else:
+            x = layer(x, seeds) if getattr(layer, "takes_seeds", False) else layer(x)
+    return x if waiting is None else waiting(x)
 
 
 def norm_layer(norm: str) -> Callable[[int], nn.Module]:
@@ -36,7 +74,7 @@ def norm_layer(norm: str) -> Callable[[int], nn.Module]:
     batch1: batch norm, each slice by its own statistics (the published test behaviour of pix2pix); eval: batch norm by
     running statistics; instance: instance norm without weight and bias.
     """
-    layers = {"batch1": SliceBatchNorm2d, "eval": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
+    layers = {"batch1": SliceBatchNorm2d, "eval": nn.BatchNorm2d, "instance": SliceNorm2d}
     if norm not in layers:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, found {norm!r}.")
     return layers[norm]
@@ -50,6 +88,8 @@ class SliceDropout(nn.Module):
 
     forward(x [B, C, H, W], seeds int64 [B]) -> x with half of the elements zero and the others doubled.
     """
+
+    takes_seeds = True
 
     def __init__(self, number: int, active: bool) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .norms import SliceDropout, check_dropout, norm_layer
+from .norms import SliceDropout, check_dropout, in_row, norm_layer
 
 
 class ResnetBlock(nn.Module):
@@ -13,8 +13,10 @@ class ResnetBlock(nn.Module):
 
     A dropout layer between them moves the second convolution from key 5 to key 6, as published.
 
-    forward(x [B, C, H, W], seeds int64 [B]) -> [B, C, H, W]; H and W at least 2.
+    forward(x [B, C, H, W], seeds int64 [B], needed where dropout stays active) -> [B, C, H, W]; H and W at least 2.
     """
+
+    takes_seeds = True
 
     def __init__(self, channels: int, norm: str = "instance", dropout: str = "none", number: int = 0) -> None:
         super().__init__()
@@ -29,11 +31,8 @@ class ResnetBlock(nn.Module):
             *convolve(), normalise(channels), nn.ReLU(), *dropped, *convolve(), normalise(channels)
         )
 
-    def forward(self, x: Tensor, seeds: Tensor) -> Tensor:
-        h = x
-        for layer in self.conv_block:
-            h = layer(h, seeds) if isinstance(layer, SliceDropout) else layer(h)
-        return x + h
+    def forward(self, x: Tensor, seeds: Tensor | None = None) -> Tensor:
+        return x + in_row(self.conv_block, x, seeds)
 
 
 class ResnetGenerator(nn.Module):
@@ -75,6 +74,4 @@ class ResnetGenerator(nn.Module):
     def forward(self, x: Tensor, seeds: Tensor | None = None) -> Tensor:
         if seeds is None:
             seeds = torch.arange(len(x), device=x.device)
-        for layer in self.model:
-            x = layer(x, seeds) if isinstance(layer, ResnetBlock) else layer(x)
-        return x
+        return in_row(self.model, x, seeds)

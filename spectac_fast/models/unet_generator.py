@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .norms import SliceDropout, check_dropout, norm_layer
+from .norms import SliceDropout, check_dropout, in_row, norm_layer
 
 _LEAST_DOWNS = 5
 
@@ -16,15 +16,15 @@ class UNetBlock(nn.Module):
     forward(x [B, C, H, W], seeds int64 [B]) -> [B, 2 outer (outer without skips), H, W].
     """
 
+    takes_seeds = True
+
     def __init__(self, layers: list[nn.Module], skips: bool) -> None:
         super().__init__()
         self.model = nn.Sequential(*layers)
         self.skips = skips
 
     def forward(self, x: Tensor, seeds: Tensor) -> Tensor:
-        h = x
-        for layer in self.model:
-            h = layer(h, seeds) if isinstance(layer, (UNetBlock, SliceDropout)) else layer(h)
+        h = in_row(self.model, x, seeds)
         # The published activation works in place and so leaves leaky_relu(x) in the skip; what follows is always a
         # ReLU, for which that is the same.
         return torch.cat([x, h], dim=1) if self.skips else h

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .norms import SliceNorm2d, in_row
+
 
 class SliceLayerNorm(nn.Module):
     """(x - mean) / (std + 1e-5) over all channels and positions of a slice, then gamma and beta per channel.
@@ -48,15 +50,15 @@ class _Conv(nn.Module):
         self.activation = activation if activation is not None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(self.norm(self.conv(self.pad(x))))
+        return in_row((self.pad, self.conv, self.norm, self.activation), x)
 
 
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.model = nn.Sequential(
-            _Conv(channels, channels, 3, norm=nn.InstanceNorm2d(channels), activation=nn.ReLU()),
-            _Conv(channels, channels, 3, norm=nn.InstanceNorm2d(channels)),
+            _Conv(channels, channels, 3, norm=SliceNorm2d(channels), activation=nn.ReLU()),
+            _Conv(channels, channels, 3, norm=SliceNorm2d(channels)),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,8 +92,8 @@ class VAEGenerator(nn.Module):
         inner = width * 2**downs
         widths = [width * 2**level for level in range(downs)]
         self.enc = _Chain(
-            _Conv(channels, width, 7, norm=nn.InstanceNorm2d(width), activation=nn.ReLU()),
-            *(_Conv(w, 2 * w, 4, 2, nn.InstanceNorm2d(2 * w), nn.ReLU()) for w in widths),
+            _Conv(channels, width, 7, norm=SliceNorm2d(width), activation=nn.ReLU()),
+            *(_Conv(w, 2 * w, 4, 2, SliceNorm2d(2 * w), nn.ReLU()) for w in widths),
             _Chain(*(_Residual(inner) for _ in range(residuals))),
         )
         ups: list[nn.Module] = []

@@ -10,15 +10,15 @@ from typing import Any
 from torch import Tensor
 
 from . import Imported
-from ._generators import generator_config, without_statistics
+from ._generators import PUBLISHED_SIZE, read_generator
 
 MODELS = ("cyclegan",)
 
 
 def read(tensors: dict[str, Tensor], source: str) -> Imported:
     """One generator, a ResNet or a UNet of any size; InputError for anything else."""
-    network = generator_config(tensors, source)
-    return Imported("cyclegan", {"network": network}, without_statistics(tensors, network))
+    network, found = read_generator(tensors, source)
+    return Imported("cyclegan", {"network": network, **PUBLISHED_SIZE}, found)
 
 
 def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from . import Imported
-from ._generators import generator_config, without_statistics
+from ._generators import PUBLISHED_SIZE, read_generator
 
 MODELS = ("reggan",)
 _HEAD = 10
@@ -23,8 +23,8 @@ def read(tensors: dict[str, Tensor], source: str) -> Imported:
     tail = _HEAD + _blocks(tensors, "model_body")
     parts = {"model_head": ("model", 0), "model_body": ("model", _HEAD), "model_tail": ("model", tail)}
     renamed = {_shifted(name, parts): value for name, value in tensors.items()}
-    network = generator_config(renamed, source)
-    return Imported("reggan", {"network": network}, without_statistics(renamed, network))
+    network, found = read_generator(renamed, source)
+    return Imported("reggan", {"network": network, **PUBLISHED_SIZE}, found)
 
 
 def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:

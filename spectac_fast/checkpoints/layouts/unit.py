@@ -12,7 +12,8 @@ from torch import Tensor
 from spectac_fast.errors import InputError
 
 from . import Imported
-from ._generators import shape_of, without_statistics
+from ._generators import PUBLISHED_SIZE, checked, without_statistics
+from ._shapes import Shapes
 
 MODELS = ("unit",)
 
@@ -21,17 +22,18 @@ def read(tensors: dict[str, Tensor], source: str) -> Imported:
     """Both generators; InputError for anything else."""
     if any(".cnns." in name for name in tensors):
         raise InputError(f"{source} holds discriminators, which only training needs; import gen_*.pt")
-    width, channels, *_ = shape_of(tensors, "a.enc.model.0.conv.weight", 4, source)
-    strided = [name for name in tensors if name.startswith("a.enc.model.") and name.count(".") == 5]
-    residual = {name.split(".")[5] for name in tensors if name.startswith("a.enc.model.") and name.count(".") > 5}
+    shapes = Shapes(tensors, "a.enc.model.", source)
+    width, channels, *_ = shapes.of("0.conv.weight", 4)
     network = {
         "kind": "unit",
         "channels": channels,
         "width": width,
-        "downs": len({name.split(".")[3] for name in strided}) - 1,
-        "residuals": len(residual),
+        "downs": shapes.count(r"(\d+)\.conv\.") - 1,
+        "residuals": shapes.count(r"\d+\.model\.(\d+)\."),
     }
-    return Imported("unit", {"network": network}, without_statistics(tensors, {"norm": "instance"}))
+    return Imported(
+        "unit", {"network": network, **PUBLISHED_SIZE}, checked(network, without_statistics(tensors), source)
+    )
 
 
 def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, dict[str, Tensor]]:
