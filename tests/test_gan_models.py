@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spectac_fast.checkpoints import layouts
-from spectac_fast.checkpoints.weights import save_weights
+from spectac_fast.checkpoints.weights import load_weights, save_weights
 from spectac_fast.errors import InputError
 from spectac_fast.models.casnet import CasNet
 from spectac_fast.models.networks import build_network
@@ -204,6 +204,13 @@ def test_layouts_read_back_what_they_write(config):
     assert config.items() <= found.config["network"].items()
     assert found.tensors.keys() == ours.keys()
     build_network(found.config["network"]).load_state_dict(found.tensors)
+
+
+def test_tensors_that_share_memory_are_stored(tmp_path):
+    one = torch.randn(3, 4)
+    save_weights(tmp_path / "w.safetensors", {"a": one, "b": one, "c": one.t()}, "unit", {}, {})
+    found, _ = load_weights(tmp_path / "w.safetensors")
+    assert all(torch.equal(found[name], value) for name, value in (("a", one), ("b", one), ("c", one.t())))
 
 
 def test_statistics_of_old_instance_norms_are_dropped():

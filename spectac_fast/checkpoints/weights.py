@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -28,7 +29,9 @@ def save_weights(
     """Write a weight file by atomic rename."""
     header = json.dumps({"format": FORMAT, "model": model, "config": config, "card": card}, sort_keys=True)
     partial = path.with_name(path.name + ".part")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata={_KEY: header})
+    # The format refuses tensors that share memory, which foreign checkpoints may do.
+    own = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    save_file(own, partial, metadata={_KEY: header})
     os.replace(partial, path)
 
 
