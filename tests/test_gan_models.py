@@ -213,6 +213,13 @@ def test_tensors_that_share_memory_are_stored(tmp_path):
     assert all(torch.equal(found[name], value) for name, value in (("a", one), ("b", one), ("c", one.t())))
 
 
+def test_a_generator_under_both_names_is_refused():
+    ours = build_network(NETWORKS["cyclegan"]).state_dict()
+    theirs = layouts.layout("reggan").write(ours, {"network": NETWORKS["cyclegan"]})
+    with pytest.raises(InputError, match="both"):
+        layouts.layout("reggan").read({**theirs, **ours}, "it")
+
+
 def test_statistics_of_old_instance_norms_are_dropped():
     config = NETWORKS["cyclegan"]
     ours = build_network(config).state_dict()

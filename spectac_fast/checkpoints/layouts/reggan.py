@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
+from spectac_fast.errors import InputError
+
 from . import Imported
 from ._generators import PUBLISHED_SIZE, read_generator
 
@@ -23,6 +25,8 @@ def read(tensors: dict[str, Tensor], source: str) -> Imported:
     tail = _HEAD + _blocks(tensors, "model_body")
     parts = {"model_head": ("model", 0), "model_body": ("model", _HEAD), "model_tail": ("model", tail)}
     renamed = {_shifted(name, parts): value for name, value in tensors.items()}
+    if len(renamed) < len(tensors):
+        raise InputError(f"{source} holds tensors both in three parts and under the names of one sequence")
     network, found = read_generator(renamed, source)
     return Imported("reggan", {"network": network, **PUBLISHED_SIZE}, found)
 
