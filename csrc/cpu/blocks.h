@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 
 #include "cpu/normals.h"
 #include "glue.h"
@@ -9,26 +10,33 @@
 
 namespace sf {
 
-constexpr int64_t kBlock = 4 * kCounters;  // elements; whole counters
+// Elements. So few that the processor already fetches the next block while it makes this one's noise.
+constexpr int64_t kBlock = 4 * kCounters;
 constexpr int64_t kGrain = 64;  // blocks a thread must have before another one is woken
 
-// Calls body(slice, first element, elements) for every block of every slice, on torch's threads.
-template <class Body>
-void for_blocks(int64_t slices, int64_t elements, const Body& body) {
+// Cuts slices into blocks, on torch's threads: start(slice) gives what the blocks of a slice have in common, and
+// body(that, slice, first element, elements) handles one.
+template <class Start, class Body>
+void for_blocks(int64_t slices, int64_t elements, const Start& start, const Body& body) {
   const int64_t per_slice = (elements + kBlock - 1) / kBlock;
   torch::stable::parallel_for(0, slices * per_slice, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t first = i % per_slice * kBlock;
-      body(i / per_slice, first, std::min(kBlock, elements - first));
+    while (begin < end) {
+      const int64_t slice = begin / per_slice, within = begin % per_slice;
+      const int64_t stop = std::min(per_slice, within + end - begin);
+      const auto common = start(slice);
+      for (int64_t block = within; block < stop; ++block)
+        body(common, slice, block * kBlock, std::min(kBlock, elements - block * kBlock));
+      begin += stop - within;
     }
   });
 }
 
-// The normals of n elements of a slice from `first` on, a multiple of four; out has room for whole counters.
-inline void draw_normals(float* out, int64_t seed, int64_t first, int64_t n, uint32_t step, uint32_t sample,
-                         uint32_t purpose) {
-  const uint64_t key = uint64_t(seed);
-  fill_normals(out, (n + 3) / 4, uint32_t(first / 4), {step, sample, purpose, uint32_t(key), uint32_t(key >> 32)});
+// The same where the blocks of a slice have nothing in common: body(slice, first element, elements).
+template <class Body>
+void for_blocks(int64_t slices, int64_t elements, const Body& body) {
+  for_blocks(
+      slices, elements, [](int64_t) { return nullptr; },
+      [&](std::nullptr_t, int64_t slice, int64_t first, int64_t n) { body(slice, first, n); });
 }
 
 SF_WIDE inline void widen_bfloat16(const uint16_t* in, int64_t n, float* out) {

@@ -26,14 +26,20 @@ SF_WIDE void noise_block(Objective objective, const Level& level, const float* x
   }
 }
 
-void run_block(const NoiseCall& call, int64_t slice, int64_t first, int64_t n) {
+// What the blocks of a slice have in common.
+struct Slice {
+  Level level;
+  NoiseStream stream;
+};
+
+void run_block(const NoiseCall& call, const Slice& common, int64_t slice, int64_t first, int64_t n) {
   alignas(64) float drawn[kBlock], state[kBlock], unwanted[kBlock];
   const int64_t at = slice * call.elements + first;
-  if (call.seeds) draw_normals(drawn, call.seeds[slice], first, n, call.step, call.sample, kTraining);
+  if (call.seeds) draw_normals(drawn, uint32_t(first / 4), common.stream);
   const float* noise = call.seeds ? drawn : call.noise + at;
   float* x_t = float_room(call.x_t, call.x_t_type, at, state);
   float* target = call.target ? call.target + at : unwanted;
-  noise_block(call.objective, call.level(slice), call.x0 + at, call.y + at, noise, n, x_t, target);
+  noise_block(call.objective, common.level, call.x0 + at, call.y + at, noise, n, x_t, target);
   deliver(x_t, n, call.x_t, call.x_t_type, at);
 }
 
@@ -41,8 +47,15 @@ void bridge_add_noise(const Tensor& x0, const Tensor& y, const Tensor& t, const 
                       const MaybeTensor& seeds, const MaybeTensor& noise, int64_t step, int64_t sample,
                       int64_t objective, const Tensor& x_t, const MaybeTensor& target) {
   const NoiseCall call = unpack_noise(x0, y, t, schedule, seeds, noise, step, sample, objective, x_t, target);
-  for_blocks(call.slices, call.elements,
-             [&](int64_t slice, int64_t first, int64_t n) { run_block(call, slice, first, n); });
+  for_blocks(
+      call.slices, call.elements,
+      [&](int64_t slice) {
+        const int64_t seed = call.seeds ? call.seeds[slice] : 0;
+        return Slice{call.level(slice), NoiseStream(seed, call.step, call.sample, kTraining)};
+      },
+      [&](const Slice& common, int64_t slice, int64_t first, int64_t n) {
+        run_block(call, common, slice, first, n);
+      });
 }
 
 }  // namespace

@@ -14,20 +14,37 @@
 
 namespace sf {
 
-constexpr int64_t kCounters = 32;  // most counters a call may ask for
+constexpr int64_t kCounters = 32;  // of one draw
 
 struct WordBlock {
   alignas(64) uint32_t w0[kCounters], w1[kCounters], w2[kCounters], w3[kCounters];
 };
 
-// The part of counter and key that a slice's counters share.
-struct NoiseKey {
-  uint32_t step, sample, purpose, k0, k1;
+// Counter and key without the element's number, and what follows from them for all counters: the keys of the ten
+// rounds, and all of the first two rounds that does not depend on the first word of the counter.
+struct NoiseStream {
+  uint32_t step, sample, purpose, key0, key1;
+  uint64_t k0[10], k1[10];
+  uint64_t second0, second2, third3;  // what the second round xors into c0 and c2; c3 in the third
+
+  NoiseStream(int64_t seed, uint32_t step, uint32_t sample, uint32_t purpose)
+      : step(step), sample(sample), purpose(purpose), key0(uint32_t(seed)), key1(uint32_t(uint64_t(seed) >> 32)) {
+    for (uint32_t round = 0; round < 10; ++round) {
+      k0[round] = uint32_t(key0 + round * 0x9E3779B9u);
+      k1[round] = uint32_t(key1 + round * 0xBB67AE85u);
+    }
+    const uint32_t c0 = high_word(0xCD9E8D57u, sample) ^ step ^ key0;
+    second0 = (0xCD9E8D57u * sample) ^ uint32_t(k0[1]);
+    second2 = high_word(0xD2511F53u, c0) ^ uint32_t(k1[1]);
+    third3 = 0xD2511F53u * c0;
+    k1[0] ^= purpose;
+  }
 };
 
-inline void words_anywhere(WordBlock& out, int64_t count, uint32_t first, const NoiseKey& key) {
-  for (int64_t i = 0; i < count; ++i) {
-    const Words w = philox({first + uint32_t(i), key.step, key.sample, key.purpose}, key.k0, key.k1);
+inline void words_anywhere(WordBlock& out, uint32_t first, const NoiseStream& stream) {
+  for (int64_t i = 0; i < kCounters; ++i) {
+    const Words counter = {first + uint32_t(i), stream.step, stream.sample, stream.purpose};
+    const Words w = philox(counter, stream.key0, stream.key1);
     out.w0[i] = w.w0;
     out.w1[i] = w.w1;
     out.w2[i] = w.w2;
@@ -36,41 +53,58 @@ inline void words_anywhere(WordBlock& out, int64_t count, uint32_t first, const 
 }
 
 #ifdef SF_X86
-// A target attribute cannot be a template parameter, so the instruction sets differ by a macro. Counts are rounded up to
-// whole vectors; the block has room for them.
-#define SF_WORDS(NAME, TARGET, LANES, MULTIPLY, VECTOR)                                                              \
-  __attribute__((target(TARGET))) inline void NAME(WordBlock& out, int64_t count, uint32_t first,                     \
-                                                   const NoiseKey& key) {                                             \
-    typedef uint64_t Lanes __attribute__((vector_size(8 * LANES)));                                                   \
-    typedef uint32_t Halves __attribute__((vector_size(4 * LANES)));                                                  \
-    const Lanes zero = {}, a = zero + 0xD2511F53u, b = zero + 0xCD9E8D57u;                                            \
-    Lanes index;                                                                                                      \
-    for (int lane = 0; lane < LANES; ++lane) index[lane] = uint64_t(lane);                                            \
-    for (int64_t i = 0; i < count; i += LANES) {                                                                      \
-      Lanes c0 = index + uint64_t(first + uint32_t(i)), c1 = zero + key.step, c2 = zero + key.sample, c3 = zero + key.purpose; \
-      uint32_t k0 = key.k0, k1 = key.k1;                                                                              \
-      _Pragma("GCC unroll 10") for (int round = 0; round < 10; ++round) {                                             \
-        const Lanes p0 = (Lanes)MULTIPLY((VECTOR)c0, (VECTOR)a), p2 = (Lanes)MULTIPLY((VECTOR)c2, (VECTOR)b);         \
-        c0 = (p2 >> 32) ^ c1 ^ (zero + k0);                                                                           \
-        c1 = p2;                                                                                                      \
-        c2 = (p0 >> 32) ^ c3 ^ (zero + k1);                                                                           \
-        c3 = p0;                                                                                                      \
-        k0 += 0x9E3779B9u;                                                                                            \
-        k1 += 0xBB67AE85u;                                                                                            \
-      }                                                                                                               \
-      *(Halves*)(out.w0 + i) = __builtin_convertvector(c0, Halves);                                                   \
-      *(Halves*)(out.w1 + i) = __builtin_convertvector(c1, Halves);                                                   \
-      *(Halves*)(out.w2 + i) = __builtin_convertvector(c2, Halves);                                                   \
-      *(Halves*)(out.w3 + i) = __builtin_convertvector(c3, Halves);                                                   \
-    }                                                                                                                 \
+// A target attribute cannot be a template parameter, so the instruction sets differ by a macro. WAYS vectors go through
+// the rounds together, because a multiplication takes longer than everything else in a round. Vectors 2j and 2j + 1
+// hold the even and the odd ones of 2 LANES counters: their words, in the lower and the upper halves of the lanes, are
+// then in order.
+#define SF_WORDS(NAME, TARGET, LANES, WAYS, MULTIPLY, VECTOR)                                                          \
+  __attribute__((target(TARGET))) inline void NAME(WordBlock& out, uint32_t first, const NoiseStream& stream) {        \
+    typedef uint64_t Lanes __attribute__((vector_size(8 * LANES), may_alias));                                         \
+    const Lanes zero = {}, a = zero + 0xD2511F53u, b = zero + 0xCD9E8D57u, lower = zero + 0xFFFFFFFFu;                 \
+    Lanes even;                                                                                                        \
+    for (int lane = 0; lane < LANES; ++lane) even[lane] = uint64_t(2 * lane);                                          \
+    for (int64_t i = 0; i < kCounters; i += LANES * WAYS) {                                                            \
+      Lanes c0[WAYS], c1[WAYS], c2[WAYS], c3[WAYS];                                                                    \
+      _Pragma("GCC unroll 4") for (int way = 0; way < WAYS; ++way) {                                                   \
+        const uint64_t start = first + uint64_t(i) + uint64_t(way / 2 * 2 * LANES + way % 2);                          \
+        const Lanes p0 = (Lanes)MULTIPLY((VECTOR)(even + start), (VECTOR)a);                                           \
+        const Lanes p2 = (Lanes)MULTIPLY((VECTOR)((p0 >> 32) ^ (zero + stream.k1[0])), (VECTOR)b);                     \
+        c0[way] = (p2 >> 32) ^ (zero + stream.second0);                                                                \
+        c1[way] = p2;                                                                                                  \
+        c2[way] = p0 ^ (zero + stream.second2);                                                                        \
+        c3[way] = zero + stream.third3;                                                                                \
+      }                                                                                                                \
+      _Pragma("GCC unroll 8") for (int round = 2; round < 10; ++round) {                                               \
+        const Lanes k0 = zero + stream.k0[round], k1 = zero + stream.k1[round];                                        \
+        _Pragma("GCC unroll 4") for (int way = 0; way < WAYS; ++way) {                                                 \
+          const Lanes p0 = (Lanes)MULTIPLY((VECTOR)c0[way], (VECTOR)a);                                                \
+          const Lanes p2 = (Lanes)MULTIPLY((VECTOR)c2[way], (VECTOR)b);                                                \
+          c0[way] = (p2 >> 32) ^ c1[way] ^ k0;                                                                         \
+          c1[way] = p2;                                                                                                \
+          c2[way] = (p0 >> 32) ^ c3[way] ^ k1;                                                                         \
+          c3[way] = p0;                                                                                                \
+        }                                                                                                              \
+      }                                                                                                                \
+      _Pragma("GCC unroll 2") for (int way = 0; way < WAYS; way += 2) {                                                \
+        const int64_t at = i + way * LANES;                                                                            \
+        *(Lanes*)(out.w0 + at) = (c0[way] & lower) | (c0[way + 1] << 32);                                              \
+        *(Lanes*)(out.w1 + at) = (c1[way] & lower) | (c1[way + 1] << 32);                                              \
+        *(Lanes*)(out.w2 + at) = (c2[way] & lower) | (c2[way + 1] << 32);                                              \
+        *(Lanes*)(out.w3 + at) = (c3[way] & lower) | (c3[way + 1] << 32);                                              \
+      }                                                                                                                \
+    }                                                                                                                  \
   }
 
-SF_WORDS(words_avx2, "avx2", 4, _mm256_mul_epu32, __m256i)
-SF_WORDS(words_avx512, "avx512f", 8, _mm512_mul_epu32, __m512i)
+// Not the plain form, whose undefined operand GCC 12 takes for an uninitialised variable; the instruction is the same.
+#define SF_MULTIPLY_512(X, Y) _mm512_maskz_mul_epu32(__mmask8(0xff), X, Y)
+
+SF_WORDS(words_avx2, "avx2", 4, 2, _mm256_mul_epu32, __m256i)
+SF_WORDS(words_avx512, "avx512f", 8, 4, SF_MULTIPLY_512, __m512i)
+#undef SF_MULTIPLY_512
 #undef SF_WORDS
 #endif
 
-using WordsFunction = void (*)(WordBlock&, int64_t, uint32_t, const NoiseKey&);
+using WordsFunction = void (*)(WordBlock&, uint32_t, const NoiseStream&);
 
 inline WordsFunction widest_words() {
 #ifdef SF_X86
@@ -81,8 +115,8 @@ inline WordsFunction widest_words() {
   return words_anywhere;
 }
 
-SF_WIDE inline void normals_of(const WordBlock& words, int64_t count, float* __restrict out) {
-  for (int64_t i = 0; i < count; ++i) {
+SF_WIDE inline void normals_of(const WordBlock& words, float* __restrict out) {
+  for (int64_t i = 0; i < kCounters; ++i) {
     const NormalPair a = normal_pair(words.w0[i], words.w1[i]), b = normal_pair(words.w2[i], words.w3[i]);
     out[4 * i] = a.z1;
     out[4 * i + 1] = a.z2;
@@ -91,12 +125,12 @@ SF_WIDE inline void normals_of(const WordBlock& words, int64_t count, float* __r
   }
 }
 
-// out[0 ... 4 count) = normals of counters first, first + 1, ...; count at most kCounters.
-inline void fill_normals(float* out, int64_t count, uint32_t first, const NoiseKey& key) {
+// out[0 ... 4 kCounters) = normals of counters first, first + 1, ...
+inline void draw_normals(float* out, uint32_t first, const NoiseStream& stream) {
   static const WordsFunction words = widest_words();
   WordBlock block;
-  words(block, count, first, key);
-  normals_of(block, count, out);
+  words(block, first, stream);
+  normals_of(block, out);
 }
 
 }  // namespace sf

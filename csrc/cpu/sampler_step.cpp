@@ -1,5 +1,5 @@
-// sampler_step on the CPU: a block of elements goes through up to four vector loops (noise, network output to float, the
-// step itself, next network input). Blocks are so short that the processor fetches one while it makes another's noise.
+// sampler_step on the CPU: a block of elements goes through up to four vector loops (noise, network output to float,
+// the step itself, next network input).
 #include "sampler_step.h"
 
 #include "cpu/blocks.h"
@@ -40,7 +40,8 @@ SF_WIDE void corrected_step_block(const Row& row, const Block& in, float lo, flo
   }
 }
 
-void run_block(const StepCall& call, const Row& row, int64_t slice, int64_t first, int64_t n) {
+void run_block(const StepCall& call, const Row& row, const NoiseStream& stream, int64_t slice, int64_t first,
+               int64_t n) {
   static constexpr float zeros[kBlock] = {};
   alignas(64) float noise[kBlock], network[kBlock], prediction[kBlock];
   const int64_t at = slice * call.elements + first;
@@ -48,7 +49,7 @@ void run_block(const StepCall& call, const Row& row, int64_t slice, int64_t firs
 
   const float* eps = or_zeros(call.noise);
   if (call.seeds && row.wn != 0.0f) {
-    draw_normals(noise, call.seeds[slice], first, n, call.step, call.sample, kSampling);
+    draw_normals(noise, uint32_t(first / 4), stream);
     eps = noise;
   }
   const float* f = as_float(call.f, call.f_type, at, n, network);
@@ -73,8 +74,14 @@ void sampler_step(const Tensor& x, const Tensor& f, const MaybeTensor& y, const 
   static_assert(sizeof coefficients == 14 * sizeof(float), "a row is 14 floats");
   memcpy(&coefficients, call.row, sizeof coefficients);
   coefficients = without(coefficients, call.y, call.h1, call.h2, call.seeds || call.noise);
-  for_blocks(call.slices, call.elements,
-             [&](int64_t slice, int64_t first, int64_t n) { run_block(call, coefficients, slice, first, n); });
+  for_blocks(
+      call.slices, call.elements,
+      [&](int64_t slice) {
+        return NoiseStream(call.seeds ? call.seeds[slice] : 0, call.step, call.sample, kSampling);
+      },
+      [&](const NoiseStream& stream, int64_t slice, int64_t first, int64_t n) {
+        run_block(call, coefficients, stream, slice, first, n);
+      });
 }
 
 }  // namespace

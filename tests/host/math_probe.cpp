@@ -16,8 +16,8 @@ void probe_words(const uint32_t* counters, const uint32_t* keys, int64_t n, uint
   }
 }
 
-// Words of counters first, first + 1, ... by one width of lanes; returns false where this machine lacks it.
-bool probe_lanes(const char* width, int64_t count, uint32_t first, const uint32_t* rest, uint32_t* out) {
+// Words of the counters of one draw, from `first` on, by one width of lanes; returns false where this machine lacks it.
+bool probe_lanes(const char* width, int64_t seed, uint32_t first, const uint32_t* rest, uint32_t* out) {
   sf::WordsFunction words = sf::words_anywhere;
 #ifdef SF_X86
   if (width[0] == '4') {
@@ -31,14 +31,21 @@ bool probe_lanes(const char* width, int64_t count, uint32_t first, const uint32_
   if (width[0] != '1') return false;
 #endif
   sf::WordBlock block;
-  words(block, count, first, {rest[0], rest[1], rest[2], rest[3], rest[4]});
-  for (int64_t i = 0; i < count; ++i) {
+  words(block, first, sf::NoiseStream(seed, rest[0], rest[1], rest[2]));
+  for (int64_t i = 0; i < sf::kCounters; ++i) {
     out[4 * i] = block.w0[i];
     out[4 * i + 1] = block.w1[i];
     out[4 * i + 2] = block.w2[i];
     out[4 * i + 3] = block.w3[i];
   }
   return true;
+}
+
+int64_t probe_draw_size() { return sf::kCounters; }
+
+// The normals of one draw, as the CPU operators make them.
+void probe_draw(int64_t seed, uint32_t first, const uint32_t* rest, float* out) {
+  sf::draw_normals(out, first, sf::NoiseStream(seed, rest[0], rest[1], rest[2]));
 }
 
 void probe_normal_pairs(const uint32_t* words, int64_t n, float* out) {
@@ -50,7 +57,7 @@ void probe_normal_pairs(const uint32_t* words, int64_t n, float* out) {
 }
 
 void probe_log(const float* in, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) out[i] = sf::log_of_uniform(in[i]);
+  for (int64_t i = 0; i < n; ++i) out[i] = sf::minus_two_log(in[i]);
 }
 
 void probe_widen(const uint16_t* in, int64_t n, float* float16, float* bfloat16) {
