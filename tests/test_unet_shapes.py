@@ -54,6 +54,9 @@ def test_published_networks_are_recovered(name, prefix, heads):
 
 
 def test_other_networks_are_refused():
+    odd = {"net.time_embed.0.weight": torch.zeros(4, 4), "net.input_blocks.0.0.weight": torch.zeros(4, 1, 3, 3)}
+    with pytest.raises(InputError, match="file does not fit the layout: its blocks under net"):
+        unet_config(Shapes(odd, "net.", "file"), {})
     for state in ({}, {"net.time_embed.0.weight": torch.zeros(4, 4)}, {"model.1.weight": torch.zeros(4, 1, 7, 7)}):
         with pytest.raises(InputError, match="file does not fit the layout: it lacks net"):
             unet_config(Shapes(state, "net.", "file"), {})

@@ -34,7 +34,7 @@ def reading(path: Path) -> Iterator[None]:
     """While a header is turned into a model: InputError naming the file for whatever does not fit."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, AttributeError, RuntimeError) as error:
         raise InputError(f"the description in the weight file {path} cannot be used: {error!r}") from error
 
 

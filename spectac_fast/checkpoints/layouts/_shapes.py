@@ -55,6 +55,8 @@ def unet_config(shapes: Shapes, heads: Mapping[str, int], embedding: str = "time
     learned = shapes.count(r"output_blocks\.(\d+)\.[12]\.conv\.")
     # Without parameters, resampling shows only as numbers left out on the way down.
     levels = 1 + (updown or learned or blocks - shapes.count(r"input_blocks\.(\d+)\."))
+    if not blocks or levels < 1:
+        raise InputError(f"{shapes.source} does not fit the layout: its blocks under {shapes.prefix} make no UNet")
     per_level = blocks // levels
     starts = [1 + level * per_level for level in range(levels)]
     widths = [shapes.of(f"input_blocks.{n}.0.in_layers.2.weight", 4)[0] for n in starts]
