@@ -39,7 +39,8 @@ class PaletteTranslator(DDPMTranslator):
     name = "palette"
 
     def denoiser(self, condition: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda x, t: self.model(x, self.process.levels(t), condition)
+        levels = self.process.levels(torch.arange(self.process.num_timesteps, device=condition.device))
+        return lambda x, t: self.model(x, levels[t], condition)
 
 
 def model_of(config: Mapping[str, Any]) -> Palette:
