@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from spectac_fast.errors import InputError
 from spectac_fast.models import bbdm, lbbdm
 
 from . import Imported
@@ -17,6 +18,8 @@ MODELS = ("bbdm", "lbbdm")
 
 def read(tensors: dict[str, Tensor], source: str) -> Imported:
     """See the folder's page. No shape tells the objective and the width of a head: the templates' are taken."""
+    if any(name.startswith("cond_stage_model_1.") for name in tensors):
+        raise InputError(f"{source} is one of CPDM, for it holds cond_stage_model_1: its layout is cpdm")
     config = bridge_and_network(tensors, source)
     if not any(name.startswith("vqgan.") for name in tensors):
         return imported("bbdm", bbdm.model_of, {**config, "size": [64, 64], "fit": "pad"}, tensors, source)
