@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fake_study import Times, heart, write_nc
-from test_training import SLICES, TinyCohort, tiny_recipe
+from tiny_training import SLICES, TinyCohort, tiny_recipe
 
 from spectac_fast.correct.study import correct_study
 from spectac_fast.data.cohort import JoinedCohort
@@ -16,9 +16,11 @@ from spectac_fast.data.neighbours import neighbours
 from spectac_fast.data.study import read_study
 from spectac_fast.errors import InputError
 from spectac_fast.models.registry import load
-from spectac_fast.train.bbdm import build_model, one_evaluation, train_bbdm
-from spectac_fast.train.bridge_loss import BridgeLoss
 from spectac_fast.train.budget import Budget
+from spectac_fast.train.learner import generator_of
+from spectac_fast.train.learners import make_learner
+from spectac_fast.train.learners.bridge import one_evaluation
+from spectac_fast.train.run import Options, train
 from spectac_fast.train.slices import SlicePairs
 
 OFFSETS = (-13.6, -6.8, 6.8, 13.6)
@@ -41,7 +43,7 @@ def cohort():
 
 @pytest.fixture(scope="module")
 def weights(cohort, tmp_path_factory):
-    return train_bbdm(cohort, None, tmp_path_factory.mktemp("run"), looking(), Budget(steps=2))
+    return train(cohort, None, tmp_path_factory.mktemp("run"), looking(), Options(Budget(steps=2)))
 
 
 @pytest.mark.parametrize("slice_mm", [6.8, -6.8, 6.8001])
@@ -123,8 +125,9 @@ def test_the_pipeline_gives_neighbours_in_millimetres(tmp_path, rng):
 
 
 def test_weights_without_neighbours_can_learn_to_use_them(cohort, tmp_path):
-    first = train_bbdm(cohort, None, tmp_path / "first", tiny_recipe(), Budget(steps=3))
-    second = train_bbdm(cohort, None, tmp_path / "second", looking(learning_rate=0.0), Budget(steps=1), initial=first)
+    first = train(cohort, None, tmp_path / "first", tiny_recipe(), Options(Budget(steps=3)))
+    still = Options(Budget(steps=1), initial=first)
+    second = train(cohort, None, tmp_path / "second", looking(learning_rate=0.0), still)
     nc = torch.randn(2, 1, 16, 16)
     one, other = load(first, device="cpu"), load(second, device="cpu")
     found = other.translate(nc, neighbours=torch.randn(2, 4, 16, 16))
@@ -134,10 +137,11 @@ def test_weights_without_neighbours_can_learn_to_use_them(cohort, tmp_path):
 def test_block_means_count_in_the_heart(cohort):
     recipe = looking(start_share=1.0, heart_weight=1.0, shift_px=0, scale_jitter=0.0, block_weight=3.0)
     data = SlicePairs(cohort, [0], 2.0)
-    model = build_model(recipe, 0)
+    learner = make_learner(recipe, data, 0, torch.device("cpu"))
+    model = learner.shipped
     torch.nn.init.normal_(model.denoise_fn.head.weight, std=0.1)
-    loss, _ = BridgeLoss(model, recipe, data, 0)(4)
-    batch = data.batch(np.random.default_rng([0, 4]), recipe.batch, 0, 0.0, 2)
+    batch = learner.supply.batch(rng := generator_of(0, 4))
+    loss = learner.losses(batch, rng, 4)["loss"]
     with torch.no_grad():
         error = one_evaluation(model, model.bridge)(torch.cat([batch.nc, batch.neighbours], 1)) - batch.ac
     blocks = error.unfold(2, 4, 4).unfold(3, 4, 4).mean((4, 5)).square()
@@ -146,23 +150,16 @@ def test_block_means_count_in_the_heart(cohort):
     assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-4)
 
 
-class Part(TinyCohort):
-    folder = "part"
-
-    def __len__(self):
-        return len(self.cases)
-
-
 def test_cohorts_joined():
-    joined = JoinedCohort([Part([3, 4]), Part([7])])
+    joined = JoinedCohort([TinyCohort([3, 4]), TinyCohort([7])])
     assert [case["seed"] for case in joined.cases] == [3, 4, 7]
     whole = TinyCohort([3, 4, 7])
     for i in range(3):
         assert joined.scale(i, "rest") == whole.scale(i, "rest")
         np.testing.assert_array_equal(joined.pair(i, "rest", "VLA"), whole.pair(i, "rest", "VLA"))
     with pytest.raises(InputError, match="found 1 seeds twice, such as 4"):
-        JoinedCohort([Part([3, 4]), Part([4])])
-    other = Part([9])
+        JoinedCohort([TinyCohort([3, 4]), TinyCohort([4])])
+    other = TinyCohort([9])
     other.spacing_mm = (4.0, 6.8, 6.8)
     with pytest.raises(InputError, match=r"expected \(6.8, 6.8, 6.8\) mm"):
-        JoinedCohort([Part([3]), other])
+        JoinedCohort([TinyCohort([3]), other])

@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from tiny_training import SLICES, TinyCohort, tiny_recipe
 
-from spectac_fast.data.scale import count_scale
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.models.registry import load
 from spectac_fast.train import loop
-from spectac_fast.train.bbdm import build_model, one_evaluation, train_bbdm
-from spectac_fast.train.bridge_loss import BridgeLoss
 from spectac_fast.train.budget import Budget
 from spectac_fast.train.export import seed_ranges
-from spectac_fast.train.recipe import Recipe, load_recipe
+from spectac_fast.train.learner import generator_of
+from spectac_fast.train.learners import make_learner
+from spectac_fast.train.learners.bridge import BridgeLearner, one_evaluation
+from spectac_fast.train.recipe import load_recipe
 from spectac_fast.train.rows import train_row
+from spectac_fast.train.run import Options, train
 from spectac_fast.train.slices import SlicePairs, cases_of, left_ventricle_gain
-
-SIDE, SLICES = 16, 4
-
-
-class TinyCohort:
-    """Smooth random volumes whose AC is twice the NC, with a little more where the neighbourhood is bright."""
-
-    spacing_mm = (6.8, 6.8, 6.8)
-
-    def __init__(self, seeds):
-        self.cases = [{"seed": seed} for seed in seeds]
-
-    def pair(self, i, phase, plane):
-        rng = np.random.default_rng([self.cases[i]["seed"], len(phase), *plane.encode()])
-        nc = np.rint(400 * gaussian_filter(rng.random((SLICES, SIDE, SIDE)), (0, 2, 2)))
-        return nc.astype(np.float32), np.rint(2 * nc + 0.002 * gaussian_filter(nc, 2) ** 2).astype(np.float32)
-
-    def scale(self, i, phase):
-        return count_scale(self.pair(i, phase, "SA")[0], self.spacing_mm)
-
-
-def tiny_recipe(**changes) -> Recipe:
-    recipe = load_recipe("native64")
-    network = {**recipe.network, "model_channels": 8, "channel_mult": [1, 2], "num_head_channels": 8}
-    return dataclasses.replace(
-        recipe, network={**network, "norm_groups": 4}, batch=8, warmup_steps=4, precision="fp32", **changes
-    )
 
 
 @pytest.fixture(scope="module")
@@ -69,20 +42,20 @@ def test_killed_run_resumes_to_the_same_weights(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "_LOG_EVERY", 1)
     monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)
     whole, broken, recipe, budget = tmp_path / "whole", tmp_path / "broken", tiny_recipe(), Budget(steps=9)
-    path = train_bbdm(cohort, None, whole, recipe, budget, seed=5)
+    path = train(cohort, None, whole, recipe, Options(budget, seed=5))
 
-    step = BridgeLoss.__call__
+    step = BridgeLearner.step
 
     def fail_once(self, number):
         if number == 6:
             raise Killed
         return step(self, number)
 
-    monkeypatch.setattr(BridgeLoss, "__call__", fail_once)
+    monkeypatch.setattr(BridgeLearner, "step", fail_once)
     with pytest.raises(Killed):
-        train_bbdm(cohort, None, broken, recipe, budget, seed=5)
-    monkeypatch.setattr(BridgeLoss, "__call__", step)
-    again = train_bbdm(cohort, None, broken, recipe, budget, seed=5, resume=True)
+        train(cohort, None, broken, recipe, Options(budget, seed=5))
+    monkeypatch.setattr(BridgeLearner, "step", step)
+    again = train(cohort, None, broken, recipe, Options(budget, seed=5, resume=True))
 
     assert losses(broken) == losses(whole)
     assert len(losses(whole)) == 9
@@ -92,35 +65,35 @@ def test_killed_run_resumes_to_the_same_weights(cohort, tmp_path, monkeypatch):
 
 def test_training_learns_and_says_where_it_comes_from(cohort, tmp_path):
     recipe, validation = tiny_recipe(learning_rate=3e-3), TinyCohort([500_001, 12])
-    path = train_bbdm(cohort, validation, tmp_path, recipe, Budget(steps=120), seed=1)
+    path = train(cohort, validation, tmp_path, recipe, Options(Budget(steps=120), seed=1))
     card = json.loads((tmp_path / "card.json").read_text())
     assert card["data"] == {"training_seeds": [[3, 4], [7, 7]], "cases": 3, "slices": 3 * 6 * SLICES}
     assert card["steps"] == 120
-    assert card["recipe"]["bridge"]["max_var"] == recipe.bridge["max_var"]
+    assert card["recipe"]["process"]["max_var"] == recipe.process["max_var"]
     rows = card["validation"]
-    assert rows["one_evaluation"]["field"] < 0.8 * rows["identity"]["field"]
-    assert rows["one_evaluation_as_shipped"]["field"] == pytest.approx(rows["one_evaluation"]["field"], rel=0.02)
+    assert rows["trained"]["field"] < 0.8 * rows["identity"]["field"]
+    assert rows["as_shipped"]["field"] == pytest.approx(rows["trained"]["field"], rel=0.02)
 
     model = load(path, device="cpu")
     gain = left_ventricle_gain(cohort, [0, 1, 2])
     assert model.gain == pytest.approx(gain)
     nc, ac = SlicePairs(validation, [0], gain).select(np.arange(6 * SLICES))
     found = float((model.translate(nc) - ac).square().mean().sqrt())
-    assert found == pytest.approx(rows["one_evaluation_as_shipped"]["field"], rel=0.01)
+    assert found == pytest.approx(rows["as_shipped"]["field"], rel=0.01)
 
 
 def test_a_run_is_not_overwritten_or_mixed_up(cohort, tmp_path):
     recipe = tiny_recipe()
-    train_bbdm(cohort, None, tmp_path, recipe, Budget(steps=1))
+    train(cohort, None, tmp_path, recipe, Options(Budget(steps=1)))
     with pytest.raises(UsageError, match="--resume"):
-        train_bbdm(cohort, None, tmp_path, recipe, Budget(steps=1))
+        train(cohort, None, tmp_path, recipe, Options(Budget(steps=1)))
     with pytest.raises(InputError, match="seed"):
-        train_bbdm(cohort, None, tmp_path, recipe, Budget(steps=1), seed=2, resume=True)
+        train(cohort, None, tmp_path, recipe, Options(Budget(steps=1), seed=2, resume=True))
     (tmp_path / "state.pt").write_bytes(b"no state")
     with pytest.raises(InputError, match="damaged"):
-        train_bbdm(cohort, None, tmp_path, recipe, Budget(steps=1), resume=True)
+        train(cohort, None, tmp_path, recipe, Options(Budget(steps=1), resume=True))
     with pytest.raises(InputError, match="nothing to resume"):
-        train_bbdm(cohort, None, tmp_path / "new", recipe, Budget(steps=1), resume=True)
+        train(cohort, None, tmp_path / "new", recipe, Options(Budget(steps=1), resume=True))
 
 
 def test_only_training_seeds_are_trained_on(tmp_path):
@@ -128,7 +101,7 @@ def test_only_training_seeds_are_trained_on(tmp_path):
     assert cases_of(mixed, "train") == [0, 4]
     assert cases_of(mixed, "validation") == [1]
     with pytest.raises(InputError, match="train"):
-        train_bbdm(TinyCohort([600_001]), None, tmp_path, tiny_recipe(), Budget(steps=1))
+        train(TinyCohort([600_001]), None, tmp_path, tiny_recipe(), Options(Budget(steps=1)))
 
 
 def test_model_units(cohort):
@@ -173,12 +146,13 @@ def test_rows_are_the_least_squares_solution(cohort, tmp_path):
 def test_the_heart_counts_more_and_moves_with_its_slice(cohort):
     recipe = tiny_recipe(start_share=1.0, heart_weight=5.0, shift_px=0, scale_jitter=0.0)
     data = SlicePairs(cohort, [0], 2.0)
-    y, x0, heart, _ = data.batch(np.random.default_rng([0, 4]), recipe.batch, 0, 0.0)
+    y, x0, heart, _ = data.batch(generator_of(0, 4), recipe.data["batch"], 0, 0.0)
     assert set(heart.unique().tolist()) <= {0.0, 1.0}
     whole = data.heart.mean()
     assert heart.mean() == pytest.approx(whole, rel=0.9)
-    model = build_model(recipe, 0)
-    loss, _ = BridgeLoss(model, recipe, data, 0)(4)
+    learner = make_learner(recipe, data, 0, torch.device("cpu"))
+    model = learner.shipped
+    loss = learner.losses(learner.supply.batch(rng := generator_of(0, 4)), rng, 4)["loss"]
     with torch.no_grad():
         squared = (one_evaluation(model, model.bridge)(y) - x0).square()
     expected = (squared * (1 + 4 * heart)).mean() / data.residual_power()
@@ -186,10 +160,9 @@ def test_the_heart_counts_more_and_moves_with_its_slice(cohort):
 
 
 def test_a_run_can_start_from_weights(cohort, tmp_path):
-    first = train_bbdm(cohort, None, tmp_path / "first", tiny_recipe(), Budget(steps=3))
-    second = train_bbdm(
-        cohort, None, tmp_path / "second", tiny_recipe(learning_rate=0.0), Budget(steps=2), initial=first
-    )
+    first = train(cohort, None, tmp_path / "first", tiny_recipe(), Options(Budget(steps=3)))
+    still = Options(Budget(steps=2), initial=first)
+    second = train(cohort, None, tmp_path / "second", tiny_recipe(learning_rate=0.0), still)
     one, other = (load(path, device="cpu").model.state_dict() for path in (first, second))
     assert all(torch.equal(one[name], other[name]) for name in one)
     card = json.loads((tmp_path / "second" / "card.json").read_text())
@@ -200,15 +173,17 @@ def test_start_share_trains_the_regression(cohort):
     """At the start node x equals y, and the loss there is that of one evaluation."""
     recipe = tiny_recipe(start_share=1.0, shift_px=0, scale_jitter=0.0)
     data = SlicePairs(cohort, [0], 2.0)
-    model = build_model(recipe, 0)
+    learner = make_learner(recipe, data, 0, torch.device("cpu"))
+    model = learner.shipped
     torch.nn.init.normal_(model.denoise_fn.head.weight, std=0.1)
     seen = []
     model.register_forward_pre_hook(lambda _m, arguments: seen.append(arguments))
-    loss, at_start = BridgeLoss(model, recipe, data, 0)(4)
+    values = learner.losses(learner.supply.batch(rng := generator_of(0, 4)), rng, 4)
+    loss, at_start = values["loss"], values["loss_start"].detach()
     x, t, y = seen[0]
     assert float((x - y).abs().max()) < 1e-5
-    assert t.tolist() == [999] * recipe.batch
-    y, x0, *_ = data.batch(np.random.default_rng([0, 4]), recipe.batch, 0, 0.0)
+    assert t.tolist() == [999] * recipe.data["batch"]
+    y, x0, *_ = data.batch(generator_of(0, 4), recipe.data["batch"], 0, 0.0)
     with torch.no_grad():
         expected = (one_evaluation(model, model.bridge)(y) - x0).square().mean() / data.residual_power()
     assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-4)
@@ -233,19 +208,19 @@ def test_seed_ranges():
 
 def test_recipes_are_checked(tmp_path):
     with pytest.raises(UsageError, match="native64"):
-        load_recipe("native46")
+        load_recipe("bbdm", "native46")
     path = tmp_path / "odd.json"
-    path.write_text(json.dumps({**load_recipe("native64").as_dict(), "colour": 1}))
+    path.write_text(json.dumps({**load_recipe("bbdm", "native64").as_dict(), "colour": 1}))
     with pytest.raises(InputError, match="colour"):
-        load_recipe(str(path))
+        load_recipe("bbdm", str(path))
     path.write_text("{")
     with pytest.raises(InputError, match=r"odd\.json"):
-        load_recipe(str(path))
+        load_recipe("bbdm", str(path))
 
 
 def test_shipped_network_is_small_enough():
     """At most 4 MB of half-precision weights."""
     from spectac_fast.models.networks import build_network
 
-    parameters = sum(p.numel() for p in build_network(load_recipe("native64").network).parameters())
+    parameters = sum(p.numel() for p in build_network(load_recipe("bbdm", "native64").network).parameters())
     assert 2 * parameters < 4_000_000

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from spectac_fast.commands._flags import add_output, add_seed, positive_int
+from spectac_fast.commands._flags import add_device, add_output, add_seed, positive_int
 from spectac_fast.errors import UsageError
 
-MODELS = ("bbdm", "identity", "scale", "linear")
+if TYPE_CHECKING:
+    from spectac_fast.data.cohort import JoinedCohort
+
+ROWS = ("identity", "scale", "linear")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `spectac train`."""
-    parser.add_argument("model", choices=MODELS, help="what to train: the bridge, or a row that needs no network")
+    from spectac_fast.train.recipe import trainable
+
+    models = (*trainable(), *ROWS)
+    parser.add_argument("model", choices=models, help="a method, or a row that needs no network")
     parser.add_argument(
         "--data", type=Path, nargs="+", required=True, metavar="DIR", help="cohorts; their training seeds are used"
     )
@@ -22,10 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", default="native64", metavar="NAME|FILE", help="recipe (default: native64)")
     parser.add_argument("--initial", type=Path, metavar="FILE", help="weight file to start from")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--steps", type=positive_int, metavar="N", help="optimisation steps (default: 10000)")
+    budget.add_argument("--steps", type=positive_int, metavar="N", help="optimisation steps (default: the recipe's)")
     budget.add_argument("--max-minutes", type=float, metavar="M", help="wall time instead of steps")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     add_seed(parser)
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,26 +44,30 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.data.cohort import Cohort, JoinedCohort
 
     cohort = JoinedCohort([Cohort(folder) for folder in args.data])
-    if args.model == "bbdm":
-        from spectac_fast.train.bbdm import train_bbdm
-        from spectac_fast.train.budget import Budget
-        from spectac_fast.train.recipe import load_recipe
-
-        steps = args.steps or (None if args.max_minutes else 10_000)
-        validation = Cohort(args.validation) if args.validation else None
-        path = train_bbdm(
-            cohort,
-            validation,
-            args.out,
-            load_recipe(args.recipe),
-            Budget(steps, args.max_minutes),
-            seed=args.seed,
-            resume=args.resume,
-            initial=args.initial,
-        )
-    else:
-        from spectac_fast.train.rows import train_row
-
-        path = train_row(args.model, cohort, args.out)
+    path = _train_row(args, cohort) if args.model in ROWS else _train_network(args, cohort)
     print(f"wrote {path}")
     return 0
+
+
+def _train_row(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
+    from spectac_fast.train.rows import train_row
+
+    return train_row(args.model, cohort, args.out)
+
+
+def _train_network(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
+    from spectac_fast.data.cohort import Cohort
+    from spectac_fast.device import resolve_device
+    from spectac_fast.train.budget import Budget
+    from spectac_fast.train.recipe import load_recipe
+    from spectac_fast.train.run import Options, train
+
+    options = Options(
+        budget=Budget(args.steps, args.max_minutes) if args.steps or args.max_minutes else None,
+        seed=args.seed,
+        resume=args.resume,
+        initial=args.initial,
+        device=resolve_device(args.device),
+    )
+    validation = Cohort(args.validation) if args.validation else None
+    return train(cohort, validation, args.out, load_recipe(args.model, args.recipe), options)

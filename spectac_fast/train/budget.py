@@ -1,9 +1,11 @@
-"""How long to train: a number of steps, or minutes of wall time; the learning rate follows the share that is spent."""
+"""How long to train: a number of steps, or minutes of wall time."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class Budget:
         """How much of `total` is used after `step` steps and `seconds` of training."""
         return step if self.steps is not None else seconds
 
-    def learning_rate(self, peak: float, warmup: int, step: int, seconds: float) -> float:
-        """Linear warm-up over `warmup` steps, then a cosine from `peak` to zero at the end of the budget."""
-        share = min(1.0, self.spent(step, seconds) / self.total)
-        return peak * min(1.0, (step + 1) / warmup) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+def budget_of(settings: Mapping[str, Any], slices: int, slices_per_step: int) -> Budget:
+    """The budget a recipe names: {"steps": n}, {"minutes": m} or {"epochs": e}, passes over so many slices."""
+    if "epochs" in settings:
+        return Budget(steps=math.ceil(settings["epochs"] * slices / slices_per_step))
+    return Budget(**settings)

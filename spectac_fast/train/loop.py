@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from spectac_fast.errors import SpectacError
 from spectac_fast.progress import Progress
 
-from .bridge_loss import BridgeLoss
 from .budget import Budget
+from .distributed import agree, rank
 from .log import RunLog
 from .recipe import Recipe
 from .state import TrainingState
@@ -26,7 +25,6 @@ _SAVE_EVERY_S = 60.0
 
 def optimise(
     state: TrainingState,
-    loss: BridgeLoss,
     recipe: Recipe,
     budget: Budget,
     run: Path,
@@ -34,46 +32,49 @@ def optimise(
     validate: Callable[[], dict[str, float]] | None,
 ) -> list[dict[str, Any]]:
     """Train until the budget is spent; returns the log. Writes `run`/log.jsonl and, every minute, `run`/state.pt."""
-    log = RunLog(run, state.step)
-    parameters = list(state.model.parameters())
+    diary = RunLog(run, state.step) if rank() == 0 else None
     begun = time.monotonic() - state.seconds
     saved = time.monotonic()
-    window: list[tuple[float, float]] = []
-    state.model.train()
+    window: list[dict[str, float]] = []
+    for network in state.learner.networks.values():
+        network.train()
     with Progress(budget.total, "training", budget.unit) as progress:
         progress.step(round(budget.spent(state.step, state.seconds)))
-        while budget.spent(state.step, state.seconds) < budget.total:
-            rate = budget.learning_rate(recipe.learning_rate, recipe.warmup_steps, state.step, state.seconds)
-            for group in state.optimizer.param_groups:
-                group["lr"] = rate
-            value, at_start = loss(state.step)
-            state.optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
-            state.optimizer.step()
-            state.ema.update_parameters(state.model)
-            state.step += 1
+        while (spent := agree(budget.spent(state.step, state.seconds))) < budget.total:
+            state.schedule.before(state.step, spent / budget.total)
+            window.append(_step(state, recipe))
             state.seconds = time.monotonic() - begun
-            window.append((float(value.detach()), float(at_start)))
-            if not np.isfinite(window[-1][0]):
-                raise SpectacError(f"the loss became {window[-1][0]} at step {state.step}: lower the learning rate")
+            if diary is None:
+                continue
             done = round(min(budget.spent(state.step, state.seconds), budget.total))
-            progress.step(done - progress.done, note=f"step {state.step}, loss {np.mean(window[-50:], axis=0)[0]:.4f}")
+            loss = np.mean([entry["loss"] for entry in window[-_LOG_EVERY:]])
+            progress.step(done - progress.done, note=f"step {state.step}, loss {loss:.4f}")
+            minutes = round(state.seconds / 60, 3)
             if state.step % _LOG_EVERY == 0:
-                mean, mean_start = np.mean(window, axis=0)
+                means = {key: round(float(np.mean([entry[key] for entry in window])), 6) for key in window[0]}
                 window.clear()
-                log.write(
-                    step=state.step,
-                    minutes=round(state.seconds / 60, 3),
-                    loss=round(float(mean), 6),
-                    loss_start=round(float(mean_start), 6),
-                    gradient_norm=round(float(norm), 4),
-                    learning_rate=rate,
-                )
+                rates = {n: o.param_groups[0]["lr"] for n, o in state.learner.optimizers.items()}
+                diary.write(step=state.step, minutes=minutes, **means, learning_rate=rates)
             if validate is not None and state.step % _VALIDATE_EVERY == 0:
-                log.write(step=state.step, minutes=round(state.seconds / 60, 3), validation=validate())
+                diary.write(step=state.step, minutes=minutes, validation=validate())
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 state.save(run, identity)
                 saved = time.monotonic()
+    if diary is None:
+        return []
     state.save(run, identity)
-    return log.entries()
+    return diary.entries()
+
+
+def _step(state: TrainingState, recipe: Recipe) -> dict[str, float]:
+    """One step of the learner, the schedule and the average."""
+    values = state.learner.step(state.step)
+    wrong = [name for name, value in values.items() if not np.isfinite(value)]
+    if wrong:
+        raise SpectacError(f"{wrong[0]} became {values[wrong[0]]} at step {state.step}: lower the learning rate")
+    state.schedule.after(values["loss"])
+    state.step += 1
+    average = recipe.average
+    if state.step > average["start_step"] and state.step % average["every"] == 0:
+        state.average.update_parameters(state.learner.shipped)
+    return values

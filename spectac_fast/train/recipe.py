@@ -1,4 +1,4 @@
-"""Recipes: everything that decides a training run except the data, the budget and the seed, as a small JSON file."""
+"""What is trained and how, as a small JSON file."""
 
 from __future__ import annotations
 
@@ -14,48 +14,58 @@ _FOLDER = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training recipe for a bridge.
+    """A training recipe.
 
-    network, bridge: constructor arguments; defaults: how the finished model samples unless told otherwise.
-    batch: slices per step. learning_rate: peak, after warmup_steps of linear warm-up and before a cosine to zero.
-    gradient_clip: bound of the gradient's norm. ema_decay: of the averaged weights that are shipped.
-    start_share: share of the batch trained at t = T-1 with x = y exactly, which is what one evaluation sees.
-    heart_weight: weight of the squared error within 60 mm of the stack's centre, relative to 1 elsewhere.
-    block_weight: weight there of the squared error of means over 4x4 pixels, about a segment of the ventricle's wall.
-    shift_px: largest random shift, pixels. scale_jitter: largest relative change of the count scale.
-    precision: "bf16" runs the network under autocast, "fp32" does not.
+    model: name in models/registry.py. network, process: constructor arguments of the network(s) and of the diffusion
+    process. loss: the learner's own settings. defaults: how the finished model samples unless told otherwise.
+    data: {"size", "fit": how slices get to the network (models/fit.py), "batch": slices per step and process,
+    "accumulate": batches per step, "shift_px": largest random shift, "scale_jitter": largest relative change of the
+    count scale, "clip": bounds of the targets or null, "paired": whether NC and AC show the same slice}.
+    optimiser: {"learning_rate": peak, "betas", "weight_decay"}. schedule: see schedule.py. gradient_clip: bound of the
+    gradient's norm or null. average: {"decay", "start_step", "every"} of the running average of weights that ships.
+    precision: "bf16" runs networks under autocast, "fp32" does not. budget: {"steps" | "epochs" | "minutes"} unless the
+    command says otherwise.
     """
 
     name: str
+    model: str
     network: dict[str, Any]
-    bridge: dict[str, Any]
+    process: dict[str, Any]
+    loss: dict[str, Any]
     defaults: dict[str, Any]
-    batch: int
-    learning_rate: float
-    weight_decay: float
-    warmup_steps: int
-    gradient_clip: float
-    ema_decay: float
-    start_share: float
-    heart_weight: float
-    block_weight: float
-    shift_px: int
-    scale_jitter: float
+    data: dict[str, Any]
+    optimiser: dict[str, Any]
+    schedule: dict[str, Any]
+    gradient_clip: float | None
+    average: dict[str, Any]
     precision: str
+    budget: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as in the file."""
         return asdict(self)
 
 
-def load_recipe(name_or_path: str) -> Recipe:
-    """A shipped recipe by name, or any recipe by the path of its JSON file."""
+def recipe_names(model: str) -> list[str]:
+    """The shipped recipes of a model."""
+    return sorted(path.stem for path in (_FOLDER / model).glob("*.json"))
+
+
+def trainable() -> list[str]:
+    """The models that there are recipes for."""
+    return sorted(folder.name for folder in _FOLDER.iterdir() if any(folder.glob("*.json")))
+
+
+def load_recipe(model: str, name_or_path: str) -> Recipe:
+    """A shipped recipe of a model by name, or any recipe for it by the path of its JSON file."""
     path = Path(name_or_path)
     if path.suffix != ".json":
-        path = _FOLDER / f"{name_or_path}.json"
+        path = _FOLDER / model / f"{name_or_path}.json"
         if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in _FOLDER.glob("*.json")))
-            raise UsageError(f"there is no recipe {name_or_path!r}; known recipes are {known}, or give a .json file")
+            known = ", ".join(recipe_names(model))
+            raise UsageError(
+                f"there is no recipe {name_or_path!r} for {model}; known recipes are {known}, or give a .json file"
+            )
     try:
         data = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -64,4 +74,6 @@ def load_recipe(name_or_path: str) -> Recipe:
     if not isinstance(data, dict) or set(data) != expected:
         wrong = sorted(expected ^ set(data)) if isinstance(data, dict) else ["no JSON object"]
         raise InputError(f"the recipe {path} must hold exactly the known keys; missing or unknown: {', '.join(wrong)}")
+    if data["model"] != model:
+        raise InputError(f"the recipe {path} is for {data['model']!r}, expected one for {model!r}")
     return Recipe(**data)

@@ -13,6 +13,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from spectac_fast.errors import InputError
 
+from .learner import Learner
+from .schedule import Schedule
+
 _FILE = "state.pt"
 
 
@@ -27,13 +30,18 @@ def averaged(model: nn.Module, decay: float) -> AveragedModel:
 
 @dataclass
 class TrainingState:
-    """Model, average and optimiser with the counters that the data order and the noise are functions of."""
+    """Learner, average and schedule with the counters that the data order and the noise are functions of."""
 
-    model: nn.Module
-    ema: AveragedModel
-    optimizer: torch.optim.Optimizer
+    learner: Learner
+    average: AveragedModel
+    schedule: Schedule
     step: int = 0
     seconds: float = 0.0
+
+    @property
+    def weights(self) -> nn.Module:
+        """What would ship now: the average once it has begun, before that the network itself."""
+        return self.average.module if self.average.n_averaged else self.learner.shipped
 
     def save(self, run: Path, identity: dict[str, Any]) -> None:
         """Write `run`/state.pt by atomic rename; `identity` says which run this is."""
@@ -41,9 +49,10 @@ class TrainingState:
             "identity": identity,
             "step": self.step,
             "seconds": self.seconds,
-            "model": self.model.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "networks": {name: network.state_dict() for name, network in self.learner.networks.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.learner.optimizers.items()},
+            "average": self.average.state_dict(),
+            "schedule": self.schedule.state(),
         }
         partial = run / (_FILE + ".part")
         torch.save(content, partial)
@@ -61,9 +70,12 @@ class TrainingState:
         different = sorted(key for key in identity if content["identity"].get(key) != identity[key])
         if different:
             raise InputError(f"{path} is of a run with another {' and '.join(different)}; resume with the same options")
-        self.model.load_state_dict(content["model"])
-        self.ema.load_state_dict(content["ema"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        for name, network in self.learner.networks.items():
+            network.load_state_dict(content["networks"][name])
+        for name, optimizer in self.learner.optimizers.items():
+            optimizer.load_state_dict(content["optimizers"][name])
+        self.average.load_state_dict(content["average"])
+        self.schedule.load(content["schedule"])
         self.step, self.seconds = content["step"], content["seconds"]
 
 

@@ -23,9 +23,15 @@ class Validation:
     """
 
     def __init__(
-        self, cohort: PairedCohort, cases: Sequence[int], gain: float, line: tuple[float, float], context: int = 0
+        self,
+        cohort: PairedCohort,
+        cases: Sequence[int],
+        gain: float,
+        line: tuple[float, float],
+        context: int,
+        device: torch.device,
     ) -> None:
-        self.context = context
+        self.context, self.device = context, device
         self.patients = [SlicePairs(cohort, [i], gain) for i in cases]
         stack = cohort.pair(cases[0], PHASES[0], PLANES[0])[0]
         mask = heart_mask(stack.shape, cohort.spacing_mm)
@@ -44,7 +50,7 @@ class Validation:
             nc, ac = patient.select(every)
             seen = torch.cat([nc, patient.neighbours(every, self.context)], dim=1)
             with torch.inference_mode():
-                found = torch.cat([translate(part) for part in seen.split(29)])
+                found = torch.cat([translate(part.to(self.device)).cpu() for part in seen.split(29)])
             squared = (found - ac).double().square()
             results.append([float(squared.mean().sqrt()), float(squared[self.heart].mean().sqrt())])
         field, heart = np.mean(results, axis=0)

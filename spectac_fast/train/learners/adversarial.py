@@ -1,0 +1,94 @@
+"""Training the GANs that see pairs: pix2pix, RegGAN and MedGAN."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from spectac_fast.models.medgan import MedGAN
+from spectac_fast.models.networks import build_network
+from spectac_fast.models.patchgan import PatchDiscriminator
+from spectac_fast.models.pix2pix import Pix2Pix
+from spectac_fast.models.reggan import ImageDiscriminator, RegGAN
+from spectac_fast.models.registration import Registration
+
+from ..learner import fresh_weights, generator_of
+from ..recipe import Recipe
+from ..slices import SlicePairs
+from .gan import Adversaries, frozen, small_normal
+
+
+class JudgeFirst(Adversaries):
+    """The order of pix2pix: the discriminator learns, then the generator against it, on the same fake.
+
+    recipe.loss: weights of the method's terms, its keyword arguments.
+    """
+
+    def step(self, step: int) -> dict[str, float]:
+        nc, ac = self.images(generator_of(self.seed, step))
+        with self.autocast():
+            fake = self.method(nc)
+            terms = self.method.discriminator_loss(nc, ac, fake)
+        values = self.discriminator_step(terms)
+        with self.autocast(), frozen(*self.judging):
+            terms = self.method.generator_loss(nc, ac, fake)
+        return self.generator_step(terms) | values
+
+
+class MakeFirst(Adversaries):
+    """The order of RegGAN: the generator learns, then the discriminator, on a fake made anew."""
+
+    def step(self, step: int) -> dict[str, float]:
+        nc, ac = self.images(generator_of(self.seed, step))
+        with self.autocast(), frozen(*self.judging):
+            terms = self.method.generator_loss(nc, ac, self.method(nc))
+        values = self.generator_step(terms)
+        with self.autocast():
+            with torch.no_grad():
+                fake = self.method(nc)
+            terms = self.method.discriminator_loss(nc, ac, fake)
+        return values | self.discriminator_step(terms)
+
+
+class MakeThrice(Adversaries):
+    """The order of MedGAN: three generator steps, then one of the discriminator."""
+
+    def step(self, step: int) -> dict[str, float]:
+        for part in range(3):
+            nc, ac = self.images(generator_of(self.seed, step, part))
+            with self.autocast(), frozen(*self.judging):
+                fake = self.method(nc)
+                terms = self.method.generator_loss(nc, ac, fake)
+            values = self.generator_step(terms)
+        with self.autocast():
+            terms = self.method.discriminator_loss(nc, ac, fake)
+        return values | self.discriminator_step(terms)
+
+
+def make_pix2pix(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> JudgeFirst:
+    """recipe.network: {"generator", "discriminator": arguments of `PatchDiscriminator`}."""
+    with fresh_weights(seed):
+        generator = small_normal(build_network(recipe.network["generator"]))
+        discriminator = small_normal(PatchDiscriminator(generator.in_channels + 1, **recipe.network["discriminator"]))
+    method = Pix2Pix(generator, discriminator, **recipe.loss)
+    return JudgeFirst(method, [generator], [discriminator], generator, recipe, pairs, seed, device)
+
+
+def make_reggan(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> MakeFirst:
+    """recipe.network: {"generator", "discriminator", "registration": arguments of `Registration`}."""
+    with fresh_weights(seed):
+        generator = build_network(recipe.network["generator"])
+        discriminator = ImageDiscriminator(1, **recipe.network["discriminator"])
+        registration = Registration(**recipe.network["registration"])
+    method = RegGAN(generator, discriminator, registration, **recipe.loss)
+    making: list[nn.Module] = [generator, registration]
+    return MakeFirst(method, making, [discriminator], generator, recipe, pairs, seed, device)
+
+
+def make_medgan(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> MakeThrice:
+    """recipe.network: {"generator", "discriminator"}; without features, the paper's ablation without style."""
+    with fresh_weights(seed):
+        generator = small_normal(build_network(recipe.network["generator"]))
+        discriminator = small_normal(PatchDiscriminator(generator.in_channels + 1, **recipe.network["discriminator"]))
+    method = MedGAN(generator, discriminator, None, **recipe.loss)
+    return MakeThrice(method, [generator], [discriminator], generator, recipe, pairs, seed, device)

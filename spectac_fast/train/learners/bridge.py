@@ -1,0 +1,95 @@
+"""Training a Brownian bridge in pixel space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spectac_fast.diffusion.bridge import BrownianBridge
+from spectac_fast.models.bbdm import BBDM
+from spectac_fast.models.networks import build_network
+
+from ..learner import Estimate, autocast, fresh_weights
+from ..recipe import Recipe
+from ..slices import Batch, SlicePairs
+from .supervised import Supervised
+
+_BLOCK = 4
+
+
+class BridgeLearner(Supervised):
+    """Mean squared error of the bridge's objective as a share of the identity row's error; the heart counts more.
+
+    The first `start_share` of every batch is trained at t = T-1 with x = y: the state every sampler starts from, and
+    the only one that a single evaluation ever sees. The rest draws t uniformly in lambda and its noise from the
+    counter, so that a step's loss is a function of the weights, the seed and the step number.
+
+    recipe.loss: {"start_share", "heart_weight": of the squared error within 60 mm of the stack's centre, relative to 1
+    elsewhere, "block_weight": there, of the squared error of means over 4x4 pixels, about a segment of the wall}.
+    """
+
+    def __init__(self, model: BBDM, recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> None:
+        network = model.denoise_fn
+        super().__init__(model, recipe, pairs, seed, device, network.context_slices, network.multiple)
+        self.power = pairs.residual_power()
+        self.cumulative = np.cumsum(model.bridge.lambda_density())
+        self.starts = round(recipe.loss["start_share"] * recipe.data["batch"])
+
+    def losses(self, batch: Batch, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
+        """ "loss" of the batch, and "loss_start" of its part at the start node."""
+        weights, bridge = self.recipe.loss, self.shipped.bridge
+        y, x0 = batch.nc, batch.ac
+        t = torch.from_numpy(np.searchsorted(self.cumulative, rng.random(len(y))).clip(max=len(bridge.m) - 1))
+        seeds = torch.from_numpy(rng.integers(2**63, size=len(y)))
+        t, seeds = t.to(self.device), seeds.to(self.device)
+        start = slice(self.starts)
+        t[start] = bridge.num_timesteps - 1
+        x_t, target = bridge.noised(x0, y, t, seeds=seeds, step=step)
+        # The one noise for which the forward process puts x_t on y.
+        m, std = bridge.coefficients(t[start])
+        noise = (1.0 - m) / std * (y[start] - x0[start])
+        x_t[start], target[start] = y[start], bridge.target(x0[start], y[start], t[start], noise)
+        with autocast(self.device, self.recipe.precision):
+            output = self.shipped(x_t, t, torch.cat([y, batch.neighbours], dim=1))
+        error = output.float() - target
+        errors = weighted_error(error, batch.heart, weights["heart_weight"], weights["block_weight"]) / self.power
+        return {"loss": errors.mean(), "loss_start": errors[start].mean()}
+
+    def estimate(self, shipped: nn.Module) -> Estimate:
+        return one_evaluation(shipped, self.shipped.bridge)
+
+    def tensors(self, shipped: nn.Module) -> dict[str, Tensor]:
+        return dict(shipped.denoise_fn.state_dict(prefix="denoise_fn."))
+
+    def config(self) -> dict[str, Any]:
+        recipe = self.recipe
+        return {"network": recipe.network, "bridge": recipe.process, "defaults": recipe.defaults}
+
+
+def weighted_error(error: Tensor, heart: Tensor, heart_weight: float, block_weight: float) -> Tensor:
+    """Squared error of each slice, [B]: pixels, those of the heart weighted, plus means over blocks of the heart."""
+    pixels = error.square() * (1.0 + (heart_weight - 1.0) * heart)
+    blocks = F.avg_pool2d(error, _BLOCK).square() * F.avg_pool2d(heart, _BLOCK)
+    return pixels.mean(dim=(1, 2, 3)) + block_weight * blocks.mean(dim=(1, 2, 3))
+
+
+def one_evaluation(model: nn.Module, bridge: BrownianBridge) -> Estimate:
+    """The regression a bridge holds: its estimate of x0 from the start node, x = y, for slices and their neighbours."""
+
+    def translate(seen: Tensor) -> Tensor:
+        y = seen[:, :1]
+        t = torch.full((len(y),), bridge.num_timesteps - 1, device=y.device)
+        return bridge.x0_from(model(y, t, seen).float(), y, y, t)
+
+    return translate
+
+
+def make(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> BridgeLearner:
+    """Fresh weights of a recipe."""
+    with fresh_weights(seed):
+        model = BBDM(BrownianBridge(**recipe.process), build_network(recipe.network))
+    return BridgeLearner(model, recipe, pairs, seed, device)

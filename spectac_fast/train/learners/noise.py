@@ -1,0 +1,124 @@
+"""Training networks that predict the noise in an image, with NC as a condition: DDPM and Palette."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spectac_fast.diffusion.sampler import sample_diffusion
+from spectac_fast.diffusion.vp import VPProcess
+from spectac_fast.diffusion.vp_solvers import vp_table
+from spectac_fast.models.ddpm import DDPM
+from spectac_fast.models.networks import build_network
+from spectac_fast.models.palette import Palette
+from spectac_fast.ops import TRAINING, counter_normal
+
+from ..learner import Estimate, autocast, fresh_weights
+from ..recipe import Recipe
+from ..slices import Batch, SlicePairs
+from .supervised import Supervised
+
+_WATCH_STEPS = 5
+
+
+class _NoiseLearner(Supervised):
+    """Mean squared error of the predicted noise. process, sampling: of training and of the finished model.
+
+    recipe.loss: {"clip": bounds of x0 while sampling, or null}.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        process: VPProcess,
+        sampling: VPProcess,
+        recipe: Recipe,
+        pairs: SlicePairs,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        network = model.denoise_fn
+        super().__init__(model, recipe, pairs, seed, device, network.context_slices, network.multiple)
+        self.process, self.sampling = process, sampling
+        self.clip = None if recipe.loss["clip"] is None else tuple(recipe.loss["clip"])
+
+    @abstractmethod
+    def levels(self, t: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """(level a of every image, what the network is told of it) for timesteps t in 1 ... T-1."""
+
+    @abstractmethod
+    def denoiser(self, shipped: nn.Module, seen: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """(state, timestep of the sampling process) -> noise, for slices and their neighbours."""
+
+    def losses(self, batch: Batch, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
+        """Ho et al. 2020, equation 14, with t uniform; the noise comes from the counter."""
+        t = torch.from_numpy(rng.integers(1, self.process.num_timesteps, size=len(batch.ac))).to(self.device)
+        seeds = torch.from_numpy(rng.integers(2**63, size=len(batch.ac))).to(self.device)
+        noise = counter_normal(seeds, batch.ac.shape[1:], step=step, purpose=TRAINING)
+        level, told = self.levels(t, rng)
+        x_t = self.process.add_noise(batch.ac, level, noise)
+        with autocast(self.device, self.recipe.precision):
+            output = self.shipped(x_t, told, torch.cat([batch.nc, batch.neighbours], dim=1))
+        return {"loss": (output.float() - noise).square().mean()}
+
+    def estimate(self, shipped: nn.Module) -> Estimate:
+        table = vp_table(self.sampling, _WATCH_STEPS, solver="ddim", eta=0.0, clip=self.clip)
+
+        def translate(seen: Tensor) -> Tensor:
+            seeds = torch.arange(len(seen), device=seen.device)
+            return sample_diffusion(self.denoiser(shipped, seen), (1, *seen.shape[2:]), table, seeds=seeds)
+
+        return translate
+
+    def config(self) -> dict[str, Any]:
+        recipe = self.recipe
+        return {"network": recipe.network, "defaults": recipe.defaults, "clip": recipe.loss["clip"]}
+
+
+class DDPMLearner(_NoiseLearner):
+    """The network is told the timestep."""
+
+    def levels(self, t: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        return self.process.levels(t), t
+
+    def denoiser(self, shipped: nn.Module, seen: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda x, t: shipped(x, t, seen).float()
+
+    def config(self) -> dict[str, Any]:
+        return super().config() | {"process": self.recipe.process}
+
+
+class PaletteLearner(_NoiseLearner):
+    """The network is told the level, which may lie between those of two timesteps (Saharia et al. 2022)."""
+
+    def levels(self, t: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        share = torch.from_numpy(rng.random(len(t), dtype=np.float32)).to(self.device)
+        level = self.process.levels_between(t, share)
+        return level, level
+
+    def denoiser(self, shipped: nn.Module, seen: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda x, t: shipped(x, self.sampling.levels(t), seen).float()
+
+    def config(self) -> dict[str, Any]:
+        return super().config() | self.recipe.process
+
+
+def make_ddpm(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> DDPMLearner:
+    """Fresh weights of a recipe; recipe.process: arguments of `VPProcess`."""
+    process = VPProcess(**recipe.process)
+    with fresh_weights(seed):
+        model = DDPM(process, build_network(recipe.network))
+    return DDPMLearner(model, process, process, recipe, pairs, seed, device)
+
+
+def make_palette(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> PaletteLearner:
+    """Fresh weights of a recipe; recipe.process: {"training", "sampling"}, each arguments of `VPProcess`."""
+    training, sampling = (VPProcess(**recipe.process[key]) for key in ("training", "sampling"))
+    with fresh_weights(seed):
+        model = Palette(build_network(recipe.network))
+    return PaletteLearner(model, training, sampling, recipe, pairs, seed, device)

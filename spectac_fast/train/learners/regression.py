@@ -1,0 +1,61 @@
+"""Training a regression: AC itself is the target of one evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spectac_fast.errors import UsageError
+from spectac_fast.models.networks import build_network
+from spectac_fast.models.regression import Regression
+
+from ..learner import Estimate, autocast, fresh_weights
+from ..recipe import Recipe
+from ..slices import Batch, SlicePairs
+from .bridge import weighted_error
+from .supervised import Supervised
+
+
+class RegressionLearner(Supervised):
+    """Squared or absolute error of AC as a share of the identity row's.
+
+    recipe.loss: {"norm": "l1" | "l2", "heart_weight", and for l2 "block_weight" (see learners/bridge.py)}.
+    """
+
+    def __init__(self, model: Regression, recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> None:
+        network = model.denoise_fn
+        super().__init__(model, recipe, pairs, seed, device, network.context_slices, network.multiple)
+        self.power = pairs.residual_power()
+        norms = {"l1": self._absolute, "l2": self._squared}
+        if recipe.loss["norm"] not in norms:
+            raise UsageError(f"the norm of a regression's loss must be l1 or l2, found {recipe.loss['norm']!r}")
+        self._measure = norms[recipe.loss["norm"]]
+
+    def losses(self, batch: Batch, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
+        with autocast(self.device, self.recipe.precision):
+            output = self.shipped(torch.cat([batch.nc, batch.neighbours], dim=1))
+        return {"loss": self._measure(output.float() - batch.ac, batch.heart)}
+
+    def _squared(self, error: Tensor, heart: Tensor) -> Tensor:
+        weights = self.recipe.loss
+        return weighted_error(error, heart, weights["heart_weight"], weights["block_weight"]).mean() / self.power
+
+    def _absolute(self, error: Tensor, heart: Tensor) -> Tensor:
+        weighted = error.abs() * (1.0 + (self.recipe.loss["heart_weight"] - 1.0) * heart)
+        return weighted.mean() / self.power**0.5
+
+    def estimate(self, shipped: nn.Module) -> Estimate:
+        return lambda seen: shipped(seen).float()
+
+    def config(self) -> dict[str, Any]:
+        return {"network": self.recipe.network}
+
+
+def make(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> RegressionLearner:
+    """Fresh weights of a recipe."""
+    with fresh_weights(seed):
+        model = Regression(build_network(recipe.network), pairs.gain)
+    return RegressionLearner(model, recipe, pairs, seed, device)

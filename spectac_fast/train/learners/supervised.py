@@ -1,0 +1,59 @@
+"""Learners that minimise one loss of one network with one optimizer: the loss is all they add."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..learner import Estimate, adam, descend, generator_of
+from ..recipe import Recipe
+from ..slices import Batch, SlicePairs
+from ..supply import Supply
+
+
+class Supervised(ABC):
+    """A `Learner` of one network. context_slices, multiple: of that network."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        pairs: SlicePairs,
+        seed: int,
+        device: torch.device,
+        context_slices: int,
+        multiple: int,
+    ) -> None:
+        self.shipped = model.to(device, memory_format=torch.channels_last)
+        self.recipe, self.seed, self.device, self.context_slices = recipe, seed, device, context_slices
+        self.supply = Supply(pairs, recipe.data, device, context_slices, multiple)
+        self.networks = {"model": self.shipped}
+        self.optimizers = {"model": adam((p for p in model.parameters() if p.requires_grad), recipe)}
+
+    @abstractmethod
+    def losses(self, batch: Batch, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
+        """Scalars of a batch; "loss" is minimised, the others are for the diary."""
+
+    def step(self, step: int) -> dict[str, float]:
+        parts = self.recipe.data["accumulate"]
+        totals: dict[str, float] = {}
+        for part in range(parts):
+            rng = generator_of(self.seed, step, part)
+            values = self.losses(self.supply.batch(rng), rng, step)
+            (values["loss"] / parts).backward()
+            for name, value in values.items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach()) / parts
+        return {**totals, "gradient_norm": descend(self.optimizers["model"], self.recipe.gradient_clip)}
+
+    @abstractmethod
+    def estimate(self, shipped: nn.Module) -> Estimate: ...
+
+    def tensors(self, shipped: nn.Module) -> dict[str, Tensor]:
+        return dict(shipped.state_dict())
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]: ...

@@ -1,0 +1,119 @@
+"""Training the GANs that see no pairs: CycleGAN and UNIT. Their recipes draw NC and AC apart ("paired": false)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spectac_fast.models.cyclegan import CycleGAN
+from spectac_fast.models.networks import build_network
+from spectac_fast.models.patchgan import PatchDiscriminator
+from spectac_fast.models.unit import UNIT
+from spectac_fast.models.unit_networks import MultiScaleDiscriminator
+from spectac_fast.ops import TRAINING, counter_normal
+
+from ..learner import fresh_weights, generator_of
+from ..recipe import Recipe
+from ..slices import SlicePairs
+from .gan import Adversaries, frozen, small_normal
+
+
+class History(nn.Module):
+    """The last fakes (Shrivastava et al., CVPR 2017): half of what a discriminator sees of them is old.
+
+    A module, so that it is saved with the run.
+    """
+
+    def __init__(self, size: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("images", torch.zeros(size, *shape))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def exchange(self, fakes: Tensor, rng: np.random.Generator) -> Tensor:
+        """Keep these fakes while there is room; then, half of the time, give an old one back in exchange."""
+        answer = []
+        for fake in fakes.detach():
+            if self.filled < len(self.images):
+                self.images[self.filled] = fake
+                self.filled += 1
+                answer.append(fake)
+            elif rng.random() < 0.5:
+                i = int(rng.integers(len(self.images)))
+                answer.append(self.images[i].clone())
+                self.images[i] = fake
+            else:
+                answer.append(fake)
+        return torch.stack(answer)
+
+
+class CycleLearner(Adversaries):
+    """Both generators learn together, then both discriminators from fakes half of which are old."""
+
+    def __init__(self, *arguments, history: int) -> None:
+        super().__init__(*arguments)
+        shape = (1, *self.recipe.data["size"])
+        self.histories = nn.ModuleDict({name: History(history, shape) for name in ("nc", "ac")}).to(self.device)
+        self.networks = {**self.networks, "histories": self.histories}
+
+    def step(self, step: int) -> dict[str, float]:
+        rng = generator_of(self.seed, step)
+        nc, ac = self.images(rng)
+        with self.autocast(), frozen(*self.judging):
+            cycle = self.method(nc, ac)
+            terms = self.method.generator_loss(nc, ac, cycle)
+        values = self.generator_step(terms)
+        with self.autocast():
+            fake_nc = self.histories["nc"].exchange(cycle.fake_nc.float(), rng)
+            fake_ac = self.histories["ac"].exchange(cycle.fake_ac.float(), rng)
+            terms = self.method.discriminator_loss(nc, ac, fake_nc, fake_ac)
+        return values | self.discriminator_step(terms)
+
+
+class UNITLearner(Adversaries):
+    """The discriminators learn from fakes with fresh noise, then the generators; the noise comes from the counter."""
+
+    def step(self, step: int) -> dict[str, float]:
+        nc, ac = self.images(generator_of(self.seed, step))
+        noise = self._noise(step)
+        with self.autocast():
+            with torch.no_grad():
+                passage = self.method(nc, ac, noise)
+            terms = self.method.discriminator_loss(nc, ac, passage.fake_nc, passage.fake_ac)
+        values = self.discriminator_step(terms)
+        with self.autocast(), frozen(*self.judging):
+            terms = self.method.generator_loss(nc, ac, self.method(nc, ac, noise))
+        return self.generator_step(terms) | values
+
+    def _noise(self, step: int):
+        calls = 0
+
+        def noise(latent: Tensor) -> Tensor:
+            nonlocal calls
+            calls += 1
+            seeds = torch.arange(len(latent), device=latent.device) + self.seed
+            drawn = counter_normal(seeds, latent.shape[1:], step=step, sample=calls, purpose=TRAINING)
+            return drawn.to(latent.dtype)
+
+        return noise
+
+
+def make_cyclegan(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> CycleLearner:
+    """recipe.network: {"generator", "discriminator"}, each for both ways; recipe.loss: weights, and "history"."""
+    weights = dict(recipe.loss)
+    history = weights.pop("history")
+    with fresh_weights(seed):
+        generators = [small_normal(build_network(recipe.network["generator"])) for _ in "AB"]
+        judges = [small_normal(PatchDiscriminator(1, **recipe.network["discriminator"])) for _ in "AB"]
+    method = CycleGAN(*generators, *judges, **weights)
+    return CycleLearner(method, generators, judges, generators[0], recipe, pairs, seed, device, history=history)
+
+
+def make_unit(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> UNITLearner:
+    """recipe.network: {"generator", "discriminator": arguments of `MultiScaleDiscriminator`}."""
+    with fresh_weights(seed):
+        generators = build_network(recipe.network["generator"])
+        judges = [small_normal(MultiScaleDiscriminator(**recipe.network["discriminator"])) for _ in "AB"]
+    method = UNIT(generators, *judges, **recipe.loss)
+    return UNITLearner(method, [generators], judges, generators, recipe, pairs, seed, device)

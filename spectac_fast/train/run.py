@@ -1,0 +1,158 @@
+"""A training run, from a cohort to a weight file with its card."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spectac_fast.checkpoints.weights import load_weights, save_weights
+from spectac_fast.errors import InputError, UsageError
+
+from .budget import Budget, budget_of
+from .distributed import rank, start
+from .export import half_precision, loss_summary, seed_ranges, surroundings, write_json
+from .learner import Learner
+from .learners import make_learner
+from .loop import optimise
+from .recipe import Recipe
+from .schedule import make_schedule
+from .slices import PairedCohort, SlicePairs, cases_of, left_ventricle_gain
+from .state import TrainingState, averaged, has_state
+from .validation import Validation
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is started. budget: None for the recipe's. initial: weight file to start from, None for fresh weights.
+
+    seed: of weights, data order and noise. resume: go on with the run in the folder.
+    """
+
+    budget: Budget | None = None
+    seed: int = 0
+    resume: bool = False
+    initial: Path | None = None
+    device: str = "cpu"
+
+
+def train(
+    cohort: PairedCohort, validation: PairedCohort | None, run: Path, recipe: Recipe, options: Options = Options()
+) -> Path:
+    """Train a recipe's model and write RUN/<model><size>.safetensors (averaged weights, float16) and RUN/card.json.
+
+    cohort: trained on its cases with training seeds; validation: looked at with its validation seeds, None to skip.
+    Returns the path of the weight file. Raises UsageError if the folder already holds a run and `resume` is not set.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    if has_state(run) and not options.resume:
+        raise UsageError(f"{run} already holds a training run; add --resume to go on with it, or choose another folder")
+    device = start(torch.device(options.device))
+    cases = cases_of(cohort, "train")
+    pairs = SlicePairs(cohort, cases, left_ventricle_gain(cohort, cases))
+    budget = options.budget or budget_of(recipe.budget, len(pairs), recipe.data["batch"] * recipe.data["accumulate"])
+    learner = make_learner(recipe, pairs, options.seed, device)
+    if options.initial is not None:
+        start_from(learner, options.initial)
+    schedule = make_schedule(recipe.schedule, learner.optimizers.values())
+    state = TrainingState(learner, averaged(learner.shipped, recipe.average["decay"]), schedule)
+    data = {"training_seeds": seed_ranges([cohort.cases[i]["seed"] for i in cases])}
+    identity = {
+        "recipe": recipe.as_dict(),
+        "seed": options.seed,
+        "steps": budget.steps,
+        "minutes": budget.minutes,
+        "training seeds": data["training_seeds"],
+        "initial weights": _digest(options.initial),
+    }
+    if options.resume:
+        state.load(run, identity)
+    watched = _validation(validation, pairs, learner, device) if rank() == 0 else None
+
+    def validate() -> dict[str, float]:
+        return watched.against_linear(learner.estimate(state.weights.eval()))
+
+    log = optimise(state, recipe, budget, run, identity, validate if watched else None)
+    card = {
+        "data": data | {"cases": len(cases), "slices": len(pairs)},
+        "recipe": recipe.as_dict(),
+        "parameters": sum(p.numel() for p in learner.shipped.parameters()),
+        "seed": options.seed,
+        "initial_weights_sha256": identity["initial weights"],
+        "steps": state.step,
+        "minutes": round(state.seconds / 60, 2),
+        "loss_curve": loss_summary(log),
+        **surroundings(),
+    }
+    path = run / f"{recipe.model}{recipe.data['size'][0]}.safetensors"
+    if rank() == 0:
+        _finish(path, state, card, watched, cohort, pairs)
+    return path
+
+
+def start_from(learner: Learner, path: Path) -> None:
+    """Take the weights of a file, which may be of a network that saw fewer neighbouring slices.
+
+    Raises InputError if the file holds other tensors, or one of another shape.
+    """
+    tensors, _ = load_weights(path)
+    own = learner.tensors(learner.shipped)
+    if tensors.keys() != own.keys():
+        different = sorted(tensors.keys() ^ own.keys())
+        raise InputError(f"{path} does not fit the network: {different[0]} is in one of them only")
+    values = {name: _widened(value.float(), own[name], f"{path}, {name}") for name, value in tensors.items()}
+    learner.shipped.load_state_dict(values, strict=False)
+
+
+def _widened(value: Tensor, own: Tensor, name: str) -> Tensor:
+    missing = own.shape[1] - value.shape[1] if own.dim() == value.dim() == 4 else 0
+    if missing > 0 and own.shape[1] > 1:
+        # Neighbours that the old weights did not know count for nothing at first; their channels are the last.
+        value = nn.functional.pad(value, (0, 0, 0, 0, 0, missing))
+    if value.shape != own.shape:
+        raise InputError(f"{name} has shape {list(value.shape)}, expected {list(own.shape)}")
+    return value
+
+
+def _digest(path: Path | None) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
+
+
+def _validation(
+    validation: PairedCohort | None, pairs: SlicePairs, learner: Learner, device: torch.device
+) -> Validation | None:
+    if validation is None:
+        return None
+    cases = cases_of(validation, "validation")
+    return Validation(validation, cases, pairs.gain, pairs.fit_line(), learner.context_slices, device)
+
+
+def _finish(
+    path: Path,
+    state: TrainingState,
+    card: dict[str, Any],
+    watched: Validation | None,
+    cohort: PairedCohort,
+    pairs: SlicePairs,
+) -> None:
+    """Write weights and card; with validation, the rows of its patients."""
+    learner, network = state.learner, state.weights.eval()
+    shipped = half_precision(learner.tensors(network))
+    if watched:
+        rows: dict[str, Any] = {**watched.rows, "trained": watched.against_linear(learner.estimate(network))}
+        network.load_state_dict({name: value.float() for name, value in shipped.items()}, strict=False)
+        card["validation"] = rows | {"as_shipped": watched.against_linear(learner.estimate(network))}
+    recipe = card["recipe"]
+    config = learner.config() | {
+        "gain": pairs.gain,
+        "pixel_mm": float(cohort.spacing_mm[1]),
+        "slice_mm": float(cohort.spacing_mm[0]),
+        "size": recipe["data"]["size"],
+        "fit": recipe["data"]["fit"],
+    }
+    write_json(path.with_name("card.json"), card)
+    save_weights(path, shipped, recipe["model"], config, card)

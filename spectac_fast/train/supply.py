@@ -1,0 +1,43 @@
+"""Batches as a network takes them: augmented, at its size, on its device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from spectac_fast.models.fit import Fit
+
+from .slices import Batch, SlicePairs
+
+
+class Supply:
+    """Batches of a recipe's data settings (see recipe.py). What it hands out is a function of the generator alone.
+
+    context: neighbouring slices on either side. multiple: what the network's rows and columns must be divisible by.
+    """
+
+    def __init__(
+        self, pairs: SlicePairs, settings: Mapping[str, Any], device: torch.device, context: int, multiple: int
+    ) -> None:
+        self.pairs, self.settings, self.device, self.context = pairs, settings, device, context
+        self.fit = Fit(settings["fit"], tuple(settings["size"]), multiple)
+
+    def batch(self, rng: np.random.Generator) -> Batch:
+        """Slices, targets, heart mask and neighbours at the network's size, float32 on the device."""
+        nc, ac, heart, neighbours = self._draw(rng)
+        if not self.settings["paired"]:
+            # Another draw: the slice's own AC is then hardly ever the one that goes with it.
+            ac = self._draw(rng).ac
+        if self.settings["clip"] is not None:
+            ac = ac.clamp(*self.settings["clip"])
+        # As an image the mask is -1 outside the heart, like everything a fit brings in.
+        images = self.fit.to_network(torch.cat([nc, ac, 2.0 * heart - 1.0, neighbours], dim=1).to(self.device))
+        nc, ac, heart, neighbours = (part.contiguous() for part in images.tensor_split((1, 2, 3), dim=1))
+        return Batch(nc, ac, 0.5 * (heart + 1.0), neighbours)
+
+    def _draw(self, rng: np.random.Generator) -> Batch:
+        settings = self.settings
+        return self.pairs.batch(rng, settings["batch"], settings["shift_px"], settings["scale_jitter"], self.context)
