@@ -17,7 +17,7 @@ from spectac_fast.data.study import read_study
 from spectac_fast.errors import InputError
 from spectac_fast.models.registry import load
 from spectac_fast.train.budget import Budget
-from spectac_fast.train.learner import generator_of
+from spectac_fast.train.learner import Setting, generator_of
 from spectac_fast.train.learners import make_learner
 from spectac_fast.train.learners.bridge import one_evaluation
 from spectac_fast.train.run import Options, train
@@ -137,7 +137,7 @@ def test_weights_without_neighbours_can_learn_to_use_them(cohort, tmp_path):
 def test_block_means_count_in_the_heart(cohort):
     recipe = looking(start_share=1.0, heart_weight=1.0, shift_px=0, scale_jitter=0.0, block_weight=3.0)
     data = SlicePairs(cohort, [0], 2.0)
-    learner = make_learner(recipe, data, 0, torch.device("cpu"))
+    learner = make_learner(Setting(recipe, data, 0, torch.device("cpu")))
     model = learner.shipped
     torch.nn.init.normal_(model.denoise_fn.head.weight, std=0.1)
     batch = learner.supply.batch(rng := generator_of(0, 4))

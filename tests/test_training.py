@@ -13,9 +13,9 @@ from tiny_training import SLICES, TinyCohort, tiny_recipe
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.models.registry import load
 from spectac_fast.train import loop
-from spectac_fast.train.budget import Budget
+from spectac_fast.train.budget import Budget, budget_of
 from spectac_fast.train.export import seed_ranges
-from spectac_fast.train.learner import generator_of
+from spectac_fast.train.learner import Setting, generator_of
 from spectac_fast.train.learners import make_learner
 from spectac_fast.train.learners.bridge import BridgeLearner, one_evaluation
 from spectac_fast.train.recipe import load_recipe
@@ -150,7 +150,7 @@ def test_the_heart_counts_more_and_moves_with_its_slice(cohort):
     assert set(heart.unique().tolist()) <= {0.0, 1.0}
     whole = data.heart.mean()
     assert heart.mean() == pytest.approx(whole, rel=0.9)
-    learner = make_learner(recipe, data, 0, torch.device("cpu"))
+    learner = make_learner(Setting(recipe, data, 0, torch.device("cpu")))
     model = learner.shipped
     loss = learner.losses(learner.supply.batch(rng := generator_of(0, 4)), rng, 4)["loss"]
     with torch.no_grad():
@@ -173,7 +173,7 @@ def test_start_share_trains_the_regression(cohort):
     """At the start node x equals y, and the loss there is that of one evaluation."""
     recipe = tiny_recipe(start_share=1.0, shift_px=0, scale_jitter=0.0)
     data = SlicePairs(cohort, [0], 2.0)
-    learner = make_learner(recipe, data, 0, torch.device("cpu"))
+    learner = make_learner(Setting(recipe, data, 0, torch.device("cpu")))
     model = learner.shipped
     torch.nn.init.normal_(model.denoise_fn.head.weight, std=0.1)
     seen = []
@@ -190,12 +190,12 @@ def test_start_share_trains_the_regression(cohort):
     assert float(at_start) == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_budget_and_learning_rate():
+def test_budgets():
     by_steps, by_time = Budget(steps=100), Budget(minutes=2.0)
-    assert by_steps.learning_rate(1.0, 10, 0, 0.0) == pytest.approx(0.1)
-    assert by_steps.learning_rate(1.0, 10, 50, 1e9) == pytest.approx(0.5)
-    assert by_time.learning_rate(1.0, 10, 1000, 60.0) == pytest.approx(0.5)
-    assert by_time.learning_rate(1.0, 10, 1000, 300.0) == pytest.approx(0.0, abs=1e-12)
+    assert (by_steps.total, by_steps.unit, by_steps.spent(7, 1e9)) == (100, "steps", 7)
+    assert (by_time.total, by_time.unit, by_time.spent(7, 30.0)) == (120, "s", 30.0)
+    assert budget_of({"epochs": 3}, slices=100, slices_per_step=8) == Budget(steps=38)
+    assert budget_of({"minutes": 20}, 100, 8) == Budget(minutes=20)
     for wrong in ({}, {"steps": 1, "minutes": 1.0}):
         with pytest.raises(ValueError, match="either steps or minutes"):
             Budget(**wrong)

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, "folder of the run")
     parser.add_argument("--recipe", default="native64", metavar="NAME|FILE", help="recipe (default: native64)")
     parser.add_argument("--initial", type=Path, metavar="FILE", help="weight file to start from")
+    parser.add_argument("--first-stage", type=Path, metavar="FILE", help="trained vqgan, for a model between latents")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--steps", type=positive_int, metavar="N", help="optimisation steps (default: the recipe's)")
     budget.add_argument("--max-minutes", type=float, metavar="M", help="wall time instead of steps")
@@ -67,6 +68,7 @@ def _train_network(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
         seed=args.seed,
         resume=args.resume,
         initial=args.initial,
+        first_stage=args.first_stage,
         device=resolve_device(args.device),
     )
     validation = Cohort(args.validation) if args.validation else None

@@ -52,7 +52,7 @@ def loss_summary(log: Sequence[dict[str, Any]], points: int = 20) -> list[dict[s
     """About `points` evenly spaced entries of the loss curve."""
     curve = [entry for entry in log if "loss" in entry]
     stride = max(1, len(curve) // points)
-    return [{key: entry[key] for key in ("step", "loss", "loss_start")} for entry in curve[stride - 1 :: stride]]
+    return [{"step": entry["step"], "loss": entry["loss"]} for entry in curve[stride - 1 :: stride]]
 
 
 def surroundings() -> dict[str, Any]:

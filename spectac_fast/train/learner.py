@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from .distributed import average_gradients, rank
 from .recipe import Recipe
+from .slices import SlicePairs
 
 Estimate = Callable[[Tensor], Tensor]
 
@@ -44,6 +47,17 @@ class Learner(Protocol):
     def config(self) -> dict[str, Any]:
         """What the weight file says of it, without the data's own numbers."""
         ...
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a learner is made of. first_stage: weight file of the VQGAN of a latent model, None for the others."""
+
+    recipe: Recipe
+    pairs: SlicePairs
+    seed: int
+    device: torch.device
+    first_stage: Path | None = None
 
 
 @contextmanager

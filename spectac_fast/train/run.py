@@ -16,7 +16,7 @@ from spectac_fast.errors import InputError, UsageError
 from .budget import Budget, budget_of
 from .distributed import rank, start
 from .export import half_precision, loss_summary, seed_ranges, surroundings, write_json
-from .learner import Learner
+from .learner import Learner, Setting
 from .learners import make_learner
 from .loop import optimise
 from .recipe import Recipe
@@ -30,7 +30,8 @@ from .validation import Validation
 class Options:
     """How a run is started. budget: None for the recipe's. initial: weight file to start from, None for fresh weights.
 
-    seed: of weights, data order and noise. resume: go on with the run in the folder.
+    seed: of weights, data order and noise. resume: go on with the run in the folder. first_stage: weight file of the
+    VQGAN between whose latents a latent model works, None for the others.
     """
 
     budget: Budget | None = None
@@ -38,6 +39,7 @@ class Options:
     resume: bool = False
     initial: Path | None = None
     device: str = "cpu"
+    first_stage: Path | None = None
 
 
 def train(
@@ -55,7 +57,7 @@ def train(
     cases = cases_of(cohort, "train")
     pairs = SlicePairs(cohort, cases, left_ventricle_gain(cohort, cases))
     budget = options.budget or budget_of(recipe.budget, len(pairs), recipe.data["batch"] * recipe.data["accumulate"])
-    learner = make_learner(recipe, pairs, options.seed, device)
+    learner = make_learner(Setting(recipe, pairs, options.seed, device, options.first_stage))
     if options.initial is not None:
         start_from(learner, options.initial)
     schedule = make_schedule(recipe.schedule, learner.optimizers.values())
@@ -68,6 +70,7 @@ def train(
         "minutes": budget.minutes,
         "training seeds": data["training_seeds"],
         "initial weights": _digest(options.initial),
+        "first stage": _digest(options.first_stage),
     }
     if options.resume:
         state.load(run, identity)
@@ -83,6 +86,7 @@ def train(
         "parameters": sum(p.numel() for p in learner.shipped.parameters()),
         "seed": options.seed,
         "initial_weights_sha256": identity["initial weights"],
+        "first_stage_sha256": identity["first stage"],
         "steps": state.step,
         "minutes": round(state.seconds / 60, 2),
         "loss_curve": loss_summary(log),

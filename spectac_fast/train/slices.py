@@ -79,7 +79,7 @@ class SlicePairs:
         self.counts = np.concatenate(stacks)
         self.heart = heart_mask(stacks[0].shape[:1] + stacks[0].shape[2:], cohort.spacing_mm)
         self.scales = np.concatenate(scales)
-        self.gain = gain
+        self.gain, self.pixel_mm = gain, float(cohort.spacing_mm[1])
 
     def __len__(self) -> int:
         return len(self.counts)

@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING
 from ..learner import Learner
 
 if TYPE_CHECKING:
-    import torch
+    from ..learner import Setting
 
-    from ..recipe import Recipe
-    from ..slices import SlicePairs
-
-# Method -> "module:function", called as function(recipe, pairs, seed, device) -> Learner.
+# Method -> "module:function", called as function(setting) -> Learner.
 MAKERS = {
     "bbdm": "bridge:make",
     "cyclegan": "unpaired:make_cyclegan",
+    "cpdm": "latent:make_cpdm",
     "ddpm": "noise:make_ddpm",
+    "lbbdm": "latent:make_lbbdm",
     "medgan": "adversarial:make_medgan",
     "palette": "noise:make_palette",
     "pix2pix": "adversarial:make_pix2pix",
     "reggan": "adversarial:make_reggan",
     "regression": "regression:make",
     "unit": "unpaired:make_unit",
+    "vqgan": "first_stage:make",
 }
 
 
-def make_learner(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> Learner:
+def make_learner(setting: Setting) -> Learner:
     """The learner of a recipe's model, its fresh weights a function of the seed."""
-    module, _, function = MAKERS[recipe.model].partition(":")
-    return getattr(importlib.import_module(f"{__name__}.{module}"), function)(recipe, pairs, seed, device)
+    module, _, function = MAKERS[setting.recipe.model].partition(":")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), function)(setting)

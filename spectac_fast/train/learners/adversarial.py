@@ -12,9 +12,7 @@ from spectac_fast.models.pix2pix import Pix2Pix
 from spectac_fast.models.reggan import ImageDiscriminator, RegGAN
 from spectac_fast.models.registration import Registration
 
-from ..learner import fresh_weights, generator_of
-from ..recipe import Recipe
-from ..slices import SlicePairs
+from ..learner import Setting, fresh_weights, generator_of
 from .gan import Adversaries, frozen, small_normal
 
 
@@ -65,30 +63,33 @@ class MakeThrice(Adversaries):
         return values | self.discriminator_step(terms)
 
 
-def make_pix2pix(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> JudgeFirst:
+def make_pix2pix(setting: Setting) -> JudgeFirst:
     """recipe.network: {"generator", "discriminator": arguments of `PatchDiscriminator`}."""
-    with fresh_weights(seed):
+    recipe = setting.recipe
+    with fresh_weights(setting.seed):
         generator = small_normal(build_network(recipe.network["generator"]))
         discriminator = small_normal(PatchDiscriminator(generator.in_channels + 1, **recipe.network["discriminator"]))
     method = Pix2Pix(generator, discriminator, **recipe.loss)
-    return JudgeFirst(method, [generator], [discriminator], generator, recipe, pairs, seed, device)
+    return JudgeFirst(method, [generator], [discriminator], generator, setting)
 
 
-def make_reggan(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> MakeFirst:
+def make_reggan(setting: Setting) -> MakeFirst:
     """recipe.network: {"generator", "discriminator", "registration": arguments of `Registration`}."""
-    with fresh_weights(seed):
+    recipe = setting.recipe
+    with fresh_weights(setting.seed):
         generator = build_network(recipe.network["generator"])
         discriminator = ImageDiscriminator(1, **recipe.network["discriminator"])
         registration = Registration(**recipe.network["registration"])
     method = RegGAN(generator, discriminator, registration, **recipe.loss)
     making: list[nn.Module] = [generator, registration]
-    return MakeFirst(method, making, [discriminator], generator, recipe, pairs, seed, device)
+    return MakeFirst(method, making, [discriminator], generator, setting)
 
 
-def make_medgan(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> MakeThrice:
+def make_medgan(setting: Setting) -> MakeThrice:
     """recipe.network: {"generator", "discriminator"}; without features, the paper's ablation without style."""
-    with fresh_weights(seed):
+    recipe = setting.recipe
+    with fresh_weights(setting.seed):
         generator = small_normal(build_network(recipe.network["generator"]))
         discriminator = small_normal(PatchDiscriminator(generator.in_channels + 1, **recipe.network["discriminator"]))
     method = MedGAN(generator, discriminator, None, **recipe.loss)
-    return MakeThrice(method, [generator], [discriminator], generator, recipe, pairs, seed, device)
+    return MakeThrice(method, [generator], [discriminator], generator, setting)

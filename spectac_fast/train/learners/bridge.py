@@ -13,9 +13,8 @@ from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.models.bbdm import BBDM
 from spectac_fast.models.networks import build_network
 
-from ..learner import Estimate, autocast, fresh_weights
-from ..recipe import Recipe
-from ..slices import Batch, SlicePairs
+from ..learner import Estimate, Setting, autocast, fresh_weights
+from ..slices import Batch
 from .supervised import Supervised
 
 _BLOCK = 4
@@ -32,12 +31,12 @@ class BridgeLearner(Supervised):
     elsewhere, "block_weight": there, of the squared error of means over 4x4 pixels, about a segment of the wall}.
     """
 
-    def __init__(self, model: BBDM, recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> None:
+    def __init__(self, model: BBDM, setting: Setting) -> None:
         network = model.denoise_fn
-        super().__init__(model, recipe, pairs, seed, device, network.context_slices, network.multiple)
-        self.power = pairs.residual_power()
+        super().__init__(model, setting, network.context_slices, network.multiple)
+        self.power = setting.pairs.residual_power()
         self.cumulative = np.cumsum(model.bridge.lambda_density())
-        self.starts = round(recipe.loss["start_share"] * recipe.data["batch"])
+        self.starts = round(self.recipe.loss["start_share"] * self.recipe.data["batch"])
 
     def losses(self, batch: Batch, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
         """ "loss" of the batch, and "loss_start" of its part at the start node."""
@@ -57,7 +56,8 @@ class BridgeLearner(Supervised):
             output = self.shipped(x_t, t, torch.cat([y, batch.neighbours], dim=1))
         error = output.float() - target
         errors = weighted_error(error, batch.heart, weights["heart_weight"], weights["block_weight"]) / self.power
-        return {"loss": errors.mean(), "loss_start": errors[start].mean()}
+        values = {"loss": errors.mean()}
+        return values | {"loss_start": errors[start].mean()} if self.starts else values
 
     def estimate(self, shipped: nn.Module) -> Estimate:
         return one_evaluation(shipped, self.shipped.bridge)
@@ -88,8 +88,9 @@ def one_evaluation(model: nn.Module, bridge: BrownianBridge) -> Estimate:
     return translate
 
 
-def make(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> BridgeLearner:
+def make(setting: Setting) -> BridgeLearner:
     """Fresh weights of a recipe."""
-    with fresh_weights(seed):
+    recipe = setting.recipe
+    with fresh_weights(setting.seed):
         model = BBDM(BrownianBridge(**recipe.process), build_network(recipe.network))
-    return BridgeLearner(model, recipe, pairs, seed, device)
+    return BridgeLearner(model, setting)

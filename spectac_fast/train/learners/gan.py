@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..learner import Estimate, adam, autocast, descend
-from ..recipe import Recipe
-from ..slices import Batch, SlicePairs
+from ..learner import Estimate, Setting, adam, autocast, descend
+from ..slices import Batch
 from ..supply import Supply
 
 
@@ -53,16 +52,14 @@ class Adversaries:
         making: list[nn.Module],
         judging: list[nn.Module],
         shipped: nn.Module,
-        recipe: Recipe,
-        pairs: SlicePairs,
-        seed: int,
-        device: torch.device,
+        setting: Setting,
     ) -> None:
-        self.method = method.to(device)
+        self.method = method.to(setting.device)
         self.judging, self.shipped = judging, shipped
-        self.recipe, self.seed, self.device = recipe, seed, device
+        recipe, self.seed, self.device = setting.recipe, setting.seed, setting.device
+        self.recipe = recipe
         self.context_slices = (shipped.in_channels - 1) // 2
-        self.supply = Supply(pairs, recipe.data, device, self.context_slices, shipped.multiple)
+        self.supply = Supply(setting.pairs, recipe.data, self.device, self.context_slices, shipped.multiple)
         self.networks = {"method": self.method}
         self.optimizers = {
             "generator": adam((p for module in making for p in module.parameters()), recipe),

@@ -18,9 +18,8 @@ from spectac_fast.models.networks import build_network
 from spectac_fast.models.palette import Palette
 from spectac_fast.ops import TRAINING, counter_normal
 
-from ..learner import Estimate, autocast, fresh_weights
-from ..recipe import Recipe
-from ..slices import Batch, SlicePairs
+from ..learner import Estimate, Setting, autocast, fresh_weights
+from ..slices import Batch
 from .supervised import Supervised
 
 _WATCH_STEPS = 5
@@ -37,15 +36,13 @@ class _NoiseLearner(Supervised):
         model: nn.Module,
         process: VPProcess,
         sampling: VPProcess,
-        recipe: Recipe,
-        pairs: SlicePairs,
-        seed: int,
-        device: torch.device,
+        setting: Setting,
     ) -> None:
         network = model.denoise_fn
-        super().__init__(model, recipe, pairs, seed, device, network.context_slices, network.multiple)
+        super().__init__(model, setting, network.context_slices, network.multiple)
         self.process, self.sampling = process, sampling
-        self.clip = None if recipe.loss["clip"] is None else tuple(recipe.loss["clip"])
+        clip = self.recipe.loss["clip"]
+        self.clip = None if clip is None else tuple(clip)
 
     @abstractmethod
     def levels(self, t: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -108,17 +105,19 @@ class PaletteLearner(_NoiseLearner):
         return super().config() | self.recipe.process
 
 
-def make_ddpm(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> DDPMLearner:
+def make_ddpm(setting: Setting) -> DDPMLearner:
     """Fresh weights of a recipe; recipe.process: arguments of `VPProcess`."""
+    recipe = setting.recipe
     process = VPProcess(**recipe.process)
-    with fresh_weights(seed):
+    with fresh_weights(setting.seed):
         model = DDPM(process, build_network(recipe.network))
-    return DDPMLearner(model, process, process, recipe, pairs, seed, device)
+    return DDPMLearner(model, process, process, setting)
 
 
-def make_palette(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> PaletteLearner:
+def make_palette(setting: Setting) -> PaletteLearner:
     """Fresh weights of a recipe; recipe.process: {"training", "sampling"}, each arguments of `VPProcess`."""
+    recipe = setting.recipe
     training, sampling = (VPProcess(**recipe.process[key]) for key in ("training", "sampling"))
-    with fresh_weights(seed):
+    with fresh_weights(setting.seed):
         model = Palette(build_network(recipe.network))
-    return PaletteLearner(model, training, sampling, recipe, pairs, seed, device)
+    return PaletteLearner(model, training, sampling, setting)

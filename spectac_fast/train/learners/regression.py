@@ -12,9 +12,8 @@ from spectac_fast.errors import UsageError
 from spectac_fast.models.networks import build_network
 from spectac_fast.models.regression import Regression
 
-from ..learner import Estimate, autocast, fresh_weights
-from ..recipe import Recipe
-from ..slices import Batch, SlicePairs
+from ..learner import Estimate, Setting, autocast, fresh_weights
+from ..slices import Batch
 from .bridge import weighted_error
 from .supervised import Supervised
 
@@ -25,14 +24,14 @@ class RegressionLearner(Supervised):
     recipe.loss: {"norm": "l1" | "l2", "heart_weight", and for l2 "block_weight" (see learners/bridge.py)}.
     """
 
-    def __init__(self, model: Regression, recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> None:
+    def __init__(self, model: Regression, setting: Setting) -> None:
         network = model.denoise_fn
-        super().__init__(model, recipe, pairs, seed, device, network.context_slices, network.multiple)
-        self.power = pairs.residual_power()
+        super().__init__(model, setting, network.context_slices, network.multiple)
+        self.power = setting.pairs.residual_power()
         norms = {"l1": self._absolute, "l2": self._squared}
-        if recipe.loss["norm"] not in norms:
-            raise UsageError(f"the norm of a regression's loss must be l1 or l2, found {recipe.loss['norm']!r}")
-        self._measure = norms[recipe.loss["norm"]]
+        if self.recipe.loss["norm"] not in norms:
+            raise UsageError(f"the norm of a regression's loss must be l1 or l2, found {self.recipe.loss['norm']!r}")
+        self._measure = norms[self.recipe.loss["norm"]]
 
     def losses(self, batch: Batch, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
         with autocast(self.device, self.recipe.precision):
@@ -54,8 +53,9 @@ class RegressionLearner(Supervised):
         return {"network": self.recipe.network}
 
 
-def make(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> RegressionLearner:
+def make(setting: Setting) -> RegressionLearner:
     """Fresh weights of a recipe."""
-    with fresh_weights(seed):
-        model = Regression(build_network(recipe.network), pairs.gain)
-    return RegressionLearner(model, recipe, pairs, seed, device)
+    recipe = setting.recipe
+    with fresh_weights(setting.seed):
+        model = Regression(build_network(recipe.network), setting.pairs.gain)
+    return RegressionLearner(model, setting)

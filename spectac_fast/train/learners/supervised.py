@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..learner import Estimate, adam, descend, generator_of
-from ..recipe import Recipe
-from ..slices import Batch, SlicePairs
+from ..learner import Estimate, Setting, adam, descend, generator_of
+from ..slices import Batch
 from ..supply import Supply
 
 
@@ -21,16 +20,14 @@ class Supervised(ABC):
     def __init__(
         self,
         model: nn.Module,
-        recipe: Recipe,
-        pairs: SlicePairs,
-        seed: int,
-        device: torch.device,
+        setting: Setting,
         context_slices: int,
         multiple: int,
     ) -> None:
-        self.shipped = model.to(device, memory_format=torch.channels_last)
-        self.recipe, self.seed, self.device, self.context_slices = recipe, seed, device, context_slices
-        self.supply = Supply(pairs, recipe.data, device, context_slices, multiple)
+        recipe, self.seed, self.device = setting.recipe, setting.seed, setting.device
+        self.recipe, self.context_slices = recipe, context_slices
+        self.shipped = model.to(self.device, memory_format=torch.channels_last)
+        self.supply = Supply(setting.pairs, recipe.data, self.device, context_slices, multiple)
         self.networks = {"model": self.shipped}
         self.optimizers = {"model": adam((p for p in model.parameters() if p.requires_grad), recipe)}
 

@@ -13,9 +13,7 @@ from spectac_fast.models.unit import UNIT
 from spectac_fast.models.unit_networks import MultiScaleDiscriminator
 from spectac_fast.ops import TRAINING, counter_normal
 
-from ..learner import fresh_weights, generator_of
-from ..recipe import Recipe
-from ..slices import SlicePairs
+from ..learner import Setting, fresh_weights, generator_of
 from .gan import Adversaries, frozen, small_normal
 
 
@@ -99,21 +97,23 @@ class UNITLearner(Adversaries):
         return noise
 
 
-def make_cyclegan(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> CycleLearner:
+def make_cyclegan(setting: Setting) -> CycleLearner:
     """recipe.network: {"generator", "discriminator"}, each for both ways; recipe.loss: weights, and "history"."""
+    recipe = setting.recipe
     weights = dict(recipe.loss)
     history = weights.pop("history")
-    with fresh_weights(seed):
+    with fresh_weights(setting.seed):
         generators = [small_normal(build_network(recipe.network["generator"])) for _ in "AB"]
         judges = [small_normal(PatchDiscriminator(1, **recipe.network["discriminator"])) for _ in "AB"]
     method = CycleGAN(*generators, *judges, **weights)
-    return CycleLearner(method, generators, judges, generators[0], recipe, pairs, seed, device, history=history)
+    return CycleLearner(method, generators, judges, generators[0], setting, history=history)
 
 
-def make_unit(recipe: Recipe, pairs: SlicePairs, seed: int, device: torch.device) -> UNITLearner:
+def make_unit(setting: Setting) -> UNITLearner:
     """recipe.network: {"generator", "discriminator": arguments of `MultiScaleDiscriminator`}."""
-    with fresh_weights(seed):
+    recipe = setting.recipe
+    with fresh_weights(setting.seed):
         generators = build_network(recipe.network["generator"])
         judges = [small_normal(MultiScaleDiscriminator(**recipe.network["discriminator"])) for _ in "AB"]
     method = UNIT(generators, *judges, **recipe.loss)
-    return UNITLearner(method, [generators], judges, generators, recipe, pairs, seed, device)
+    return UNITLearner(method, [generators], judges, generators, setting)

@@ -1,0 +1,310 @@
+"""Every trainable method: it learns, its weight file works, a killed run goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from tiny_training import TinyCohort, changed
+
+from spectac_fast.errors import InputError, UsageError
+from spectac_fast.models.registry import load
+from spectac_fast.train import loop
+from spectac_fast.train.budget import Budget
+from spectac_fast.train.learner import Setting, adam, generator_of
+from spectac_fast.train.learners import MAKERS, make_learner
+from spectac_fast.train.learners.gan import frozen
+from spectac_fast.train.learners.unpaired import History
+from spectac_fast.train.recipe import load_recipe, recipe_names, trainable
+from spectac_fast.train.run import Options, train
+from spectac_fast.train.schedule import make_schedule
+from spectac_fast.train.slices import SlicePairs
+from spectac_fast.train.supply import Supply
+
+SIDE = 32
+LATENT = ("cpdm", "lbbdm")
+_UNET = {"model_channels": 8, "channel_mult": [1, 2], "num_head_channels": 8, "norm_groups": 4}
+_GENERATORS = {
+    "unet_generator": {"num_downs": 5, "width": 4},
+    "casnet": {"num_downs": 5, "width": 2, "blocks": 2},
+    "resnet_generator": {"width": 4, "blocks": 1},
+    "unit": {"width": 4, "residuals": 1},
+}
+
+
+def small(model, name="native64", **changes):
+    """A shipped recipe with narrow networks on small slices."""
+    recipe = load_recipe(model, name)
+    network = json.loads(json.dumps(recipe.network))
+    for part in (network, network.get("network", {})):
+        part.update({key: value for key, value in _UNET.items() if key in part})
+    if "generator" in network:
+        network["generator"] |= _GENERATORS[network["generator"]["kind"]]
+        network["discriminator"] |= {"width": 4}
+    if "registration" in network:
+        network["registration"] = {"widths": [4, 4], "middle": 8}
+    if "ch" in network:
+        network |= {"ch": 8, "norm_groups": 4, "n_embed": 32}
+    recipe = dataclasses.replace(recipe, network=network, precision="fp32")
+    return changed(recipe, size=[SIDE, SIDE], batch=2, accumulate=1, **changes)
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return TinyCohort([3, 4], side=SIDE)
+
+
+@pytest.fixture(scope="module")
+def first_stage(cohort, tmp_path_factory):
+    return train(cohort, None, tmp_path_factory.mktemp("vqgan"), small("vqgan"), Options(Budget(steps=2)))
+
+
+def options(model, first_stage, **more):
+    return Options(seed=7, first_stage=first_stage if model in LATENT else None, **more)
+
+
+def entries(run):
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in entry.items() if key != "minutes"} for entry in lines]
+
+
+def test_every_model_has_a_recipe_and_a_learner():
+    assert set(trainable()) == set(MAKERS)
+    for model in trainable():
+        assert "native64" in recipe_names(model)
+        for name in recipe_names(model):
+            assert load_recipe(model, name).name == name
+
+
+@pytest.mark.parametrize("model", sorted(MAKERS))
+def test_a_killed_run_goes_on_and_its_weights_translate(model, cohort, first_stage, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_LOG_EVERY", 1)
+    monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)
+    recipe, budget = small(model), Budget(steps=3)
+    path = train(cohort, None, tmp_path / "whole", recipe, options(model, first_stage, budget=budget))
+
+    advance = loop._step
+
+    def fail_once(state, recipe):
+        if state.step == 2:
+            raise KeyboardInterrupt
+        return advance(state, recipe)
+
+    monkeypatch.setattr(loop, "_step", fail_once)
+    with pytest.raises(KeyboardInterrupt):
+        train(cohort, None, tmp_path / "broken", recipe, options(model, first_stage, budget=budget))
+    monkeypatch.setattr(loop, "_step", advance)
+    train(cohort, None, tmp_path / "broken", recipe, options(model, first_stage, budget=budget, resume=True))
+    assert len(entries(tmp_path / "whole")) == 3
+    assert entries(tmp_path / "broken") == entries(tmp_path / "whole")
+
+    translator = load(path, device="cpu")
+    nc = torch.randn(3, 1, SIDE, SIDE)
+    ac = translator.translate(nc, torch.tensor([4, 5, 6]))
+    assert ac.shape == nc.shape
+    assert torch.isfinite(ac).all()
+    assert translator.card["recipe"]["name"] == "native64"
+
+
+@pytest.mark.parametrize("model", ["regression", "ddpm", "pix2pix", "reggan", "vqgan"])
+def test_it_learns(model, cohort, tmp_path):
+    recipe = small(model, learning_rate=3e-3)
+    train(cohort, None, tmp_path, recipe, Options(Budget(steps=100)))
+    key = {"pix2pix": "l1", "reggan": "correction", "vqgan": "error"}.get(model, "loss")
+    first, last = (entry[key] for entry in entries(tmp_path))
+    assert last < 0.9 * first
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(MAKERS) if "paper" in recipe_names(n)])
+def test_paper_recipes_describe_networks(name):
+    """Their networks can be built, on no memory at all; training them takes days."""
+    recipe = load_recipe(name, "paper")
+    assert recipe.data["size"] == [256, 256]
+    with torch.device("meta"):
+        from spectac_fast.models.networks import build_network
+        from spectac_fast.models.vqgan import VQGAN
+
+        network = recipe.network.get("generator") or recipe.network.get("network")
+        parameters = sum(
+            p.numel() for p in (build_network(network) if network else VQGAN(**recipe.network)).parameters()
+        )
+    published = {"pix2pix": 54_407_809, "unit": 2 * 11_127_937, "lbbdm": 237_000_000, "cpdm": 97_400_000}
+    if name in published:
+        assert parameters == pytest.approx(published[name], rel=2e-3)
+
+
+def test_unpaired_recipes_do_not_see_pairs(cohort):
+    pairs = SlicePairs(cohort, [0, 1], 2.0)
+    settings = small("cyclegan", shift_px=0).data
+    batch = Supply(pairs, settings | {"batch": 8, "clip": None}, torch.device("cpu"), 0, 1).batch(generator_of(0, 0))
+    nc, ac = pairs.select(np.arange(len(pairs)))
+    of_nc, of_ac = ([next(i for i in range(len(all_)) if torch.equal(all_[i], image)) for image in images]
+                    for all_, images in ((nc, batch.nc), (ac, batch.ac)))  # fmt: skip
+    assert sum(a == b for a, b in zip(of_nc, of_ac)) <= 2
+
+
+def test_targets_of_bounded_models_are_clipped(cohort):
+    pairs = SlicePairs(cohort, [0, 1], 0.5)
+    batch = Supply(pairs, small("pix2pix").data, torch.device("cpu"), 0, 1).batch(generator_of(0, 0))
+    assert float(batch.ac.max()) == 1.0
+    assert float(batch.nc.max()) > 0.9
+
+
+def test_ranks_draw_other_slices(monkeypatch):
+    first = generator_of(1, 2).random()
+    monkeypatch.setenv("RANK", "1")
+    assert generator_of(1, 2).random() != first
+
+
+def test_history_gives_old_fakes_back():
+    history, rng = History(4, (1, 2, 2)), np.random.default_rng(0)
+    first = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 2, 2)
+    assert torch.equal(history.exchange(first, rng), first)
+    later = torch.cat([history.exchange(first + 10 * k, rng) for k in range(1, 30)])
+    drawn = later[:, 0, 0, 0]
+    fresh = torch.cat([torch.arange(4.0) + 10 * k for k in range(1, 30)])
+    assert 0.3 < (drawn == fresh).float().mean() < 0.7
+
+
+def test_frozen_weights_get_no_gradient():
+    layer = torch.nn.Linear(2, 2)
+    x = torch.ones(1, 2, requires_grad=True)
+    with frozen(layer):
+        layer(x).sum().backward()
+    assert layer.weight.grad is None
+    assert x.grad is not None
+    assert layer.weight.requires_grad
+
+
+def test_schedules():
+    recipe = small("regression", learning_rate=2.0)
+    weight = torch.nn.Parameter(torch.ones(1))
+
+    def rates(settings, shares):
+        optimizer = adam([weight], recipe)
+        schedule = make_schedule(settings, [optimizer])
+        found = []
+        for step, share in enumerate(shares):
+            schedule.before(step, share)
+            found.append(optimizer.param_groups[0]["lr"])
+        return found
+
+    assert rates({"kind": "cosine", "warmup_steps": 2}, [0, 0.5, 1.0]) == pytest.approx([1.0, 1.0, 0.0])
+    assert rates({"kind": "linear", "flat": 0.75}, [0, 0.75, 0.875, 1.0]) == pytest.approx([2.0, 2.0, 1.0, 0.0])
+    assert rates({"kind": "constant"}, [0, 1.0]) == [2.0, 2.0]
+    with pytest.raises(ValueError, match="'steep'"):
+        make_schedule({"kind": "steep"}, [])
+
+
+def test_plateau_halves_and_resumes():
+    recipe = small("regression", learning_rate=1.0)
+    settings = {"kind": "plateau", "factor": 0.5, "patience": 2, "cooldown": 1, "min_lr": 0.1}
+
+    def start():
+        optimizer = adam([torch.nn.Parameter(torch.ones(1))], recipe)
+        return optimizer, make_schedule(settings, [optimizer])
+
+    optimizer, schedule = start()
+    rates = []
+    for _ in range(6):
+        schedule.after(1.0)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5]
+    other, again = start()
+    other.load_state_dict(optimizer.state_dict())
+    again.load(schedule.state())
+    for _ in range(4):
+        schedule.after(1.0)
+        again.after(1.0)
+    assert other.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"] == 0.25
+
+
+def test_averages_start_late(cohort, tmp_path):
+    recipe = small("regression", learning_rate=1e-2)
+    late = dataclasses.replace(recipe, average={"decay": 0.5, "start_step": 3, "every": 2})
+    one = load(train(cohort, None, tmp_path / "a", late, Options(Budget(steps=3))), device="cpu")
+    raw = dataclasses.replace(recipe, average={"decay": 0.0, "start_step": 0, "every": 1})
+    other = load(train(cohort, None, tmp_path / "b", raw, Options(Budget(steps=3))), device="cpu")
+    nc = torch.randn(2, 1, SIDE, SIDE)
+    assert torch.equal(one.translate(nc), other.translate(nc))
+
+
+def test_accumulated_batches_count_as_one(cohort):
+    pairs = SlicePairs(cohort, [0, 1], 2.0)
+    once = small("regression")
+    learner = make_learner(Setting(changed(once, accumulate=2), pairs, 0, torch.device("cpu")))
+    losses = [learner.losses(learner.supply.batch(generator_of(0, 5, part)), None, 5)["loss"] for part in range(2)]
+    expected = float(torch.stack(losses).mean().detach())
+    assert learner.step(5)["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_latent_models_need_a_first_stage(cohort, first_stage, tmp_path):
+    with pytest.raises(UsageError, match="--first-stage"):
+        train(cohort, None, tmp_path / "a", small("lbbdm"), Options(Budget(steps=1)))
+    with pytest.raises(UsageError, match="as they are"):
+        train(
+            cohort, None, tmp_path / "b", small("lbbdm", shift_px=1), Options(Budget(steps=1), first_stage=first_stage)
+        )
+    other = train(cohort, None, tmp_path / "c", small("regression"), Options(Budget(steps=1)))
+    with pytest.raises(InputError, match="expected 'vqgan'"):
+        train(cohort, None, tmp_path / "d", small("cpdm"), Options(Budget(steps=1), first_stage=other))
+
+
+_WORKER = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+from test_learners import small, TinyCohort, SIDE
+from spectac_fast.train.budget import Budget
+from spectac_fast.train.run import Options, train
+from pathlib import Path
+train(TinyCohort([3, 4], side=SIDE), None, Path({run!r}), small("regression"), Options(Budget(steps=3)))
+"""
+
+
+def test_two_processes_train_as_one(repository, cohort, tmp_path):
+    """Gradients are averaged: two processes end with one and the same network, and only the first one writes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": "0"}
+    code = _WORKER.format(tests=str(repository / "tests"), run=str(tmp_path / "run"))
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], env=common | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in range(2)
+    ]
+    for process in started:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    weights = load(tmp_path / "run" / f"regression{SIDE}.safetensors", device="cpu")
+    alone = load(train(cohort, None, tmp_path / "alone", small("regression"), Options(Budget(steps=3))), device="cpu")
+    nc = torch.randn(2, 1, SIDE, SIDE)
+    assert not torch.equal(weights.translate(nc), alone.translate(nc))
+
+    pairs = SlicePairs(TinyCohort([3, 4], side=SIDE), [0, 1], weights.gain)
+    learners = [make_learner(Setting(small("regression"), pairs, 0, torch.device("cpu"))) for _ in range(2)]
+    schedule = make_schedule(small("regression").schedule, learners[0].optimizers.values())
+    for step in range(3):
+        losses = []
+        for rank in range(2):
+            rng = np.random.default_rng([0, step, 0, rank])
+            losses.append(learners[0].losses(learners[0].supply.batch(rng), rng, step)["loss"])
+        schedule.before(step, step / 3)
+        (sum(losses) / 2).backward()
+        parameters = list(learners[0].shipped.parameters())
+        torch.nn.utils.clip_grad_norm_(parameters, small("regression").gradient_clip)
+        learners[0].optimizers["model"].step()
+        learners[0].optimizers["model"].zero_grad()
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert all(entry["step"] <= 3 for entry in log)
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["networks"]["model"]
+    for name, value in learners[0].shipped.state_dict().items():
+        torch.testing.assert_close(state[name], value, rtol=1e-3, atol=1e-5)
