@@ -29,7 +29,7 @@ from spectac_fast.train.slices import SlicePairs
 from spectac_fast.train.supply import Supply
 
 SIDE = 32
-LATENT = ("cpdm", "lbbdm")
+LATENT = ("cpdm", "lbbdm", "ldm")
 _UNET = {"model_channels": 8, "channel_mult": [1, 2], "num_head_channels": 8, "norm_groups": 4}
 _GENERATORS = {
     "unet_generator": {"num_downs": 5, "width": 4},

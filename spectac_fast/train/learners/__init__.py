@@ -17,6 +17,7 @@ MAKERS = {
     "cpdm": "latent:make_cpdm",
     "ddpm": "noise:make_ddpm",
     "lbbdm": "latent:make_lbbdm",
+    "ldm": "latent_noise:make",
     "medgan": "adversarial:make_medgan",
     "palette": "noise:make_palette",
     "pix2pix": "adversarial:make_pix2pix",

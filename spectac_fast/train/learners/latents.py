@@ -1,0 +1,94 @@
+"""What the trainings between latents share: the frozen first stage and the latents, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spectac_fast.checkpoints.weights import fill, load_weights
+from spectac_fast.errors import InputError, UsageError
+from spectac_fast.models.fit import Fit
+
+from ..learner import Setting, fresh_weights
+
+_CHUNK = 64
+
+
+class LatentBatch(NamedTuple):
+    """Latents of AC and of NC [B, C, h, w], and the slices with their neighbours [B, 1 + 2 context, H, W]."""
+
+    ac: Tensor
+    nc: Tensor
+    seen: Tensor
+
+
+class Latents:
+    """Latents of every AC and NC slice of a setting's pairs, float16 on the CPU; the slices are not augmented.
+
+    encode_ac, encode_nc: images [B, 1, H, W] at the network's size -> latents. Raises UsageError for a recipe that
+    wants augmented, clipped or unpaired slices.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        fit: Fit,
+        context: int,
+        encode_ac: Callable[[Tensor], Tensor],
+        encode_nc: Callable[[Tensor], Tensor],
+    ) -> None:
+        data = setting.recipe.data
+        if data["shift_px"] or data["scale_jitter"] or data["clip"] or not data["paired"]:
+            raise UsageError("a model between latents is trained on pairs as they are: no shift, no jitter, no clip")
+        self.setting, self.fit, self.context = setting, fit, context
+        kept: list[tuple[Tensor, Tensor]] = []
+        for begin in range(0, len(setting.pairs), _CHUNK):
+            indices = np.arange(begin, min(begin + _CHUNK, len(setting.pairs)))
+            nc, ac = (fit.to_network(part.to(setting.device)) for part in setting.pairs.select(indices))
+            with torch.no_grad():
+                kept.append((encode_ac(ac).cpu().half(), encode_nc(nc).cpu().half()))
+        self.ac, self.nc = (torch.cat(parts) for parts in zip(*kept))
+
+    def standardise(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Bring both to zero mean and unit spread; the moments [1, C, 1, 1] of AC (mean, std), then of NC."""
+        moments = []
+        for name in ("ac", "nc"):
+            latents = getattr(self, name).float()
+            mean, std = latents.mean((0, 2, 3), keepdim=True), latents.std((0, 2, 3), keepdim=True)
+            setattr(self, name, ((latents - mean) / std).half())
+            moments += [mean, std]
+        return tuple(moments)
+
+    def batch(self, rng: np.random.Generator) -> LatentBatch:
+        """Random slices of the cohort."""
+        pairs, device = self.setting.pairs, self.setting.device
+        indices = rng.integers(len(pairs), size=self.setting.recipe.data["batch"])
+        nc, _ = pairs.select(indices)
+        seen = self.fit.to_network(torch.cat([nc, pairs.neighbours(indices, self.context)], dim=1).to(device))
+        ac_latents, nc_latents = (part[torch.from_numpy(indices)].to(device).float() for part in (self.ac, self.nc))
+        return LatentBatch(ac_latents, nc_latents, seen)
+
+
+def with_first_stage(
+    setting: Setting, model_of: Callable[[dict[str, Any]], nn.Module], stage: str, **more: Any
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A model of fresh weights around the setting's first stage, and the configuration it was built from.
+
+    stage: name of the model's part that holds the first stage; more: what the configuration has beside the recipe's
+    network. Raises UsageError where the setting has no first stage, InputError for a file that holds none.
+    """
+    if setting.first_stage is None:
+        raise UsageError(f"{setting.recipe.model} works between the latents of a vqgan: add --first-stage FILE")
+    tensors, header = load_weights(setting.first_stage)
+    if header.get("model") != "vqgan":
+        raise InputError(f"{setting.first_stage} holds a model {header.get('model')!r}, expected 'vqgan'")
+    network = setting.recipe.network | {"vqgan": header["config"]["network"]}
+    with fresh_weights(setting.seed):
+        model = model_of(network | more)
+    values = {name: value.float() for name, value in tensors.items()}
+    fill(getattr(model, stage), values, str(setting.first_stage))
+    return model, network
