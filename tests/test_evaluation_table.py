@@ -258,6 +258,12 @@ def test_segments_are_compared_with_ac(evaluated):
     assert numbers["reference_segments"]["AC"]["contrast_over_ac"]["value"] == 1
     identity = numbers["rows"][0]["segments"]
     assert identity["error"]["value"] == pytest.approx(error, rel=1e-4)
+    truth = np.array([[segment_means(cohort.truth(i, p, "SA"), LV) for p in PHASES] for i in range(len(cohort))])
+    of_ac = numbers["reference_segments"]["AC"]
+    assert of_ac["truth_error"]["value"] == pytest.approx(np.abs(ac - truth).mean())
+    expected = np.abs(ac - truth).mean() / np.abs(nc - truth).mean()
+    assert of_ac["truth_error_over_nc"]["value"] == pytest.approx(expected)
+    assert numbers["reference_segments"]["truth"]["truth_error"]["value"] == 0
     assert identity["error_over_nc"]["value"] == pytest.approx(1, rel=1e-4)
     limit = ac[1:].reshape(-1, 17).mean(0) - 2 * ac[1:].reshape(-1, 17).std(0, ddof=1)
     new = (nc[1:] < limit) & (ac[1:] >= limit)
@@ -276,7 +282,7 @@ def test_contrast_of_a_known_defect():
     ac[2, 1, share[2] >= 0.5] = 60
     weak = ac + (80 - ac) / 2
     indices = bootstrap.resample(3, 0, 2000)
-    ref = regional.reference(cases, PHASES, weak, ac, indices, None)
+    ref = regional.reference(cases, PHASES, weak, ac, ac, indices, None)
     assert [(i, j) for i, j, *_ in ref.defects] == [(0, 0), (2, 1)]
     scores = regional.score(weak, ref)
     assert scores.contrast.value == pytest.approx((0.25 + 0.125) / 2)
@@ -295,7 +301,7 @@ def test_normal_limits_of_a_larger_group_hold_for_each_sex():
 
     cases = [{"sex": sex, "defects": []} for sex in "FMF"]
     level = np.stack([limits.by_sex[case["sex"]] for case in cases])[:, None] * np.ones((1, 2, 1))
-    ref = regional.reference(cases, PHASES, level, level + 1, bootstrap.resample(3, 0, 2000), limits)
+    ref = regional.reference(cases, PHASES, level, level + 1, level, bootstrap.resample(3, 0, 2000), limits)
     found = level.copy()
     found[1, 0, :5] -= 1e-6
     scores = regional.score(found, ref)

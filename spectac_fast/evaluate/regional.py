@@ -1,8 +1,9 @@
 """Regional uptake: what the 17 segments (AHA, Cerqueira, Circulation 105:539, 2002) say about a row.
 
 Segments are in % of the polar map's own maximum (``segments.segment_means``), so that neither the count scale nor the
-gain enters. Three questions, each against AC of the same patient: how far the segments are off, whether known defects
-keep their contrast, and whether normal patients get segments below the normal limit that AC does not show.
+gain enters. Three questions, each against AC of the same patient: how far the segments are off (against the phantom's
+own activity too, since AC is not free of error), whether known defects keep their contrast, and whether normal patients
+get segments below the normal limit that AC does not show.
 """
 
 from __future__ import annotations
@@ -28,13 +29,16 @@ SMALLEST_LOSS = 0.2
 class RegionalScores:
     """Regional scores of one image kind against AC.
 
-    error: mean absolute segment difference, % of maximum. error_over_nc: its ratio to NC's. contrast: mean contrast of
+    error: mean absolute segment difference to AC, % of maximum. error_over_nc: its ratio to NC's. truth_error,
+    truth_error_over_nc: the same against the phantom's own activity, which AC itself misses. contrast: mean contrast of
     known defects; contrast_over_ac: its ratio to AC's. low: segments of normal patients below the normal limit, out of
     normal_segments; new_low: those where AC is not; both None where too few normals are at hand to set a limit.
     """
 
     error: Estimate
     error_over_nc: Estimate
+    truth_error: Estimate
+    truth_error_over_nc: Estimate
     contrast: Estimate | None
     contrast_over_ac: Estimate | None
     defects: int
@@ -45,10 +49,11 @@ class RegionalScores:
 
 @dataclass(frozen=True)
 class Reference:
-    """What every row is compared with: NC and AC segments [case, phase, 17], and what is known of the patients."""
+    """What every row is compared with: NC, AC and true segments [case, phase, 17], what is known of the patients."""
 
     nc: np.ndarray
     ac: np.ndarray
+    truth: np.ndarray
     normal: np.ndarray
     limit: np.ndarray | None  # [case, 1, 17]
     defects: list[tuple[int, int, np.ndarray, np.ndarray]]
@@ -60,12 +65,14 @@ def reference(
     phases: Sequence[str],
     nc: np.ndarray,
     ac: np.ndarray,
+    truth: np.ndarray,
     indices: np.ndarray,
     limits: NormalLimits | None,
 ) -> Reference:
     """Find the defect and remote segments, and each patient's normal limit.
 
-    cases: cohort records with their ``defects``; nc, ac: [case, phase, 17]; indices: bootstrap resamples over cases.
+    cases: cohort records with their ``defects``; nc, ac, truth: [case, phase, 17]; indices: bootstrap resamples over
+    cases.
     """
     normal = np.array([not case["defects"] for case in cases])
     defects = []
@@ -79,7 +86,7 @@ def reference(
             inside, remote = share >= DEFECT_SHARE, every <= REMOTE_SHARE
             if inside.any() and remote.any():
                 defects.append((i, j, inside, remote))
-    return Reference(nc, ac, normal, limits.of(cases) if limits else None, defects, indices)
+    return Reference(nc, ac, truth, normal, limits.of(cases) if limits else None, defects, indices)
 
 
 def defect_overlap(defect: Mapping[str, Any]) -> np.ndarray:
@@ -106,8 +113,12 @@ def _contrasts(segments: np.ndarray, ref: Reference) -> np.ndarray:
 
 def score(segments: np.ndarray, ref: Reference) -> RegionalScores:
     """Compare segments [case, phase, 17] with AC."""
-    error = np.abs(segments - ref.ac).mean(axis=(1, 2))
-    nc_error = np.abs(ref.nc - ref.ac).mean(axis=(1, 2))
+
+    def error_to(wanted: np.ndarray) -> tuple[Estimate, Estimate]:
+        error, of_nc = (np.abs(found - wanted).mean(axis=(1, 2)) for found in (segments, ref.nc))
+        return bootstrap.mean(error, ref.indices), bootstrap.ratio(error, of_nc, ref.indices)
+
+    (error, over_nc), (truth_error, truth_over_nc) = error_to(ref.ac), error_to(ref.truth)
     contrast = over_ac = None
     if ref.defects:
         per_case = np.bincount([i for i, *_ in ref.defects], minlength=len(segments))
@@ -118,8 +129,10 @@ def score(segments: np.ndarray, ref: Reference) -> RegionalScores:
         below = (segments < ref.limit)[ref.normal]
         low, new_low = int(below.sum()), int((below & ~(ref.ac < ref.limit)[ref.normal]).sum())
     return RegionalScores(
-        error=bootstrap.mean(error, ref.indices),
-        error_over_nc=bootstrap.ratio(error, nc_error, ref.indices),
+        error=error,
+        error_over_nc=over_nc,
+        truth_error=truth_error,
+        truth_error_over_nc=truth_over_nc,
         contrast=contrast,
         contrast_over_ac=over_ac,
         defects=len(ref.defects),

@@ -95,8 +95,19 @@ def _segments(table: Mapping[str, Any]) -> str:
         if cells["low"] is not None:
             low = [f"{cells['low']} of {cells['normal_segments']}", str(cells["new_low"])]
         error = [_cell(cells["error"], 2), _cell(cells["error_over_nc"], 3)]
+        error += [_cell(cells["truth_error"], 2), _cell(cells["truth_error_over_nc"], 3)]
         lines.append([label, *error, _cell(cells["contrast"], 3), _cell(cells["contrast_over_ac"], 3), *low])
-    header = ["row", "segment error, %", "error / NC", "defect contrast", "contrast / AC", "low in normals", "new"]
+    header = [
+        "row",
+        "error to AC, %",
+        "/ NC",
+        "error to truth, %",
+        "/ NC",
+        "defect contrast",
+        "contrast / AC",
+        "low in normals",
+        "new",
+    ]
     return _markdown_table(header, lines)
 
 

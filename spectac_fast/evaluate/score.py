@@ -50,6 +50,7 @@ class CohortScores:
     rows: list[RowResult]
     nc_segments: np.ndarray
     ac_segments: np.ndarray
+    truth_segments: np.ndarray
     gain: float
 
 
@@ -102,12 +103,12 @@ def score_cohort(
         nc, _ = cohort.pair(0, PHASES[0], PLANES[0])
         first = to_model(nc, cohort.scale(0, PHASES[0]))
         _translate(result.row, first, cohort.spacing_mm[0], slice_seeds(seed, 0, PHASES[0], PLANES[0], len(first)))
-    nc_segments, ac_segments = [], []
+    images: dict[str, list[np.ndarray]] = {"nc": [], "ac": [], "truth": []}
     for index in range(count):
         _score_case(cohort, index, results, gain, seed, step)
-        nc_segments.append(_case_segments(cohort, index, 0))
-        ac_segments.append(_case_segments(cohort, index, 1))
-    return CohortScores(results, np.stack(nc_segments), np.stack(ac_segments), gain)
+        for name, stacks in _short_axis(cohort, index).items():
+            images[name].append(np.stack([_segments(cohort, index, stack) for stack in stacks]))
+    return CohortScores(results, *(np.stack(found) for found in images.values()), gain)
 
 
 def corrected_stacks(cohort: Cohort, index: int, phase: str, row: Row, *, seed: int = 0) -> dict[str, Stacks]:
@@ -122,10 +123,15 @@ def corrected_stacks(cohort: Cohort, index: int, phase: str, row: Row, *, seed: 
     return stacks
 
 
-def _case_segments(cohort: Cohort, index: int, kind: int) -> np.ndarray:
-    lv = cohort.cases[index]["lv"]
-    stacks = [cohort.pair(index, phase, "SA")[kind] for phase in PHASES]
-    return np.stack([segment_means(stack, lv, cohort.spacing_mm) for stack in stacks])
+def _short_axis(cohort: Cohort, index: int) -> dict[str, list[np.ndarray]]:
+    """NC, AC and the phantom's own activity of a patient, by phase."""
+    pairs = [cohort.pair(index, phase, "SA") for phase in PHASES]
+    truth = [cohort.truth(index, phase, "SA") for phase in PHASES]
+    return {"nc": [nc for nc, _ in pairs], "ac": [ac for _, ac in pairs], "truth": truth}
+
+
+def _segments(cohort: Cohort, index: int, stack: np.ndarray) -> np.ndarray:
+    return segment_means(stack, cohort.cases[index]["lv"], cohort.spacing_mm)
 
 
 def _score_case(
@@ -152,7 +158,7 @@ def _score_case(
                 pairs[k].append(SeriesPair(prediction, reference, heart))
                 if plane == "SA":
                     counts = to_counts(prediction, scale * gain)
-                    segments[k].append(segment_means(counts, case["lv"], cohort.spacing_mm))
+                    segments[k].append(_segments(cohort, index, counts))
                 result.seconds += seconds
                 result.slices += len(nc)
                 step()

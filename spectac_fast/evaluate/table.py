@@ -42,9 +42,9 @@ CONVENTION = {
     "interval": "95 % percentile bootstrap over patients, paired across rows",
     "empty_slices": "slices without any AC count stay in pooled RMSE and PSNR, and are left out of SSIM and of the "
     "per-slice means",
-    "segments": "17 segments, % of the polar map's 99th percentile; error = mean absolute difference to AC; low "
-    "segment = a normal patient's segment below the normal limit, new where AC is not; defect contrast = 1 - defect / "
-    "remote segments",
+    "segments": "17 segments, % of the polar map's 99th percentile; error = mean absolute difference to AC, or to the "
+    "phantom's own activity (truth); low segment = a normal patient's segment below the normal limit, new where AC is "
+    "not; defect contrast = 1 - defect / remote segments",
 }
 
 
@@ -124,7 +124,9 @@ def build(
     """
     indices = bootstrap.resample(len(cases), seed, resamples)
     limits = limits or limits_of_table(cases, scores.ac_segments)
-    ref = regional.reference(cases, PHASES, scores.nc_segments, scores.ac_segments, indices, limits)
+    ref = regional.reference(
+        cases, PHASES, scores.nc_segments, scores.ac_segments, scores.truth_segments, indices, limits
+    )
     patients = scores.rows[0].patients
     # The rows that are no networks need no device; a table of them alone was made on the CPU.
     device = scores.rows[-1].row.translator.device
@@ -159,7 +161,7 @@ def build(
         "device": str(device),
         "machine": provenance.machine(device),
     }
-    images = {"NC": scores.nc_segments, "AC": scores.ac_segments}
+    images = {"NC": scores.nc_segments, "AC": scores.ac_segments, "truth": scores.truth_segments}
     segments = {name: _regional(regional.score(values, ref)) for name, values in images.items()}
     return {"format": 1, "head": head, "rows": rows, "reference_segments": segments}
 
