@@ -57,3 +57,22 @@ def check_apart(op: str, inputs: Mapping[str, Tensor | None], outputs: Mapping[s
         other = seen.setdefault(place, name)
         if other != name and name in outputs:
             raise ValueError(f"{op}: {name} must not share memory with {other}.")
+
+
+def all_ready(
+    tensors: Iterable[Tensor | None], shape: Sequence[int], device: torch.device, dtypes: tuple[torch.dtype, ...]
+) -> bool:
+    """Whether those that are there can go to a kernel as they are. Cheap, for what is called at every step."""
+    for t in tensors:
+        if t is not None and (
+            t.dtype not in dtypes or t.shape != shape or t.device != device or t.requires_grad or not t.is_contiguous()
+        ):
+            return False
+    return True
+
+
+def surely_apart(inputs: Iterable[Tensor | None], outputs: Iterable[Tensor | None]) -> bool:
+    """Whether `check_apart` would pass, as far as a quick look tells."""
+    read = {t.data_ptr() for t in inputs if t is not None}
+    written = [t.data_ptr() for t in outputs if t is not None]
+    return len(read.union(written)) == len(read) + len(written)
