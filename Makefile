@@ -8,7 +8,7 @@ BUILD_TOOLS := setuptools wheel numpy ninja
 # Slices are small: more threads than this only wait for each other.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test acceptance lint
+.PHONY: demo test acceptance sanitize lint
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/ready
@@ -22,6 +22,20 @@ acceptance:
 	rm -rf build/acceptance
 	git clone -q . build/acceptance
 	$(MAKE) -C build/acceptance demo test
+	cd build/acceptance && $(VENV)/bin/pytest -m large -rs
+
+# The CPU ops once more, instrumented, on every sample of every op: any overrun or undefined operation fails. The
+# sanitizers' libraries must come first in a process that does not know of them; Python's own leaks are not ours.
+SANITIZED := build/sanitize
+SANITIZERS = $(shell $(CXX) -print-file-name=libasan.so):$(shell $(CXX) -print-file-name=libubsan.so)
+CXX_LIBRARY = $(shell $(CXX) -print-file-name=libstdc++.so)
+
+sanitize: $(VENV)/ready
+	SPECTAC_FAST_CUDA=0 CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g" \
+	    LDFLAGS="-fsanitize=address,undefined" $(VENV)/bin/python setup.py -q build_ext \
+	    --build-lib $(SANITIZED) --build-temp $(SANITIZED)/objects
+	LD_PRELOAD="$(SANITIZERS):$(CXX_LIBRARY)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	    $(VENV)/bin/python -m bench.samples --extension $(SANITIZED)/spectac_fast
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
