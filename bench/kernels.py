@@ -64,7 +64,9 @@ def measure(same: list[Case], device: torch.device) -> Measured:
     samples = interleave(samplers)
     advantage = {name: ratio(taken, samples[OURS]) for name, taken in samples.items()}
     threads = None if device.type == "cuda" else torch.get_num_threads()
-    return Measured(case, threads, {name: quantiles(taken) for name, taken in samples.items()}, advantage, missing)
+    notes = {name: sampler.note for name, sampler in samplers.items() if sampler.note}
+    times = {name: quantiles(taken) for name, taken in samples.items()}
+    return Measured(case, threads, times, advantage, missing, notes)
 
 
 def measure_cpu(op: str, threads: int) -> Iterator[Measured]:

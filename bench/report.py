@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from bench.case import COPY, Case, Goal
@@ -18,7 +18,8 @@ class Measured:
     """One case as it ran.
 
     threads: of the CPU; None on a GPU. times: of every implementation that ran, `OURS` and `COPY` among them.
-    advantage: how many times longer each takes than ours. missing: rivals that did not run -> why.
+    advantage: how many times longer each takes than ours. missing: rivals that did not run -> why. notes: how
+    some were timed.
     """
 
     case: Case
@@ -26,6 +27,7 @@ class Measured:
     times: dict[str, Times]
     advantage: dict[str, float]
     missing: dict[str, str]
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def line(measured: Measured) -> str:
@@ -80,7 +82,8 @@ def time_rows(measured: Measured) -> Iterator[str]:
         rate, advantage = case.moved / t.median / 1e3, measured.advantage[name]
         of_copy = measured.advantage[COPY] / advantage
         spread = f"{t.p20:.1f} - {t.p80:.1f}"
-        yield _row(*start, name, f"{t.median:.1f}", spread, f"{rate:.2f}", f"{of_copy:.0%}", f"{advantage:.2f} x")
+        called = f"{name}, {measured.notes[name]}" if name in measured.notes else name
+        yield _row(*start, called, f"{t.median:.1f}", spread, f"{rate:.2f}", f"{of_copy:.0%}", f"{advantage:.2f} x")
     for name, why in measured.missing.items():
         yield _row(*start, name, "-", "-", "-", "-", f"missing: {why}")
 

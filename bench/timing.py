@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from bench.case import Call
 from spectac_fast.evaluate.provenance import commit, machine
 
-Sampler = Callable[[], float]
-"""Runs a call and returns the microseconds it took."""
+
+@dataclass(frozen=True)
+class Sampler:
+    """sample: runs a call and returns the microseconds it took. note: what is unusual about how it is timed."""
+
+    sample: Callable[[], float]
+    note: str = ""
+
 
 SHORTEST = 500.0  # microseconds; calls that are faster are repeated within one sample
 
@@ -51,13 +59,14 @@ def cpu_sampler(call: Call) -> Sampler:
         return (time.perf_counter() - start) * 1e6 / repeats
 
     repeats = max(1, round(SHORTEST / max(sample(), 0.1)))
-    return sample
+    return Sampler(sample)
 
 
 def cuda_sampler(calls: Sequence[Call]) -> Sampler:
     """Times calls that do the same on different buffers, which keeps the second-level cache cold; the time of one.
 
-    They are captured into one graph, so that launching costs nothing.
+    They are captured into one graph, so that launching costs nothing. What cannot be captured, because it waits for the
+    GPU or does not use it, is launched call by call, and the note says so.
     """
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
@@ -66,19 +75,30 @@ def cuda_sampler(calls: Sequence[Call]) -> Sampler:
                 call()
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        for call in calls:
-            call()
+    try:
+        with warnings.catch_warnings(), torch.cuda.graph(graph, stream=stream):
+            warnings.filterwarnings("error", message=".*CUDA Graph is empty")
+            for call in calls:
+                call()
+        replay, note = graph.replay, ""
+    except (RuntimeError, UserWarning):
+        torch.cuda.synchronize()
+        replay, note = partial(_one_by_one, calls), "launched call by call"
 
     def sample() -> float:
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         begin.record()
-        graph.replay()
+        replay()
         end.record()
         end.synchronize()
         return begin.elapsed_time(end) * 1e3 / len(calls)
 
-    return sample
+    return Sampler(sample, note)
+
+
+def _one_by_one(calls: Sequence[Call]) -> None:
+    for call in calls:
+        call()
 
 
 def interleave(
@@ -90,8 +110,8 @@ def interleave(
     for done in range(most):
         if done >= least and time.perf_counter() > end:
             break
-        for name, sample in samplers.items():
-            samples[name].append(sample())
+        for name, sampler in samplers.items():
+            samples[name].append(sampler.sample())
     return samples
 
 

@@ -61,7 +61,9 @@ def test_a_run_writes_page_and_table(monkeypatch, tmp_path):
         yield Case("an_op", "4", lambda: torch.ones(4).sum(), {"broken": broken}, 1600, (Goal("broken", 2),))
 
     monkeypatch.setattr(kernels, "cases", lambda op, device: cases(device))
-    monkeypatch.setattr(kernels, "interleave", lambda samplers: {name: [s(), s()] for name, s in samplers.items()})
+    monkeypatch.setattr(
+        kernels, "interleave", lambda samplers: {name: [s.sample(), s.sample()] for name, s in samplers.items()}
+    )
     threads = torch.get_num_threads()
     try:
         kernels.run(argparse.Namespace(device="cpu", threads=[threads], out=tmp_path, peers=None, ops=["an_op"]))

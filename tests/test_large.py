@@ -94,7 +94,7 @@ def test_slice_metrics(device):
 
 
 def test_vq_nearest(device):
-    need(20, device)
+    need(15, device)
     tokens = torch.zeros(ELEMENTS // 4, 4, dtype=torch.bfloat16, device=device)
     end = slice(len(tokens) - 1000, None)
     tokens[end] = torch.randn(1000, 4, device=device).bfloat16()
