@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 from bench.case import Call
 
@@ -28,6 +31,7 @@ def add_folder(folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         if path.suffix in _ARCHIVES:
             unpacked = Path(tempfile.mkdtemp(prefix="peers-"))
+            atexit.register(shutil.rmtree, unpacked, ignore_errors=True)
             shutil.unpack_archive(path, unpacked, _ARCHIVES[path.suffix])
             trees += [unpacked, *_folders(unpacked)]
         elif path.is_dir():
@@ -66,4 +70,13 @@ def reason(error: Exception) -> str:
 def versions() -> str:
     """Names and versions of the peers imported so far."""
     present = {name: sys.modules[name] for name in PEERS if name in sys.modules}
-    return ", ".join(f"{name} {getattr(module, '__version__', '(no version)')}" for name, module in present.items())
+    return ", ".join(f"{name} {_version(name, module)}" for name, module in present.items())
+
+
+def _version(name: str, module: ModuleType) -> str:
+    if hasattr(module, "__version__"):
+        return module.__version__
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "of unknown version"
