@@ -25,13 +25,14 @@ acceptance:
 	cd build/acceptance && $(VENV)/bin/pytest -m large -rs
 
 # The CPU ops once more, instrumented, on every sample of every op: any overrun or undefined operation fails. The
-# sanitizers' libraries must come first in a process that does not know of them; Python's own leaks are not ours.
+# sanitizers' libraries must come first in a process that does not know of them; Python's own leaks are not ours, and its
+# own compiler flags would let integers overflow.
 SANITIZED := build/sanitize
 SANITIZERS = $(shell $(CXX) -print-file-name=libasan.so):$(shell $(CXX) -print-file-name=libubsan.so)
 CXX_LIBRARY = $(shell $(CXX) -print-file-name=libstdc++.so)
 
 sanitize: $(VENV)/ready
-	SPECTAC_FAST_CUDA=0 CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g" \
+	SPECTAC_FAST_CUDA=0 CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-wrapv -g" \
 	    LDFLAGS="-fsanitize=address,undefined" $(VENV)/bin/python setup.py -q build_ext \
 	    --build-lib $(SANITIZED) --build-temp $(SANITIZED)/objects
 	LD_PRELOAD="$(SANITIZERS):$(CXX_LIBRARY)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
