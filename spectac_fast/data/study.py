@@ -112,11 +112,11 @@ def read_study(path: Path | str) -> Study:
     return study
 
 
-def read_nc_series(path: Path) -> Series:
+def read_nc_series(path: Path, content: bytes | None = None) -> Series:
     """Read one file that must be an NC series; raises InputError, or NotApplicableError where it is something else."""
     from spectac_fast.data.dicom import read_series
 
-    series = read_series(path)
+    series = read_series(path, content)
     if series.attenuation_corrected:
         raise NotApplicableError(f"{path}: already attenuation-corrected, expected a non-corrected (NC) series.")
     return series

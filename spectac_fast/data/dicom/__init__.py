@@ -2,12 +2,14 @@
 
 from spectac_fast.data.dicom.derive import derive_corrected, quantise
 from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, quiet_pydicom, save_atomically, stage
-from spectac_fast.data.dicom.read import glance, read_series
+from spectac_fast.data.dicom.read import check_size, file_content, glance, read_series
 from spectac_fast.data.dicom.synthetic import write_series
 
 __all__ = [
     "NM_IMAGE_STORAGE",
+    "check_size",
     "derive_corrected",
+    "file_content",
     "glance",
     "quantise",
     "quiet_pydicom",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, STATE_CODES, VIEW_CODES, quiet_pydicom
@@ -33,10 +33,11 @@ _PHASE_OF_STATE = {value: phase for (_, value), phase in STATE_CODES.items()}
 _SLICE_VECTOR = 0x00540080
 
 
-def read_series(path: Path | str) -> Series:
+def read_series(path: Path | str, content: bytes | None = None) -> Series:
     """Read one NM RECON TOMO multi-frame file, attenuation-corrected or not.
 
     The counts are the stored values (a Rescale Slope or Real World Value Mapping stays in the header), in slice order.
+    content: the bytes of the file where they are known already or lie in an archive; `path` then only names them.
 
     Raises:
         NoInputError: no such file.
@@ -45,7 +46,7 @@ def read_series(path: Path | str) -> Series:
     """
     path = Path(path)
     with _sentences(path):
-        ds = _parse(path)
+        ds = _parse(path, content)
         _check_kind(ds, path)
         frames = _frames(ds, path)
         orientation, position, pixel_mm, slice_mm = _geometry(ds, path)
@@ -69,14 +70,14 @@ def read_series(path: Path | str) -> Series:
     return series
 
 
-def glance(path: Path | str) -> tuple[str, int]:
+def glance(path: Path | str, content: bytes | None = None) -> tuple[str, int]:
     """Study Instance UID ("" if none) and number of frames of any DICOM file, without its pixels.
 
-    Raises as `read_series` does for a file that is missing, not DICOM or damaged.
+    content: as for `read_series`. Raises as `read_series` does for a file that is missing, not DICOM or damaged.
     """
     path = Path(path)
     with _sentences(path):
-        ds = _parse(path, specific_tags=["StudyInstanceUID", "NumberOfFrames"], stop_before_pixels=True)
+        ds = _parse(path, content, specific_tags=["StudyInstanceUID", "NumberOfFrames"], stop_before_pixels=True)
         return str(ds.get("StudyInstanceUID", "")), int(ds.get("NumberOfFrames") or 1)
 
 
@@ -110,20 +111,43 @@ def _sentences(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: damaged or truncated DICOM ({type(error).__name__}).") from None
 
 
-def _parse(path: Path, **options: Any) -> Dataset:
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: expected a file, found something else.")
-    size = path.stat().st_size
+def file_content(path: Path) -> bytes:
+    """The bytes of a file that may be a DICOM file.
+
+    Raises NoInputError where there is none, NotApplicableError for one too large to be a heart study, InputError for
+    what cannot be read.
+    """
+    with _sentences(path):
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: expected a file, found something else.")
+        check_size(path, path.stat().st_size)
+        return path.read_bytes()
+
+
+def check_size(path: Path, size: int) -> None:
+    """Raise NotApplicableError for a file of more bytes than are read."""
     if size > MAX_FILE_BYTES:
         raise NotApplicableError(
             f"{path}: expected a file of at most {MAX_FILE_BYTES >> 20} MiB, found {size / 2**20:.0f} MiB."
         )
+
+
+def _parse(path: Path, content: bytes | None, **options: Any) -> Dataset:
+    content = file_content(path) if content is None else content
     # Looked at before the data set, because a deflated one would be inflated, to any size, on reading.
-    syntax = UID(read_file_meta_info(path).get("TransferSyntaxUID", ImplicitVRLittleEndian))
+    syntax = UID(_file_meta(content).get("TransferSyntaxUID", ImplicitVRLittleEndian))
     if syntax == DeflatedExplicitVRLittleEndian:
         raise NotApplicableError(f"{path}: expected an uncompressed DICOM file, found {syntax.name}.")
     # From memory, a length field of 4 GB reads what is there; from a file it would allocate 4 GB first.
-    return dcmread(BytesIO(path.read_bytes()), **options)
+    return dcmread(BytesIO(content), **options)
+
+
+def _file_meta(content: bytes) -> Dataset:
+    if content[128:132] != b"DICM":
+        raise InvalidDicomError
+    after = BytesIO(content)
+    after.seek(132)
+    return read_dataset(after, False, True, stop_when=lambda tag, *_: tag.group != 2)
 
 
 def _check_kind(ds: Dataset, path: Path) -> None:
