@@ -144,7 +144,12 @@ def output_path(series: Series, root: Path, out: Path) -> Path:
 
 
 def write_corrected(
-    study: Study, counts: Sequence[NDArray], out: Path | str, *, provenance: Provenance | None = None
+    study: Study,
+    counts: Sequence[NDArray],
+    out: Path | str,
+    *,
+    provenance: Provenance | None = None,
+    on_staged: Callable[[list[tuple[Path, Path]]], None] | None = None,
 ) -> list[Path]:
     """Write corrected counts as derived NM objects, one file per series, all of the study or nothing.
 
@@ -153,6 +158,7 @@ def write_corrected(
         counts: one array [slices, rows, columns] per series of the study, in its geometry, counts >= 0.
         out: folder to write to, made if missing; subfolders below the study's root are kept.
         provenance: what made the counts. Without it the UIDs depend on the counts themselves.
+        on_staged: called with (temporary file, file) for each, when all are complete on disk and none is in its place.
 
     Every byte is a function of the source, the counts and the provenance: dates and times are the source's, and UIDs
     are hashes, so writing again gives the same files. Counts are stored as uint16 one to one; where one exceeds 65535
@@ -172,6 +178,8 @@ def write_corrected(
             objects = [derive_corrected(series, array, provenance) for series, array in zip(study.series, counts)]
             for series, ds, path in zip(study.series, objects, paths):
                 staged.append(_stage(stage, series, ds, path))
+        if on_staged:
+            on_staged(list(zip(staged, paths)))
         for temporary, path in zip(staged, paths):
             os.replace(temporary, path)
     except OSError as error:

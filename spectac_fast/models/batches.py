@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from .fit import NO_COUNTS
 
 # A library chooses its kernels by shape, and another kernel rounds otherwise; with few shapes few differences arise.
-_SIZES = (2, 4, 8, 16, 32, 64)
+SIZES = (2, 4, 8, 16, 32, 64)
 
 
 def in_batches(compute: Callable[[Tensor, Tensor], Tensor], images: Tensor, seeds: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def in_batches(compute: Callable[[Tensor, Tensor], Tensor], images: Tensor, seed
 
 def _runs(count: int) -> Iterator[tuple[slice, int]]:
     """Cut `count` slices into runs, each with the batch size it is filled up to."""
-    largest = _SIZES[-1]
+    largest = SIZES[-1]
     for start in range(0, count, largest):
         length = min(largest, count - start)
-        yield slice(start, start + length), next(size for size in _SIZES if size >= length)
+        yield slice(start, start + length), next(size for size in SIZES if size >= length)
