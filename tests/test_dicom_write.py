@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from fake_study import edit, heart, write_nc, write_study
+from fake_study import Times, edit, heart, write_nc, write_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from spectac_fast import read_study, write_corrected
+from spectac_fast.correct import correct_study
 from spectac_fast.data.dicom import quantise, read_series
-from spectac_fast.data.study import Provenance, Study
+from spectac_fast.data.study import Provenance, Study, read_nc_series
 from spectac_fast.errors import SetupError
 
 SAMPLES = Path(__file__).parent.parent.parent / "shared" / "samples"
@@ -63,13 +64,77 @@ def test_synthetic_and_derived_objects_are_valid(tmp_path, rng):
 @needs_validator
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real GE files in ../shared/samples")
 def test_a_real_ge_file_gains_no_error(tmp_path):
-    source = tmp_path / "SA.dcm"
-    shutil.copy(SAMPLES / "ge_recon_tomo_rest.dcm", source)
-    study = read_study(source)
-    (written,) = write_corrected(study, [study.series[0].counts], tmp_path / "out", provenance=PROVENANCE)
-    assert complaints(written) <= complaints(source)
-    np.testing.assert_array_equal(read_series(written).counts, study.series[0].counts)
-    assert not [element for element in pydicom.dcmread(written).iterall() if element.tag.is_private]
+    source = SAMPLES / "ge_recon_tomo_rest.dcm"
+    series = read_nc_series(source, force=True)
+    assert (series.plane, series.phase) == ("TRA", "rest")
+    (counts,) = correct_study(Study((series,)), Times(1.5))
+    written, deviation = write_corrected(
+        Study((series,)), [counts], tmp_path, provenance=PROVENANCE, uncertainty=[counts / 9]
+    )
+    for path in (written, deviation):
+        assert complaints(path) <= complaints(source)
+        assert "transaxial slices" in pydicom.dcmread(path).DerivationDescription
+        assert not [element for element in pydicom.dcmread(path).iterall() if element.tag.is_private]
+    after = read_series(written, force=True)
+    np.testing.assert_array_equal(after.counts, np.clip(np.rint(counts), 0, 65535))
+    assert (after.slice_mm, after.attenuation_corrected) == (-4.0, True)
+
+
+@needs_validator
+def test_uncertainty_is_a_second_series_in_finer_steps(tmp_path, rng):
+    write_study(tmp_path / "in", rng, phases=("rest",))
+    study = read_study(tmp_path / "in")
+    counts = [series.counts for series in study.series]
+    deviations = [np.sqrt(array) / 10 for array in counts]
+    written = write_corrected(study, counts, tmp_path / "out", provenance=PROVENANCE, uncertainty=deviations)
+    assert [path.name.partition("_DL-AC")[2] for path in written] == [".dcm"] * 3 + ["-SD.dcm"] * 3
+    for corrected, path, deviation in zip(written[:3], written[3:], deviations):
+        assert complaints(path) == set()
+        first, second = pydicom.dcmread(corrected), pydicom.dcmread(path)
+        slope = second.RealWorldValueMappingSequence[0].RealWorldValueSlope
+        assert np.abs(second.pixel_array * slope - deviation).max() <= slope / 2 <= 2.0**-11
+        assert second.SeriesDescription.endswith("DL-AC SD")
+        assert "UNCERTAINTY" in second.ImageComments
+        for keyword in ("SeriesInstanceUID", "SOPInstanceUID", "SeriesNumber"):
+            assert first[keyword].value != second[keyword].value
+        assert first.DetectorInformationSequence == second.DetectorInformationSequence
+    with pytest.raises(ValueError, match="one uncertainty"):
+        write_corrected(study, counts, tmp_path / "out", uncertainty=deviations[:2])
+    entities = subprocess.run(["dcentvfy", *written], capture_output=True, text=True)
+    assert entities.returncode == 0, entities.stdout + entities.stderr
+
+
+def test_force_takes_corrected_slices_and_says_so(tmp_path, rng):
+    write_nc(tmp_path / "ac.dcm", heart(rng), corrected=True)
+    series = read_nc_series(tmp_path / "ac.dcm", force=True)
+    (written,) = write_corrected(Study((series,)), [series.counts], tmp_path / "out", provenance=PROVENANCE)
+    after = pydicom.dcmread(written)
+    assert list(after.CorrectedImage).count("ATTN") == 1
+    assert "attenuation-corrected already" in after.DerivationDescription
+
+
+def test_text_about_the_model_fits_every_header(tmp_path, rng):
+    write_nc(tmp_path / "SA.dcm", heart(rng))
+    study = read_study(tmp_path / "SA.dcm")
+    strange = Provenance("modèle\\7\n" * 20, "cd" * 32, "0.1.0", {f"setting {k}": "x" * 40 for k in range(40)})
+    (written,) = write_corrected(study, [study.series[0].counts], tmp_path / "out", provenance=strange)
+    after = pydicom.dcmread(written)
+    assert len(after.DerivationDescription) == 1024
+    assert all(word in after.DerivationDescription for word in ("Research use only", "cd" * 32, "mod?le?7?"))
+    assert len(after.ContributingEquipmentSequence[-1].ManufacturerModelName) <= 64
+
+
+def test_a_mapping_by_a_table_is_replaced(tmp_path, rng):
+    def change(ds):
+        item = Dataset()
+        item.RealWorldValueLUTData = [0.0, 1.0]
+        item.add_new("RealWorldValueFirstValueMapped", "US", 0)
+        item.add_new("RealWorldValueLastValueMapped", "US", 1)
+        ds.RealWorldValueMappingSequence = [item]
+
+    _, written = write_one(tmp_path, heart(rng), change)
+    (mapping,) = pydicom.dcmread(written).RealWorldValueMappingSequence
+    assert mapping.RealWorldValueSlope == 1
 
 
 @pytest.mark.skipif(shutil.which("dcmftest") is None, reason="needs dcmftest and dcm2xml (Debian: dcmtk)")
@@ -91,6 +156,8 @@ def test_header_says_what_it_is_and_keeps_what_it_was(tmp_path, rng):
         "SliceVector",
         "FrameIncrementPointer",
         "SeriesDate",
+        "ContentTime",
+        "AcquisitionDate",
     ):
         assert after[keyword] == before[keyword]
     assert after.SpacingBetweenSlices == -6.8
@@ -103,7 +170,9 @@ def test_header_says_what_it_is_and_keeps_what_it_was(tmp_path, rng):
     assert UID(after.SOPInstanceUID).is_valid
     text = after.DerivationDescription
     assert all(word in text for word in ("bbdm", "ab" * 32, "steps 1", "seed 7", "Research use only"))
-    assert "RealWorldValueMappingSequence" not in after
+    (mapping,) = after.RealWorldValueMappingSequence
+    assert (mapping.RealWorldValueSlope, mapping.RealWorldValueLastValueMapped) == (1, 65535)
+    assert after.ContributingEquipmentSequence[-1].PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
 
 
 def test_stale_and_private_attributes_are_dropped(tmp_path, rng):
@@ -163,11 +232,11 @@ def test_bytes_follow_from_source_counts_and_provenance(tmp_path, rng):
     first = content("a", PROVENANCE)
     assert content("b", PROVENANCE) == first
     assert content("a", PROVENANCE) == first
-    seed = Provenance("bbdm", "ab" * 32, "0.1.0", {"steps": 1, "seed": 8, "device": "cpu"})
     uids = {pydicom.dcmread(p).SOPInstanceUID for p in [*(tmp_path / "a").iterdir()]}
-    content("c", seed)
-    uids |= {pydicom.dcmread(p).SOPInstanceUID for p in [*(tmp_path / "c").iterdir()]}
-    assert len(uids) == 12
+    for k, change in enumerate([{"seed": 8}, {"precision": "bf16"}, {"device": "cuda"}]):
+        content(f"c{k}", Provenance("bbdm", "ab" * 32, "0.1.0", {**PROVENANCE.settings, **change}))
+        uids |= {pydicom.dcmread(p).SOPInstanceUID for p in [*(tmp_path / f"c{k}").iterdir()]}
+    assert len(uids) == 24
     assert content("d", None) == content("e", None)
     assert content("d", None) != content("f", None, [2 * c for c in counts])
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 # The scale comes from the first of these that a phase has.
-_SCALE_PLANES = ("SA", "HLA", "VLA")
+_SCALE_PLANES = ("SA", "HLA", "VLA", "TRA")
 
 
 def correct_study(

@@ -23,7 +23,7 @@ class Series:
     """One stack of slices.
 
     counts: float32 [slices, rows, columns]; slice k lies at position + k * slice_mm * (row x column direction).
-    plane: "SA", "VLA" or "HLA". phase: "stress" or "rest".
+    plane: "SA", "VLA" or "HLA"; "TRA" (transaxial) only where reading was forced. phase: "stress" or "rest".
     pixel_mm: (row spacing, column spacing), mm. slice_mm: signed distance from slice to slice, mm.
     orientation: direction cosines of row and column (LPS). position: centre of the first slice's first voxel (LPS), mm.
     attenuation_corrected: whether the source says that attenuation was corrected.
@@ -112,12 +112,15 @@ def read_study(path: Path | str) -> Study:
     return study
 
 
-def read_nc_series(path: Path, content: bytes | None = None) -> Series:
-    """Read one file that must be an NC series; raises InputError, or NotApplicableError where it is something else."""
+def read_nc_series(path: Path, content: bytes | None = None, *, force: bool = False) -> Series:
+    """Read one file that must be an NC series; raises InputError, or NotApplicableError where it is something else.
+
+    force: take transaxial and already corrected slices too; what is derived from them says so in its header.
+    """
     from spectac_fast.data.dicom import read_series
 
-    series = read_series(path, content)
-    if series.attenuation_corrected:
+    series = read_series(path, content, force=force)
+    if series.attenuation_corrected and not force:
         raise NotApplicableError(f"{path}: already attenuation-corrected, expected a non-corrected (NC) series.")
     return series
 
@@ -133,14 +136,14 @@ def read_series_files(paths: Iterable[Path], root: Path) -> Study:
     return Study(tuple(series), tuple(skipped), root)
 
 
-def output_path(series: Series, root: Path, out: Path) -> Path:
-    """Where the corrected form of `series` goes: same place below `out` as below `root`, name marked DL-AC."""
+def output_path(series: Series, root: Path, out: Path, mark: str = "DL-AC") -> Path:
+    """Where the corrected form of `series` goes: same place below `out` as below `root`, name marked `mark`."""
     name = series.path.name
     stem = name[:-4] if name.lower().endswith(".dcm") else name
     folder = series.path.parent
     with contextlib.suppress(ValueError):
-        return out / folder.relative_to(root) / f"{stem}_DL-AC.dcm"
-    return out / f"{stem}_DL-AC.dcm"
+        return out / folder.relative_to(root) / f"{stem}_{mark}.dcm"
+    return out / f"{stem}_{mark}.dcm"
 
 
 def write_corrected(
@@ -149,6 +152,7 @@ def write_corrected(
     out: Path | str,
     *,
     provenance: Provenance | None = None,
+    uncertainty: Sequence[NDArray] = (),
     on_staged: Callable[[list[tuple[Path, Path]]], None] | None = None,
 ) -> list[Path]:
     """Write corrected counts as derived NM objects, one file per series, all of the study or nothing.
@@ -158,25 +162,35 @@ def write_corrected(
         counts: one array [slices, rows, columns] per series of the study, in its geometry, counts >= 0.
         out: folder to write to, made if missing; subfolders below the study's root are kept.
         provenance: what made the counts. Without it the UIDs depend on the counts themselves.
+        uncertainty: where given, the standard deviation of those counts, one array per series; each goes to a second
+            series, in a file marked DL-AC-SD beside the corrected one.
         on_staged: called with (temporary file, file) for each, when all are complete on disk and none is in its place.
 
     Every byte is a function of the source, the counts and the provenance: dates and times are the source's, and UIDs
     are hashes, so writing again gives the same files. Counts are stored as uint16 one to one; where one exceeds 65535
-    the whole series is divided by a power of two, which its Real World Value Mapping records.
+    the whole series is divided by a power of two. The Real World Value Mapping records what a stored value stands for.
 
-    Returns the files written. Raises ValueError for counts that do not fit the study or are not finite, InputError for
-    a header that cannot be encoded, SetupError where the folder cannot be written.
+    Returns the files written, corrected ones first. Raises ValueError for counts that do not fit the study or are not
+    finite, InputError for a header that cannot be encoded, SetupError where the folder cannot be written.
     """
-    from spectac_fast.data.dicom import derive_corrected, quiet_pydicom, stage
+    from spectac_fast.data.dicom import derive_corrected, derive_uncertainty, quiet_pydicom, stage
 
     if len(counts) != len(study.series):
         raise ValueError(f"expected one array for each of {len(study.series)} series, found {len(counts)}")
-    paths = [output_path(series, study.root, Path(out)) for series in study.series]
+    if uncertainty and len(uncertainty) != len(study.series):
+        raise ValueError(f"expected one uncertainty for each of {len(study.series)} series, found {len(uncertainty)}")
+    out = Path(out)
+    work = [(s, derive_corrected, array, output_path(s, study.root, out)) for s, array in zip(study.series, counts)]
+    work += [
+        (s, derive_uncertainty, array, output_path(s, study.root, out, "DL-AC-SD"))
+        for s, array in zip(study.series, uncertainty)
+    ]
+    paths = [path for *_, path in work]
     staged: list[Path] = []
     try:
         with quiet_pydicom():
-            objects = [derive_corrected(series, array, provenance) for series, array in zip(study.series, counts)]
-            for series, ds, path in zip(study.series, objects, paths):
+            objects = [(series, derive(series, array, provenance), path) for series, derive, array, path in work]
+            for series, ds, path in objects:
                 staged.append(_stage(stage, series, ds, path))
         if on_staged:
             on_staged(list(zip(staged, paths)))

@@ -1,4 +1,4 @@
-"""A corrected NM object from its source: same patient, geometry and dates, new pixels, and a header that says so."""
+"""Derived NM objects from their source: same patient, geometry and dates, new pixels, and a header that says so."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import copy
 import hashlib
 import json
 import math
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +23,41 @@ if TYPE_CHECKING:
     from spectac_fast.data.study import Provenance, Series
 
 _LARGEST = 65535
+# Standard deviations are a few counts: they keep a thousandth of one where they fit.
+_FINEST_DEVIATION = 2.0**-10
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What tells one kind of derived series from another: its names, its numbers and its sentences."""
+
+    mark: str
+    role: str
+    series_offset: int
+    comment: str
+    description: str
+    contribution: str
+    values: str
+
+
+_CORRECTED = _Kind(
+    mark="DL-AC",
+    role="derived",
+    series_offset=9000,
+    comment="ESTIMATED attenuation correction (no CT). Compare with the source NC series.",
+    description="Attenuation correction estimated from the non-corrected image alone, without CT or transmission scan,",
+    contribution="Image-domain attenuation correction",
+    values="Corrected counts",
+)
+_UNCERTAINTY = _Kind(
+    mark="DL-AC SD",
+    role="uncertainty",
+    series_offset=19000,
+    comment="UNCERTAINTY of an estimated attenuation correction: standard deviation in counts, no perfusion image.",
+    description="Standard deviation over samples of attenuation correction estimated from the non-corrected image,",
+    contribution="Uncertainty of image-domain attenuation correction",
+    values="Standard deviation of corrected counts",
+)
 
 # True of the source's pixels only, or meaningless beside new ones.
 _STALE = (
@@ -45,35 +82,52 @@ def derive_corrected(series: Series, counts: NDArray, provenance: Provenance | N
 
     Raises ValueError if the counts have another shape or are not finite, InputError if the header cannot be copied.
     """
+    return _checked(series, counts, provenance, _CORRECTED, finest=1.0)
+
+
+def derive_uncertainty(series: Series, deviations: NDArray, provenance: Provenance | None) -> Dataset:
+    """The derived NM object that holds the standard deviation of corrected counts, [slices, rows, columns].
+
+    A series of its own beside the corrected one, with the same geometry; stored values times the slope of the Real
+    World Value Mapping are counts. Raises as `derive_corrected`.
+    """
+    return _checked(series, deviations, provenance, _UNCERTAINTY, finest=_FINEST_DEVIATION)
+
+
+def quantise(counts: NDArray, finest: float = 1.0) -> tuple[NDArray[np.uint16], float]:
+    """Counts -> (uint16, slope) with counts ~ slope * uint16; the slope is `finest` wherever the counts fit.
+
+    Counts that do not fit are not clipped: the slope becomes the smallest power of two with which they do, so that it
+    is exact. Negative counts become 0. `finest` must be a power of two. Raises ValueError if a value is not finite.
+    """
+    counts = np.asarray(counts, np.float64)
+    if not np.isfinite(counts).all():
+        raise ValueError("counts must be finite, found NaN or infinity")
+    top = float(counts.max(initial=0.0))
+    fits = np.rint(top / finest) <= _LARGEST
+    slope = finest if fits else 2.0 ** math.ceil(math.log2(top / (_LARGEST + 0.5)))
+    return np.clip(np.rint(counts / slope), 0, _LARGEST).astype(np.uint16), slope
+
+
+def _checked(series: Series, counts: NDArray, provenance: Provenance | None, kind: _Kind, finest: float) -> Dataset:
     if series.header is None:
         raise ValueError(f"{series.path}: a series without DICOM header has nothing to derive an object from")
     counts = np.asarray(counts)
     if counts.shape != series.counts.shape:
         raise ValueError(f"{series.path}: expected counts of shape {series.counts.shape}, found {counts.shape}")
-    pixels, slope = quantise(counts)
+    pixels, slope = quantise(counts, finest)
     pixels = pixels[slice_numbers(series.header, series.path)]
     try:
-        return _derive(series.header, pixels, slope, provenance)
+        return _derive(series, pixels, slope, provenance, kind)
     except Exception as error:
         # pydicom quotes values in its messages; they may identify the patient.
         raise InputError(f"{series.path}: the header cannot be copied ({type(error).__name__}).") from None
 
 
-def quantise(counts: NDArray) -> tuple[NDArray[np.uint16], float]:
-    """Counts -> (uint16, slope) with counts ~ slope * uint16; the slope is 1 wherever the counts fit.
-
-    Counts above 65535 are not clipped: the stack is divided by the smallest power of two that makes them fit, so that
-    the slope is exact. Negative counts become 0. Raises ValueError if a value is not finite.
-    """
-    counts = np.asarray(counts, np.float64)
-    if not np.isfinite(counts).all():
-        raise ValueError("corrected counts must be finite, found NaN or infinity")
-    top = float(counts.max(initial=0.0))
-    slope = 1.0 if np.rint(top) <= _LARGEST else 2.0 ** math.ceil(math.log2(top / (_LARGEST + 0.5)))
-    return np.clip(np.rint(counts / slope), 0, _LARGEST).astype(np.uint16), slope
-
-
-def _derive(source: Dataset, pixels: NDArray[np.uint16], slope: float, provenance: Provenance | None) -> Dataset:
+def _derive(
+    series: Series, pixels: NDArray[np.uint16], slope: float, provenance: Provenance | None, kind: _Kind
+) -> Dataset:
+    source = series.header
     ds = copy.deepcopy(source)
     ds.remove_private_tags()
     for keyword in _STALE:
@@ -83,19 +137,20 @@ def _derive(source: Dataset, pixels: NDArray[np.uint16], slope: float, provenanc
         for tag in list(ds.group_dataset(group).keys()):
             del ds[tag]
     entropy = _entropy(pixels, provenance)
-    ds.SOPInstanceUID = stable_uid("derived instance", str(source.SOPInstanceUID), entropy)
-    ds.SeriesInstanceUID = stable_uid("derived series", str(source.SeriesInstanceUID), entropy)
+    ds.SOPInstanceUID = stable_uid(f"{kind.role} instance", str(source.SOPInstanceUID), entropy)
+    ds.SeriesInstanceUID = stable_uid(f"{kind.role} series", str(source.SeriesInstanceUID), entropy)
     ds.ImageType = ["DERIVED", "PRIMARY", *list(source.ImageType)[2:]]
-    ds.SeriesNumber = int(source.get("SeriesNumber") or 0) + 9000
-    ds.SeriesDescription = f"{str(source.get('SeriesDescription') or '')[:58]} DL-AC".strip()
+    ds.SeriesNumber = int(source.get("SeriesNumber") or 0) + kind.series_offset
+    ds.SeriesDescription = f"{str(source.get('SeriesDescription') or '')[: 63 - len(kind.mark)]} {kind.mark}".strip()
     corrections = source.get("CorrectedImage") or []
-    ds.CorrectedImage = [*([corrections] if isinstance(corrections, str) else corrections), "ATTN"]
+    corrections = [corrections] if isinstance(corrections, str) else list(corrections)
+    ds.CorrectedImage = corrections if "ATTN" in corrections else [*corrections, "ATTN"]
     ds.CountsAccumulated = ""
     ds.BurnedInAnnotation = "NO"
-    ds.ImageComments = "ESTIMATED attenuation correction (no CT). Compare with the source NC series."
-    _describe(ds, source, provenance)
+    ds.ImageComments = kind.comment
+    _describe(ds, series, provenance, kind)
     set_pixels(ds, pixels)
-    _map_values(ds, slope)
+    _map_values(ds, slope, kind)
     if "WindowCenter" in ds or "WindowWidth" in ds:
         top = max(int(pixels.max()), 2)
         ds.WindowCenter, ds.WindowWidth = f"{top / 2:g}", f"{top:g}"
@@ -109,48 +164,60 @@ def _entropy(pixels: NDArray[np.uint16], provenance: Provenance | None) -> str:
     return json.dumps([provenance.model, provenance.weights, provenance.version, settings])
 
 
-def _describe(ds: Dataset, source: Dataset, provenance: Provenance | None) -> None:
+def _describe(ds: Dataset, series: Series, provenance: Provenance | None, kind: _Kind) -> None:
     """Which object it was derived from, how, and by what."""
+    source = series.header
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
     item.SpatialLocationsPreserved = "YES"
     item.PurposeOfReferenceCodeSequence = [code("DCM", "121322", "Source image for image processing operation")]
     ds.SourceImageSequence = [item]
 
-    model = provenance.model if provenance else "not stated"
+    model = _plain(provenance.model) if provenance else "not stated"
     version = provenance.version if provenance else __version__
     weights = f" (weights SHA-256 {provenance.weights})" if provenance and provenance.weights else ""
-    settings = "".join(f", {key} {value}" for key, value in sorted(provenance.settings.items())) if provenance else ""
+    settings = ", ".join(f"{key} {value}" for key, value in sorted(provenance.settings.items())) if provenance else ""
+    # What must be read stands first: a long list of settings is cut at the end.
     ds.DerivationDescription = (
-        "Attenuation correction estimated from the non-corrected image alone, without CT or transmission scan, by "
-        f"spectac_fast {version}, model {model}{weights}{settings}. Research use only, not a medical device."
+        f"Research use only, not a medical device. {kind.description} by spectac_fast {version}, model {model[:64]}"
+        f"{weights}.{_doubts(series)} Settings: {_plain(settings) or 'not stated'}."
     )[:1024]
 
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [code("DCM", "109102", "Processing Equipment")]
     equipment.Manufacturer, equipment.ManufacturerModelName = "spectac_fast project", f"spectac_fast {model}"[:64]
     equipment.SoftwareVersions = version
-    equipment.ContributionDescription = "Image-domain attenuation correction"
+    equipment.ContributionDescription = kind.contribution
     ds.ContributingEquipmentSequence = [*(source.get("ContributingEquipmentSequence") or ()), equipment]
 
 
-def _map_values(ds: Dataset, slope: float) -> None:
+def _plain(text: str) -> str:
+    """`text` in the characters that every DICOM character set has; a backslash would separate values."""
+    return re.sub(r"[^ -\[\]-~]", "?", text)
+
+
+def _doubts(series: Series) -> str:
+    """What a model is not made for and was forced upon it."""
+    transaxial = " The source holds transaxial slices, not slices along the heart." if series.plane == "TRA" else ""
+    corrected = " The source says that it is attenuation-corrected already." if series.attenuation_corrected else ""
+    return transaxial + corrected
+
+
+def _map_values(ds: Dataset, slope: float, kind: _Kind) -> None:
     """Record that a stored value stands for `slope` counts, on top of whatever mapping the source already had."""
-    if slope == 1.0:
-        return
     if "RescaleSlope" in ds:
         ds.RescaleSlope = f"{float(ds.RescaleSlope) * slope:.10g}"
-    known = ds.get("RealWorldValueMappingSequence")
-    if known:
-        for item in known:
-            item.RealWorldValueSlope = float(item.RealWorldValueSlope) * slope
-            item.add_new("RealWorldValueFirstValueMapped", "US", 0)
-            item.add_new("RealWorldValueLastValueMapped", "US", _LARGEST)
-        return
-    item = Dataset()
-    item.add_new("RealWorldValueFirstValueMapped", "US", 0)
-    item.add_new("RealWorldValueLastValueMapped", "US", _LARGEST)
-    item.RealWorldValueSlope, item.RealWorldValueIntercept = slope, 0.0
-    item.LUTExplanation, item.LUTLabel = "Corrected counts", "COUNTS"
-    item.MeasurementUnitsCodeSequence = [code("UCUM", "{counts}", "Counts")]
-    ds.RealWorldValueMappingSequence = [item]
+    # A mapping by a table covers the source's values only; the new ones may lie anywhere.
+    known = [item for item in ds.get("RealWorldValueMappingSequence") or () if "RealWorldValueSlope" in item]
+    for item in known:
+        item.RealWorldValueSlope = float(item.RealWorldValueSlope) * slope
+    if not known:
+        item = Dataset()
+        item.RealWorldValueSlope, item.RealWorldValueIntercept = slope, 0.0
+        item.LUTExplanation, item.LUTLabel = kind.values, "COUNTS"
+        item.MeasurementUnitsCodeSequence = [code("UCUM", "{counts}", "Counts")]
+        known = [item]
+    for item in known:
+        item.add_new("RealWorldValueFirstValueMapped", "US", 0)
+        item.add_new("RealWorldValueLastValueMapped", "US", _LARGEST)
+    ds.RealWorldValueMappingSequence = known

@@ -23,21 +23,24 @@ from spectac_fast.data.dicom.names import corrected_in, phase_in, plane_in, text
 from spectac_fast.data.study import Series
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError
 
-# A reconstructed stack is below 1 MB: anything near these limits is a mistake or an attack.
-MAX_FILE_BYTES = 256 * 2**20
-MAX_PIXEL_BYTES = 256 * 2**20
+# A reconstructed stack is below 10 MB: anything near these limits is a mistake or an attack. Reading holds a file three
+# times and its counts, 4 bytes each, twice: together this stays below half a gibibyte.
+MAX_FILE_BYTES = 64 * 2**20
+MAX_VOXELS = 32 * 2**20
 
 _READABLE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless)
 _PLANE_OF_VIEW = {value: plane for (_, value), plane in VIEW_CODES.items()}
 _PHASE_OF_STATE = {value: phase for (_, value), phase in STATE_CODES.items()}
 _SLICE_VECTOR = 0x00540080
+TRANSAXIAL = "TRA"
 
 
-def read_series(path: Path | str, content: bytes | None = None) -> Series:
+def read_series(path: Path | str, content: bytes | None = None, *, force: bool = False) -> Series:
     """Read one NM RECON TOMO multi-frame file, attenuation-corrected or not.
 
     The counts are the stored values (a Rescale Slope or Real World Value Mapping stays in the header), in slice order.
     content: the bytes of the file where they are known already or lie in an archive; `path` then only names them.
+    force: read transaxial slices too, as plane "TRA".
 
     Raises:
         NoInputError: no such file.
@@ -53,7 +56,7 @@ def read_series(path: Path | str, content: bytes | None = None) -> Series:
         texts = texts_of(ds, path)
         series = Series(
             counts=frames[np.argsort(slice_numbers(ds, path))],
-            plane=_plane(ds, path, texts, orientation),
+            plane=_plane(ds, path, texts, orientation, force),
             phase=_phase(ds, path, texts),
             pixel_mm=pixel_mm,
             slice_mm=slice_mm,
@@ -191,7 +194,7 @@ def _frames(ds: Dataset, path: Path) -> NDArray[np.float32]:
             f"{path}: expected counts stored as MONOCHROME2 without intercept, found another representation."
         )
     needed = math.prod(shape) * bits // 8
-    if needed > MAX_PIXEL_BYTES:
+    if math.prod(shape) > MAX_VOXELS:
         raise InputError(f"{path}: expected a heart study, found a claim of {needed / 2**20:.0f} MiB of pixels.")
     values = _values(ds, path, shape, bits)
     # Bits above the stored ones may hold an overlay; shifting up and down again drops them and keeps the sign.
@@ -242,7 +245,7 @@ def _numbers(ds: Dataset, path: Path, keyword: str, count: int) -> tuple[float, 
     return tuple(values)
 
 
-def _plane(ds: Dataset, path: Path, texts: list[str], orientation: tuple[float, ...]) -> str:
+def _plane(ds: Dataset, path: Path, texts: list[str], orientation: tuple[float, ...], force: bool) -> str:
     for item in (*(ds.get("DetectorInformationSequence") or ()), ds):
         for view in item.get("ViewCodeSequence") or ():
             if view.get("CodeValue") in _PLANE_OF_VIEW:
@@ -254,6 +257,8 @@ def _plane(ds: Dataset, path: Path, texts: list[str], orientation: tuple[float, 
         return plane
     normal = np.cross(orientation[:3], orientation[3:])
     if abs(normal[2]) > 0.99:
+        if force:
+            return TRANSAXIAL
         raise NotApplicableError(
             f"{path}: expected slices reoriented along the heart (SA, VLA or HLA), found transaxial slices."
         )
