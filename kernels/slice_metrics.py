@@ -30,7 +30,7 @@ ALIGNMENT = 16
 
 
 @triton.jit
-def _weight(TAP: tl.constexpr, TAPS: tl.constexpr, k0, k1, k2, k3, k4, k5):
+def weight(TAP: tl.constexpr, TAPS: tl.constexpr, k0, k1, k2, k3, k4, k5):
     """Weight of one tap; k0 is the middle one's."""
     DISTANCE: tl.constexpr = TAP - TAPS // 2 if TAP > TAPS // 2 else TAPS // 2 - TAP
     if DISTANCE == 0:
@@ -49,7 +49,7 @@ def _weight(TAP: tl.constexpr, TAPS: tl.constexpr, k0, k1, k2, k3, k4, k5):
 
 
 @triton.jit
-def _place(rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def place_of(rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """(plane, row indices [ROWS, 1], column indices [1, COLUMNS]) of this program."""
     across = tl.cdiv(columns, COLUMNS)
     down = tl.cdiv(rows, ROWS)
@@ -80,7 +80,7 @@ def mix_columns_kernel(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    plane, row, column = _place(height, width, ROWS, COLUMNS)
+    plane, row, column = place_of(height, width, ROWS, COLUMNS)
     inside = column < width
     at = (plane * height + row) * width + column
 
@@ -98,7 +98,7 @@ def mix_columns_kernel(
         if tap == 0:
             error = x.to(tl.float64) - y.to(tl.float64)
             tl.store(squares_ptr + tl.program_id(0), tl.sum(error * error))
-        k = _weight(tap, TAPS, k0, k1, k2, k3, k4, k5)
+        k = weight(tap, TAPS, k0, k1, k2, k3, k4, k5)
         dx = x - m_x
         dy = y - m_y
         sx = tl.fma(k, dx, sx)
@@ -109,14 +109,43 @@ def mix_columns_kernel(
     sd = sx - sy
     # Rows of windows that the plane does not have fill the padding of the stride and are ignored by the next kernel.
     kept = inside & (row < stride)
+    kind = width.to(tl.int64) * stride
     to = moments_ptr + (plane * 4 * width + column) * stride + row
     tl.store(to, m_x + sx, mask=kept)
-    tl.store(to + width * stride, m_y + sy, mask=kept)
-    tl.store(to + 2 * width * stride, qd - sd * sd, mask=kept)
-    tl.store(to + 3 * width * stride, qc - sx * sy, mask=kept)
+    tl.store(to + kind, m_y + sy, mask=kept)
+    tl.store(to + 2 * kind, qd - sd * sd, mask=kept)
+    tl.store(to + 3 * kind, qc - sx * sy, mask=kept)
 
 
 @triton.jit
+def mix_rows(
+    at, kind, stride, stored, k0, k1, k2, k3, k4, k5, TAPS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
+    """(mx, my, d, c) of windows whose first parts lie at `at`; `kind` elements on lies the next kind of moment."""
+    middle = at + TAPS // 2 * stride
+    m_x = tl.load(middle, mask=stored, other=0.0)
+    m_y = tl.load(middle + kind, mask=stored, other=0.0)
+    sx = tl.zeros([ROWS, COLUMNS], tl.float32)
+    sy = sx
+    qd = sx
+    qc = sx
+    for tap in tl.static_range(TAPS):
+        part = at + tap * stride
+        k = weight(tap, TAPS, k0, k1, k2, k3, k4, k5)
+        dx = tl.load(part, mask=stored, other=0.0) - m_x
+        dy = tl.load(part + kind, mask=stored, other=0.0) - m_y
+        d = tl.load(part + 2 * kind, mask=stored, other=0.0)
+        c = tl.load(part + 3 * kind, mask=stored, other=0.0)
+        sx = tl.fma(k, dx, sx)
+        sy = tl.fma(k, dy, sy)
+        qd = tl.fma(k, tl.fma(dx - dy, dx - dy, d), qd)
+        qc = tl.fma(k, tl.fma(dx, dy, c), qc)
+
+    sd = sx - sy
+    return m_x + sx, m_y + sy, qd - sd * sd, qc - sx * sy
+
+
+@triton.jit(do_not_specialize=["windows_down", "windows_across"])
 def mix_rows_kernel(
     moments_ptr,  # as above; what was a column is a row here
     map_ptr,  # float32 [planes, windows_down, windows_across] or None
@@ -137,37 +166,16 @@ def mix_rows_kernel(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    plane, across, down = _place(windows_across, stride, ROWS, COLUMNS)
+    plane, across, down = place_of(windows_across, stride, ROWS, COLUMNS)
     stored = (down < stride) & (across < windows_across)
     kind = width.to(tl.int64) * stride
     at = moments_ptr + (plane * 4 * width + across) * stride + down
 
-    middle = at + TAPS // 2 * stride
-    m_x = tl.load(middle, mask=stored, other=0.0)
-    m_y = tl.load(middle + kind, mask=stored, other=0.0)
-    sx = tl.zeros([ROWS, COLUMNS], tl.float32)
-    sy = sx
-    qd = sx
-    qc = sx
-    for tap in tl.static_range(TAPS):
-        part = at + tap * stride
-        k = _weight(tap, TAPS, k0, k1, k2, k3, k4, k5)
-        dx = tl.load(part, mask=stored, other=0.0) - m_x
-        dy = tl.load(part + kind, mask=stored, other=0.0) - m_y
-        d = tl.load(part + 2 * kind, mask=stored, other=0.0)
-        c = tl.load(part + 3 * kind, mask=stored, other=0.0)
-        sx = tl.fma(k, dx, sx)
-        sy = tl.fma(k, dy, sy)
-        qd = tl.fma(k, tl.fma(dx - dy, dx - dy, d), qd)
-        qc = tl.fma(k, tl.fma(dx, dy, c), qc)
-
-    sd = sx - sy
-    mx = m_x + sx
-    my = m_y + sy
+    mx, my, d, c = mix_rows(at, kind, stride, stored, k0, k1, k2, k3, k4, k5, TAPS, ROWS, COLUMNS)
     dm = mean_scale * (mx - my)
     luminance = 1e-4 + (mean_scale * mx) * (2.0 * mean_scale * my)
-    structure = 9e-4 + 2.0 * variance_scale * (qc - sx * sy)
-    other = (luminance + dm * dm) * (structure + variance_scale * (qd - sd * sd))
+    structure = 9e-4 + 2.0 * variance_scale * c
+    other = (luminance + dm * dm) * (structure + variance_scale * d)
     # Rounded to nearest: the plain quotient of two equal numbers may miss one.
     ssim = tl.div_rn(luminance * structure, other)
 

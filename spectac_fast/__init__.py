@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from spectac_fast.models.registry import load
     from spectac_fast.models.translator import Translator
     from spectac_fast.ops.slice_metrics import slice_metrics
+    from spectac_fast.ops.ssim_loss import ssim_loss
 
 _HOME = {
     "load": "spectac_fast.models.registry",
@@ -36,6 +37,7 @@ _HOME = {
     "solver_table": "spectac_fast.diffusion.solvers",
     "sample_bridge": "spectac_fast.diffusion.sampler",
     "slice_metrics": "spectac_fast.ops.slice_metrics",
+    "ssim_loss": "spectac_fast.ops.ssim_loss",
 }
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "sample_bridge",
     "slice_metrics",
     "solver_table",
+    "ssim_loss",
     "write_corrected",
 ]
 

@@ -18,6 +18,7 @@ REGISTER_BUDGET = {
     "group_norm_silu": 64,
     "sampler_step": 64,
     "slice_metrics": 128,
+    "ssim_loss": 128,
     "window_counts": 48,
 }
 
@@ -27,11 +28,12 @@ WIDE = {
     "group_norm_silu": (3 * 2 * 8, 2 * 2 * 8),  # eight steps; three kernels that read and two that write, two layouts
     "sampler_step": (7, 4),  # x, f, y, h1, h2, noise and anchor; anchor, x0, x_next and the network's input
     "slice_metrics": (2 * 2 * 2, 0),  # x and y, before the loop and ahead of each turn, per window; few outputs
+    "ssim_loss": (2 * 2, 0),  # x and y, before the loop and ahead of each turn; the maps are written by columns
     "window_counts": (1 + 2 + 2, 2 + 1),  # stored counts, float32 counts, x; x, stored counts
 }
 
 # Sums over whole slices are exact only in float64.
-DOUBLE = {"slice_metrics"}
+DOUBLE = {"slice_metrics", "ssim_loss"}
 
 
 def nvcc() -> str | None:

@@ -145,6 +145,36 @@ def mix_rows(capability: int) -> Build:
     )
 
 
+def ssim_slopes(capability: int) -> Build:
+    return Build(
+        "ssim_loss",
+        capability,
+        "slopes_kernel",
+        types={"ssim_ptr": "*fp64"} | dict.fromkeys(("mean_scale", "variance_scale", *MIX_WEIGHTS), "fp32"),
+        constants={"TAPS": "TAPS", "ROWS": "ROWS", "COLUMNS": "COLUMNS"},
+        unaligned=("windows_down", "windows_across", "width", "pixels"),
+        warps=8,
+        registers=MIX_REGISTERS,
+        loads=4 * 11,  # the four moments, for every tap
+        stores=4,
+    )
+
+
+def ssim_gather(capability: int) -> Build:
+    return Build(
+        "ssim_loss",
+        capability,
+        "gather_kernel",
+        types=dict.fromkeys(("share", *MIX_WEIGHTS), "fp32"),
+        constants={"TAPS": "TAPS", "ROWS": "ROWS", "COLUMNS": "COLUMNS"},
+        unaligned=("windows_down", "height"),
+        warps=8,
+        registers=MIX_REGISTERS,
+        loads=4 * 11 + 2,  # the four slopes, for every tap; x and y
+        stores=2,
+    )
+
+
 MIX_WEIGHTS = ("k0", "k1", "k2", "k3", "k4", "k5")
 
 BUILDS = [
@@ -157,6 +187,7 @@ BUILDS += [
     make(t, c, k) for make in (window_counts, unwindow_counts) for t, c, k in (("*fp32", 80, 0), ("*bf16", 90, 4))
 ]
 BUILDS += [mix_columns("*bf16", 90), mix_columns("*fp32", 80), mix_columns("*fp32", 90), mix_rows(80), mix_rows(90)]
+BUILDS += [make(capability) for make in (ssim_slopes, ssim_gather) for capability in (80, 90)]
 
 # Runs in a process of its own, because the interpreter and the compiler exclude each other. Arguments: folder, builds.
 COMPILE = """

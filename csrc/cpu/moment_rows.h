@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kVector = 16;  // elements; a whole number of vectors of every width
 constexpr int kOutputs = 256;  // most windows of a row that are worked on together: eleven rows stay in the cache
-constexpr int kInputs = kOutputs + kVector;  // at least kOutputs + 2 * 5
+constexpr int kInputs = kOutputs + 2 * kVector;  // with what the windows at both ends reach, 4 * 5 at most
 
 constexpr int padded(int n) { return (n + kVector - 1) / kVector * kVector; }
 

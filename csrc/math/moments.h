@@ -67,4 +67,33 @@ SF_HD T ssim(const Moments<T>& m, const Scales<T>& s) {
   return luminance * structure / ((luminance + dm * dm) * (structure + s.variance * m.d));
 }
 
+// What a window adds to the gradient of SSIM at a pixel of weight k and offsets x, y from the origin, with e = x - y:
+// k (from_x - e p + x q) in the first image, k (from_y + e p + y q) in the second.
+template <class T>
+struct Slopes {
+  T from_x, from_y, p, q;
+};
+
+template <class T>
+struct Origin {
+  T x, y;
+};
+
+// SSIM of a window as above, and its slopes; the formulas stand in spectac_fast/ops/ssim_loss.py.
+template <class T>
+SF_HD T ssim_with_slopes(const Moments<T>& m, const Scales<T>& s, const Origin<T>& origin, Slopes<T>& slopes) {
+  const T me = s.mean * (m.mx - m.my), mx = s.mean * m.mx, my = s.mean * m.my;
+  const T luminance = T(1e-4) + mx * (T(2) * my);
+  const T structure = T(9e-4) + T(2) * s.variance * m.c;
+  const T a = luminance + me * me, b = structure + s.variance * m.d, inverse = T(1) / (a * b);
+  const T p = s.variance * (T(2) * luminance * inverse), q = p * (s.variance * m.d) * (a * inverse);
+  const T slope = s.mean * (T(2) * me * structure * inverse), ratio = me * (b * inverse);
+  const T pull = p * ((m.mx - m.my) - (origin.x - origin.y));
+  slopes.from_x = slope * (mx * ratio - T(1)) + pull - q * (m.mx - origin.x);
+  slopes.from_y = slope * (my * ratio + T(1)) - pull - q * (m.my - origin.y);
+  slopes.p = p;
+  slopes.q = q;
+  return luminance * structure / (a * b);
+}
+
 }  // namespace sf

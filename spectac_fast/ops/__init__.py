@@ -5,6 +5,7 @@ from spectac_fast.ops.counter_normal import SAMPLING, TRAINING, counter_normal, 
 from spectac_fast.ops.group_norm_silu import ACTIVATIONS, group_norm_silu, instance_norm
 from spectac_fast.ops.sampler_step import sampler_step
 from spectac_fast.ops.slice_metrics import slice_metrics
+from spectac_fast.ops.ssim_loss import ssim_loss
 from spectac_fast.ops.window_counts import unwindow_counts, window_counts
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "instance_norm",
     "sampler_step",
     "slice_metrics",
+    "ssim_loss",
     "unwindow_counts",
     "window_counts",
 ]

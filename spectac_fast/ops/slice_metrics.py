@@ -7,13 +7,14 @@ With window weights k that sum to one, and means, variances and covariance of th
 (Wang, Bovik, Sheikh and Simoncelli, IEEE Transactions on Image Processing 13:600, 2004, eq. 13; R is the data range),
 averaged over the windows that lie inside the slice.
 
-Variances are not E[x^2] - E[x]^2, which loses its digits where an image is flat. A window is mixed from its parts, and
-by the law of total variance, with m the mean of the middle part and d_i = mean_i - m,
+The reference computes that in float64. In float32 variances must not be E[x^2] - E[x]^2, which loses its digits where
+an image is flat: the fast implementations mix a window from its parts, and by the law of total variance, with m the
+mean of the middle part and d_i = mean_i - m,
 
     mean = m + sum k_i d_i,    variance = sum k_i (variance_i + d_i^2) - (sum k_i d_i)^2,
 
-likewise the covariance: first down the columns, where the parts are pixels, then along the rows. Instead of vx + vy the
-variance of the difference, d = vx + vy - 2 c, is carried: equal images then have an SSIM of exactly one.
+likewise the covariance: first down the columns, where the parts are pixels, then along the rows. Instead of vx + vy all
+carry the variance of the difference, d = vx + vy - 2 c: equal images then have an SSIM of exactly one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import conv2d
 
 from spectac_fast._op import Op
 from spectac_fast.ops._check import check_apart, check_contiguous, check_no_gradient, check_tensor, short
@@ -56,27 +58,29 @@ def covariance_norm(taps: int, sample_covariance: bool) -> float:
     return taps**2 / (taps**2 - 1) if sample_covariance else 1.0
 
 
-def _mix(parts: tuple[Tensor, ...], taps: int, axis: int) -> tuple[Tensor, ...]:
-    """(mx, my, d, c) of windows along an axis from those of their parts."""
-    length = parts[0].shape[axis] - taps + 1
-
-    def part(i: int) -> tuple[Tensor, ...]:
-        return tuple(p.narrow(axis, i, length) for p in parts)
-
-    middle_x, middle_y, *_ = part(taps // 2)
-    sx, sy, qd, qc = (torch.zeros_like(middle_x) for _ in range(4))
-    for i, k in enumerate(weights(taps)):
-        mx, my, d, c = part(i)
-        dx, dy = mx - middle_x, my - middle_y
-        sx, sy = sx + k * dx, sy + k * dy
-        qd, qc = qd + k * (d + (dx - dy) ** 2), qc + k * (c + dx * dy)
-    return middle_x + sx, middle_y + sy, qd - (sx - sy) ** 2, qc - sx * sy
+def window_sums(planes: Tensor, taps: int, padding: int = 0) -> Tensor:
+    """Weighted sums over the windows of [..., H, W], with so many zeros around it; one axis after the other."""
+    k = planes.new_tensor(weights(taps))
+    rows = conv2d(planes.flatten(0, -3).unsqueeze(1), k.view(1, 1, -1, 1), padding=(padding, 0))
+    sums = conv2d(rows, k.view(1, 1, 1, -1), padding=(0, padding))
+    return sums.view(*planes.shape[:-2], *sums.shape[-2:])
 
 
-def reference_map(x: Tensor, y: Tensor, data_range: float, taps: int, sample_covariance: bool) -> Tensor:
+def window_moments(x: Tensor, y: Tensor, taps: int) -> tuple[Tensor, ...]:
+    """(mx, my, d, c) of every window inside the slices x, y [..., H, W] of a floating dtype, which float64 should be.
+
+    Pixels are counted from the first one: a level that both images lie on does not cost digits.
+    """
+    level_x, level_y = x[..., :1, :1], y[..., :1, :1]
+    x, y = x - level_x, y - level_y
+    e = x - y
+    mx, my, me, mean_e2, mean_xy = window_sums(torch.stack([x, y, e, e * e, x * y]), taps).unbind(0)
+    return mx + level_x, my + level_y, mean_e2 - me * me, mean_xy - mx * my
+
+
+def ssim_of_windows(x: Tensor, y: Tensor, data_range: float, taps: int, sample_covariance: bool) -> Tensor:
     """SSIM of every window inside the slices x, y [..., H, W] of a floating dtype; differentiable."""
-    zeros = torch.zeros_like(x)
-    mx, my, d, c = _mix(_mix((x, y, zeros, zeros), taps, -2), taps, -1)
+    mx, my, d, c = window_moments(x, y, taps)
     norm = covariance_norm(taps, sample_covariance) / data_range**2
     luminance = C1 + 2 * mx * my / data_range**2
     structure = C2 + 2 * norm * c
@@ -87,7 +91,7 @@ def _reference(
     x: Tensor, y: Tensor, data_range: float, taps: int, sample_covariance: bool, ssim_map: Tensor | None
 ) -> Tensor:
     x, y = x.double(), y.double()
-    values = reference_map(x, y, data_range, taps, sample_covariance)
+    values = ssim_of_windows(x, y, data_range, taps, sample_covariance)
     if ssim_map is not None:
         ssim_map.copy_(values)
     mean_square = ((x - y) ** 2).mean(dim=(1, 2, 3))

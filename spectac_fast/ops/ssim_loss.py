@@ -1,0 +1,112 @@
+"""1 - SSIM as a loss, differentiable in both images; value and gradients come from one pass.
+
+In the symbols of `slice_metrics`, for a window with A = mx^2 + my^2 + C1, B = vx + vy + C2, l = 2 mx my + C1,
+s = 2 c + C2, SSIM = (l / A) (s / B), and e = x - y with mean me and variance d, the chain rule gives for pixel j
+
+    dSSIM/dx_j = k_j (a - P (e_j - me) + Q (x_j - mx)),    dSSIM/dy_j = k_j (b + P (e_j - me) + Q (y_j - my)),
+    P = 2 l / (A B),    Q = P d / B,
+    a = -2 me (s / B) (1 - mx me / A) / A,    b = 2 me (s / B) (1 + my me / A) / A.
+
+The differences of nearly equal terms of the usual form are taken by hand here: the gradient vanishes exactly where the
+images are equal. Sums over the windows of a pixel are two more passes of the same window over four maps. Pixels and
+means are counted from the first pixel of their plane, because the gradient does not know the images' level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from spectac_fast._op import Op
+from spectac_fast.ops.slice_metrics import C1, C2, GAUSSIAN_TAPS, check_pair, window_moments, window_sums
+
+LOSS_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+_SCHEMA = "ssim_loss(Tensor x, Tensor y, float data_range, bool need_x, bool need_y) -> (Tensor, Tensor, Tensor)"
+
+
+def _spread(maps: Tensor) -> Tensor:
+    """For every pixel of [..., H, W] the weighted sum over the windows that hold it; maps [..., H - 10, W - 10]."""
+    return window_sums(maps, GAUSSIAN_TAPS, padding=GAUSSIAN_TAPS - 1)
+
+
+def _reference(x: Tensor, y: Tensor, data_range: float, need_x: bool, need_y: bool) -> tuple[Tensor, Tensor, Tensor]:
+    dtype = x.dtype
+    x, y = x.double() / data_range, y.double() / data_range
+    mx, my, d, c = window_moments(x, y, GAUSSIAN_TAPS)
+    me = mx - my
+    luminance, structure = C1 + 2 * mx * my, C2 + 2 * c
+    a_sum, b_sum = luminance + me**2, structure + d
+    ssim = luminance * structure / (a_sum * b_sum)
+    share = -1 / (data_range * ssim.numel()) if ssim.numel() else 0.0
+    p = 2 * luminance / (a_sum * b_sum)
+    q = p * d / b_sum
+    slope = 2 * me * structure / (b_sum * a_sum)
+    first_x, first_y = x[..., :1, :1], y[..., :1, :1]
+    p_sum, q_sum = _spread(p), _spread(q)
+    e = x - y - (first_x - first_y)
+    pull = p * (me - (first_x - first_y))
+
+    def gradient(needed: bool, sign: float, image: Tensor, mean: Tensor, first: Tensor) -> Tensor:
+        if not needed:
+            return x.new_empty(0, dtype=dtype)
+        from_means = slope * (mean * me / a_sum - sign) + sign * pull - q * (mean - first)
+        return (share * (_spread(from_means) - sign * e * p_sum + (image - first) * q_sum)).to(dtype)
+
+    grad_x = gradient(need_x, 1.0, x, mx, first_x)
+    return (1 - ssim.mean()).to(dtype), grad_x, gradient(need_y, -1.0, y, my, first_y)
+
+
+def _samples(device: torch.device) -> Iterator[dict[str, Any]]:
+    yield {"data_range": 1.0} | {name: torch.rand(2, 1, 12, 13, device=device) for name in ("x", "y")}
+
+
+op = Op(_SCHEMA, reference=_reference, triton="spectac_fast.kernels.ssim_loss:ssim_loss", samples=_samples)
+
+
+class _SsimLoss(torch.autograd.Function):
+    """Keeps the gradients that came with the value."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, data_range: float, backend: str | None) -> Tensor:
+        loss, *gradients = op(x, y, data_range, *ctx.needs_input_grad[:2], backend=backend)
+        ctx.save_for_backward(*gradients)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        grad_x, grad_y = (
+            upstream * gradient if needed else None for gradient, needed in zip(ctx.saved_tensors, ctx.needs_input_grad)
+        )
+        return grad_x, grad_y, None, None
+
+
+def ssim_loss(x: Tensor, y: Tensor, *, data_range: float, backend: str | None = None) -> Tensor:
+    """1 - SSIM, averaged over all windows of all slices; 0 where the images are equal, at most 2.
+
+    x, y:        [B, H, W] or [B, C, H, W], both float32, float64, float16 or bfloat16; H and W at least 11. Float64 is
+                 computed in float64, all others in float32.
+    data_range:  distance between the smallest and the largest possible value, for example 2 on [-1, 1].
+    backend:     "reference", "native" or "triton"; None lets the dispatcher choose.
+
+    SSIM has a Gaussian window of 11 taps and sigma 1.5 and population covariance (Wang et al. 2004), as the default of
+    `slice_metrics`. Returns a scalar, float64 if x is, else float32. Differentiable once, in x and in y. On a GPU
+    float64 is computed by the reference. NaN in an image makes the loss NaN, and so does an empty batch, as any mean
+    of nothing.
+
+    Raises TypeError for a wrong dtype, ValueError for a wrong shape, device or range, RuntimeError where the back end
+    cannot run.
+    """
+    check_pair("ssim_loss", x, y, data_range, GAUSSIAN_TAPS, LOSS_DTYPES)
+    if x.dtype != torch.float64:
+        x, y = x.float(), y.float()
+    if x.dim() == 3:
+        x, y = x.unsqueeze(1), y.unsqueeze(1)
+    if backend is None and x.dtype == torch.float64 and x.device.type != "cpu":
+        backend = "reference"
+    return _SsimLoss.apply(x.contiguous(), y.contiguous(), float(data_range), backend)
