@@ -265,7 +265,8 @@ def test_the_shipped_network_has_the_size_its_card_states():
     translator = load("bbdm", device="cpu")
     x = torch.zeros(1, 1, 64, 64)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        translator.model(x, torch.tensor([999]), x)
+        seen = x.expand(-1, 1 + len(translator.context_mm), -1, -1)
+        translator.model(x, torch.tensor([999]), seen)
     parameters = sum(p.numel() for p in translator.model.denoise_fn.parameters())
     card = (FOLDER / "bbdm64.md").read_text()
     assert f"{parameters / 1e6:.2f} M parameters" in card

@@ -312,6 +312,34 @@ def test_normal_limits_of_a_larger_group_hold_for_each_sex():
     np.testing.assert_array_equal(limits_of_group(FakeCohort(2), "few").of(cases[:1]), np.full((1, 1, 17), np.nan))
 
 
+def test_rows_of_every_kind_of_model():
+    kinds = {"cpdm": "cpdm64", "ddpm": "ddpm64", "vqgan": "vqgan64", "pix2pix": "pix2pix64"}
+    files = {f"runs/{file}.safetensors": FakeTranslator(name) for name, file in kinds.items()}
+    files["runs/ddpm64.safetensors"].defaults = {"steps": 50}
+    rows = variants.expand(list(files), files.__getitem__, steps=6, samples=8)
+    assert [(row.label, row.options) for row in rows] == [
+        ("cpdm64, 1 evaluation", {"steps": 1, "samples": 1}),
+        ("cpdm64, mean of 8 x 6-step samples", {"steps": 6, "samples": 8}),
+        ("cpdm64, one 6-step sample", {"steps": 6, "samples": 1}),
+        ("ddpm64, mean of 8 x 50-step samples", {"steps": 50, "samples": 8}),
+        ("ddpm64, one 50-step sample", {"steps": 50, "samples": 1}),
+        ("vqgan64, round trip of AC", {}),
+        ("pix2pix64", {}),
+    ]
+    assert {row.label for row in rows if row.given == "AC"} == {"vqgan64, round trip of AC"}
+
+
+def test_a_first_stage_is_given_ac(evaluated):
+    cohort = evaluated[0]
+    rows = [
+        variants.Row("identity", FakeTranslator("identity")),
+        variants.Row("trip", FakeTranslator("vqgan"), given="AC"),
+    ]
+    scores = score_cohort(cohort, rows, seed=0, cases=1)
+    assert scores.rows[1].patients[0].whole.rmse == pytest.approx(0, abs=1e-6)
+    assert scores.rows[0].patients[0].whole.rmse > 0.01
+
+
 def test_bootstrap_intervals():
     rng = np.random.default_rng()
     values = rng.normal(5, 2, 40)

@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--models",
         default="identity,scale,linear,bbdm",
         metavar="A,B,...",
-        help="model names or files, separated by commas; a diffusion model gives three rows: one evaluation, mean of "
-        "samples, one sample (default: identity,scale,linear,bbdm)",
+        help="model names or files, separated by commas; a bridge gives three rows: one evaluation, mean of samples, "
+        "one sample (default: identity,scale,linear,bbdm)",
     )
     parser.add_argument(
         "--normals",

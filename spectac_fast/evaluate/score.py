@@ -150,11 +150,13 @@ def _score_case(
             heart = heart_mask(nc.shape, cohort.spacing_mm)
             seeds = slice_seeds(seed, case["seed"], phase, plane, len(nc))
             for k, result in enumerate(results):
-                raw, seconds = _translate(result.row, to_model(nc, scale), cohort.spacing_mm[0], seeds)
+                own = result.row.translator.gain
+                given = to_model(nc, scale) if result.row.given == "NC" else to_model(ac, scale * own)
+                raw, seconds = _translate(result.row, given, cohort.spacing_mm[0], seeds)
                 if not np.isfinite(raw).all():
                     where = f"case {case['seed']}, {phase} {plane}"
                     raise SpectacError(f"row {result.row.label!r} gave values that are not finite for {where}.")
-                prediction = _in_table_units(raw, result.row.translator.gain, gain, scale)
+                prediction = _in_table_units(raw, own, gain, scale)
                 pairs[k].append(SeriesPair(prediction, reference, heart))
                 if plane == "SA":
                     counts = to_counts(prediction, scale * gain)

@@ -1,4 +1,4 @@
-"""Which rows a table has: one per deterministic model, three per diffusion model.
+"""Which rows a table has: one per deterministic model, three per bridge, two per model that starts from noise.
 
 One evaluation of a bridge is close to the posterior mean and minimises RMSE; an exact posterior sample has sqrt(2)
 times that RMSE; the mean of K samples lies between. So a diffusion model without its steps and samples is no result.
@@ -17,16 +17,22 @@ if TYPE_CHECKING:
     from spectac_fast.models.translator import Translator
 
 BASELINES = ("identity", "scale", "linear")
-DIFFUSION = ("bbdm",)
+BRIDGES = ("bbdm", "lbbdm", "cpdm")
+NOISE_PREDICTORS = ("ddpm", "palette", "ldm")
+FIRST_STAGES = ("vqgan",)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: what is printed, the model, and the options of every ``translate`` call."""
+    """One row: what is printed, the model, the options of every ``translate`` call, and what it is given.
+
+    given: "NC", or "AC" for a first stage, whose round trip of AC is the floor of every model between its latents.
+    """
 
     label: str
     translator: Translator
     options: dict[str, int] = field(default_factory=dict)
+    given: str = "NC"
 
     @property
     def is_baseline(self) -> bool:
@@ -37,7 +43,7 @@ class Row:
 def expand(models: Sequence[str], load: Callable[[str], Translator], steps: int, samples: int) -> list[Row]:
     """Rows for the named models, in their order; ``load`` is called once a model.
 
-    steps, samples: network evaluations of one sample, and samples averaged, in the sampled rows of diffusion models.
+    steps, samples: network evaluations of one sample of a bridge, and samples averaged, in the sampled rows.
 
     Raises:
         UsageError: no model, or one named twice.
@@ -49,16 +55,27 @@ def expand(models: Sequence[str], load: Callable[[str], Translator], steps: int,
         translator = load(model)
         # A file is known by its name, so that two trainings of one method can stand in one table.
         name = Path(model).stem
-        if translator.name not in DIFFUSION:
+        if translator.name in BRIDGES:
+            rows.append(Row(f"{name}, 1 evaluation", translator, {"steps": 1, "samples": 1}))
+            rows += _sampled(name, translator, steps, samples)
+        elif translator.name in NOISE_PREDICTORS:
+            # From pure noise a few steps lead nowhere: these have a number of steps of their own.
+            rows += _sampled(name, translator, translator.defaults["steps"], samples)
+        elif translator.name in FIRST_STAGES:
+            rows.append(Row(f"{name}, round trip of AC", translator, given="AC"))
+        else:
             rows.append(Row(name, translator))
-            continue
-        rows.append(Row(f"{name}, 1 evaluation", translator, {"steps": 1, "samples": 1}))
-        if samples > 1:
-            label = f"{name}, mean of {samples} x {steps}-step samples"
-            rows.append(Row(label, translator, {"steps": steps, "samples": samples}))
-        rows.append(Row(f"{name}, one {steps}-step sample", translator, {"steps": steps, "samples": 1}))
     labels = [row.label for row in rows]
     for label in labels:
         if labels.count(label) > 1:
             raise UsageError(f"--models would give two rows called {label!r}; name each model once.")
     return rows
+
+
+def _sampled(name: str, translator: Translator, steps: int, samples: int) -> list[Row]:
+    """The mean of several samples and a single one."""
+    rows = []
+    if samples > 1:
+        label = f"{name}, mean of {samples} x {steps}-step samples"
+        rows.append(Row(label, translator, {"steps": steps, "samples": samples}))
+    return [*rows, Row(f"{name}, one {steps}-step sample", translator, {"steps": steps, "samples": 1})]
