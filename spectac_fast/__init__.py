@@ -21,6 +21,8 @@ from spectac_fast._version import __version__
 if TYPE_CHECKING:
     from spectac_fast.data.study import read_study, write_corrected
     from spectac_fast.diffusion.bridge import BrownianBridge
+    from spectac_fast.diffusion.bridge_sampler import BridgeSampler
+    from spectac_fast.diffusion.k_view import KDiffusionBridge
     from spectac_fast.diffusion.sampler import sample_bridge
     from spectac_fast.diffusion.solvers import solver_table
     from spectac_fast.models.registry import load
@@ -34,6 +36,8 @@ _HOME = {
     "read_study": "spectac_fast.data.study",
     "write_corrected": "spectac_fast.data.study",
     "BrownianBridge": "spectac_fast.diffusion.bridge",
+    "BridgeSampler": "spectac_fast.diffusion.bridge_sampler",
+    "KDiffusionBridge": "spectac_fast.diffusion.k_view",
     "solver_table": "spectac_fast.diffusion.solvers",
     "sample_bridge": "spectac_fast.diffusion.sampler",
     "slice_metrics": "spectac_fast.ops.slice_metrics",
@@ -41,7 +45,9 @@ _HOME = {
 }
 
 __all__ = [
+    "BridgeSampler",
     "BrownianBridge",
+    "KDiffusionBridge",
     "Translator",
     "__version__",
     "load",

@@ -52,10 +52,17 @@ def _levels(sigma_lo: float, count: int, spacing: str, sigma_hi: float) -> NDArr
 
 
 def _timesteps(process: BrownianBridge, sigmas: NDArray[np.float64]) -> list[int]:
-    """Nearest timesteps to some noise levels, made strictly decreasing and kept in [0, T-2]."""
+    """Distinct timesteps in 0 ... T-2 near some decreasing noise levels."""
     m = sigmas**2 / (2.0 * process.max_var + sigmas**2)
-    position = np.interp(m, process.m, np.arange(process.num_timesteps))
-    nodes = np.clip(np.rint(position), 0, process.num_timesteps - 2).astype(int).tolist()
+    return separated(np.interp(m, process.m, np.arange(process.num_timesteps)), process.num_timesteps - 2)
+
+
+def separated(positions: NDArray[np.float64], last: int) -> list[int]:
+    """The timesteps nearest to decreasing positions, made strictly decreasing and kept in 0 ... last.
+
+    There are at most last + 1 positions.
+    """
+    nodes = np.clip(np.rint(positions), 0, last).astype(int).tolist()
     for i in range(len(nodes)):
         if i:
             nodes[i] = min(nodes[i], nodes[i - 1] - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -43,33 +44,55 @@ def sample_bridge(
     _check(y, table, seeds, noise)
     if seeds is None:
         seeds = torch.arange(len(y), device=y.device)
+    return run_table(
+        denoiser, y, table, context=y, seeds=seeds, noise=noise, blocks=[(None, sample)], callback=callback
+    )
+
+
+def run_table(
+    denoiser: Denoiser,
+    y: Tensor,
+    table: StepTable,
+    *,
+    context: Tensor,
+    seeds: Tensor,
+    noise: Tensor | None = None,
+    blocks: Sequence[tuple[slice | None, int]] = ((None, 0),),
+    callback: Callable[[dict[str, Any]], None] | None = None,
+) -> Tensor:
+    """The loop of `sample_bridge`, for several samples in one batch; arguments as there, and nothing is checked.
+
+    context: what the denoiser gets as its third argument. blocks: (rows of the batch, number of their sample), which
+    between them hold every row; None stands for all rows.
+    """
     drawn = {} if noise is None else dict(zip(table.noise_rows, noise.unbind()))
-    rows = torch.tensor(table.rows, dtype=torch.float32).to(y.device)
+    rows, uses_of = _plan(table, y.device)
     y = y.contiguous()
     x, spare = y, torch.empty_like(y)
     history: list[Tensor] = []
     free = [torch.empty_like(y) for _ in range(3)]
     anchor: Tensor | None = None
-    for i, t in enumerate(table.t):
-        uses = _Uses(table, i)
-        prediction = denoiser(x, torch.full((len(y),), t, dtype=torch.int64, device=y.device), y)
+    for i, (t, uses) in enumerate(zip(table.t, uses_of)):
+        prediction = denoiser(x, torch.full((len(y),), t, dtype=torch.int64, device=y.device), context)
         denoised = free.pop()
-        sampler_step(
-            x,
-            prediction,
-            y if uses.condition else None,
-            rows[i],
-            h1=history[0] if uses.first_before else None,
-            h2=history[1] if uses.second_before else None,
-            seeds=seeds if uses.noise and not drawn else None,
-            noise=drawn.get(i),
-            step=i,
-            sample=sample,
-            clip=table.clip,
-            anchor=anchor if uses.corrector else None,
-            x_next=spare,
-            x0=denoised,
-        )
+        # Samples differ in their noise alone: a row without any is one call for all of them.
+        for part, sample in blocks if uses.noise and not drawn else ((None, 0),):
+            sampler_step(
+                _rows(x, part),
+                _rows(prediction, part),
+                _rows(y, part) if uses.condition else None,
+                rows[i],
+                h1=_rows(history[0], part) if uses.first_before else None,
+                h2=_rows(history[1], part) if uses.second_before else None,
+                seeds=_rows(seeds, part) if uses.noise and not drawn else None,
+                noise=drawn.get(i),
+                step=i,
+                sample=sample,
+                clip=table.clip,
+                anchor=_rows(anchor, part) if uses.corrector else None,
+                x_next=_rows(spare, part),
+                x0=_rows(denoised, part),
+            )
         if callback is not None:
             callback({"i": i, "n": len(table), "t": t, "m": table.m[i], "x": x, "denoised": denoised})
         if i + 1 < len(table) and table.corrector[i + 1] and not uses.corrector:
@@ -83,6 +106,17 @@ def sample_bridge(
             free.extend(history[2:])
             del history[2:]
     return denoised
+
+
+def _rows(tensor: Tensor, part: slice | None) -> Tensor:
+    return tensor if part is None else tensor[part]
+
+
+@lru_cache(maxsize=32)
+def _plan(table: StepTable, device: torch.device) -> tuple[Tensor, tuple[_Uses, ...]]:
+    """A table's rows on the device, float32 [N, 14], and what each of them reads."""
+    rows = torch.tensor(table.rows, dtype=torch.float32).to(device)
+    return rows, tuple(_Uses(table, i) for i in range(len(table)))
 
 
 def sample_diffusion(
@@ -129,13 +163,18 @@ class _Uses:
         self.second_before = any(row[name] for name in ("w2",) + ("v2",) * self.corrector)
 
 
-def _check(y: Tensor, table: StepTable, seeds: Tensor | None, noise: Tensor | None) -> None:
+def check_condition(y: Tensor, seeds: Tensor | None) -> None:
+    """Raise ValueError unless y is float32 [B, C, H, W] and seeds, if given, int64 [B]."""
     if y.dim() != 4 or y.dtype != torch.float32:
         raise ValueError(f"y must be float32 [B, C, H, W], found {y.dtype} {list(y.shape)}.")
-    if seeds is not None and noise is not None:
-        raise ValueError("give seeds or noise, not both.")
     if seeds is not None and (seeds.shape != y.shape[:1] or seeds.dtype != torch.int64):
         raise ValueError(f"seeds must be int64 [{len(y)}], found {seeds.dtype} {list(seeds.shape)}.")
+
+
+def _check(y: Tensor, table: StepTable, seeds: Tensor | None, noise: Tensor | None) -> None:
+    check_condition(y, seeds)
+    if seeds is not None and noise is not None:
+        raise ValueError("give seeds or noise, not both.")
     expected = [len(table.noise_rows), *y.shape]
     if noise is not None and list(noise.shape) != expected:
         raise ValueError(

@@ -4,8 +4,9 @@ With x the state, F the predicted noise and d the prediction of x0, a row from l
 
     d = clip(px x + pF F),    x = ka x + w0 d + wn eps
 
-and the last row returns d. Sources: DDPM (Ho et al. 2020, eq. 6, 7), DDIM (Song et al., ICLR 2021, eq. 12, 16); the
-noise direction is taken from the clipped d, so that a clipped step stays on the process.
+and the last row returns d. Sources: DDPM (Ho et al. 2020, eq. 6, 7), DDIM (Song et al., ICLR 2021, eq. 12, 16),
+DPM-Solver++ (Lu et al. 2022, algorithm 2 and its SDE variant, appendix F). The noise direction is taken from the
+clipped d, so that a clipped step stays on the process. lambda_t = log(a_t / (1 - a_t)) / 2, h = lambda_t - lambda_s.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .nodes import checked_list
+from .nodes import checked_list, separated
 from .solvers import COLUMNS, StepTable
 from .vp import VPProcess
 
-VP_SOLVERS = ("ddim", "ancestral")
-VP_SPACINGS = ("uniform", "ldm")
+VP_SOLVERS = ("ddim", "ancestral", "dpmpp_2m")
+VP_SPACINGS = ("uniform", "lambda", "ldm")
 VARIANCES = ("small", "large")
 
 
@@ -36,12 +37,13 @@ def vp_table(
     """Reduce a sampler of the process to its table; its first state is pure noise (`sample_diffusion`).
 
     steps:     number of network evaluations (T gives the full list), or the timesteps themselves, decreasing.
-    solver:    "ddim", or "ancestral" (DDPM's own sampler, which is DDIM at eta = 1).
-    eta:       noise of "ddim", 0 ... 1; "ancestral" ignores it.
+    solver:    "ddim", "ancestral" (DDPM's own sampler, which is DDIM at eta = 1), or "dpmpp_2m" (DPM-Solver++ of order
+               2 by midpoints; its first step is DDIM's, for there is no history yet).
+    eta:       noise of "ddim" and "dpmpp_2m", 0 (ODE) ... 1 (SDE); "ancestral" ignores it.
     variance:  of "ancestral": "small" (of the posterior; Palette, latent diffusion) or "large" (beta).
-    spacing:   "uniform" from T-1 to 0, or "ldm": latent diffusion's list, which holds more than `steps` timesteps where
-               `steps` does not divide T, starts below T-1, and returns the state at timestep 0 in place of d, without
-               drawing noise for it. Ignored for a list of steps.
+    spacing:   "uniform" from T-1 to 0; "lambda", the same in lambda; or "ldm": latent diffusion's list, which holds
+               more than `steps` timesteps where `steps` does not divide T, starts below T-1, and returns the state at
+               timestep 0 in place of d, without drawing noise for it. Ignored for a list of steps.
     clip:      (lo, hi) bounds of every prediction, or None.
 
     Raises ValueError for arguments outside these values.
@@ -59,7 +61,10 @@ def vp_table(
     for i, a in enumerate(level):
         rows[i, :2] = 1.0 / math.sqrt(a), -math.sqrt(1.0 / a - 1.0)
         if i + 1 < len(t):
-            rows[i, (3, 4, 8)] = eta_row(a, level[i + 1], amount)
+            if solver == "dpmpp_2m":
+                rows[i, (3, 4, 5, 8)] = midpoint_row(a, level[i + 1], level[i - 1] if i else None, eta)
+            else:
+                rows[i, (3, 4, 8)] = eta_row(a, level[i + 1], amount)
             if solver == "ancestral" and variance == "large":
                 rows[i, 8] = math.sqrt(1.0 - a / level[i + 1])
     if counted and spacing == "ldm":
@@ -79,10 +84,32 @@ def eta_row(a_s: float, a_t: float, eta: float) -> tuple[float, float, float]:
     return ka, math.sqrt(a_t) - ka * math.sqrt(a_s), wn
 
 
+def midpoint_row(a_s: float, a_t: float, a_u: float | None, eta: float) -> tuple[float, float, float, float]:
+    """(ka, w0, w1, wn) of a step of DPM-Solver++(2M) from level a_s to a_t > a_s; a_u is the level before a_s.
+
+    eta = 0 is the ODE, 1 the SDE, which the noise exp(-eta h) interpolates. Without a_u the step is of order 1.
+    """
+    lam_s, lam_t = half_log_snr(a_s), half_log_snr(a_t)
+    h = lam_t - lam_s
+    ka = math.sqrt((1.0 - a_t) / (1.0 - a_s)) * math.exp(-eta * h)
+    full = -math.sqrt(a_t) * math.expm1(-(1.0 + eta) * h)
+    w1 = 0.0 if a_u is None else -0.5 * full * h / (lam_s - half_log_snr(a_u))
+    return ka, full - w1, w1, math.sqrt(-(1.0 - a_t) * math.expm1(-2.0 * eta * h))
+
+
+def half_log_snr(level: float) -> float:
+    """lambda of a level a in 0 < a < 1."""
+    return 0.5 * (math.log(level) - math.log1p(-level))
+
+
 def _nodes(process: VPProcess, steps: int, spacing: str) -> list[int]:
     total = process.num_timesteps
     if not 1 <= steps <= total:
         raise ValueError(f"steps must be in 1 ... {total}, found {steps}.")
+    if spacing == "lambda":
+        lam = np.array([half_log_snr(a) for a in process.level])
+        between = np.interp(np.linspace(lam[-1], lam[0], steps), lam[::-1], np.arange(total)[::-1])
+        return separated(between, total - 1)
     if spacing == "uniform":
         return np.rint(np.linspace(total - 1, 0, steps)).astype(int).tolist()
     nodes = [i + 1 for i in range(0, total, total // steps)][::-1]

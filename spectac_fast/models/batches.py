@@ -1,36 +1,44 @@
-"""Networks run on few fixed batch sizes."""
+"""Networks run on few fixed batch sizes (diffusion/buckets.py says why)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spectac_fast.diffusion.buckets import SIZES, padded_size, runs
+
 from .fit import NO_COUNTS
 
-# A library chooses its kernels by shape, and another kernel rounds otherwise; with few shapes few differences arise.
-SIZES = (2, 4, 8, 16, 32, 64)
+# The pipeline cuts its series by these.
+__all__ = ["SIZES", "in_batches"]
 
 
-def in_batches(compute: Callable[[Tensor, Tensor], Tensor], images: Tensor, seeds: Tensor) -> Tensor:
-    """compute(images [b, C, H, W], seeds [b]) -> [b, 1, H, W], for any number of slices; returns [B, 1, H, W].
+def in_batches(compute: Callable[..., Any], *tensors: Tensor) -> Any:
+    """compute(*tensors), each [b, ...], for any number B of slices; returns what compute returns, over all B.
 
-    Every run is filled up with empty slices to one of a few batch sizes, so that within a size a slice's bytes do not
-    depend on its neighbours.
+    compute returns a tensor [b, ...], or a tuple of such tensors and None. Every run is filled up with empty slices to
+    one of a few batch sizes, so that within a size a slice's bytes do not depend on its neighbours.
     """
-    out = torch.empty_like(images[:, :1])
-    for part, size in _runs(len(images)):
-        missing = size - (part.stop - part.start)
-        filled = F.pad(images[part], (0, 0, 0, 0, 0, 0, 0, missing), value=NO_COUNTS)
-        out[part] = compute(filled, F.pad(seeds[part], (0, missing)))[: size - missing]
-    return out
+    parts = []
+    for part in runs(len(tensors[0])):
+        count = part.stop - part.start
+        found = compute(*(_filled(tensor[part], padded_size(count)) for tensor in tensors))
+        parts.append(_map(lambda column, count=count: column[0][:count], [found]))
+    return _map(torch.cat, parts)
 
 
-def _runs(count: int) -> Iterator[tuple[slice, int]]:
-    """Cut `count` slices into runs, each with the batch size it is filled up to."""
-    largest = SIZES[-1]
-    for start in range(0, count, largest):
-        length = min(largest, count - start)
-        yield slice(start, start + length), next(size for size in SIZES if size >= length)
+def _filled(tensor: Tensor, size: int) -> Tensor:
+    """Slices [b, ...] and empty ones behind them, or seeds and zeros."""
+    value = NO_COUNTS if tensor.is_floating_point() else 0
+    return F.pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, size - len(tensor)), value=value)
+
+
+def _map(function: Callable[[list[Tensor]], Tensor], parts: list[Any]) -> Any:
+    """`function` of the parts' tensors; of tuples, entry by entry, where None stays None."""
+    if not isinstance(parts[0], tuple):
+        return function(parts)
+    return tuple(None if column[0] is None else function(list(column)) for column in zip(*parts))

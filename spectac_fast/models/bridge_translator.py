@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import fill
-from spectac_fast.diffusion.sampler import sample_bridge
-from spectac_fast.diffusion.solvers import StepTable, solver_table
+from spectac_fast.diffusion.bridge_sampler import BridgeSampler
 
+from .batches import in_batches
 from .description import Description, describe, reading
 from .network_translator import NetworkTranslator
 
@@ -25,8 +25,8 @@ _PUBLISHED_ARGUMENTS = {"solver": "ancestral", "eta_mode": "bbdm", "spacing": "r
 class BridgeTranslator(NetworkTranslator):
     """A trained bridge as a `Translator`.
 
-    model:    has `bridge`, `multiple`, `context_slices`, `start(images) -> (end, context)`, `finish(x0) -> slices` and
-              is called with (x, t, context).
+    model:    has `bridge`, `multiple`, `context_slices`, `conditioned` (whether it takes a context),
+              `start(images) -> (end, context or None)`, `finish(x0) -> slices`, and is called with (x, t, context).
     config:   of the weight file; its "defaults" are {"steps", "samples", "sample_steps", "solver", "order", "eta"} of
               `translate`.
     """
@@ -57,7 +57,8 @@ class BridgeTranslator(NetworkTranslator):
         `solver_table`, or "published" for the sampler of the published code with its step list (1 step, or 3 and more).
         """
         compute = self.sampling(steps, samples, solver, order, eta)
-        return self.run(compute, nc, seeds, neighbours)
+        images, seeds = self.inputs(nc, seeds, neighbours)
+        return self.fit.from_network(compute(images, seeds), tuple(nc.shape[-2:]))
 
     def sampling(
         self,
@@ -67,7 +68,10 @@ class BridgeTranslator(NetworkTranslator):
         order: int | None,
         eta: float | None,
     ) -> Callable[[Tensor, Tensor], Tensor]:
-        """(inputs of `model.start`, seeds) -> slices, by the options of `translate`; ValueError for impossible ones."""
+        """(inputs of `model.start`, seeds) -> slices, by the options of `translate`; ValueError for impossible ones.
+
+        It takes any number of slices and keeps to fixed batch sizes itself, with all samples of a slice in few batches.
+        """
         count = self.defaults["samples"] if samples is None else samples
         if count < 1:
             raise ValueError(f"samples must be at least 1, found {count}.")
@@ -77,31 +81,28 @@ class BridgeTranslator(NetworkTranslator):
         if arguments["solver"] == PUBLISHED:
             # One evaluation is the same by every solver, and the published list has none so short.
             arguments = {"solver": "ancestral"} if steps == 1 else _PUBLISHED_ARGUMENTS
-        table = solver_table(
+        sampler = BridgeSampler(
+            self._denoise,
             self.model.bridge,
             steps,
+            finish=self.model.finish,
             order=order or self.defaults["order"],
             eta=self.defaults["eta"] if eta is None else eta,
             **arguments,
         )
 
+        @torch.no_grad()
         def compute(images: Tensor, seeds: Tensor) -> Tensor:
-            return self._mean(images, seeds, table, count)
+            if not len(images):
+                return images[:, :1]
+            end, context = in_batches(self.model.start, images)
+            return sampler(end, seeds, count, "mean", context=context)
 
         return compute
 
-    def _mean(self, images: Tensor, seeds: Tensor, table: StepTable, samples: int) -> Tensor:
-        end, context = self.model.start(images)
-        # One evaluation draws nothing: all its samples are the same.
-        samples = samples if table.noise_rows else 1
-
-        def denoiser(x: Tensor, t: Tensor, _: Tensor) -> Tensor:
-            return self.model(x, t, context)
-
-        total = torch.zeros_like(images[:, :1])
-        for k in range(samples):
-            total += self.model.finish(sample_bridge(denoiser, end, table, seeds=seeds, sample=k))
-        return total / samples
+    def _denoise(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        # To a model without a context the sampler offers the bridge's end.
+        return self.model(x, t, context if self.model.conditioned else None)
 
 
 _Bridge = TypeVar("_Bridge", bound=BridgeTranslator)

@@ -127,19 +127,19 @@ class CPDMTranslator(BridgeTranslator):
         given = {"attention": attention, "attenuation": attenuation}
         given = {name: _checked(name, value, nc) for name, value in given.items() if value is not None}
 
-        def guided(part: Tensor, part_seeds: Tensor) -> Tensor:
+        def guided(part: Tensor) -> Tensor:
             slices, *rest = part.split(1, dim=1)
             maps = self.maps(slices, **dict(zip(given, rest)))
             # In units where -1 is nothing, so that fields are padded with no attention and no attenuation.
             fitted = self.fit.to_network(torch.cat([slices, 2.0 * maps[0] - 1.0, 1.0 - 2.0 * maps[1]], dim=1))
             slices, attention, attenuation = fitted.split(1, dim=1)
-            inputs = torch.cat([slices, (attention > 0.0).to(slices.dtype), 0.5 * (1.0 - attenuation)], dim=1)
-            return self.fit.from_network(compute(inputs, part_seeds), tuple(part.shape[-2:]))
+            return torch.cat([slices, (attention > 0.0).to(slices.dtype), 0.5 * (1.0 - attenuation)], dim=1)
 
         seeds = torch.arange(len(nc)) if seeds is None else seeds
         stacked = torch.cat([nc, *given.values()], dim=1).to(self.device)
         with torch.no_grad():
-            return in_batches(guided, stacked, seeds.to(self.device))
+            inputs = in_batches(guided, stacked)
+            return self.fit.from_network(compute(inputs, seeds.to(self.device)), tuple(nc.shape[-2:]))
 
     def maps(
         self, nc: Tensor, attention: Tensor | None = None, attenuation: Tensor | None = None

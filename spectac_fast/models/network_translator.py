@@ -51,12 +51,15 @@ class NetworkTranslator:
         Checks the arguments of `Translator.translate`, fits the slices to the working size and back, and keeps to
         fixed batch sizes.
         """
+        images, seeds = self.inputs(nc, seeds, neighbours)
+        return self.fit.from_network(in_batches(compute, images, seeds), tuple(nc.shape[-2:]))
+
+    def inputs(self, nc: Tensor, seeds: Tensor | None, neighbours: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(slices and neighbours at the working size [B, 1 + n, rows, columns], seeds [B]) on the model's device.
+
+        ValueError for arguments that `Translator.translate` does not take.
+        """
         check_slices(nc, seeds)
-        if seeds is None:
-            seeds = torch.arange(len(nc))
         images = with_neighbours(nc.to(self.device), neighbours, len(self.context_mm))
-
-        def fitted(part: Tensor, part_seeds: Tensor) -> Tensor:
-            return self.fit.from_network(compute(self.fit.to_network(part), part_seeds), tuple(part.shape[-2:]))
-
-        return in_batches(fitted, images, seeds.to(self.device))
+        seeds = torch.arange(len(nc)) if seeds is None else seeds
+        return self.fit.to_network(images), seeds.to(self.device)
