@@ -27,7 +27,7 @@ def need(gigabytes: float, device: torch.device) -> None:
     else:
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
-    if free < gigabytes * 1e9:
+    if free < 1.2e9 * gigabytes:  # others on the machine need some too
         pytest.skip(f"needs {gigabytes:.0f} GB of memory, found {free / 1e9:.0f}")
 
 
@@ -94,7 +94,7 @@ def test_slice_metrics(device):
 
 
 def test_vq_nearest(device):
-    need(15, device)
+    need(19, device)
     tokens = torch.zeros(ELEMENTS // 4, 4, dtype=torch.bfloat16, device=device)
     end = slice(len(tokens) - 1000, None)
     tokens[end] = torch.randn(1000, 4, device=device).bfloat16()
