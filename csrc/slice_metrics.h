@@ -23,6 +23,15 @@ inline Pixel pixel_type(const Tensor& t, const char* op) {
   }
 }
 
+inline int pixel_bytes(Pixel type) {
+  switch (type) {
+    case Pixel::float64: return 8;
+    case Pixel::float32: return 4;
+    case Pixel::uint8: return 1;
+    default: return 2;
+  }
+}
+
 struct MetricsCall {
   int64_t samples, channels, height, width;
   int radius;           // of the window, and so of the border that has no window

@@ -38,6 +38,12 @@ SF_WIDE void load_row(const void* image, int64_t from, int n, T* __restrict out)
   for (int i = n; i < padded(n); ++i) out[i] = 0;
 }
 
+// Asks for pixels that the next row needs, while this one is worked on: rows are too short for the processor to guess.
+inline void ask_for(const void* image, int64_t from, int n, int pixel_bytes) {
+  const char* start = static_cast<const char*>(image) + from * pixel_bytes;
+  for (int at = 0; at < n * pixel_bytes; at += 64) __builtin_prefetch(start + at);
+}
+
 template <class T>
 using LoadRow = void (*)(const void*, int64_t, int, T*);
 

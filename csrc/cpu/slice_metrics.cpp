@@ -33,12 +33,15 @@ void add_strip(const MetricsCall& call, LoadRow<T> load, const Band& band, int64
 
   const int outputs = int(std::min<int64_t>(kOutputs, call.map_width() - left)), inputs = outputs + 2 * R;
   const int own_columns = left + outputs == call.map_width() ? inputs : outputs;
+  const int bytes = pixel_bytes(call.type);
   const int64_t own_bottom = band.bottom == call.map_height() ? call.height : band.bottom;
   for (int64_t row = band.top; row < band.bottom + 2 * R; ++row) {
     const int64_t from = (band.plane * call.height + row) * call.width + left;
     T *new_x = x[row % kTaps], *new_y = y[row % kTaps];
     load(call.x, from, inputs, new_x);
     load(call.y, from, inputs, new_y);
+    ask_for(call.x, from + call.width, inputs, bytes);
+    ask_for(call.y, from + call.width, inputs, bytes);
     if (row < own_bottom) sums.squares += sum_of_squares(new_x, new_y, own_columns);
 
     const int64_t first = row - 2 * R;  // of the rows that are complete now
