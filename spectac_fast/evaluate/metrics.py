@@ -14,22 +14,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+
+from spectac_fast.ops import slice_metrics
+from spectac_fast.ops.slice_metrics import GAUSSIAN_TAPS as TAPS
 
 DATA_RANGE = 2.0
-TAPS = 11
-SIGMA = 1.5
 MARGIN = TAPS // 2
 # A slice reproduced exactly has an infinite PSNR, and one such slice would make every mean infinite.
 PSNR_CAP_DB = 100.0
-
-
-def _windows(side: int) -> np.ndarray:
-    """[side - 10, side]: row i holds the Gaussian weights of the window that starts at pixel i."""
-    taps = np.exp(-0.5 * ((np.arange(TAPS) - MARGIN) / SIGMA) ** 2)
-    band = np.zeros((side - TAPS + 1, side))
-    for i, row in enumerate(band):
-        row[i : i + TAPS] = taps / taps.sum()
-    return band
 
 
 def _as_pair(prediction: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -40,6 +33,8 @@ def _as_pair(prediction: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray,
             f"prediction and reference must be stacks [slices, rows, columns] of one shape, "
             f"got {prediction.shape} and {reference.shape}"
         )
+    if min(prediction.shape[1:]) < TAPS:
+        raise ValueError(f"SSIM needs slices of at least {TAPS} x {TAPS} pixels, got {prediction.shape[1:]}")
     return prediction, reference
 
 
@@ -58,25 +53,19 @@ def ssim_map(prediction: np.ndarray, reference: np.ndarray, data_range: float = 
         ValueError: shapes differ, are not stacks, or a side is shorter than the window.
     """
     prediction, reference = _as_pair(prediction, reference)
-    if min(prediction.shape[1:]) < TAPS:
-        raise ValueError(f"SSIM needs slices of at least {TAPS} x {TAPS} pixels, got {prediction.shape[1:]}")
-    rows, columns = _windows(prediction.shape[1]), _windows(prediction.shape[2]).T
+    return _compare(prediction, reference, data_range)[1]
 
-    def mean(values: np.ndarray) -> np.ndarray:
-        return rows @ values @ columns
 
-    # E[x^2] - E[x]^2 cancels where a slice is flat; about the slice's own level, in float64, what is left of that is
-    # far below C2.
-    level_x, level_y = (v.mean(axis=(1, 2), keepdims=True) for v in (prediction, reference))
-    x, y = prediction - level_x, reference - level_y
-    mean_x, mean_y = mean(x), mean(y)
-    variances = mean(x * x + y * y) - mean_x * mean_x - mean_y * mean_y
-    covariance = mean(x * y) - mean_x * mean_y
-    mean_x += level_x
-    mean_y += level_y
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x * mean_x + mean_y * mean_y + c1)
-    return luminance * (2 * covariance + c2) / (variances + c2)
+def _compare(prediction: np.ndarray, reference: np.ndarray, data_range: float) -> tuple[np.ndarray, np.ndarray]:
+    """(SSIM, PSNR, RMSE of every slice, float64 [S, 3]; SSIM map)."""
+    slices, height, width = prediction.shape
+    values = torch.empty(slices, height - TAPS + 1, width - TAPS + 1, dtype=torch.float64)
+    # Copied, because torch shares no memory that is read-only.
+    pair = (torch.tensor(np.ascontiguousarray(stack)) for stack in (prediction, reference))
+    scores = slice_metrics(*pair, data_range=data_range, ssim_map=values)
+    # Regions are scored from the map: a slice with a NaN anywhere must not look whole there.
+    values[scores[:, 0].isnan()] = math.nan
+    return scores.numpy(), values.numpy()
 
 
 def psnr(rmse: float | np.ndarray, data_range: float = DATA_RANGE) -> np.ndarray:
@@ -97,8 +86,7 @@ class SliceScores:
 def slice_scores(prediction: np.ndarray, reference: np.ndarray, data_range: float = DATA_RANGE) -> SliceScores:
     """Scores of every slice of a stack [S, H, W]. NaN propagates to the scores of its slice."""
     prediction, reference = _as_pair(prediction, reference)
-    rmse = np.sqrt(np.mean((prediction - reference) ** 2, axis=(1, 2)))
-    ssim = ssim_map(prediction, reference, data_range).mean(axis=(1, 2))
+    ssim, _, rmse = _compare(prediction, reference, data_range)[0].T
     return SliceScores(ssim, psnr(rmse, data_range), rmse)
 
 
