@@ -7,6 +7,9 @@ Non-attenuation-corrected (NC) slices go in, attenuation-corrected (AC) slices c
     model = sf.load("bbdm")
     ac = model.translate(nc)          # float32 [B, 1, H, W] in model units, [0, scale] -> [-1, 1]
 
+    for result in sf.Corrector("bbdm").map(["a folder", "an archive.zip"]):
+        result.study, result.counts   # NC series as read, and their corrected counts
+
 Every public name is imported on first use, so that importing the package costs nothing and needs only what is used.
 Research software, not a medical device.
 """
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from spectac_fast._version import __version__
 
 if TYPE_CHECKING:
+    from spectac_fast.correct.corrector import Corrector
     from spectac_fast.data.study import read_study, write_corrected
     from spectac_fast.diffusion.bridge import BrownianBridge
     from spectac_fast.diffusion.bridge_sampler import BridgeSampler
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from spectac_fast.ops.ssim_loss import ssim_loss
 
 _HOME = {
+    "Corrector": "spectac_fast.correct.corrector",
     "load": "spectac_fast.models.registry",
     "Translator": "spectac_fast.models.translator",
     "read_study": "spectac_fast.data.study",
@@ -47,6 +52,7 @@ _HOME = {
 __all__ = [
     "BridgeSampler",
     "BrownianBridge",
+    "Corrector",
     "KDiffusionBridge",
     "Translator",
     "__version__",

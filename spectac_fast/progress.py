@@ -1,7 +1,8 @@
-"""Progress on stderr: one line that redraws itself on a terminal, a plain line every few seconds elsewhere."""
+"""Progress on stderr: a line that redraws itself, plain lines every few seconds, JSON lines, or nothing."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -10,7 +11,10 @@ from typing import TextIO
 
 _REDRAW_S = 0.1
 _PLAIN_LINE_S = 5.0
+_JSON_LINE_S = 1.0
 _BAR = 24
+
+STYLES = ("auto", "plain", "json", "off")
 
 
 class Progress:
@@ -20,17 +24,22 @@ class Progress:
         total: number of steps expected; 0 is allowed and shows nothing.
         label: what is being done, shown in front.
         unit: what one step is ("slices", "cases").
-        stream: where to write, stderr by default. A terminal gets a bar, anything else a line every five seconds.
+        stream: where to write, stderr by default.
+        style: "auto" draws a bar on a terminal and is "plain" elsewhere; "plain" writes a line every five seconds,
+            "json" one object a second and a last one ({"label", "done", "total", "unit", "seconds_left", "note"}; null
+            where the time left is not known), "off" nothing.
 
     Use as a context manager; call `step` after each piece of work.
     """
 
-    def __init__(self, total: int, label: str, unit: str, stream: TextIO | None = None) -> None:
-        self.total, self.label, self.unit = total, label, unit
+    def __init__(self, total: int, label: str, unit: str, stream: TextIO | None = None, style: str = "auto") -> None:
+        if style not in STYLES:
+            raise ValueError(f"style must be one of {', '.join(STYLES)}, found {style!r}.")
+        self.total, self.label, self.unit, self.style = total, label, unit, style
         self.done = 0
         self._stream = sys.stderr if stream is None else stream
-        self._bar = self._stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._interval = _REDRAW_S if self._bar else _PLAIN_LINE_S
+        self._bar = style == "auto" and self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._interval = _REDRAW_S if self._bar else _JSON_LINE_S if style == "json" else _PLAIN_LINE_S
         self._note = ""
         self._width = 0
         self._started = self._shown = time.monotonic()
@@ -51,34 +60,44 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._bar or self.total <= 0:
-            return
-        self._show(time.monotonic())
-        self._stream.write("\n")
-        self._stream.flush()
+        if self.total > 0 and (self._bar or self.style == "json"):
+            self._show(time.monotonic())
+        if self._bar and self.total > 0:
+            self._stream.write("\n")
+            self._stream.flush()
 
     def _show(self, now: float) -> None:
-        if self.total <= 0:
+        if self.total <= 0 or self.style == "off":
             return
-        line = f"{self.label}: {self.done}/{self.total} {self.unit}{self._rest(now)}"
-        if self._note:
-            line += f"  {self._note}"
-        if not self._bar:
-            self._stream.write(line + "\n")
+        if self.style == "json":
+            self._stream.write(self._object(now) + "\n")
+        elif not self._bar:
+            self._stream.write(self._line(now) + "\n")
         else:
             filled = min(_BAR, _BAR * self.done // self.total)
-            line = f"[{'#' * filled}{'.' * (_BAR - filled)}] {line}"
+            line = f"[{'#' * filled}{'.' * (_BAR - filled)}] {self._line(now)}"
             self._stream.write("\r" + line.ljust(self._width))
             self._width = len(line)
         self._stream.flush()
 
+    def _line(self, now: float) -> str:
+        line = f"{self.label}: {self.done}/{self.total} {self.unit}{self._rest(now)}"
+        return f"{line}  {self._note}" if self._note else line
+
+    def _object(self, now: float) -> str:
+        left = round(self._left(now), 1) if self.done > 0 else None
+        fields = {"label": self.label, "done": self.done, "total": self.total, "unit": self.unit}
+        return json.dumps({**fields, "seconds_left": left, "note": self._note})
+
+    def _left(self, now: float) -> float:
+        return max(0.0, (now - self._started) / self.done * (self.total - self.done))
+
     def _rest(self, now: float) -> str:
         if self.done <= 0:
             return ""
-        elapsed = now - self._started
         if self.done >= self.total:
-            return f" in {duration(elapsed)}"
-        return f", {duration(elapsed / self.done * (self.total - self.done))} left"
+            return f" in {duration(now - self._started)}"
+        return f", {duration(self._left(now))} left"
 
 
 def duration(seconds: float) -> str:

@@ -32,7 +32,7 @@ ARROWS = {
     "commands": {"models", "data", "correct", "train", "evaluate", "checkpoints", "ops", "_native", "_op", "load"},
     "cli": {"commands"},
     "__main__": {"cli", "ops"},
-    "__init__": {"models", "data", "diffusion", "ops"},
+    "__init__": {"correct", "models", "data", "diffusion", "ops"},
 }
 
 

@@ -21,7 +21,9 @@ def rng(request):
 
 
 def outputs(out):
-    return {str(path.relative_to(out)): path for path in sorted(out.rglob("*")) if path.is_file()}
+    """Every file but the manifest, so that temporary ones are seen too."""
+    files = (path for path in sorted(out.rglob("*")) if path.is_file() and path.suffix != ".jsonl")
+    return {str(path.relative_to(out)): path for path in files}
 
 
 @pytest.mark.parametrize("geometry", [{}, {"pixel_mm": 4.8}, {"pixel_mm": (9.1, 6.4), "slice_mm": -6.4}])

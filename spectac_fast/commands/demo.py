@@ -32,7 +32,13 @@ def run(args: argparse.Namespace) -> int:
     nc = [series for series in sources if not series.attenuation_corrected]
     ac = [series for series in sources if series.attenuation_corrected]
     report = correct_files(
-        [out / "input"], out / "corrected", translator, steps=args.steps, samples=args.samples, seed=args.seed
+        [out / "input"],
+        out / "corrected",
+        translator,
+        steps=args.steps,
+        samples=args.samples,
+        seed=args.seed,
+        overwrite=True,
     )
     if report.failed:
         raise SpectacError(report.failed[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,25 +54,52 @@ def correct_study(
     Raises InputError for geometry far from the model's or a heart region without counts, UsageError for options that
     the model refuses, SpectacError if its output is not finite.
     """
+    prepared = prepare(study, translator, seed)
+    options = {key: value for key, value in (("steps", steps), ("samples", samples)) if value is not None}
+    return prepared.finish(_translate(translator, prepared, options, batch_size, on_slices), translator)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A study as a model sees it: for each series its slices in model units, their neighbours and their seeds.
+
+    inputs: float32 [slices, rows, columns]; beside: float32 [slices, neighbours, rows, columns]; seeds: int64 [slices].
+    """
+
+    study: Study
+    grids: list[InPlane]
+    nc: list[NDArray[np.float32]]
+    scales: list[float]
+    inputs: list[NDArray[np.float32]]
+    beside: list[NDArray[np.float32]]
+    seeds: list[NDArray[np.int64]]
+
+    def finish(self, outputs: Sequence[NDArray[np.float32]], translator: Translator) -> list[NDArray[np.float32]]:
+        """Corrected counts on the source's grid from the model's outputs, one array per series.
+
+        Raises SpectacError for outputs that are not finite.
+        """
+        corrected = []
+        for grid, series, nc, scale, output in zip(self.grids, self.study.series, self.nc, self.scales, outputs):
+            if not np.isfinite(output).all():
+                raise SpectacError(f"{series.path}: the model {translator.name} gave values that are not finite.")
+            ac = to_counts(output, scale * translator.gain)
+            corrected.append(grid.carry_back(series.counts, nc, ac, scale=scale, gain=translator.gain))
+        return corrected
+
+
+def prepare(study: Study, translator: Translator, seed: int) -> Prepared:
+    """What `correct_study` does before the model; raises InputError as it does and logs what is unusual."""
     for series in study.series:
         for warning in check_geometry(series, translator.pixel_mm):
             _log.warning(warning)
-    options = {key: value for key, value in (("steps", steps), ("samples", samples)) if value is not None}
     grids = [InPlane(s.counts.shape[1:], s.pixel_mm, translator.pixel_mm) for s in study.series]
     nc = [grid.to_model(series.counts) for grid, series in zip(grids, study.series)]
     scales = _scales(study.series, grids, nc)
     inputs = [to_model(stack, scale) for stack, scale in zip(nc, scales)]
-    seeds = [slice_seeds(seed, series.uid, len(series.counts)) for series in study.series]
-
     beside = [neighbours(x, series.slice_mm, translator.context_mm) for x, series in zip(inputs, study.series)]
-    outputs = _translate(translator, inputs, beside, seeds, options, batch_size, on_slices)
-    corrected = []
-    for grid, series, stack, scale, output in zip(grids, study.series, nc, scales, outputs):
-        if not np.isfinite(output).all():
-            raise SpectacError(f"{series.path}: the model {translator.name} gave values that are not finite.")
-        ac = to_counts(output, scale * translator.gain)
-        corrected.append(grid.carry_back(series.counts, stack, ac, scale=scale, gain=translator.gain))
-    return corrected
+    seeds = [slice_seeds(seed, series.uid, len(series.counts)) for series in study.series]
+    return Prepared(study, grids, nc, scales, inputs, beside, seeds)
 
 
 def slice_seeds(seed: int, series_uid: str, slices: int) -> NDArray[np.int64]:
@@ -100,20 +128,19 @@ def _scale(series: Series, grid: InPlane, nc: NDArray[np.float32]) -> float:
 
 def _translate(
     translator: Translator,
-    inputs: Sequence[NDArray[np.float32]],
-    beside: Sequence[NDArray[np.float32]],
-    seeds: Sequence[NDArray[np.int64]],
+    prepared: Prepared,
     options: dict[str, int],
     batch_size: int,
     on_slices: Callable[[int], None] | None,
 ) -> list[NDArray[np.float32]]:
     """Run all stacks through the model; stacks with slices of one shape travel in common batches."""
+    inputs = prepared.inputs
     outputs = [np.empty_like(stack) for stack in inputs]
     for shape in dict.fromkeys(stack.shape[1:] for stack in inputs):
         members = [k for k, stack in enumerate(inputs) if stack.shape[1:] == shape]
         slices = np.concatenate([inputs[k] for k in members])
-        around = np.concatenate([beside[k] for k in members])
-        keys = np.concatenate([seeds[k] for k in members])
+        around = np.concatenate([prepared.beside[k] for k in members])
+        keys = np.concatenate([prepared.seeds[k] for k in members])
         result = np.empty_like(slices)
         for start in range(0, len(slices), batch_size):
             batch = slice(start, start + batch_size)

@@ -17,6 +17,9 @@ from spectac_fast.errors import InputError, NoInputError, NotApplicableError, Se
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+# At the end of the names of derived files: corrected counts, and their standard deviation.
+MARKS = ("DL-AC", "DL-AC-SD")
+
 
 @dataclass(frozen=True, eq=False)
 class Series:
@@ -136,11 +139,10 @@ def read_series_files(paths: Iterable[Path], root: Path) -> Study:
     return Study(tuple(series), tuple(skipped), root)
 
 
-def output_path(series: Series, root: Path, out: Path, mark: str = "DL-AC") -> Path:
-    """Where the corrected form of `series` goes: same place below `out` as below `root`, name marked `mark`."""
-    name = series.path.name
+def output_path(path: Path, root: Path, out: Path, mark: str = MARKS[0]) -> Path:
+    """Where the corrected form of `path` goes: same place below `out` as below `root`, name marked `mark`."""
+    name, folder = path.name, path.parent
     stem = name[:-4] if name.lower().endswith(".dcm") else name
-    folder = series.path.parent
     with contextlib.suppress(ValueError):
         return out / folder.relative_to(root) / f"{stem}_{mark}.dcm"
     return out / f"{stem}_{mark}.dcm"
@@ -180,9 +182,11 @@ def write_corrected(
     if uncertainty and len(uncertainty) != len(study.series):
         raise ValueError(f"expected one uncertainty for each of {len(study.series)} series, found {len(uncertainty)}")
     out = Path(out)
-    work = [(s, derive_corrected, array, output_path(s, study.root, out)) for s, array in zip(study.series, counts)]
+    work = [
+        (s, derive_corrected, array, output_path(s.path, study.root, out)) for s, array in zip(study.series, counts)
+    ]
     work += [
-        (s, derive_uncertainty, array, output_path(s, study.root, out, "DL-AC-SD"))
+        (s, derive_uncertainty, array, output_path(s.path, study.root, out, MARKS[1]))
         for s, array in zip(study.series, uncertainty)
     ]
     paths = [path for *_, path in work]

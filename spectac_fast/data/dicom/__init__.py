@@ -1,6 +1,7 @@
 """NM RECON TOMO objects: read them, derive corrected ones, make synthetic ones. Importing this imports pydicom."""
 
 from spectac_fast.data.dicom.derive import derive_corrected, derive_uncertainty, quantise
+from spectac_fast.data.dicom.directory import directory_entries
 from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, quiet_pydicom, save_atomically, stage
 from spectac_fast.data.dicom.read import check_size, file_content, glance, read_series
 from spectac_fast.data.dicom.synthetic import write_series
@@ -10,6 +11,7 @@ __all__ = [
     "check_size",
     "derive_corrected",
     "derive_uncertainty",
+    "directory_entries",
     "file_content",
     "glance",
     "quantise",

@@ -48,7 +48,7 @@ def read_series(path: Path | str, content: bytes | None = None, *, force: bool =
         InputError: not DICOM, truncated, or without usable pixels, geometry, plane or phase.
     """
     path = Path(path)
-    with _sentences(path):
+    with sentences(path):
         ds = _parse(path, content)
         _check_kind(ds, path)
         frames = _frames(ds, path)
@@ -79,7 +79,7 @@ def glance(path: Path | str, content: bytes | None = None) -> tuple[str, int]:
     content: as for `read_series`. Raises as `read_series` does for a file that is missing, not DICOM or damaged.
     """
     path = Path(path)
-    with _sentences(path):
+    with sentences(path):
         ds = _parse(path, content, specific_tags=["StudyInstanceUID", "NumberOfFrames"], stop_before_pixels=True)
         return str(ds.get("StudyInstanceUID", "")), int(ds.get("NumberOfFrames") or 1)
 
@@ -97,7 +97,7 @@ def slice_numbers(ds: Dataset, path: Path) -> NDArray[np.int64]:
 
 
 @contextmanager
-def _sentences(path: Path) -> Iterator[None]:
+def sentences(path: Path) -> Iterator[None]:
     """Turn whatever a damaged file makes pydicom raise into one sentence; its own messages quote values."""
     try:
         with quiet_pydicom():
@@ -120,7 +120,7 @@ def file_content(path: Path) -> bytes:
     Raises NoInputError where there is none, NotApplicableError for one too large to be a heart study, InputError for
     what cannot be read.
     """
-    with _sentences(path):
+    with sentences(path):
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: expected a file, found something else.")
         check_size(path, path.stat().st_size)

@@ -1,0 +1,182 @@
+"""What is finished in an output folder: a line for every study, written before its files come into their places.
+
+The line names the sources with their content hashes, the settings, and every output with its hash and the temporary
+file that holds it already. A run that is killed at any moment therefore leaves, for each study, either no line (it is
+corrected again), or a line and complete files, in their places or one rename away from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from spectac_fast.errors import SetupError
+
+try:
+    import fcntl
+except ImportError:  # Only POSIX systems can lock; elsewhere two runs into one folder are the user's care.
+    fcntl = None
+
+NAME = "spectac-manifest"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Output:
+    """A corrected file: its path and that of the temporary file it came from, below the output folder, and its hash."""
+
+    file: str
+    staged: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished study.
+
+    settings: hash of everything but the sources that the bytes depend on. sources: name -> SHA-256 of the content.
+    batch_size: of the network's runs. skipped, failed: sentences for the sources without output.
+    """
+
+    settings: str
+    sources: Mapping[str, str]
+    outputs: tuple[Output, ...]
+    batch_size: int
+    skipped: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, frozenset[tuple[str, str]]]:
+        return self.settings, frozenset(self.sources.items())
+
+
+@dataclass
+class Manifest:
+    """The manifests of an output folder: all of them are read, that of this shard is written.
+
+    out: the folder. shard: (index from 1, number of shards). Raises SetupError for a manifest that cannot be read.
+    """
+
+    out: Path
+    shard: tuple[int, int] = (1, 1)
+    _entries: dict[Any, Entry] = field(default_factory=dict)
+    _file: FileIO | None = None
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        try:
+            for path in sorted(self.out.glob(f"{NAME}*.jsonl")):
+                for line in path.read_bytes().splitlines():
+                    entry = _parse(line)
+                    if entry is not None:
+                        self._entries[entry.key] = entry
+        except OSError as error:
+            raise SetupError(f"{self.out}: cannot read the manifest here ({error.strerror}).") from error
+
+    def batch_size(self, settings: str) -> int | None:
+        """The batch size of earlier studies with these settings, with which the same bytes come out; None if none."""
+        return next((entry.batch_size for entry in self._entries.values() if entry.settings == settings), None)
+
+    def finished(self, settings: str, sources: Mapping[str, str]) -> Entry | None:
+        """The entry of a study whose outputs are all in place, after finishing a rename that was interrupted."""
+        entry = self._entries.get((settings, frozenset(sources.items())))
+        if entry is None or not all(self._in_place(output) for output in entry.outputs):
+            return None
+        return entry
+
+    def record(self, entry: Entry) -> None:
+        """Write a line and see it onto the disk. Raises OSError, and leaves no part of a line, where that fails."""
+        line = json.dumps({"format": FORMAT, **asdict(entry)}, sort_keys=True).encode() + b"\n"
+        with self._writing:
+            file = self._opened()
+            end = file.seek(0, os.SEEK_END)
+            try:
+                # A full disk may take a part of it before it says so.
+                while line:
+                    line = line[file.write(line) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+            self._entries[entry.key] = entry
+
+    def lock(self) -> None:
+        """Be the only run that writes this manifest; SetupError if another one does, or the folder is not writable."""
+        with self._writing:
+            self._opened()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _opened(self) -> FileIO:
+        if self._file is None:
+            index, count = self.shard
+            path = self.out / (f"{NAME}.jsonl" if count == 1 else f"{NAME}.{index}of{count}.jsonl")
+            try:
+                self.out.mkdir(parents=True, exist_ok=True)
+                file = open(path, "ab+", buffering=0)  # noqa: SIM115
+            except OSError as error:
+                raise SetupError(f"{self.out}: cannot write the manifest here ({error.strerror}).") from error
+            try:
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                raise SetupError(f"{path}: expected to be the only run that writes here, found another one.") from None
+            _end_line(file)
+            self._file = file
+        return self._file
+
+    def _in_place(self, output: Output) -> bool:
+        file, staged = self.out / output.file, self.out / output.staged
+        if file_sha256(file) == output.sha256:
+            return True
+        if file_sha256(staged) != output.sha256:
+            return False
+        self.lock()
+        os.replace(staged, file)
+        return True
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of settings, whatever their order."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str | None:
+    """SHA-256 of a file's content, None where there is no such file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def _end_line(file: FileIO) -> None:
+    """After a line that a killed run left half written, begin a new one."""
+    end = file.seek(0, os.SEEK_END)
+    if end:
+        file.seek(end - 1)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+
+
+def _parse(line: bytes) -> Entry | None:
+    """The entry of a line, or None for a torn or foreign one: its study is then corrected again."""
+    try:
+        values = json.loads(line)
+        if values.pop("format") != FORMAT:
+            return None
+        outputs = tuple(Output(**output) for output in values.pop("outputs"))
+        texts: dict[str, Sequence[str]] = {key: tuple(values.pop(key)) for key in ("skipped", "failed")}
+        return Entry(outputs=outputs, **texts, **values)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

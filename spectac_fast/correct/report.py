@@ -1,0 +1,117 @@
+"""What became of the inputs, for a person and for a program."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import platform
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from spectac_fast._version import __version__
+from spectac_fast.correct.memory import resident_bytes
+from spectac_fast.errors import SetupError
+
+if TYPE_CHECKING:
+    from spectac_fast.correct.corrector import Corrector
+    from spectac_fast.correct.stages import Corrected
+
+FORMAT = 1
+
+
+@dataclass
+class Report:
+    """What became of the inputs: files written, sentences for skipped and failed ones, and the time in the model.
+
+    written: files of this run. finished: files that an earlier run had finished. studies, slices: corrected in this
+    run. seconds: in the model. waited: for which the model had nothing to do. halvings: batch sizes that memory did
+    not suffice for. interrupted: the run was stopped before its end.
+    """
+
+    written: list[Path] = field(default_factory=list)
+    finished: list[Path] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    studies: int = 0
+    slices: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+    halvings: list[int] = field(default_factory=list)
+    interrupted: bool = False
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 1 some failed, 130 interrupted."""
+        return 130 if self.interrupted else 1 if self.failed else 0
+
+    def add(self, result: Corrected) -> None:
+        """Count one study, or one file that belongs to none."""
+        self.skipped += result.skipped
+        self.failed += result.failed
+        (self.finished if result.finished else self.written).extend(result.written)
+        if result.written and not result.finished:
+            self.studies += 1
+            self.slices += sum(map(len, result.counts))
+        status = "finished before" if result.finished else "corrected" if result.written else "not corrected"
+        self.entries.append(
+            {
+                "sources": [str(path) for path in result.sources],
+                "status": status,
+                "files": [str(path) for path in result.written],
+                "skipped": list(result.skipped),
+                "failed": list(result.failed),
+                "seconds": {stage: round(value, 4) for stage, value in result.seconds.items()},
+            }
+        )
+
+    def write(self, path: Path, corrector: Corrector, error: str | None = None) -> None:
+        """Write everything as JSON to `path`, whole or not at all; SetupError where that is not possible.
+
+        error: the sentence the run ended with, if it did not get to its end.
+        """
+        ended = time.time()
+        content = {
+            "format": FORMAT,
+            "notice": "Research software, not a medical device: not for diagnosis.",
+            "versions": {"spectac_fast": __version__, "python": platform.python_version(), "torch": torch.__version__},
+            "started": _moment(self.started),
+            "seconds": round(ended - self.started, 3),
+            "exit_code": self.exit_code,
+            "interrupted": self.interrupted,
+            "error": error,
+            **corrector.describe(),
+            "studies_corrected": self.studies,
+            "slices_corrected": self.slices,
+            "files_written": len(self.written),
+            "files_finished_before": len(self.finished),
+            "files_skipped": len(self.skipped),
+            "failed": len(self.failed),
+            "seconds_in_model": round(self.seconds, 3),
+            "seconds_model_waited": round(self.waited, 3),
+            "batch_sizes_that_did_not_fit": self.halvings,
+            "largest_resident_mib": (resident_bytes() or 0) >> 20 or None,
+            "studies": self.entries,
+        }
+        staged = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for left in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
+                left.unlink(missing_ok=True)
+            staged.write_text(json.dumps(content, indent=1) + "\n")
+            os.replace(staged, path)
+        except OSError as failure:
+            raise SetupError(f"{path}: the report cannot be written here ({failure.strerror}).") from failure
+        finally:
+            staged.unlink(missing_ok=True)
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")

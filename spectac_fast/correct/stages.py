@@ -1,0 +1,138 @@
+"""What happens to one study before and after the network. Both halves run in threads, beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectac_fast.correct.manifest import Entry
+from spectac_fast.correct.network import Network
+from spectac_fast.correct.store import Store
+from spectac_fast.correct.study import Prepared, prepare
+from spectac_fast.data.inputs import Source
+from spectac_fast.data.resample import check_geometry
+from spectac_fast.data.study import Study, read_nc_series
+from spectac_fast.errors import InputError, NotApplicableError, SetupError, SpectacError, UsageError
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What became of one study, or of files that belong to none.
+
+    sources: its files. study: the NC series that were corrected. counts: float32 [slices, rows, columns] for each,
+    corrected, in the source's geometry. written: the files made of them, if any were asked for. finished: an earlier
+    run had written them; then study and counts are empty. skipped, failed: one sentence for each other source.
+    seconds: spent reading and writing.
+    """
+
+    sources: tuple[Path, ...] = ()
+    study: Study = field(default_factory=lambda: Study(()))
+    counts: tuple[NDArray[np.float32], ...] = ()
+    written: tuple[Path, ...] = ()
+    finished: bool = False
+    skipped: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Read:
+    """What reading gave. unread: a source could not be opened, which may be otherwise another time."""
+
+    study: Study
+    prepared: Prepared | None = None
+    skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    unread: bool = False
+    entry: Entry | None = None
+    seconds: float = 0.0
+
+
+class Stages:
+    """Reading and writing for one run.
+
+    seed: see `correct_study`. root: what `Study.root` becomes. store: the output folder, or None to keep counts in
+    memory only. force: take named files of doubtful kinds too (`read_nc_series`).
+    """
+
+    def __init__(self, network: Network, seed: int, root: Path, store: Store | None, *, force: bool = False) -> None:
+        self._network, self._seed, self._root, self._store, self._force = network, seed, root, store, force
+
+    def read(self, sources: Sequence[Source]) -> tuple[Prepared | None, Read]:
+        """The study as the model sees it, unless nothing of it is to be corrected, and what else there is to say."""
+        started = time.perf_counter()
+        read = Read(Study((), root=self._root))
+        if self._store is not None:
+            read.entry = self._store.finished(sources)
+        if read.entry is None:
+            self._read_all(sources, read)
+        read.seconds = time.perf_counter() - started
+        return read.prepared, read
+
+    def write(
+        self, sources: Sequence[Source], read: Read, outputs: Sequence[NDArray[np.float32]] | InputError | None
+    ) -> Corrected:
+        """Corrected counts from the model's outputs (or its refusal), written if there is an output folder."""
+        started = time.perf_counter()
+        paths = tuple(source.path for source in sources)
+        if read.entry is not None and self._store is not None:
+            written, entry = tuple(self._store.paths(read.entry)), read.entry
+            seconds = {"read": read.seconds}
+            return Corrected(
+                paths, written=written, finished=True, skipped=entry.skipped, failed=entry.failed, seconds=seconds
+            )
+        counts: tuple[NDArray[np.float32], ...] = ()
+        written: tuple[Path, ...] = ()
+        try:
+            if isinstance(outputs, InputError):
+                raise InputError(f"{_place(read.study)}: {outputs}")
+            if outputs is not None and read.prepared is not None:
+                counts = tuple(read.prepared.finish(outputs, self._network.translator))
+                if self._store is not None:
+                    written = tuple(self._store.write(sources, read, counts, self._network.batch_size))
+        except (SetupError, UsageError):
+            raise
+        except SpectacError as reason:
+            counts = ()
+            read.failed.append(str(reason))
+        study = read.study if counts else Study((), root=self._root)
+        seconds = {"read": read.seconds, "write": time.perf_counter() - started}
+        return Corrected(
+            paths, study, counts, written, skipped=tuple(read.skipped), failed=tuple(read.failed), seconds=seconds
+        )
+
+    def _read_all(self, sources: Sequence[Source], read: Read) -> None:
+        series = []
+        for source in sources:
+            try:
+                content = source.content()
+                if hashlib.sha256(content).hexdigest() != source.sha256:
+                    read.unread = True
+                    raise InputError(f"{source.path}: expected a file at rest, found that it changed during the run.")
+            except SpectacError as reason:
+                read.unread = True
+                read.failed.append(str(reason))
+                continue
+            try:
+                one = read_nc_series(source.path, content, force=self._force and source.named)
+                check_geometry(one, self._network.translator.pixel_mm)
+                series.append(one)
+            except SpectacError as reason:
+                skip = isinstance(reason, NotApplicableError) and not source.named
+                (read.skipped if skip else read.failed).append(str(reason))
+        read.study = Study(tuple(series), root=self._root)
+        if series:
+            try:
+                read.prepared = prepare(read.study, self._network.translator, self._seed)
+            except SpectacError as reason:
+                read.failed.append(str(reason))
+
+
+def _place(study: Study) -> Path:
+    return study.series[0].path

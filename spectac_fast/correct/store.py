@@ -1,0 +1,127 @@
+"""The output folder of a run: what is finished in it, and how a study gets there whole."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from numpy.typing import NDArray
+
+from spectac_fast.correct.manifest import Entry, Manifest, Output, file_sha256, settings_hash
+from spectac_fast.data.inputs import Source
+from spectac_fast.data.study import MARKS, Provenance, Study, output_path, write_corrected
+from spectac_fast.errors import SetupError
+
+if TYPE_CHECKING:
+    from spectac_fast.correct.stages import Read
+
+
+class Store:
+    """Writes below `out`, keeping the folders below `root`, and remembers in a manifest what is finished.
+
+    provenance: what the counts are made by. shard: (index from 1, number of shards). overwrite: take nothing as
+    finished. force: named files of doubtful kinds are taken too. Raises SetupError if `out` cannot be written or its
+    manifest cannot be read; makes nothing yet.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        root: Path,
+        provenance: Provenance,
+        *,
+        shard: tuple[int, int] = (1, 1),
+        overwrite: bool = False,
+        force: bool = False,
+    ) -> None:
+        check_writable(out)
+        self.out, self.root, self._provenance, self._overwrite = out.absolute(), root, provenance, overwrite
+        self._manifest = Manifest(self.out, shard)
+        self._settings = settings_hash(
+            {
+                "model": provenance.model,
+                "weights": provenance.weights,
+                "version": provenance.version,
+                "force": force,
+                **provenance.settings,
+            }
+        )
+
+    def batch_size(self) -> int | None:
+        """That of earlier studies with the same settings, so that a resumed run gives the same bytes."""
+        return None if self._overwrite else self._manifest.batch_size(self._settings)
+
+    def finished(self, sources: Sequence[Source]) -> Entry | None:
+        """What an earlier run made of these very sources, if all of it is in its place."""
+        if self._overwrite:
+            return None
+        entry = self._manifest.finished(self._settings, self._names(sources))
+        # A file that was passed over when it was found is refused when it is named.
+        refused = entry is not None and entry.skipped and any(source.named for source in sources)
+        return None if refused else entry
+
+    def target(self, path: Path) -> Path:
+        """Where the corrected form of a source goes."""
+        return output_path(path, self.root, self.out)
+
+    def paths(self, entry: Entry) -> list[Path]:
+        """The files of an entry."""
+        return [self.out / output.file for output in entry.outputs]
+
+    def write(self, sources: Sequence[Source], read: Read, counts: Sequence[NDArray], batch_size: int) -> list[Path]:
+        """Write the corrected series of one study, all or none, and record them unless a source could not be read.
+
+        Raises InputError for a header that cannot be encoded, SetupError where writing fails.
+        """
+
+        def record(staged: list[tuple[Path, Path]]) -> None:
+            if read.unread:
+                return
+            outputs = tuple(
+                Output(self._below(path), self._below(temporary), _hash(temporary)) for temporary, path in staged
+            )
+            names = self._names(sources)
+            self._manifest.record(
+                Entry(self._settings, names, outputs, batch_size, tuple(read.skipped), tuple(read.failed))
+            )
+
+        self._clear(read.study)
+        return write_corrected(read.study, counts, self.out, provenance=self._provenance, on_staged=record)
+
+    def close(self) -> None:
+        """Give the folder free for another run."""
+        self._manifest.close()
+
+    def _clear(self, study: Study) -> None:
+        """Remove what a killed run has left of this study's outputs; the lock says that it is nobody else's."""
+        self._manifest.lock()
+        for series in study.series:
+            for mark in MARKS:
+                target = output_path(series.path, self.root, self.out, mark)
+                for left in target.parent.glob(f".{glob.escape(target.name)}.tmp-*"):
+                    left.unlink(missing_ok=True)
+
+    def _names(self, sources: Sequence[Source]) -> dict[str, str]:
+        return {os.path.relpath(source.path, self.root): source.sha256 for source in sources}
+
+    def _below(self, path: Path) -> str:
+        return path.relative_to(self.out).as_posix()
+
+
+def check_writable(out: Path) -> None:
+    """Raise SetupError if `out` is not, or cannot become, a folder to write to. Makes nothing."""
+    nearest = next(folder for folder in (out, *out.absolute().parents) if os.path.lexists(folder))
+    if not nearest.is_dir():
+        raise SetupError(f"{out}: expected a folder to write to, found that {nearest} is not a folder.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise SetupError(f"{out}: expected a folder to write to, found that {nearest} does not allow it.")
+
+
+def _hash(path: Path) -> str:
+    digest = file_sha256(path)
+    if digest is None:
+        raise FileNotFoundError(f"{path} has gone")
+    return digest

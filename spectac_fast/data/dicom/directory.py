@@ -1,0 +1,29 @@
+"""DICOMDIR: the list of files on a disc."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.uid import MediaStorageDirectoryStorage
+
+from spectac_fast.data.dicom.read import file_content, sentences
+from spectac_fast.errors import InputError
+
+
+def directory_entries(path: Path) -> list[tuple[str, ...]]:
+    """The components of every Referenced File ID of a DICOMDIR, in its order, as they are written there.
+
+    Raises InputError for a file that is no directory or is damaged.
+    """
+    with sentences(path):
+        ds = dcmread(BytesIO(file_content(path)))
+        if ds.file_meta.get("MediaStorageSOPClassUID") != MediaStorageDirectoryStorage:
+            raise InputError(f"{path}: expected a DICOM directory, found another kind of DICOM file.")
+        entries = []
+        for record in ds.get("DirectoryRecordSequence") or ():
+            parts = record.get("ReferencedFileID")
+            if parts:
+                entries.append((parts,) if isinstance(parts, str) else tuple(map(str, parts)))
+        return entries
