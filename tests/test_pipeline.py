@@ -240,10 +240,10 @@ def test_map_says_what_it_could_not_use(tmp_path, rng):
     write_study(tmp_path, rng, phases=("rest",))
     (tmp_path / "bad.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"rubbish" * 100)
     write_nc(tmp_path / "AC.dcm", heart(rng), corrected=True)
-    results = list(Corrector(Times()).map([tmp_path]))
-    assert [len(result.counts) for result in results] == [0, 3]
-    assert "bad.dcm" in results[0].failed[0]
-    assert "AC.dcm" in results[1].skipped[0]
+    study, bad = Corrector(Times()).map([tmp_path])
+    assert (len(study.counts), len(bad.counts)) == (3, 0)
+    assert "bad.dcm" in bad.failed[0]
+    assert "AC.dcm" in study.skipped[0]
     with pytest.raises(NoInputError):
         list(Corrector(Times()).map([tmp_path / "absent"]))
 

@@ -1,12 +1,13 @@
 """What is finished in an output folder: a line for every study, written before its files come into their places.
 
-The line names the sources with their content hashes, the settings, and every output with its hash and the temporary
-file that holds it already. A run that is killed at any moment therefore leaves, for each study, either no line (it is
-corrected again), or a line and complete files, in their places or one rename away from them.
+The line names the sources with their content hashes, the settings, and every output with its hash. It is written when
+temporary files beside the outputs' places hold them already. A run that is killed at any moment therefore leaves, for
+each study, either no line (it is corrected again), or a line and complete files, in their places or one rename away.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -30,10 +31,9 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Output:
-    """A corrected file: its path and that of the temporary file it came from, below the output folder, and its hash."""
+    """A corrected file: its path below the output folder, and the hash of its content."""
 
     file: str
-    staged: str
     sha256: str
 
 
@@ -92,7 +92,12 @@ class Manifest:
         return entry
 
     def record(self, entry: Entry) -> None:
-        """Write a line and see it onto the disk. Raises OSError, and leaves no part of a line, where that fails."""
+        """Write a line, unless it is there, and see it onto the disk.
+
+        Raises OSError, and leaves no part of a line, where that fails.
+        """
+        if self._entries.get(entry.key) == entry:
+            return
         line = json.dumps({"format": FORMAT, **asdict(entry)}, sort_keys=True).encode() + b"\n"
         with self._writing:
             file = self._opened()
@@ -137,14 +142,20 @@ class Manifest:
         return self._file
 
     def _in_place(self, output: Output) -> bool:
-        file, staged = self.out / output.file, self.out / output.staged
+        file = self.out / output.file
         if file_sha256(file) == output.sha256:
             return True
-        if file_sha256(staged) != output.sha256:
-            return False
-        self.lock()
-        os.replace(staged, file)
-        return True
+        for staged in staged_files(file):
+            if file_sha256(staged) == output.sha256:
+                self.lock()
+                os.replace(staged, file)
+                return True
+        return False
+
+
+def staged_files(file: Path) -> list[Path]:
+    """The temporary files (`data.dicom.stage`) that wait for a rename to `file`, or were left by a killed run."""
+    return list(file.parent.glob(f".{glob.escape(file.name)}.tmp-*"))
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:

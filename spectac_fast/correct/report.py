@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -110,7 +111,8 @@ class Report:
         except OSError as failure:
             raise SetupError(f"{path}: the report cannot be written here ({failure.strerror}).") from failure
         finally:
-            staged.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                staged.unlink()
 
 
 def _moment(seconds: float) -> str:

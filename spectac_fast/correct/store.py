@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
 
-from spectac_fast.correct.manifest import Entry, Manifest, Output, file_sha256, settings_hash
+from spectac_fast.correct.manifest import Entry, Manifest, Output, file_sha256, settings_hash, staged_files
 from spectac_fast.data.inputs import Source
 from spectac_fast.data.study import MARKS, Provenance, Study, output_path, write_corrected
 from spectac_fast.errors import SetupError
@@ -80,9 +79,7 @@ class Store:
         def record(staged: list[tuple[Path, Path]]) -> None:
             if read.unread:
                 return
-            outputs = tuple(
-                Output(self._below(path), self._below(temporary), _hash(temporary)) for temporary, path in staged
-            )
+            outputs = tuple(Output(self._below(path), _hash(temporary)) for temporary, path in staged)
             names = self._names(sources)
             self._manifest.record(
                 Entry(self._settings, names, outputs, batch_size, tuple(read.skipped), tuple(read.failed))
@@ -100,8 +97,7 @@ class Store:
         self._manifest.lock()
         for series in study.series:
             for mark in MARKS:
-                target = output_path(series.path, self.root, self.out, mark)
-                for left in target.parent.glob(f".{glob.escape(target.name)}.tmp-*"):
+                for left in staged_files(output_path(series.path, self.root, self.out, mark)):
                     left.unlink(missing_ok=True)
 
     def _names(self, sources: Sequence[Source]) -> dict[str, str]:
