@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from gaussian_tables import follow
 
 from spectac_fast.diffusion.sampler import sample_diffusion
 from spectac_fast.diffusion.vp import DDPM_PROCESS, LDM_PROCESS, PALETTE_SAMPLING, PALETTE_TRAINING, VPProcess
-from spectac_fast.diffusion.vp_solvers import eta_row, vp_table
+from spectac_fast.diffusion.vp_solvers import eta_row, midpoint_row, vp_table
 
 PX, PF, KA, W0, WN = 0, 1, 3, 4, 8
 
@@ -95,6 +97,87 @@ def test_the_list_of_latent_diffusion():
     x0 = (x - math.sqrt(1 - a) * noise) / math.sqrt(a)
     expected = math.sqrt(end) * x0 + math.sqrt(1 - end) * noise
     assert table.rows[-1, PX] * x + table.rows[-1, PF] * noise == pytest.approx(expected, rel=1e-12)
+
+
+def k_diffusion_2m(denoise, x, sigmas, eta, noises):
+    """sample_dpmpp_2m_sde as k-diffusion writes it, for its state x / sqrt(a); eta = 0 is sample_dpmpp_2m."""
+    old, h_last = None, None
+    for i, (s, t) in enumerate(pairwise(sigmas)):
+        denoised = denoise(x, s)
+        h = math.log(s / t)
+        x = t / s * math.exp(-eta * h) * x - math.expm1(-h - eta * h) * denoised
+        if old is not None:
+            x += 0.5 * -math.expm1(-h - eta * h) * h / h_last * (denoised - old)
+        x += noises[i] * t * math.sqrt(-math.expm1(-2 * eta * h))
+        old, h_last = denoised, h
+    return denoise(x, sigmas[-1])
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("process", [DDPM_PROCESS, LDM_PROCESS, PALETTE_TRAINING])
+@pytest.mark.parametrize("spacing", ["uniform", "lambda"])
+def test_midpoint_rows_are_those_of_k_diffusion(eta, process, spacing):
+    table = vp_table(process, 9, solver="dpmpp_2m", eta=eta, spacing=spacing)
+    level = np.array(table.m)
+    sigmas = np.sqrt((1 - level) / level)
+    noises = np.random.default_rng().normal(size=8)
+    by_level = {s: i for i, s in enumerate(sigmas)}
+
+    def denoise(z, sigma):
+        return 0.3 + 0.5 * math.tanh(z / math.hypot(1, sigma)) + 0.01 * by_level[sigma]
+
+    def from_state(i, x):
+        return denoise(x / math.sqrt(level[i]), sigmas[i])
+
+    expected = k_diffusion_2m(denoise, 0.8 / math.sqrt(level[0]), sigmas, eta, noises)
+    _, found = follow(table, from_state, 0.8, noises if eta else ())
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_first_order_rows_of_both_families_agree():
+    """Without history DPM-Solver++ is DDIM at eta = 0, and DDPM's posterior at eta = 1."""
+    for a_s, a_t in ((1e-4, 0.03), (0.2, 0.5), (0.99, 0.9999)):
+        for eta in (0.0, 1.0):
+            ka, w0, w1, wn = midpoint_row(a_s, a_t, None, eta)
+            assert w1 == 0
+            assert (ka, w0, wn) == pytest.approx(eta_row(a_s, a_t, eta), abs=1e-12)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.6, 1.0])
+def test_midpoint_rows_keep_the_marginals(eta):
+    for a_u, a_s, a_t in ((1e-4, 0.02, 0.3), (0.2, 0.5, 0.9), (0.9, 0.99, 0.9999)):
+        ka, w0, w1, wn = midpoint_row(a_s, a_t, a_u, eta)
+        assert ka * math.sqrt(a_s) + w0 + w1 == pytest.approx(math.sqrt(a_t), abs=1e-12)
+        assert wn**2 == pytest.approx((1 - a_t) - ka**2 * (1 - a_s), abs=1e-12)
+
+
+@pytest.mark.parametrize(("solver", "expected"), [("ddim", 1.0), ("dpmpp_2m", 2.0)])
+def test_order_of_convergence(solver, expected):
+    """Distance from the exact flow for x0 ~ N(0, 0.5^2), between two levels of a process of many steps."""
+    process, tau = VPProcess(1_000_000, "linear", 1e-7, 2e-5), 0.5
+    lam = 0.5 * (np.log(process.level) - np.log1p(-process.level))
+
+    def error(steps):
+        t = np.rint(np.interp(np.linspace(-1.0, 3.0, steps + 1), lam[::-1], np.arange(len(lam))[::-1])).astype(int)
+        table = vp_table(process, t.tolist(), solver=solver)
+        level = np.array(table.m)
+        std = np.sqrt(level * tau**2 + 1 - level)
+        states, _ = follow(table, lambda i, x: np.sqrt(level[i]) * tau**2 / std[i] ** 2 * x, std[0])
+        return abs(states[-1] - std[-1])
+
+    assert math.log2(error(32) / error(64)) == pytest.approx(expected, abs=0.25)
+
+
+def test_nodes_uniform_in_lambda():
+    for process in (DDPM_PROCESS, PALETTE_SAMPLING):
+        for steps in (1, 2, 7, 300):
+            t = vp_table(process, steps, spacing="lambda").t
+            assert t[0] == process.num_timesteps - 1
+            assert len(t) == steps
+            assert t[-1] == 0 or steps == 1
+    level = np.array(vp_table(DDPM_PROCESS, 6, spacing="lambda").m)
+    steps = np.diff(np.log(level / (1 - level)))
+    np.testing.assert_allclose(steps, steps.mean(), rtol=0.15)
 
 
 def test_starts_do_not_depend_on_the_batch_or_the_table():
