@@ -125,3 +125,67 @@ def test_narrowing_rounds_as_torch_does(probe):
     for bits, dtype in ((float16, torch.float16), (bfloat16, torch.bfloat16)):
         ours = torch.from_numpy(bits.view(np.int16)).view(dtype)
         torch.testing.assert_close(ours, source.to(dtype), rtol=0, atol=0, equal_nan=True)
+
+
+def window_weights():
+    """Six weights of an 11-tap window from the middle outwards, and all eleven, float64 of what float32 holds."""
+    half = np.float32(np.exp(-0.5 * (np.arange(6) / 1.5) ** 2))
+    half /= np.float32(half[0] + 2 * half[1:].sum())
+    return half, np.concatenate([half[:0:-1], half]).astype(np.float64)
+
+
+def test_moments_of_windows_do_not_cancel(probe):
+    """Both levels of the law of total variance against float64, on a level a thousand times the structure."""
+    rng = np.random.default_rng()
+    n, level, structure = 2000, 1.0, 1e-3
+    half, k = window_weights()
+    x, y = (level + structure * rng.standard_normal((2, n, 11))).astype(np.float32)
+    parts = rng.standard_normal((n, 11, 4)) * [structure, structure, structure**2, structure**2] + [level, level, 0, 0]
+    parts = parts.astype(np.float32)
+    points, mixed = np.empty((n, 4), np.float32), np.empty((n, 4), np.float32)
+    call(probe.probe_mix, half, x, y, parts, n, points, mixed)
+
+    def exact(mx, my, d, c):
+        mx, my, d, c = (v.astype(np.float64) for v in (mx, my, d, c))
+        # The weights sum to one within their rounding, which only deviations from the middle feel.
+        dx, dy = mx - mx[:, 5:6], my - my[:, 5:6]
+        sx, sy = dx @ k, dy @ k
+        return mx[:, 5] + sx, my[:, 5] + sy, (d + (dx - dy) ** 2) @ k - (sx - sy) ** 2, (c + dx * dy) @ k - sx * sy
+
+    rounding = np.finfo(np.float32).eps / 2
+    nothing = np.zeros_like(x)
+    # A variance is up to 25 squared deviations large here and has some eight roundings.
+    for ours, wanted in ((points, exact(x, y, nothing, nothing)), (mixed, exact(*np.moveaxis(parts, -1, 0)))):
+        for value, target, size in zip(ours.T, wanted, (level, level, structure**2, structure**2)):
+            assert np.abs(value - target).max() <= 2 * size * rounding * (1 if size == level else 200)
+
+
+def test_slopes_are_the_derivatives_of_ssim(probe):
+    """One pixel of weight k moves every moment of its window; the slopes say how SSIM follows."""
+    rng = np.random.default_rng()
+    data_range, k, h = 1.7, 0.2, 1e-6
+    origin = np.array([0.3, -0.2])
+    mx, my, x, y = rng.standard_normal((4, 500))
+    vx, vy = rng.uniform(0.05, 1, (2, 500))
+    c = rng.uniform(-0.9, 0.9, 500) * np.sqrt(vx * vy)
+
+    def ssim(x_step=0.0, y_step=0.0):
+        # First order: means move by k times the step, variances by 2 k and covariance by k times the deviation.
+        moved_x, moved_y = vx + 2 * k * x_step * (x - mx), vy + 2 * k * y_step * (y - my)
+        moved_c = c + k * x_step * (y - my) + k * y_step * (x - mx)
+        moments = np.stack([mx + k * x_step, my + k * y_step, moved_x + moved_y - 2 * moved_c, moved_c], -1)
+        values, slopes = np.empty((500, 2)), np.empty((500, 4))
+        pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in (np.ascontiguousarray(moments), origin)]
+        out = [a.ctypes.data_as(ctypes.c_void_p) for a in (values, slopes)]
+        probe.probe_ssim(*pointers, ctypes.c_double(data_range), ctypes.c_int64(500), *out)
+        np.testing.assert_allclose(values[:, 0], values[:, 1], rtol=1e-13)
+        return values[:, 0], slopes
+
+    from_x, from_y, p, q = ssim()[1].T
+    e = (x - y) - (origin[0] - origin[1])
+    for step, slope in (
+        ({"x_step": h}, from_x - e * p + (x - origin[0]) * q),
+        ({"y_step": h}, from_y + e * p + (y - origin[1]) * q),
+    ):
+        forward, backward = ssim(**step)[0], ssim(**{name: -value for name, value in step.items()})[0]
+        np.testing.assert_allclose((forward - backward) / (2 * h), k * slope, rtol=0, atol=1e-8 * np.abs(slope).max())

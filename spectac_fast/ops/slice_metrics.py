@@ -108,7 +108,8 @@ def _samples(device: torch.device) -> Iterator[dict[str, Any]]:
     counts = {name: (255 * value).to(torch.uint8) for name, value in pair(1, 1, 12, 11).items()}
     yield counts | {"data_range": 255.0, "window": "uniform", "sample_covariance": True}
 
-    yield pair(2, 3, 14, 13) | {"data_range": 1.0, "ssim_map": torch.zeros(2, 3, 4, 3, device=device)}
+    # More than one band of rows and more than one strip of columns.
+    yield pair(1, 2, 44, 269) | {"data_range": 1.0, "ssim_map": torch.zeros(1, 2, 34, 259, device=device)}
 
 
 op = Op(_SCHEMA, reference=_reference, triton="spectac_fast.kernels.slice_metrics:slice_metrics", samples=_samples)

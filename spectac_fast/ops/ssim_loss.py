@@ -62,7 +62,10 @@ def _reference(x: Tensor, y: Tensor, data_range: float, need_x: bool, need_y: bo
 
 
 def _samples(device: torch.device) -> Iterator[dict[str, Any]]:
-    yield {"data_range": 1.0} | {name: torch.rand(2, 1, 12, 13, device=device) for name in ("x", "y")}
+    """A gradient in both images, in one, and in a plane of more than one band of rows and strip of columns."""
+    for shape, wanted in (((2, 1, 12, 13), "xy"), ((1, 1, 11, 11), "y"), ((1, 1, 75, 259), "xy")):
+        images = {name: torch.rand(shape, device=device, requires_grad=name in wanted) for name in ("x", "y")}
+        yield images | {"data_range": 1.0}
 
 
 op = Op(_SCHEMA, reference=_reference, triton="spectac_fast.kernels.ssim_loss:ssim_loss", samples=_samples)

@@ -1,6 +1,7 @@
 // Exposes the functions of csrc/math, and the lanes of csrc/cpu, to the tests, through ctypes.
 #include "cpu/normals.h"
 #include "math/half.h"
+#include "math/moments.h"
 #include "math/philox.h"
 
 extern "C" {
@@ -71,6 +72,52 @@ void probe_narrow(const float* in, int64_t n, uint16_t* float16, uint16_t* bfloa
   for (int64_t i = 0; i < n; ++i) {
     float16[i] = sf::to_float16(in[i]);
     bfloat16[i] = sf::to_bfloat16(in[i]);
+  }
+}
+
+struct Points {
+  const float *x, *y;
+
+  sf::Moments<float> operator()(int tap) const { return {x[5 + tap], y[5 + tap], 0.0f, 0.0f}; }
+};
+
+struct Parts {
+  const float* moments;
+
+  sf::Moments<float> operator()(int tap) const {
+    const float* m = moments + 4 * (5 + tap);
+    return {m[0], m[1], m[2], m[3]};
+  }
+};
+
+// n windows of 11 pixels of two images to their moments, and n windows of 11 such parts to theirs.
+void probe_mix(const float* k, const float* x, const float* y, const float* parts, int64_t n, float* points, float* mixed) {
+  sf::Window<float, 5> window;
+  for (int i = 0; i <= 5; ++i) window.k[i] = k[i];
+  for (int64_t i = 0; i < n; ++i) {
+    const sf::Moments<float> a = sf::mix<true>(window, Points{x + 11 * i, y + 11 * i});
+    const sf::Moments<float> b = sf::mix<false>(window, Parts{parts + 44 * i});
+    const float row[8] = {a.mx, a.my, a.d, a.c, b.mx, b.my, b.d, b.c};
+    for (int j = 0; j < 4; ++j) {
+      points[4 * i + j] = row[j];
+      mixed[4 * i + j] = row[4 + j];
+    }
+  }
+}
+
+// Moments to SSIM, and to SSIM with its four slopes about an origin, of the same windows.
+void probe_ssim(const double* moments, const double* origin, double range, int64_t n, double* ssim, double* slopes) {
+  const sf::Scales<double> scales{1 / range, 1 / (range * range)};
+  for (int64_t i = 0; i < n; ++i) {
+    const double* m = moments + 4 * i;
+    const sf::Moments<double> window{m[0], m[1], m[2], m[3]};
+    sf::Slopes<double> s;
+    ssim[2 * i] = sf::ssim(window, scales);
+    ssim[2 * i + 1] = sf::ssim_with_slopes(window, scales, {origin[0], origin[1]}, s);
+    slopes[4 * i] = s.from_x;
+    slopes[4 * i + 1] = s.from_y;
+    slopes[4 * i + 2] = s.p;
+    slopes[4 * i + 3] = s.q;
   }
 }
 }
