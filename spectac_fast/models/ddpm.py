@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import fill
 from spectac_fast.diffusion.sampler import sample_diffusion
+from spectac_fast.diffusion.solvers import StepTable
 from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.diffusion.vp_solvers import vp_table
 
@@ -87,7 +88,7 @@ class DDPMTranslator(NetworkTranslator):
 
         def mean_of_samples(images: Tensor, part_seeds: Tensor) -> Tensor:
             copies = images[:, :1].expand(-1, self.channels, -1, -1)
-            denoiser = self.denoiser(torch.cat([copies, images[:, 1:]], dim=1))
+            denoiser = self.denoiser(torch.cat([copies, images[:, 1:]], dim=1), table)
             drawn = (
                 sample_diffusion(denoiser, copies.shape[1:], table, seeds=part_seeds, sample=k) for k in range(count)
             )
@@ -95,9 +96,9 @@ class DDPMTranslator(NetworkTranslator):
 
         return self.run(mean_of_samples, nc, seeds, neighbours)
 
-    def denoiser(self, condition: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """The network as a function of state and timestep, for some slices and their neighbours."""
-        return lambda x, t: self.model(x, t, condition)
+    def denoiser(self, condition: Tensor, table: StepTable) -> Callable[[Tensor, Tensor], Tensor]:
+        """The network as a function of state and a timestep of the table, for some slices and their neighbours."""
+        return self.engine.prepare(condition, table.t)
 
 
 def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> DDPMTranslator:

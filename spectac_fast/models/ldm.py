@@ -138,10 +138,7 @@ class LDMTranslator(NetworkTranslator):
                 self.model.model["diffusion_model"].out_channels,
                 *(length // factor for length in images.shape[2:]),
             )
-
-            def denoiser(z: Tensor, t: Tensor) -> Tensor:
-                return self.model(z, t, context)
-
+            denoiser = self.engine.prepare(context, table.t)
             drawn = (sample_diffusion(denoiser, shape, table, seeds=part_seeds, sample=k) for k in range(count))
             return sum(self._slices(z) for z in drawn) / count
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from .batches import in_batches
 from .description import Description
+from .engine import Engine, engine
 from .fit import Fit
 from .translator import check_slices, with_neighbours
 
@@ -37,6 +39,11 @@ class NetworkTranslator:
         self.weights_sha256, self.device = description.weights_sha256, device
         self.fit = Fit(description.fit, description.size, multiple)
         self.context_mm = tuple(k * description.slice_mm for k in range(-context_slices, context_slices + 1) if k)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The network made ready to run; at first use, because weights are read into a translator that is there."""
+        return engine(self.model)
 
     @torch.no_grad()
     def run(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import fill
+from spectac_fast.diffusion.solvers import StepTable
 from spectac_fast.diffusion.vp import VPProcess
 
 from .ddpm import DDPMTranslator, clip_of, sampling_defaults
@@ -38,9 +39,10 @@ class PaletteTranslator(DDPMTranslator):
 
     name = "palette"
 
-    def denoiser(self, condition: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    def denoiser(self, condition: Tensor, table: StepTable) -> Callable[[Tensor, Tensor], Tensor]:
         levels = self.process.levels(torch.arange(self.process.num_timesteps, device=condition.device))
-        return lambda x, t: self.model(x, levels[t], condition)
+        own, beside = condition.tensor_split([self.channels], dim=1)
+        return lambda x, t: self.engine(own, levels[t], torch.cat([x, beside], dim=1))
 
 
 def model_of(config: Mapping[str, Any]) -> Palette:

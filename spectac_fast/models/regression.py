@@ -38,9 +38,12 @@ class Regression(nn.Module):
         self.context_slices = network.in_channels // 2 - 1
 
     def forward(self, seen: Tensor) -> Tensor:
-        nc = seen[:, :1]
         t = torch.zeros(len(seen), dtype=torch.int64, device=seen.device)
-        correction, mu, lengths = self.denoise_fn(nc, t, context=seen).tensor_split([1, 2], dim=1)
+        return self.image(seen[:, :1], self.denoise_fn(seen[:, :1], t, context=seen))
+
+    def image(self, nc: Tensor, predicted: Tensor) -> Tensor:
+        """AC from NC [B, 1, H, W] and what the network gives for it."""
+        correction, mu, lengths = predicted.tensor_split([1, 2], dim=1)
         direct = nc + correction
         if not mu.shape[1]:
             return direct
@@ -56,7 +59,12 @@ class RegressionTranslator(NetworkTranslator):
         self, nc: Tensor, seeds: Tensor | None = None, *, neighbours: Tensor | None = None, **options: Any
     ) -> Tensor:
         """NC -> AC (see `Translator.translate`); every option is ignored."""
-        return self.run(lambda seen, _: self.model(seen), nc, seeds, neighbours)
+        return self.run(self._image, nc, seeds, neighbours)
+
+    def _image(self, seen: Tensor, _: Tensor) -> Tensor:
+        nc = seen[:, :1]
+        start = torch.zeros(len(nc), dtype=torch.int64, device=nc.device)
+        return self.model.image(nc, self.engine.prepare(seen, (0,))(nc, start))
 
 
 def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> RegressionTranslator:
