@@ -121,7 +121,7 @@ def test_colour_networks_see_copies_and_are_averaged(make):
     translator = make("palette", with_network("palette", in_channels=6, out_channels=3))
     nc, seeds = torch.randn(2, 1, 16, 16), torch.tensor([3, 9])
     table, colour = vp_table(translator.process, 3), nc.expand(-1, 3, -1, -1)
-    denoiser = translator.denoiser(colour)
+    denoiser = translator.denoiser(colour, table)
     with torch.no_grad():
         found = sample_diffusion(denoiser, (3, 16, 16), table, seeds=seeds)
     assert worst(found.mean(dim=1, keepdim=True), translator.translate(nc, seeds)) < 1e-5

@@ -119,14 +119,13 @@ def test_golden_paths(variant):
 
 def test_shipped_model_is_the_same_and_alone_as_in_a_batch():
     torch.manual_seed(0)
-    model = sf.load("bbdm", device="cpu").model
-    fast = sf.engine(model)
-    nc = torch.rand(4, 1, 64, 64) * 2 - 1
-    t = torch.zeros(4, dtype=torch.int64)
-    found = fast(nc, t, nc)
+    translator = sf.load("bbdm", device="cpu")
+    nc, t = torch.rand(4, 1, 64, 64) * 2 - 1, torch.zeros(4, dtype=torch.int64)
+    seen = nc.expand(-1, 1 + len(translator.context_mm), -1, -1)
+    found = translator.engine(nc, t, seen)
     with torch.no_grad():
-        assert float((found - model(nc, t, nc)).abs().max()) < 1e-5
-    alone = torch.cat([fast(one, t[:1], one) for one in nc.split(1)])
+        assert float((found - translator.model(nc, t, seen)).abs().max()) < 1e-5
+    alone = torch.cat([translator.engine(*one) for one in zip(nc.split(1), t.split(1), seen.split(1))])
     assert float((found - alone).abs().max()) < 1e-5
 
 

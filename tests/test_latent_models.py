@@ -6,6 +6,7 @@ import pytest
 import tiny_latent as tiny
 import torch
 from torch.nn import functional as F
+from watched import Watched
 
 from spectac_fast.errors import InputError
 from spectac_fast.models import lbbdm
@@ -152,14 +153,13 @@ def test_given_maps_replace_the_made_ones(tmp_path):
 
 def test_padding_holds_no_attention_and_no_attenuation(tmp_path):
     model, nc = load(cpdm_file(tmp_path), device="cpu"), slices(1, 10)
-    seen = []
-    model.model.register_forward_pre_hook(lambda _, args: seen.append(args[2]))
+    watched = Watched(model)
     maps = {"attention": torch.ones(1, 1, 10, 10), "attenuation": torch.full((1, 1, 10, 10), 0.8)}
     model.translate(nc, steps=1, **maps)
     padded = F.pad(maps["attention"], (3, 3, 3, 3)), F.pad(maps["attenuation"], (3, 3, 3, 3), value=1.0)
     with torch.no_grad():
         expected = model.model.context(*padded)
-    assert float((seen[0][:1] - expected).abs().max()) < 1e-6
+    assert float((watched.contexts[0][:1] - expected).abs().max()) < 1e-6
 
 
 def test_maps_of_every_source(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny_latent as tiny
 import torch
+from watched import Watched
 
 from spectac_fast.checkpoints import layouts
 from spectac_fast.checkpoints.weights import load_weights, save_weights
@@ -101,13 +102,10 @@ def test_results_are_cut_where_asked_and_samples_averaged(tmp_path):
 def test_published_sampler_written_out(tmp_path, steps, expected):
     """Timesteps range(0, T, T // S) + 1, the level after the last one being that of timestep 0; then decoding."""
     model, nc = load(weight_file(tmp_path, CONFIG), device="cpu"), slices(2)
-    net, level = model.model, LDM_PROCESS.level.astype(np.float32)
-    states = []
-    handle = net.register_forward_pre_hook(lambda _, args: states.append((args[0][:2].clone(), int(args[1][0]))))
+    watched, net, level = Watched(model), model.model, LDM_PROCESS.level.astype(np.float32)
     found = model.translate(nc, steps=steps, solver="published", eta=0.0)
-    handle.remove()
-    assert [t for _, t in states] == expected
-    z = states[0][0]
+    assert [t for _, t in watched.steps] == expected
+    z = watched.steps[0][0][:2]
     after = [*expected[1:], 0]
     with torch.no_grad():
         context = net.context(nc)

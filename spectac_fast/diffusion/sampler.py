@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast.ops import SAMPLING, counter_normal, sampler_step
+from spectac_fast.tracing import phase
 
 from .solvers import COLUMNS, StepTable
 
@@ -67,32 +68,36 @@ def run_table(
     """
     drawn = {} if noise is None else dict(zip(table.noise_rows, noise.unbind()))
     rows, uses_of = _plan(table, y.device)
+    with phase("network"):
+        denoiser = prepared(denoiser, context, table)
     y = y.contiguous()
     x, spare = y, torch.empty_like(y)
     history: list[Tensor] = []
     free = [torch.empty_like(y) for _ in range(3)]
     anchor: Tensor | None = None
     for i, (t, uses) in enumerate(zip(table.t, uses_of)):
-        prediction = denoiser(x, torch.full((len(y),), t, dtype=torch.int64, device=y.device), context)
+        with phase("network"):
+            prediction = denoiser(x, torch.full((len(y),), t, dtype=torch.int64, device=y.device), context)
         denoised = free.pop()
         # Samples differ in their noise alone: a row without any is one call for all of them.
-        for part, sample in blocks if uses.noise and not drawn else ((None, 0),):
-            sampler_step(
-                _rows(x, part),
-                _rows(prediction, part),
-                _rows(y, part) if uses.condition else None,
-                rows[i],
-                h1=_rows(history[0], part) if uses.first_before else None,
-                h2=_rows(history[1], part) if uses.second_before else None,
-                seeds=_rows(seeds, part) if uses.noise and not drawn else None,
-                noise=drawn.get(i),
-                step=i,
-                sample=sample,
-                clip=table.clip,
-                anchor=_rows(anchor, part) if uses.corrector else None,
-                x_next=_rows(spare, part),
-                x0=_rows(denoised, part),
-            )
+        with phase("step"):
+            for part, sample in blocks if uses.noise and not drawn else ((None, 0),):
+                sampler_step(
+                    _rows(x, part),
+                    _rows(prediction, part),
+                    _rows(y, part) if uses.condition else None,
+                    rows[i],
+                    h1=_rows(history[0], part) if uses.first_before else None,
+                    h2=_rows(history[1], part) if uses.second_before else None,
+                    seeds=_rows(seeds, part) if uses.noise and not drawn else None,
+                    noise=drawn.get(i),
+                    step=i,
+                    sample=sample,
+                    clip=table.clip,
+                    anchor=_rows(anchor, part) if uses.corrector else None,
+                    x_next=_rows(spare, part),
+                    x0=_rows(denoised, part),
+                )
         if callback is not None:
             callback({"i": i, "n": len(table), "t": t, "m": table.m[i], "x": x, "denoised": denoised})
         if i + 1 < len(table) and table.corrector[i + 1] and not uses.corrector:
@@ -106,6 +111,15 @@ def run_table(
             free.extend(history[2:])
             del history[2:]
     return denoised
+
+
+def prepared(denoiser: Denoiser, context: Tensor, table: StepTable) -> Denoiser:
+    """The denoiser of one trajectory: `denoiser.prepare(context, timesteps)` where it has such a method, else itself.
+
+    So a network can do once what neither the state nor the row changes (`spectac_fast.engine`).
+    """
+    prepare = getattr(denoiser, "prepare", None)
+    return denoiser if prepare is None else prepare(context, table.t)
 
 
 def _rows(tensor: Tensor, part: slice | None) -> Tensor:

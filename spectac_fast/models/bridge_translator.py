@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import fill
 from spectac_fast.diffusion.bridge_sampler import BridgeSampler
+from spectac_fast.tracing import phase
 
 from .batches import in_batches
 from .description import Description, describe, reading
@@ -25,8 +26,8 @@ _PUBLISHED_ARGUMENTS = {"solver": "ancestral", "eta_mode": "bbdm", "spacing": "r
 class BridgeTranslator(NetworkTranslator):
     """A trained bridge as a `Translator`.
 
-    model:    has `bridge`, `multiple`, `context_slices`, `conditioned` (whether it takes a context),
-              `start(images) -> (end, context or None)`, `finish(x0) -> slices`, and is called with (x, t, context).
+    model:    has `bridge`, `multiple`, `context_slices`, `start(images) -> (end, context or None)`,
+              `finish(x0) -> slices`, and a network that `spectac_fast.engine` takes.
     config:   of the weight file; its "defaults" are {"steps", "samples", "sample_steps", "solver", "order", "eta"} of
               `translate`.
     """
@@ -82,10 +83,10 @@ class BridgeTranslator(NetworkTranslator):
             # One evaluation is the same by every solver, and the published list has none so short.
             arguments = {"solver": "ancestral"} if steps == 1 else _PUBLISHED_ARGUMENTS
         sampler = BridgeSampler(
-            self._denoise,
+            self.engine,
             self.model.bridge,
             steps,
-            finish=self.model.finish,
+            finish=self._finish,
             order=order or self.defaults["order"],
             eta=self.defaults["eta"] if eta is None else eta,
             **arguments,
@@ -95,14 +96,15 @@ class BridgeTranslator(NetworkTranslator):
         def compute(images: Tensor, seeds: Tensor) -> Tensor:
             if not len(images):
                 return images[:, :1]
-            end, context = in_batches(self.model.start, images)
+            with phase("encode"):
+                end, context = in_batches(self.model.start, images)
             return sampler(end, seeds, count, "mean", context=context)
 
         return compute
 
-    def _denoise(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        # To a model without a context the sampler offers the bridge's end.
-        return self.model(x, t, context if self.model.conditioned else None)
+    def _finish(self, x0: Tensor) -> Tensor:
+        with phase("decode"):
+            return self.model.finish(x0)
 
 
 _Bridge = TypeVar("_Bridge", bound=BridgeTranslator)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import fill
+from spectac_fast.tracing import phase
 
 from .attenuation import attenuated, attenuation_factor
 from .description import describe, reading
@@ -64,7 +65,8 @@ class RegressionTranslator(NetworkTranslator):
     def _image(self, seen: Tensor, _: Tensor) -> Tensor:
         nc = seen[:, :1]
         start = torch.zeros(len(nc), dtype=torch.int64, device=nc.device)
-        return self.model.image(nc, self.engine.prepare(seen, (0,))(nc, start))
+        with phase("network"):
+            return self.model.image(nc, self.engine.prepare(seen, (0,))(nc, start))
 
 
 def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> RegressionTranslator:
