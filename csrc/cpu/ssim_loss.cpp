@@ -62,9 +62,14 @@ struct DownColumn {
 };
 
 template <class T>
-SF_WIDE void spread_row(const Window<T, kRadius>& window, const T* in, int n, T* __restrict out) {
+SF_WIDE void spread_row(const Window<T, kRadius>& window, const SlopeRows<T>& in, int n, SlopeRows<T>& __restrict out) {
   const Window<T, kRadius> w = window;
-  for (int i = 0; i < n; ++i) out[i] = weighted(w, AlongRow<T>{in, i});
+  for (int i = 0; i < n; ++i) {
+    out.from_x[i] = weighted(w, AlongRow<T>{in.from_x, i});
+    out.from_y[i] = weighted(w, AlongRow<T>{in.from_y, i});
+    out.p[i] = weighted(w, AlongRow<T>{in.p, i});
+    out.q[i] = weighted(w, AlongRow<T>{in.q, i});
+  }
 }
 
 // A row of both gradients from the spread slopes of the kTaps rows of windows that hold it.
@@ -134,12 +139,11 @@ double run_patch(const LossCall& call, const Patch& patch) {
       mix_columns(weights, xs, ys, padded(own + 2 * kReach), moments);
       slope_row(weights, scale, origin, moments, padded(own + kReach), values, slopes);
       if (row >= patch.top && end > kReach) sum += sum_of(values + kReach, end - kReach);
-      for (auto [in, out] : {std::tuple(slopes.from_x, mine.from_x), std::tuple(slopes.from_y, mine.from_y),
-                             std::tuple(slopes.p, mine.p), std::tuple(slopes.q, mine.q)}) {
-        std::fill(in, in + begin, T(0));
-        std::fill(in + end, in + kInputs, T(0));
-        spread_row(weights, in, padded(own), out);
+      for (T* kind : {slopes.from_x, slopes.from_y, slopes.p, slopes.q}) {
+        std::fill(kind, kind + begin, T(0));
+        std::fill(kind + end, kind + kInputs, T(0));
       }
+      spread_row(weights, slopes, padded(own), mine);
     }
     if (row < patch.top) continue;
     const SlopeRows<T>* taps[kTaps];
