@@ -10,8 +10,9 @@ from torch import Tensor
 
 from .bridge import BrownianBridge
 from .buckets import SIZES, padded_size, runs
+from .graph import MODES, Graphs, run_graphed
 from .reduction import REDUCTIONS, RunningMoments
-from .sampler import Denoiser, check_condition, run_table
+from .sampler import Denoiser, check_condition
 from .solvers import StepTable, solver_table
 
 
@@ -24,6 +25,10 @@ class BridgeSampler:
     finish:    what becomes of every batch of samples before it is returned or reduced, [b, C, H, W] -> [b, ...]; for a
                latent bridge its decoder. None leaves them as they are.
     batch:     the largest batch the network sees, one of 2, 4, 8, 16, 32, 64; less needs less memory.
+    graph:     how a CUDA device is driven: "trajectory" launches all evaluations as one graph, "step" each of them,
+               "auto" the first for short tables and the second for long ones, "off" neither (diffusion/graph.py). For
+               graphs the denoiser must read nothing back from the device and keep its tensors where they are.
+    graphs:    recordings to share with other samplers; None keeps its own.
     options:   further arguments of `solver_table` (solver, order, eta, spacing, clip, ...).
 
     A batch is filled up with copies of its slices to one of those sizes. The noise of a sample is a function of its
@@ -42,13 +47,18 @@ class BridgeSampler:
         *,
         finish: Callable[[Tensor], Tensor] | None = None,
         batch: int = SIZES[-1],
+        graph: str = "auto",
+        graphs: Graphs | None = None,
         **options: Any,
     ) -> None:
         if batch not in SIZES:
             raise ValueError(f"batch must be one of {', '.join(map(str, SIZES))}, found {batch}.")
+        if graph not in MODES:
+            raise ValueError(f"graph must be one of {', '.join(MODES)}, found {graph!r}.")
         if isinstance(steps, StepTable) and options:
             raise ValueError(f"a finished table takes no further options, found {', '.join(options)}.")
         self.denoiser, self.finish, self.batch = denoiser, finish, batch
+        self.graph, self.graphs = graph, Graphs() if graphs is None else graphs
         self.table = steps if isinstance(steps, StepTable) else solver_table(process, steps, **options)
 
     @torch.no_grad()
@@ -123,7 +133,16 @@ class BridgeSampler:
         # What fills the batch up are samples nobody asked for.
         of = torch.arange(size, device=y.device) % n
         blocks = [(slice(k * n, min((k + 1) * n, size)), samples.start + k) for k in range(-(-size // n))]
-        found = run_table(self.denoiser, y[of], self.table, context=context[of], seeds=seeds[of], blocks=blocks)
+        found = run_graphed(
+            self.graphs,
+            self.graph if y.device.type == "cuda" else "off",
+            self.denoiser,
+            y[of],
+            self.table,
+            context=context[of],
+            seeds=seeds[of],
+            blocks=blocks,
+        )
         if self.finish is not None:
             found = self.finish(found)
         return found[:wanted].view(len(samples), n, *found.shape[1:])

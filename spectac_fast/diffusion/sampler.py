@@ -67,7 +67,7 @@ def run_table(
     between them hold every row; None stands for all rows.
     """
     drawn = {} if noise is None else dict(zip(table.noise_rows, noise.unbind()))
-    rows, uses_of = _plan(table, y.device)
+    rows, uses_of = plan(table, y.device)
     with phase("network"):
         denoiser = prepared(denoiser, context, table)
     y = y.contiguous()
@@ -127,7 +127,7 @@ def _rows(tensor: Tensor, part: slice | None) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def _plan(table: StepTable, device: torch.device) -> tuple[Tensor, tuple[_Uses, ...]]:
+def plan(table: StepTable, device: torch.device) -> tuple[Tensor, tuple[_Uses, ...]]:
     """A table's rows on the device, float32 [N, 14], and what each of them reads."""
     rows = torch.tensor(table.rows, dtype=torch.float32).to(device)
     return rows, tuple(_Uses(table, i) for i in range(len(table)))

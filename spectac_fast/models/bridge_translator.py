@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import fill
 from spectac_fast.diffusion.bridge_sampler import BridgeSampler
+from spectac_fast.diffusion.graph import Graphs
 from spectac_fast.tracing import phase
 
 from .batches import in_batches
@@ -37,6 +38,7 @@ class BridgeTranslator(NetworkTranslator):
     ) -> None:
         super().__init__(model, description, device, multiple=model.multiple, context_slices=model.context_slices)
         self.defaults = {key: config["defaults"][key] for key in _DEFAULTS}
+        self.graphs = Graphs()
 
     def translate(
         self,
@@ -87,6 +89,7 @@ class BridgeTranslator(NetworkTranslator):
             self.model.bridge,
             steps,
             finish=self._finish,
+            graphs=self.graphs,
             order=order or self.defaults["order"],
             eta=self.defaults["eta"] if eta is None else eta,
             **arguments,
