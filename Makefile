@@ -22,7 +22,7 @@ acceptance:
 	rm -rf build/acceptance
 	git clone -q . build/acceptance
 	$(MAKE) -C build/acceptance demo test
-	cd build/acceptance && $(VENV)/bin/pytest -m large -rs
+	cd build/acceptance && $(VENV)/bin/pytest -m "large or night" -rs
 
 # The CPU ops once more, instrumented, on every sample of every op: any overrun or undefined operation fails. The
 # sanitizers' libraries must come first in a process that does not know of them; Python's own leaks are not ours, and its

@@ -18,6 +18,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
+from spectac_fast.data.dicom.depth import check_depth
 from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, STATE_CODES, VIEW_CODES, quiet_pydicom
 from spectac_fast.data.dicom.names import corrected_in, phase_in, plane_in, texts_of
 from spectac_fast.data.study import Series
@@ -50,6 +51,7 @@ def read_series(path: Path | str, content: bytes | None = None, *, force: bool =
     path = Path(path)
     with sentences(path):
         ds = _parse(path, content)
+        check_depth(ds, path)
         _check_kind(ds, path)
         frames = _frames(ds, path)
         orientation, position, pixel_mm, slice_mm = _geometry(ds, path)

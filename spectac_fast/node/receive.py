@@ -1,0 +1,108 @@
+"""C-STORE in: every object is on disk, whole, before the sender hears that it was received."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification
+
+from spectac_fast.data.dicom import NM_IMAGE_STORAGE, glance
+from spectac_fast.errors import InputError, SetupError
+from spectac_fast.node.spool import Spool
+
+_log = logging.getLogger(__name__)
+
+_SUCCESS, _OUT_OF_RESOURCES, _CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a sender may ask for: bytes of one object, associations at a time; and bytes of disk that must stay free."""
+
+    object_bytes: int = 64 * 2**20
+    associations: int = 10
+    reserve_bytes: int = 256 * 2**20
+
+
+@dataclass
+class Receiver:
+    """Listens for NM objects and puts them into a spool.
+
+    aet, host, port: where; port 0 takes any free one (`port` then says which). allowed: calling AE titles, all if
+    empty. tls: context for TLS, or None.
+    """
+
+    spool: Spool
+    aet: str
+    host: str = "127.0.0.1"
+    port: int = 11112
+    allowed: Sequence[str] = ()
+    limits: Limits = field(default_factory=Limits)
+    tls: ssl.SSLContext | None = None
+
+    def start(self) -> None:
+        """Listen in threads of its own until `stop`. Raises SetupError where the port cannot be had."""
+        ae = AE(ae_title=self.aet)
+        ae.add_supported_context(Verification)
+        ae.add_supported_context(NM_IMAGE_STORAGE, [ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless])
+        ae.require_called_aet = True
+        ae.require_calling_aet = list(self.allowed)
+        ae.maximum_associations = self.limits.associations
+        handlers = [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_DATA_RECV, self._count),
+            (evt.EVT_CONN_CLOSE, self._forget),
+            (evt.EVT_REJECTED, self._said),
+        ]
+        self._received: dict[int, int] = {}
+        try:
+            self._server = ae.start_server(
+                (self.host, self.port), block=False, evt_handlers=handlers, ssl_context=self.tls
+            )
+        except OSError as error:
+            raise SetupError(f"{self.host}:{self.port}: cannot listen here ({error.strerror or error}).") from None
+        self.port = self._server.server_address[1]
+
+    def stop(self) -> None:
+        """Take nothing more; what is being received is cut off, so its sender knows that it was not stored."""
+        self._server.shutdown()
+
+    def _store(self, event: evt.Event) -> int:
+        self._forget(event)
+        name = Path(f"object from {event.assoc.requestor.ae_title}")
+        try:
+            if not self.spool.has_room(self.limits.reserve_bytes):
+                raise OSError("no room")
+            content = event.encoded_dataset()
+            study, _ = glance(name, content)
+            if not study:
+                raise InputError(f"{name}: expected a Study Instance UID, found none.")
+            self.spool.receive(study, str(event.request.AffectedSOPInstanceUID), content)
+        except InputError as reason:
+            _log.warning("refused: %s", reason)
+            return _CANNOT_UNDERSTAND
+        except OSError as error:
+            _log.error("cannot keep what is sent: %s", error.strerror or error)
+            return _OUT_OF_RESOURCES
+        return _SUCCESS
+
+    def _count(self, event: evt.Event) -> None:
+        """Close the connection of a sender whose object grows beyond the limit: it would be held in memory whole."""
+        key = id(event.assoc)
+        self._received[key] = self._received.get(key, 0) + len(event.data)
+        if self._received[key] > self.limits.object_bytes:
+            _log.warning("an object larger than %d MiB was cut off", self.limits.object_bytes >> 20)
+            event.assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+
+    def _forget(self, event: evt.Event) -> None:
+        self._received.pop(id(event.assoc), None)
+
+    def _said(self, event: evt.Event) -> None:
+        _log.warning("an association was rejected: calling or called AE title, or too many at a time")

@@ -1,0 +1,143 @@
+"""Studies under way, on disk: a study moves from folder to folder by rename, so a killed node goes on where it was.
+
+    incoming/STUDY/OBJECT.dcm    received, waiting until the study is stable
+    correcting/JOB/...           taken to be corrected
+    outgoing/JOB/...             corrected, waiting to be sent
+    corrected/JOB/...            corrected, where there is nowhere to send to
+    dead/JOB/...                 what could not be corrected or sent, with the reason in reason.txt
+
+STUDY and OBJECT are hashes of UIDs, so no name from the network becomes a path and no name identifies anyone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from spectac_fast.errors import SetupError
+
+_STAGES = ("incoming", "correcting", "outgoing", "corrected", "dead")
+
+
+class Spool:
+    """The folders below `root`, for one process at a time; its threads may share it.
+
+    Raises SetupError where the folders cannot be made.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._lock = threading.Lock()
+        try:
+            for name in _STAGES:
+                (root / name).mkdir(parents=True, exist_ok=True)
+            self._recover()
+        except OSError as error:
+            raise SetupError(f"{root}: cannot keep studies here ({error.strerror}).") from None
+
+    def receive(self, study: str, instance: str, content: bytes) -> None:
+        """Keep one object: it is on disk when this returns. Raises OSError, and nothing is kept then."""
+        folder = self.root / "incoming" / _key(study)
+        # Written outside, because the folder may be taken away to be corrected meanwhile.
+        partial = self.root / "incoming" / f".{_key(instance)}.{threading.get_ident()}.tmp"
+        try:
+            with open(partial, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            with self._lock:
+                folder.mkdir(exist_ok=True)
+                os.replace(partial, folder / f"{_key(instance)}.dcm")
+            _sync(folder)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+    def take_stable(self, seconds: float) -> Path | None:
+        """Move the study that got its last object longest ago, at least `seconds`, to correcting/; None if none did."""
+        with self._lock:
+            oldest = min(self._visible("incoming"), key=_age, default=None)
+            if oldest is None or time.time() - _age(oldest) < seconds:
+                return None
+            # A study that comes in again is another job: the first may still be under way.
+            job = self.root / "correcting" / f"{oldest.name}.{time.time_ns()}"
+            os.replace(oldest, job)
+        _sync(job.parent)
+        return job
+
+    def correcting(self) -> list[Path]:
+        """Jobs that were under way when the node was stopped."""
+        return self._visible("correcting")
+
+    def outgoing(self) -> list[Path]:
+        """Jobs that wait to be sent, in the order they were corrected."""
+        return sorted(self._visible("outgoing"), key=_age)
+
+    def draft(self, job: Path) -> Path:
+        """An empty folder for the corrected files of `job`, which nobody sends yet."""
+        draft = self.root / "outgoing" / f".{job.name}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        return draft
+
+    def finish(self, job: Path, draft: Path, *, send: bool, failed: str = "") -> None:
+        """Hand `draft` on; `job` is done with, or goes to dead/ with the sentences of `failed`."""
+        target = self.root / ("outgoing" if send else "corrected") / job.name
+        # There already after a kill between the two steps: with the same bytes, some of them perhaps being sent.
+        if any(draft.rglob("*.dcm")) and not target.exists():
+            os.replace(draft, target)
+            _sync(target.parent)
+        else:
+            shutil.rmtree(draft)
+        if failed:
+            self.bury(job, failed)
+        else:
+            shutil.rmtree(job)
+
+    def bury(self, job: Path, reason: str) -> None:
+        """Move `job` to dead/ with the reason."""
+        (job / "reason.txt").write_text(reason.rstrip("\n") + "\n")
+        grave = self.root / "dead" / job.name
+        if grave.exists():
+            grave = grave.with_name(f"{grave.name}.{time.time_ns()}")
+        os.replace(job, grave)
+
+    def has_room(self, reserve: int) -> bool:
+        """Whether more than `reserve` bytes are free."""
+        return shutil.disk_usage(self.root).free > reserve
+
+    def _visible(self, stage: str) -> list[Path]:
+        return [each for each in (self.root / stage).iterdir() if each.is_dir() and not each.name.startswith(".")]
+
+    def _recover(self) -> None:
+        """Remove what a killed node left half-written; all of it can be made again."""
+        for stage in ("incoming", "outgoing"):
+            for left in (self.root / stage).glob(".*"):
+                remove: Callable[[Path], None] = shutil.rmtree if left.is_dir() else os.unlink
+                remove(left)
+
+
+def _key(uid: str) -> str:
+    return hashlib.sha256(uid.encode()).hexdigest()[:32]
+
+
+def _age(folder: Path) -> float:
+    """When something was last put into the folder."""
+    return folder.stat().st_mtime
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in the folder as lasting as the files; its removal meanwhile is somebody's progress."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
