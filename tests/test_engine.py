@@ -140,3 +140,15 @@ def test_refusals():
     for t in ([11, 11, 11], [10, 20, 10]):
         with pytest.raises(ValueError, match="t must be one of"):
             step(x, torch.tensor(t))
+
+
+def test_autocast_chooses_the_body_and_leaves_the_rest():
+    translator = sf.load("bbdm", device="cpu")
+    nc = torch.rand(2, 1, 64, 64) * 2 - 1
+    with torch.autocast("cpu", torch.bfloat16):
+        half = translator.translate(nc)
+    full = translator.translate(nc)
+    assert translator.engines.keys() == {torch.bfloat16, torch.float32}
+    assert torch.equal(full, sf.load("bbdm", device="cpu").translate(nc))
+    assert 0 < float((half - full).abs().max()) < 0.1
+    assert half.dtype == torch.float32

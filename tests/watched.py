@@ -8,7 +8,7 @@ class Watched:
 
     def __init__(self, translator):
         self.engine, self.contexts, self.steps = translator.engine, [], []
-        translator.engine = self
+        translator.engines[self.engine.dtype] = self
 
     def prepare(self, context, timesteps):
         self.contexts.append(context)

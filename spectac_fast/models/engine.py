@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -77,33 +78,40 @@ class Engine:
             self._head = _Split(_folded(head.weight[:, features:]), head.bias.repeat_interleave(4), dtype, device)
         self._tables: OrderedDict[tuple[int, ...], tuple[Tensor, Tensor]] = OrderedDict()
 
-    @torch.no_grad()
     def __call__(self, x: Tensor, t: Tensor, context: Tensor | None = None) -> Tensor:
         """What the network returns for the same arguments, as float32.
 
         x: float32 [B, C, H, W]. t: int64 [B], or float32 levels for a network that takes those. context: float32
         [B, C', H, W] or None.
         """
-        film = self._film(timestep_embedding(t, self._embedding_channels))
-        return self._run(x, film, self._hold(context))
+        with self._inference():
+            film = self._film(timestep_embedding(t, self._embedding_channels))
+            return self._run(x, film, self._hold(context))
 
-    @torch.no_grad()
     def prepare(self, context: Tensor | None, timesteps: Sequence[int]) -> Callable[[Tensor, Tensor, Any], Tensor]:
         """(x, t, anything) -> prediction, for the slices of one context and a table's timesteps.
 
         The timestep must be the same for the whole batch and one of `timesteps`, or ValueError is raised; that is only
         looked at on the CPU, because looking stops any other device. A network without a context ignores one.
         """
-        film, rows = self._table(tuple(timesteps))
-        held = self._hold(context if self.in_channels != self.out_channels else None)
+        with self._inference():
+            film, rows = self._table(tuple(timesteps))
+            held = self._hold(context if self.in_channels != self.out_channels else None)
 
         def denoise(x: Tensor, t: Tensor, _: Any = None) -> Tensor:
             if t.device.type == "cpu" and not (int(t[0]) in timesteps and (t == t[0]).all()):
                 raise ValueError(f"t must be one of the table's timesteps for the whole batch, found {t.tolist()}.")
-            own = film.index_select(0, rows.index_select(0, t[:1]))
-            return self._run(x, own.expand(len(x), -1), held)
+            with self._inference():
+                own = film.index_select(0, rows.index_select(0, t[:1]))
+                return self._run(x, own.expand(len(x), -1), held)
 
         return denoise
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        # The body has its dtype from the start; autocast would also round what is to stay float32.
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            yield
 
     def _table(self, timesteps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """(FiLM vectors float32 [N, F], row of every timestep int64 [T])."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -39,11 +38,19 @@ class NetworkTranslator:
         self.weights_sha256, self.device = description.weights_sha256, device
         self.fit = Fit(description.fit, description.size, multiple)
         self.context_mm = tuple(k * description.slice_mm for k in range(-context_slices, context_slices + 1) if k)
+        self.engines: dict[torch.dtype, Engine] = {}
 
-    @cached_property
+    @property
     def engine(self) -> Engine:
-        """The network made ready to run; at first use, because weights are read into a translator that is there."""
-        return engine(self.model)
+        """The network made ready to run, its body in autocast's dtype within autocast and in float32 otherwise.
+
+        Made at first use, because weights are read into a translator that is there.
+        """
+        kind = self.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        if dtype not in self.engines:
+            self.engines[dtype] = engine(self.model, dtype)
+        return self.engines[dtype]
 
     @torch.no_grad()
     def run(
