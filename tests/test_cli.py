@@ -85,6 +85,12 @@ def test_version():
         ["correct", "-i", "in", "-o", "out", "--steps", "0"],
         ["correct", "-i", "in", "-o", "out", "--samples", "two"],
         ["correct", "-i", "in", "-o", "out", "-d", "tpu"],
+        ["correct", "-i", "in", "-o", "out", "--shard", "0/2"],
+        ["correct", "-i", "in", "-o", "out", "--shard", "3/2"],
+        ["correct", "-i", "in", "-o", "out", "--shard", "2"],
+        ["correct", "-i", "in", "-o", "out", "--batch-size", "many"],
+        ["correct", "-i", "in", "-o", "out", "--jobs", "0"],
+        ["correct", "-i", "in", "-o", "out", "--progress", "loud"],
     ],
 )
 def test_usage_errors(words, capsys):
@@ -199,6 +205,46 @@ def test_interrupt_ends_with_130_and_leaves_no_temporary_files(tmp_path, rng, mo
     assert all(path.name.endswith("_DL-AC.dcm") for path in files)
     for path in files:
         read_series(path)
+
+
+def test_shards_follow_the_launcher_and_the_report_tells_all(tmp_path, rng, model, inside, monkeypatch):
+    for case in ("a", "b", "c"):
+        write_study(tmp_path / "in" / case, rng, planes=("SA",), phases=("rest",), study_key=case)
+    told = []
+    for rank in (0, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        words = ["-i", tmp_path / "in", "-o", tmp_path / "out", "-m", model, "--report", tmp_path / "run.json"]
+        assert inside("correct", *words, "--progress", "off").returncode == 0
+        told.append(json.loads((tmp_path / "run.json").read_text()))
+    assert [report["studies_corrected"] for report in told] == [2, 1]
+    monkeypatch.delenv("RANK")
+    again = inside("correct", *words)
+    assert again.returncode == 0
+    assert "3 series finished before" in again.stdout
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 3
+    # A part without any study is no error: another part has them.
+    assert inside("correct", *words, "--shard", "7/9").returncode == 0
+
+
+def test_a_run_that_cannot_go_on_reports_why(tmp_path, rng, model, inside):
+    write_nc(tmp_path / "SA.dcm", heart(rng))
+    words = ["-i", tmp_path / "SA.dcm", "-o", tmp_path / "SA.dcm" / "out", "-m", model, "--report", tmp_path / "r.json"]
+    assert inside("correct", *words).returncode == 4
+    told = json.loads((tmp_path / "r.json").read_text())
+    assert (told["exit_code"], "not a folder" in told["error"]) == (4, True)
+    words = ["-i", tmp_path / "SA.dcm", "-o", tmp_path / "out", "-m", model, "--batch-size", "48"]
+    assert "batch size" in only_sentence(inside("correct", *words), 2)
+
+
+def test_forced_files_are_corrected_and_found_ones_still_skipped(tmp_path, rng, model, inside):
+    write_nc(tmp_path / "in" / "NC.dcm", heart(rng))
+    write_nc(tmp_path / "in" / "AC.dcm", heart(rng), corrected=True)
+    words = ["-o", tmp_path / "out", "-m", model, "--force"]
+    assert inside("correct", "-i", tmp_path / "in", *words).returncode == 0
+    assert [path.name for path in (tmp_path / "out").glob("*.dcm")] == ["NC_DL-AC.dcm"]
+    assert inside("correct", "-i", tmp_path / "in" / "AC.dcm", *words[2:], "-o", tmp_path / "forced").returncode == 0
+    assert [path.name for path in (tmp_path / "forced").glob("*.dcm")] == ["AC_DL-AC.dcm"]
 
 
 def test_info_about_surroundings_and_a_model(model):

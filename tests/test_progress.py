@@ -1,6 +1,7 @@
 """Progress lines: a redrawn bar on a terminal, rare plain lines elsewhere."""
 
 import io
+import json
 
 import pytest
 
@@ -47,6 +48,28 @@ def test_dumb_terminals_get_plain_lines(monkeypatch):
         clock.now += 6
         bar.step()
     assert stream.getvalue() == "x: 1/2 y, 6 s left\n"
+
+
+def test_programs_get_one_object_a_line(monkeypatch):
+    clock, stream = Clock(monkeypatch), Terminal()
+    with Progress(4, "x", "y", stream, style="json") as bar:
+        for _ in range(4):
+            clock.now += 0.6
+            bar.step()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert lines[0] == {"label": "x", "done": 2, "total": 4, "unit": "y", "seconds_left": 1.2, "note": ""}
+    assert (len(lines), lines[-1]["done"], lines[-1]["seconds_left"]) == (3, 4, 0.0)
+
+
+def test_styles_that_silence_or_flatten(monkeypatch):
+    for style, expected in (("off", ""), ("plain", "x: 1/2 y, 6 s left\n")):
+        clock, stream = Clock(monkeypatch), Terminal()
+        with Progress(2, "x", "y", stream, style=style) as bar:
+            clock.now += 6
+            bar.step()
+        assert stream.getvalue() == expected
+    with pytest.raises(ValueError, match="style"):
+        Progress(1, "x", "y", style="loud")
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         raise
     finally:
         if args.report:
-            report.write(args.report, corrector, failure and str(failure))
+            report.write(args.report, corrector, failure)
     _tell(report, corrector, args.out)
     return report.exit_code
 

@@ -17,7 +17,7 @@ import torch
 
 from spectac_fast._version import __version__
 from spectac_fast.correct.memory import resident_bytes
-from spectac_fast.errors import SetupError
+from spectac_fast.errors import SetupError, SpectacError
 
 if TYPE_CHECKING:
     from spectac_fast.correct.corrector import Corrector
@@ -73,10 +73,10 @@ class Report:
             }
         )
 
-    def write(self, path: Path, corrector: Corrector, error: str | None = None) -> None:
+    def write(self, path: Path, corrector: Corrector, error: SpectacError | None = None) -> None:
         """Write everything as JSON to `path`, whole or not at all; SetupError where that is not possible.
 
-        error: the sentence the run ended with, if it did not get to its end.
+        error: what the run ended with, if it did not get to its end.
         """
         ended = time.time()
         content = {
@@ -85,9 +85,9 @@ class Report:
             "versions": {"spectac_fast": __version__, "python": platform.python_version(), "torch": torch.__version__},
             "started": _moment(self.started),
             "seconds": round(ended - self.started, 3),
-            "exit_code": self.exit_code,
+            "exit_code": error.exit_code if error else self.exit_code,
             "interrupted": self.interrupted,
-            "error": error,
+            "error": str(error) if error else None,
             **corrector.describe(),
             "studies_corrected": self.studies,
             "slices_corrected": self.slices,
