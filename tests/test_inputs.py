@@ -7,10 +7,11 @@ import zipfile
 import numpy as np
 import pydicom
 import pytest
-from fake_study import Times, heart, write_nc, write_study
+from fake_study import Times, edit, heart, write_nc, write_study
 from pydicom.fileset import FileSet
 
 from spectac_fast.correct import correct_files
+from spectac_fast.data.dicom import read_series
 from spectac_fast.data.inputs import common_root, find_studies
 from spectac_fast.errors import NoInputError
 
@@ -143,3 +144,60 @@ def test_every_source_is_found_once(cases, tmp_path):
     found = find_studies([cases, cases / "a", cases / "a" / "stress_SA_NC.dcm", cases / "*" / "*.dcm", packed, packed])
     assert sorted(len(study) for study in found.studies) == [2, 2]
     assert [source.named for study in found.studies for source in study].count(True) == 1
+
+
+def split(path, folder, order=None):
+    """Write every slice of a multi-frame file into a file of its own, as older systems do."""
+    whole = pydicom.dcmread(path)
+    frames = whole.pixel_array
+    home = whole.DetectorInformationSequence[0]
+    row, column = np.array(home.ImageOrientationPatient[:3]), np.array(home.ImageOrientationPatient[3:])
+    normal = np.cross(row, column)
+    folder.mkdir(parents=True)
+    for name, k in enumerate(order or range(len(frames))):
+        ds = pydicom.dcmread(path)
+        position = np.array(home.ImagePositionPatient) + k * float(whole.SpacingBetweenSlices) * normal
+        ds.DetectorInformationSequence[0].ImagePositionPatient = [f"{value:.5f}" for value in position]
+        ds.NumberOfFrames, ds.InstanceNumber = 1, name + 1
+        ds.PixelData = frames[k].tobytes()
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{whole.SOPInstanceUID}.{k + 1}"
+        for keyword in ("SliceVector", "NumberOfSlices", "FrameIncrementPointer", "SpacingBetweenSlices"):
+            if keyword in ds:
+                del ds[keyword]
+        ds.save_as(folder / f"IM{name:04}")
+
+
+@pytest.mark.parametrize("slice_mm", [6.8, -6.8])
+def test_slices_in_files_of_their_own_are_one_series(tmp_path, rng, slice_mm):
+    counts = heart(rng)
+    write_nc(tmp_path / "SA.dcm", counts, slice_mm=slice_mm)
+    order = list(np.random.default_rng(1).permutation(len(counts)))
+    split(tmp_path / "SA.dcm", tmp_path / "in", order)
+    report = correct_files([tmp_path / "in"], tmp_path / "out", Times())
+    assert (len(report.written), report.slices, report.failed, report.skipped) == (1, 29, [], [])
+    after, whole = read_series(report.written[0]), read_series(tmp_path / "SA.dcm")
+    # Slices run along their normal, whatever the order of the files.
+    expected = counts if slice_mm > 0 else counts[::-1]
+    np.testing.assert_array_equal(after.counts, expected)
+    first = np.array(whole.position) + (0 if slice_mm > 0 else 28 * slice_mm) * np.cross(
+        whole.orientation[:3], whole.orientation[3:]
+    )
+    np.testing.assert_allclose(after.position, first, atol=1e-3)
+    assert after.slice_mm == pytest.approx(6.8, abs=1e-4)
+    assert after.header.SOPInstanceUID != whole.header.SOPInstanceUID
+    sources = [item.ReferencedSOPInstanceUID for item in after.header.SourceImageSequence]
+    assert sorted(sources) == sorted(f"{whole.header.SOPInstanceUID}.{k + 1}" for k in range(29))
+    assert correct_files([tmp_path / "in"], tmp_path / "out", Times()).studies == 0
+
+
+def test_a_series_that_lacks_a_slice_or_mixes_sizes_is_refused(tmp_path, rng):
+    write_nc(tmp_path / "SA.dcm", heart(rng))
+    split(tmp_path / "SA.dcm", tmp_path / "gap")
+    (tmp_path / "gap" / "IM0007").unlink()
+    split(tmp_path / "SA.dcm", tmp_path / "mixed")
+    edit(tmp_path / "mixed" / "IM0003", lambda ds: setattr(ds, "PixelSpacing", [3.4, 3.4]))
+    for name, sentence in (("gap", "evenly spaced"), ("mixed", "several values of PixelSpacing")):
+        report = correct_files([tmp_path / name], tmp_path / "out", Times())
+        assert (len(report.failed), report.written) == (1, [])
+        assert sentence in report.failed[0]
+    assert not (tmp_path / "out").exists()

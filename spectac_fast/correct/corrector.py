@@ -15,7 +15,7 @@ from spectac_fast.correct.pipeline import Pipeline
 from spectac_fast.correct.stages import Corrected, Stages
 from spectac_fast.correct.store import Store
 from spectac_fast.data.inputs import Source, common_root, find_studies
-from spectac_fast.data.study import Provenance, read_nc_series
+from spectac_fast.data.study import Provenance
 from spectac_fast.errors import NoInputError, SpectacError, UsageError
 from spectac_fast.models.registry import load
 from spectac_fast.models.translator import Translator
@@ -197,7 +197,7 @@ def _one_target_each(
 
 def _is_nc(source: Source) -> bool:
     try:
-        read_nc_series(source.path, source.content())
+        source.series(source.contents(), force=False)
     except SpectacError:
         return False
     return True

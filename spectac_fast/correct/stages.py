@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from spectac_fast.correct.store import Store
 from spectac_fast.correct.study import Prepared, prepare
 from spectac_fast.data.inputs import Source
 from spectac_fast.data.resample import check_geometry
-from spectac_fast.data.study import Study, read_nc_series
+from spectac_fast.data.study import Study
 from spectac_fast.errors import InputError, NotApplicableError, SetupError, SpectacError, UsageError
 
 
@@ -111,16 +110,13 @@ class Stages:
         series = []
         for source in sources:
             try:
-                content = source.content()
-                if hashlib.sha256(content).hexdigest() != source.sha256:
-                    read.unread = True
-                    raise InputError(f"{source.path}: expected a file at rest, found that it changed during the run.")
+                contents = source.contents()
             except SpectacError as reason:
                 read.unread = True
                 read.failed.append(str(reason))
                 continue
             try:
-                one = read_nc_series(source.path, content, force=self._force and source.named)
+                one = source.series(contents, force=self._force and source.named)
                 check_geometry(one, self._network.translator.pixel_mm)
                 series.append(one)
             except SpectacError as reason:

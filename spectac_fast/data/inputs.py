@@ -12,11 +12,11 @@ import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spectac_fast.data.study import dicom_files
+from spectac_fast.data.study import Series, dicom_files, read_nc_series, read_nc_slices
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SpectacError
 
 # More than a hospital's year; a list of them still fits in memory.
@@ -32,7 +32,7 @@ class Source:
 
     path: its own; for a member of an archive that of the archive followed by the member's name. named: the user named
     this very file. sha256: of its content when it was found. frames: as its header says. archive: the zip file it is
-    in.
+    in. slices: where a series has a file for every slice, all of them; path is then the first one's.
     """
 
     path: Path
@@ -40,9 +40,27 @@ class Source:
     sha256: str = ""
     frames: int = 1
     archive: Path | None = None
+    slices: tuple[Source, ...] = ()
+
+    def contents(self) -> tuple[bytes, ...]:
+        """The bytes of the file, or of those of all slices.
+
+        Raises as `data.dicom.file_content` does, InputError for a damaged archive and for a file that has changed since
+        it was found.
+        """
+        contents = tuple(each.content() for each in self.slices or (self,))
+        if _digest(contents) != self.sha256:
+            raise InputError(f"{self.path}: expected a file at rest, found that it changed during the run.")
+        return contents
+
+    def series(self, contents: tuple[bytes, ...], *, force: bool) -> Series:
+        """The NC series in `contents`; raises as `data.study.read_nc_series`."""
+        if self.slices:
+            return read_nc_slices([(each.path, content) for each, content in zip(self.slices, contents)], force=force)
+        return read_nc_series(self.path, contents[0], force=force)
 
     def content(self) -> bytes:
-        """The bytes of the file. Raises as `data.dicom.file_content` does, InputError for a damaged archive."""
+        """The bytes of one file as they are now."""
         from spectac_fast.data.dicom import file_content
 
         return file_content(self.path) if self.archive is None else _member(self.archive, self.path)
@@ -62,25 +80,52 @@ def find_studies(inputs: Sequence[Path]) -> Found:
 
     Raises NoInputError if there is no file at all.
     """
-    from spectac_fast.data.dicom import glance
+    from spectac_fast.data.dicom import glance, series_of_slice
 
-    found, studies, missing = Found(), {}, 0
+    found, missing = Found(), 0
+    studies: dict[str, list[Source]] = {}
+    stacks: dict[tuple[str, str], list[Source]] = {}
     for source in _sources(inputs, found):
         try:
             content = source.content()
             uid, frames = glance(source.path, content)
+            stack = series_of_slice(source.path, content) if frames == 1 else ""
         except NoInputError as reason:
             missing += 1
             found.failed.append(str(reason))
         except SpectacError as reason:
             found_or_named(found, reason, source.named)
         else:
-            digest = hashlib.sha256(content).hexdigest()
-            studies.setdefault(uid, []).append(Source(source.path, source.named, digest, frames, source.archive))
+            known = Source(source.path, source.named, _digest((content,)), frames, source.archive)
+            studies.setdefault(uid, []).append(known)
+            if stack:
+                stacks.setdefault((uid, stack), []).append(known)
     if not studies and missing == len(found.failed) and not found.skipped:
         raise NoInputError(f"{', '.join(map(str, inputs))}: expected DICOM files here, found none.")
+    for (uid, _), slices in stacks.items():
+        if len(slices) > 1:
+            _join(studies[uid], slices)
     found.studies = list(studies.values())
     return found
+
+
+def _join(study: list[Source], slices: list[Source]) -> None:
+    """Put one source in the place of those that hold one slice each of a series."""
+    named, digest = any(each.named for each in slices), _joint(each.sha256 for each in slices)
+    whole = Source(slices[0].path, named, digest, len(slices), slices[0].archive, tuple(slices))
+    study[study.index(slices[0])] = whole
+    for each in slices[1:]:
+        study.remove(each)
+
+
+def _digest(contents: Iterable[bytes]) -> str:
+    """SHA-256 of one content as it is, of several through their own."""
+    return _joint(hashlib.sha256(content).hexdigest() for content in contents)
+
+
+def _joint(digests: Iterable[str]) -> str:
+    each = list(digests)
+    return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
 
 
 def found_or_named(found: Found, reason: SpectacError, named: bool) -> None:

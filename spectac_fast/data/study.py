@@ -31,6 +31,7 @@ class Series:
     orientation: direction cosines of row and column (LPS). position: centre of the first slice's first voxel (LPS), mm.
     attenuation_corrected: whether the source says that attenuation was corrected.
     path: the file it came from. header: its DICOM attributes without pixels, or None if it did not come from DICOM.
+    instances: where every slice has a file of its own, the SOP Instance UIDs of these; path is the first of them.
     """
 
     counts: NDArray[np.float32]
@@ -43,6 +44,7 @@ class Series:
     attenuation_corrected: bool
     path: Path
     header: Dataset | None = None
+    instances: tuple[str, ...] = ()
 
     @property
     def uid(self) -> str:
@@ -122,9 +124,19 @@ def read_nc_series(path: Path, content: bytes | None = None, *, force: bool = Fa
     """
     from spectac_fast.data.dicom import read_series
 
-    series = read_series(path, content, force=force)
+    return _nc(read_series(path, content, force=force), force)
+
+
+def read_nc_slices(files: Sequence[tuple[Path, bytes]], *, force: bool = False) -> Series:
+    """The same for files of one slice each, given as (path, content)."""
+    from spectac_fast.data.dicom import read_single_frames
+
+    return _nc(read_single_frames(files, force=force), force)
+
+
+def _nc(series: Series, force: bool) -> Series:
     if series.attenuation_corrected and not force:
-        raise NotApplicableError(f"{path}: already attenuation-corrected, expected a non-corrected (NC) series.")
+        raise NotApplicableError(f"{series.path}: already attenuation-corrected, expected a non-corrected (NC) series.")
     return series
 
 

@@ -3,7 +3,9 @@
 from spectac_fast.data.dicom.derive import derive_corrected, derive_uncertainty, quantise
 from spectac_fast.data.dicom.directory import directory_entries
 from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, quiet_pydicom, save_atomically, stage
-from spectac_fast.data.dicom.read import check_size, file_content, glance, read_series
+from spectac_fast.data.dicom.parse import check_size, file_content
+from spectac_fast.data.dicom.read import glance, read_series
+from spectac_fast.data.dicom.single import read_single_frames, series_of_slice
 from spectac_fast.data.dicom.synthetic import write_series
 
 __all__ = [
@@ -17,7 +19,9 @@ __all__ = [
     "quantise",
     "quiet_pydicom",
     "read_series",
+    "read_single_frames",
     "save_atomically",
+    "series_of_slice",
     "stage",
     "write_series",
 ]

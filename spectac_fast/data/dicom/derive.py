@@ -167,11 +167,13 @@ def _entropy(pixels: NDArray[np.uint16], provenance: Provenance | None) -> str:
 def _describe(ds: Dataset, series: Series, provenance: Provenance | None, kind: _Kind) -> None:
     """Which object it was derived from, how, and by what."""
     source = series.header
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
-    item.SpatialLocationsPreserved = "YES"
-    item.PurposeOfReferenceCodeSequence = [code("DCM", "121322", "Source image for image processing operation")]
-    ds.SourceImageSequence = [item]
+    ds.SourceImageSequence = []
+    for uid in series.instances or (source.SOPInstanceUID,):
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, uid
+        item.SpatialLocationsPreserved = "YES"
+        item.PurposeOfReferenceCodeSequence = [code("DCM", "121322", "Source image for image processing operation")]
+        ds.SourceImageSequence.append(item)
 
     model = _plain(provenance.model) if provenance else "not stated"
     version = provenance.version if provenance else __version__

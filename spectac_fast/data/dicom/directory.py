@@ -8,7 +8,7 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from spectac_fast.data.dicom.read import file_content, sentences
+from spectac_fast.data.dicom.parse import file_content, sentences
 from spectac_fast.errors import InputError
 
 

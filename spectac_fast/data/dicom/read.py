@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_dataset
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from spectac_fast.data.dicom.depth import check_depth
-from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, STATE_CODES, VIEW_CODES, quiet_pydicom
+from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, STATE_CODES, VIEW_CODES
 from spectac_fast.data.dicom.names import corrected_in, phase_in, plane_in, texts_of
+from spectac_fast.data.dicom.parse import parse, sentences
 from spectac_fast.data.study import Series
-from spectac_fast.errors import InputError, NoInputError, NotApplicableError
+from spectac_fast.errors import InputError, NotApplicableError
 
-# A reconstructed stack is below 10 MB: anything near these limits is a mistake or an attack. Reading holds a file three
-# times and its counts, 4 bytes each, twice: together this stays below half a gibibyte.
-MAX_FILE_BYTES = 64 * 2**20
+# With the limit for files (`parse`) this keeps reading below half a gibibyte: counts, 4 bytes each, are held twice.
 MAX_VOXELS = 32 * 2**20
 
 _READABLE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless)
@@ -50,28 +42,34 @@ def read_series(path: Path | str, content: bytes | None = None, *, force: bool =
     """
     path = Path(path)
     with sentences(path):
-        ds = _parse(path, content)
+        ds = parse(path, content)
         check_depth(ds, path)
-        _check_kind(ds, path)
-        frames = _frames(ds, path)
-        orientation, position, pixel_mm, slice_mm = _geometry(ds, path)
-        texts = texts_of(ds, path)
-        series = Series(
-            counts=frames[np.argsort(slice_numbers(ds, path))],
-            plane=_plane(ds, path, texts, orientation, force),
-            phase=_phase(ds, path, texts),
-            pixel_mm=pixel_mm,
-            slice_mm=slice_mm,
-            orientation=orientation,
-            position=position,
-            attenuation_corrected=_corrected(ds, texts),
-            path=path,
-            header=ds,
-        )
-        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
-            if not re.fullmatch(r"[0-9.]{1,64}", str(ds.get(keyword, ""))):
-                raise InputError(f"{path}: expected a valid {keyword}, found none.")
-        del ds.PixelData
+        check_kind(ds, path)
+        return series_of(ds, path, force=force)
+
+
+def series_of(ds: Dataset, path: Path, *, force: bool, instances: tuple[str, ...] = ()) -> Series:
+    """The series in a multi-frame data set, which loses its pixels; to be called within `sentences`."""
+    frames = _frames(ds, path)
+    orientation, position, pixel_mm, slice_mm = _geometry(ds, path)
+    texts = texts_of(ds, path)
+    series = Series(
+        counts=frames[np.argsort(slice_numbers(ds, path))],
+        plane=_plane(ds, path, texts, orientation, force),
+        phase=_phase(ds, path, texts),
+        pixel_mm=pixel_mm,
+        slice_mm=slice_mm,
+        orientation=orientation,
+        position=position,
+        attenuation_corrected=_corrected(ds, texts),
+        path=path,
+        header=ds,
+        instances=instances,
+    )
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        if not re.fullmatch(r"[0-9.]{1,64}", str(ds.get(keyword, ""))):
+            raise InputError(f"{path}: expected a valid {keyword}, found none.")
+    del ds.PixelData
     return series
 
 
@@ -82,7 +80,7 @@ def glance(path: Path | str, content: bytes | None = None) -> tuple[str, int]:
     """
     path = Path(path)
     with sentences(path):
-        ds = _parse(path, content, specific_tags=["StudyInstanceUID", "NumberOfFrames"], stop_before_pixels=True)
+        ds = parse(path, content, specific_tags=["StudyInstanceUID", "NumberOfFrames"], stop_before_pixels=True)
         return str(ds.get("StudyInstanceUID", "")), int(ds.get("NumberOfFrames") or 1)
 
 
@@ -98,64 +96,8 @@ def slice_numbers(ds: Dataset, path: Path) -> NDArray[np.int64]:
     return numbers - 1
 
 
-@contextmanager
-def sentences(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged file makes pydicom raise into one sentence; its own messages quote values."""
-    try:
-        with quiet_pydicom():
-            yield
-    except (InputError, NoInputError):
-        raise
-    except FileNotFoundError:
-        raise NoInputError(f"{path}: no such file or folder.") from None
-    except InvalidDicomError:
-        raise InputError(f"{path}: expected a DICOM file, found something else.") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or 'damaged'}).") from None
-    except Exception as error:
-        raise InputError(f"{path}: damaged or truncated DICOM ({type(error).__name__}).") from None
-
-
-def file_content(path: Path) -> bytes:
-    """The bytes of a file that may be a DICOM file.
-
-    Raises NoInputError where there is none, NotApplicableError for one too large to be a heart study, InputError for
-    what cannot be read.
-    """
-    with sentences(path):
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path}: expected a file, found something else.")
-        check_size(path, path.stat().st_size)
-        return path.read_bytes()
-
-
-def check_size(path: Path, size: int) -> None:
-    """Raise NotApplicableError for a file of more bytes than are read."""
-    if size > MAX_FILE_BYTES:
-        raise NotApplicableError(
-            f"{path}: expected a file of at most {MAX_FILE_BYTES >> 20} MiB, found {size / 2**20:.0f} MiB."
-        )
-
-
-def _parse(path: Path, content: bytes | None, **options: Any) -> Dataset:
-    content = file_content(path) if content is None else content
-    # Looked at before the data set, because a deflated one would be inflated, to any size, on reading.
-    syntax = UID(_file_meta(content).get("TransferSyntaxUID", ImplicitVRLittleEndian))
-    if syntax == DeflatedExplicitVRLittleEndian:
-        raise NotApplicableError(f"{path}: expected an uncompressed DICOM file, found {syntax.name}.")
-    # From memory, a length field of 4 GB reads what is there; from a file it would allocate 4 GB first.
-    return dcmread(BytesIO(content), **options)
-
-
-def _file_meta(content: bytes) -> Dataset:
-    if content[128:132] != b"DICM":
-        raise InvalidDicomError
-    after = BytesIO(content)
-    after.seek(132)
-    return read_dataset(after, False, True, stop_when=lambda tag, *_: tag.group != 2)
-
-
-def _check_kind(ds: Dataset, path: Path) -> None:
+def check_kind(ds: Dataset, path: Path) -> None:
+    """Raise NotApplicableError unless a data set is an ungated NM reconstruction."""
     kind = UID(str(ds.get("SOPClassUID", "")))
     if not kind:
         raise InputError(f"{path}: expected a SOP Class, found none; the file may be truncated.")
@@ -198,7 +140,7 @@ def _frames(ds: Dataset, path: Path) -> NDArray[np.float32]:
     needed = math.prod(shape) * bits // 8
     if math.prod(shape) > MAX_VOXELS:
         raise InputError(f"{path}: expected a heart study, found a claim of {needed / 2**20:.0f} MiB of pixels.")
-    values = _values(ds, path, shape, bits)
+    values = stored_values(ds, path, shape, bits)
     # Bits above the stored ones may hold an overlay; shifting up and down again drops them and keeps the sign.
     unused = bits - stored
     counts = ((values << unused) >> unused).astype(np.float32)
@@ -207,7 +149,8 @@ def _frames(ds: Dataset, path: Path) -> NDArray[np.float32]:
     return counts
 
 
-def _values(ds: Dataset, path: Path, shape: tuple[int, ...], bits: int) -> NDArray:
+def stored_values(ds: Dataset, path: Path, shape: tuple[int, ...], bits: int) -> NDArray:
+    """The stored pixels, integers of `shape` (frames, rows, columns), decompressed where they are not native."""
     syntax = ds.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
     if syntax not in _READABLE:
         found = _name(syntax, "an unknown transfer syntax")
