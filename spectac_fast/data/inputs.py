@@ -48,7 +48,12 @@ class Source:
         Raises as `data.dicom.file_content` does, InputError for a damaged archive and for a file that has changed since
         it was found.
         """
-        contents = tuple(each.content() for each in self.slices or (self,))
+        from spectac_fast.data.dicom import check_size
+
+        contents: tuple[bytes, ...] = ()
+        for each in self.slices or (self,):
+            contents = (*contents, each.content())
+            check_size(self.path, sum(map(len, contents)))
         if _digest(contents) != self.sha256:
             raise InputError(f"{self.path}: expected a file at rest, found that it changed during the run.")
         return contents

@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
-from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, stable_uid
 from spectac_fast.data.dicom.depth import check_depth
+from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, stable_uid
 from spectac_fast.data.dicom.parse import parse, sentences
 from spectac_fast.data.dicom.read import check_kind, series_of, stored_values
 from spectac_fast.data.study import Series
