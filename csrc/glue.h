@@ -59,6 +59,19 @@ T* write_to(const MaybeTensor& t, int64_t numel, const char* op, const char* nam
   return t ? write_to<T>(*t, numel, op, name) : nullptr;
 }
 
+// Whether channels lie side by side and rows of them follow each other.
+inline bool is_channels_last(const Tensor& t) {
+  int64_t dense = 1;
+  const auto follows = [&](int64_t dim) {
+    const bool fits = t.size(dim) == 1 || t.stride(dim) == dense;
+    dense *= t.size(dim);
+    return fits;
+  };
+  bool fits = follows(1);
+  for (int64_t dim = t.dim() - 1; dim >= 2; --dim) fits = fits && follows(dim);
+  return fits && follows(0);
+}
+
 #ifdef USE_CUDA
 // The stream torch is using now: the default one would break graph capture and side streams.
 inline cudaStream_t current_stream(const Tensor& t) {

@@ -54,19 +54,6 @@ inline ChannelValues channel_values(const MaybeTensor& t, int64_t samples, int64
   return {t->const_data_ptr(), net_type(*t, op, name), per_sample ? t->stride(0) : 0};
 }
 
-// Whether channels lie side by side and rows of them follow each other.
-inline bool is_channels_last(const Tensor& t) {
-  int64_t dense = 1;
-  const auto follows = [&](int64_t dim) {
-    const bool fits = t.size(dim) == 1 || t.stride(dim) == dense;
-    dense *= t.size(dim);
-    return fits;
-  };
-  bool fits = follows(1);
-  for (int64_t dim = t.dim() - 1; dim >= 2; --dim) fits = fits && follows(dim);
-  return fits && follows(0);
-}
-
 inline Activation activation_named(const std::string& name) {
   if (name == "none") return Activation::none;
   if (name == "relu") return Activation::relu;

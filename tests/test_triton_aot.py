@@ -177,9 +177,23 @@ def ssim_gather(capability: int) -> Build:
 
 MIX_WEIGHTS = ("k0", "k1", "k2", "k3", "k4", "k5")
 
+
+def vq_nearest(z: str, capability: int) -> Build:
+    return Build(
+        "vq_nearest",
+        capability,
+        "vq_nearest_kernel",
+        types={"z_ptr": z, "index_ptr": "*i64"},
+        constants={"DIM": 4, "TOKENS": "TOKENS", "CODES": "CODES"},
+        unaligned=("tokens", "sample_stride"),
+        loads=1,  # a code
+        scalar_stores=True,  # a token's index and its code's dimensions lie apart
+    )
+
+
 BUILDS = [
     make(t, c)
-    for make in (sampler_step, bridge_add_noise, group_norm_silu)
+    for make in (sampler_step, bridge_add_noise, group_norm_silu, vq_nearest)
     for t, c in (("*bf16", 80), ("*bf16", 90), ("*fp32", 90))
 ]
 # Equal pixels; pixels that grow up to twofold.

@@ -6,6 +6,7 @@ from spectac_fast.ops.group_norm_silu import ACTIVATIONS, group_norm_silu, insta
 from spectac_fast.ops.sampler_step import sampler_step
 from spectac_fast.ops.slice_metrics import slice_metrics
 from spectac_fast.ops.ssim_loss import ssim_loss
+from spectac_fast.ops.vq_nearest import vq_nearest
 from spectac_fast.ops.window_counts import unwindow_counts, window_counts
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "slice_metrics",
     "ssim_loss",
     "unwindow_counts",
+    "vq_nearest",
     "window_counts",
 ]

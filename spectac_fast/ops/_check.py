@@ -33,6 +33,11 @@ def check_contiguous(op: str, name: str, tensor: Tensor) -> None:
         raise ValueError(f"{op}: {name} must be contiguous, found strides {tensor.stride()}.")
 
 
+def is_channels_last(tensor: Tensor) -> bool:
+    """Whether dimension 1 runs fastest and the others follow in order, for any number of positions."""
+    return tensor.movedim(1, -1).is_contiguous()
+
+
 def check_counters(op: str, **counters: int) -> None:
     for name, value in counters.items():
         if not 0 <= value < 2**32:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast._op import Op
-from spectac_fast.ops._check import NETWORK_DTYPES, check_apart, check_no_gradient, check_tensor
+from spectac_fast.ops._check import NETWORK_DTYPES, check_apart, check_no_gradient, check_tensor, is_channels_last
 
 ACTIVATIONS = ("none", "relu", "leaky_relu", "silu")
 """Names of f; leaky_relu has slope 0.2 below 0."""
@@ -133,12 +133,12 @@ def group_norm_silu(
     _check_values(x, groups, eps, activation)
     check_no_gradient(_NAME, (x, weight, bias, scale, shift, out))
 
-    dense = x if x.is_contiguous() or _is_channels_last(x) else x.contiguous()
+    dense = x if x.is_contiguous() or is_channels_last(x) else x.contiguous()
     if out is None:
         out = torch.empty_like(dense)
     else:
         check_tensor(_NAME, "out", out, x, x.shape, (x.dtype,), "x")
-        if not (out.is_contiguous() if dense.is_contiguous() else _is_channels_last(out)):
+        if not (out.is_contiguous() if dense.is_contiguous() else is_channels_last(out)):
             raise ValueError(f"{_NAME}: out must be laid out like x, found strides {out.stride()}.")
         inputs = {"x": x, "weight": weight, "bias": bias, "scale": scale, "shift": shift}
         check_apart(_NAME, inputs, {"out": out})
@@ -164,10 +164,6 @@ def instance_norm(
     channels = x.shape[1] if x.dim() > 1 else 1
     more = {"eps": eps, "activation": activation, "out": out, "backend": backend}
     return group_norm_silu(x, max(channels, 1), weight, bias, **more)
-
-
-def _is_channels_last(x: Tensor) -> bool:
-    return x.movedim(1, -1).is_contiguous()
 
 
 def _check_values(x: Tensor, groups: int, eps: float, activation: str) -> None:
