@@ -35,9 +35,8 @@ void lay_out(const NearestCall& call, int64_t block, float* out) {
 }
 
 SF_HD void keep_nearer(float distance, int32_t block, float& least, int32_t& its_block) {
-  const bool nearer = distance < least;  // never for NaN
-  least = nearer ? distance : least;
-  its_block = nearer ? block : its_block;
+  its_block = distance < least ? block : its_block;  // never for NaN
+  least = distance < least ? distance : least;
 }
 
 // z: [dim][kTokens]. The number of dimensions is known, so distances stay in registers.
