@@ -189,3 +189,42 @@ def test_slopes_are_the_derivatives_of_ssim(probe):
     ):
         forward, backward = ssim(**step)[0], ssim(**{name: -value for name, value in step.items()})[0]
         np.testing.assert_allclose((forward - backward) / (2 * h), k * slope, rtol=0, atol=1e-8 * np.abs(slope).max())
+
+
+def test_exp_is_relatively_accurate(probe):
+    t = np.concatenate([np.linspace(-87, 88, 200_001), [0.0, -0.0, 1e-30]]).astype(np.float32)
+    ours = np.empty_like(t)
+    call(probe.probe_exp, t, len(t), ours)
+    exact = np.exp(t.astype(np.float64))
+    assert (np.abs(ours - exact) <= 2.0**-22 * exact).all()
+
+
+def test_silu_is_relatively_accurate_and_keeps_its_limits(probe):
+    v = np.concatenate([np.linspace(-80, 80, 200_001), np.geomspace(1e-30, 1, 1000)]).astype(np.float32)
+    limits = np.array([np.nan, np.inf, 3e38, -88, -1e30], np.float32)
+    ours, at_limits = np.empty_like(v), np.empty_like(limits)
+    call(probe.probe_silu, v, len(v), ours)
+    call(probe.probe_silu, limits, len(limits), at_limits)
+    exact = v / (1 + np.exp(-v.astype(np.float64)))
+    assert (np.abs(ours - exact) <= 2.0**-21 * np.abs(exact)).all()
+    np.testing.assert_allclose(at_limits, [np.nan, np.inf, 3e38, 0, 0], rtol=1e-6, atol=1e-35)
+
+
+@pytest.mark.parametrize("part", [1, 7, 64, 5000])
+def test_moments_join_without_cancelling(probe, part):
+    x = (np.random.default_rng().standard_normal(3001) + 1e6).astype(np.float32)
+    found = np.empty(2)
+    call(probe.probe_spread, x, len(x), part, found)
+    exact = x.astype(np.float64)
+    # A mean of 1e6 is known to 1e-10, and so is its distance, about 1, from the next.
+    np.testing.assert_allclose(found, [exact.mean(), exact.var()], rtol=1e-9)
+
+
+def test_the_nearest_comes_first_and_among_equals_the_lowest_code(probe):
+    rng = np.random.default_rng()
+    distances = rng.choice(np.array([0.0, 1e-45, 1e-3, 1.0, 3e38, np.inf], np.float32), 2000)
+    codes = rng.integers(0, 2**31, 2000, dtype=np.uint32)
+    found, near = np.empty(2000, np.uint64), np.empty(2000, np.uint8)
+    call(probe.probe_nearness, distances, codes, len(codes), found, near)
+    assert (np.argsort(found, kind="stable") == np.lexsort((codes, distances))).all()
+    assert (near.astype(bool) == np.isfinite(distances)).all()

@@ -2,6 +2,8 @@
 #include "cpu/normals.h"
 #include "math/half.h"
 #include "math/moments.h"
+#include "math/nearest.h"
+#include "math/norm.h"
 #include "math/philox.h"
 
 extern "C" {
@@ -118,6 +120,38 @@ void probe_ssim(const double* moments, const double* origin, double range, int64
     slopes[4 * i + 1] = s.from_y;
     slopes[4 * i + 2] = s.p;
     slopes[4 * i + 3] = s.q;
+  }
+}
+
+void probe_exp(const float* in, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = sf::exp_of(in[i]);
+}
+
+void probe_silu(const float* in, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = sf::silu(in[i]);
+}
+
+// Mean and variance of n values, joined from parts of `part` values each.
+void probe_spread(const float* in, int64_t n, int64_t part, double* out) {
+  sf::Spread<double> all{};
+  for (int64_t first = 0; first < n; first += part) {
+    const int64_t count = n - first < part ? n - first : part;
+    const double about = in[first];
+    double sum = 0, squares = 0;
+    for (int64_t i = first; i < first + count; ++i) {
+      sum += in[i] - about;
+      squares += (in[i] - about) * (in[i] - about);
+    }
+    all = sf::merge(all, sf::spread_about(about, double(count), sum, squares));
+  }
+  out[0] = all.mean;
+  out[1] = all.m2 / double(n);
+}
+
+void probe_nearness(const float* distances, const uint32_t* codes, int64_t n, uint64_t* out, uint8_t* near) {
+  for (int64_t i = 0; i < n; ++i) {
+    out[i] = sf::nearness(distances[i], codes[i]);
+    near[i] = sf::is_near(out[i]) && sf::code_of(out[i]) == codes[i];
   }
 }
 }
