@@ -27,10 +27,10 @@ REGISTER_BUDGET = {
 WIDE = {
     "bridge_add_noise": (3 * 3, 3 * 2),  # x0, y and noise; x_t and target; per objective
     "group_norm_silu": (3 * 2 * 8, 2 * 2 * 8),  # eight steps; three kernels that read and two that write, two layouts
-    "vq_nearest": (1, 0),  # a code's four dimensions
     "sampler_step": (7, 4),  # x, f, y, h1, h2, noise and anchor; anchor, x0, x_next and the network's input
     "slice_metrics": (2 * 2 * 2, 0),  # x and y, before the loop and ahead of each turn, per window; few outputs
     "ssim_loss": (2 * 2, 0),  # x and y, before the loop and ahead of each turn; the maps are written by columns
+    "vq_nearest": (1, 0),  # a code's four dimensions
     "window_counts": (1 + 2 + 2, 2 + 1),  # stored counts, float32 counts, x; x, stored counts
 }
 

@@ -175,9 +175,6 @@ def ssim_gather(capability: int) -> Build:
     )
 
 
-MIX_WEIGHTS = ("k0", "k1", "k2", "k3", "k4", "k5")
-
-
 def vq_nearest(z: str, capability: int) -> Build:
     return Build(
         "vq_nearest",
@@ -190,6 +187,8 @@ def vq_nearest(z: str, capability: int) -> Build:
         scalar_stores=True,  # a token's index and its code's dimensions lie apart
     )
 
+
+MIX_WEIGHTS = ("k0", "k1", "k2", "k3", "k4", "k5")
 
 BUILDS = [
     make(t, c)
