@@ -15,13 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectac_fast.checkpoints.weights import fill
+from spectac_fast.ops import vq_nearest
 
 from .description import Description, describe, reading
 from .network_translator import NetworkTranslator
 from .vqgan_networks import Decoder, Encoder
-
-# Held at once while the nearest codes are sought: 64 images of a published f8 model would need 4 GB of them.
-_DISTANCES = 2**24
 
 
 class Codebook(nn.Module):
@@ -37,10 +35,12 @@ class Codebook(nn.Module):
         nn.init.uniform_(self.embedding.weight, -1.0 / n_embed, 1.0 / n_embed)
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        batch, channels, height, width = h.shape
-        indices = nearest(h.permute(0, 2, 3, 1).reshape(-1, channels), self.embedding.weight)
-        codes = self.embedding(indices).view(batch, height, width, channels)
-        return codes.permute(0, 3, 1, 2), indices
+        weight = self.embedding.weight
+        index, codes = vq_nearest(h.detach(), weight.detach())
+        # The operator's codes are copies; only looked up does the codebook get its gradient.
+        if weight.requires_grad:
+            codes = self.embedding(index).movedim(-1, 1)
+        return codes, index.flatten()
 
 
 def straight_through(h: Tensor, codes: Tensor) -> Tensor:
@@ -58,18 +58,6 @@ def codebook_loss(h: Tensor, codes: Tensor, beta: float = 0.25) -> Tensor:
     weighs the one that commits the encoder.
     """
     return F.mse_loss(h, codes.detach()) + beta * F.mse_loss(codes, h.detach())
-
-
-@torch.no_grad()
-def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """Index of the code nearest to each vector: [N, D], [K, D] -> int64 [N]; the first of equally near ones."""
-    lengths = codebook.square().sum(1)
-    return torch.cat(
-        [
-            (part.square().sum(1, keepdim=True) + lengths - 2.0 * part @ codebook.t()).argmin(1)
-            for part in vectors.split(max(1, _DISTANCES // len(codebook)))
-        ]
-    )
 
 
 class VQGAN(nn.Module):
