@@ -58,33 +58,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="correct named files that are transaxial or corrected already"
     )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: spread over the cluster that RAY_ADDRESS names, or over this machine (default: local)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_flags.positive_int,
+        metavar="N",
+        help="with --engine ray, models at work (default: one per GPU or per two cores of the cluster)",
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what became of every study, as JSON")
     parser.add_argument("--progress", choices=STYLES, default="auto", help="on stderr (default: auto)")
 
 
 def run(args: argparse.Namespace) -> int:
     from spectac_fast.correct import Corrector, Report, carry_out
+    from spectac_fast.correct.cluster import carry_out_on_ray
     from spectac_fast.correct.corrector import nothing_to_correct
     from spectac_fast.errors import SpectacError
 
     logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
     part = args.shard or shard_of_launcher()
-    corrector = Corrector(
-        args.model,
-        device=device_of_launcher(args.device),
-        precision=args.precision,
-        steps=args.steps,
-        samples=args.samples,
-        seed=args.seed,
-        batch_size=args.batch_size,
-        jobs=args.jobs,
-        force=args.force,
-    )
+    settings = {
+        "model": str(args.model),
+        "device": device_of_launcher(args.device),
+        "precision": args.precision,
+        "steps": args.steps,
+        "samples": args.samples,
+        "seed": args.seed,
+        "batch_size": args.batch_size,
+        "jobs": args.jobs,
+        "force": args.force,
+    }
+    corrector = Corrector(**settings)
     report, failure = Report(), None
     try:
         plan = corrector.plan(args.inputs, args.out, overwrite=args.overwrite, shard=part)
         with interruptible() as stop, Progress(plan.slices, "correcting", "slices", style=args.progress) as progress:
-            carry_out(corrector, plan, report, progress=progress, stop=stop)
+            if args.engine == "ray":
+                carry_out_on_ray(corrector, settings, plan, report, workers=args.workers, progress=progress, stop=stop)
+            else:
+                carry_out(corrector, plan, report, progress=progress, stop=stop)
         if part == (1, 1) and not (report.written or report.finished or report.failed or report.interrupted):
             raise nothing_to_correct(args.inputs, len(report.skipped))
     except SpectacError as error:
