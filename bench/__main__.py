@@ -8,6 +8,7 @@ import sys
 
 BENCHES = {
     "kernels": "time of every fused operator against plain torch and against a copy of the same bytes",
+    "latency": "time per slice of whole models, and where it goes",
     "cohort": "the synthetic cohort against published figures",
 }
 

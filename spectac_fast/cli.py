@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": "compare models on a cohort, with confidence intervals",
     "import": "turn a published checkpoint into a weight file",
     "export": "turn a weight file into a published checkpoint",
+    "profile": "show where the time of a correction goes",
     "info": "show versions, devices, models, or what a DICOM file holds",
 }
 

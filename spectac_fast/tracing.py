@@ -7,6 +7,9 @@ the start.
 from __future__ import annotations
 
 import os
+import threading
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -31,6 +34,30 @@ def tracing(range_of: Callable[[str], AbstractContextManager[object]]) -> Iterat
         yield
     finally:
         _range = before
+
+
+class PhaseClock:
+    """Adds up what phases take: `with tracing(clock.range): ...`. Phases of several threads each count in full.
+
+    seconds, calls: by phase. wait: called at both ends of a phase; for a device that runs ahead, its synchronisation.
+    """
+
+    def __init__(self, wait: Callable[[], object] = lambda: None) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.calls: dict[str, int] = defaultdict(int)
+        self._wait, self._lock = wait, threading.Lock()
+
+    @contextmanager
+    def range(self, name: str) -> Iterator[None]:
+        self._wait()
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._wait()
+            with self._lock:
+                self.seconds[name] += time.perf_counter() - started
+                self.calls[name] += 1
 
 
 def nvtx_range(name: str) -> AbstractContextManager[object]:

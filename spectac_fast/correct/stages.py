@@ -18,6 +18,7 @@ from spectac_fast.data.inputs import Source
 from spectac_fast.data.resample import check_geometry
 from spectac_fast.data.study import Study
 from spectac_fast.errors import InputError, NotApplicableError, SetupError, SpectacError, UsageError
+from spectac_fast.tracing import phase
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,11 @@ class Stages:
             if isinstance(outputs, InputError):
                 raise InputError(f"{_place(read.study)}: {outputs}")
             if outputs is not None and read.prepared is not None:
-                counts = tuple(read.prepared.finish(outputs, self._network.translator))
+                with phase("denormalise"):
+                    counts = tuple(read.prepared.finish(outputs, self._network.translator))
                 if self._store is not None:
-                    written = tuple(self._store.write(sources, read, counts, self._network.batch_size))
+                    with phase("write"):
+                        written = tuple(self._store.write(sources, read, counts, self._network.batch_size))
         except (SetupError, UsageError):
             raise
         except SpectacError as reason:
@@ -110,13 +113,15 @@ class Stages:
         series = []
         for source in sources:
             try:
-                contents = source.contents()
+                with phase("read"):
+                    contents = source.contents()
             except SpectacError as reason:
                 read.unread = True
                 read.failed.append(str(reason))
                 continue
             try:
-                one = source.series(contents, force=self._force and source.named)
+                with phase("read"):
+                    one = source.series(contents, force=self._force and source.named)
                 check_geometry(one, self._network.translator.pixel_mm)
                 series.append(one)
             except SpectacError as reason:
@@ -125,7 +130,8 @@ class Stages:
         read.study = Study(tuple(series), root=self._root)
         if series:
             try:
-                read.prepared = prepare(read.study, self._network.translator, self._seed)
+                with phase("normalise"):
+                    read.prepared = prepare(read.study, self._network.translator, self._seed)
             except SpectacError as reason:
                 read.failed.append(str(reason))
 

@@ -1,0 +1,72 @@
+"""The latency benchmark: the published arithmetic it measures against, its table, and where the time is looked for."""
+
+from __future__ import annotations
+
+import csv
+
+import torch
+from golden_bridge import GoldenBridge, needs_golden
+
+from bench import latency
+from bench.__main__ import main
+from bench.published import PublishedSampler
+from spectac_fast.cli import main as spectac
+from spectac_fast.data import demo
+from spectac_fast.data.dicom import read_series
+from spectac_fast.tracing import PHASES, phase, tracing
+
+
+@needs_golden
+def test_the_published_arithmetic_is_the_published_one(monkeypatch):
+    golden = GoldenBridge("bbdm")
+    noises = iter(golden.io["noises"])
+    monkeypatch.setattr(torch, "randn_like", lambda x: next(noises))
+    sampler = PublishedSampler(golden.model.denoise_fn, golden.bridge, 10, torch.device("cpu"))
+    assert sampler.steps == golden.schedule["steps"].tolist()
+    y = golden.io["y_latent"]
+    assert float((sampler(y, y) - golden.io["final"]).abs().max()) < 1e-4
+
+
+def test_a_page_and_a_table(tmp_path, monkeypatch, capsys):
+    threads = torch.get_num_threads()
+    arguments = ["--model", "bbdm", "--batch", "1,3", "--steps", "3", "--device", "cpu", "--seconds", "0"]
+    monkeypatch.setattr("sys.argv", ["bench", "latency", *arguments, "--out", str(tmp_path)])
+    try:
+        assert main() == 0
+    finally:
+        torch.set_num_threads(threads)
+    with (tmp_path / "latency_cpu.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["steps"], row["batch"]) for row in rows] == [("3", "1"), ("3", "3")]
+    for row in rows:
+        assert 0 < float(row["p20"]) <= float(row["median"]) <= float(row["p80"]) <= float(row["p99"])
+        assert 0.3 < float(row["network"]) < 1
+    page = (tmp_path / "latency_cpu.md").read_text()
+    assert all(line in page for line in capsys.readouterr().out.splitlines())
+
+
+def test_phases_are_seen_only_within(monkeypatch):
+    clock = latency.PhaseClock()
+    with tracing(clock.range):
+        for _ in range(3):
+            with phase("network"):
+                pass
+    with phase("network"):
+        pass
+    assert clock.calls == {"network": 3}
+    assert clock.seconds["network"] >= 0
+
+
+def test_profile_prints_the_phases(tmp_path, capsys):
+    study = demo.unpack(tmp_path)
+    one = next(path for path in study if not read_series(path).attenuation_corrected)
+    assert spectac(["profile", "-i", str(one), "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    for name in PHASES:
+        assert f"\n{name} " in out
+    assert "group_norm_silu" in out
+
+
+def test_profile_refuses_a_folder_without_studies(tmp_path, capsys):
+    assert spectac(["profile", "-i", str(tmp_path), "--device", "cpu"]) != 0
+    assert capsys.readouterr().err
