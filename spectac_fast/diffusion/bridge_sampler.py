@@ -11,7 +11,7 @@ from torch import Tensor
 from .bridge import BrownianBridge
 from .buckets import SIZES, padded_size, runs
 from .graph import MODES, Graphs, run_graphed
-from .reduction import REDUCTIONS, RunningMoments
+from .reduction import REDUCTIONS, KeptSamples, RunningMoments
 from .sampler import Denoiser, check_condition
 from .solvers import StepTable, solver_table
 
@@ -94,45 +94,24 @@ class BridgeSampler:
             raise ValueError(f"context must have {len(y)} entries like y, found {len(context)}.")
         seeds = torch.arange(len(y), device=y.device) if seeds is None else seeds.to(y.device)
         context = y if context is None else context
-        parts = [self._part(y[part], seeds[part], context[part], count, reduce) for part in runs(len(y), self.batch)]
-        if reduce == "mean_std":
-            mean, std = zip(*parts)
-            return torch.cat(mean), torch.cat(std)
-        if reduce == "mean":
-            return torch.cat(parts)
-        return torch.cat(parts, dim=1) if num_samples is not None else torch.cat(parts, dim=1)[0]
+        # Without noise every sample is the first.
+        drawn = count if self.table.noise_rows else 1
+        collected = RunningMoments(len(y), reduce == "mean_std") if reduce else KeptSamples(drawn, len(y))
+        for part in runs(drawn * len(y), self.batch):
+            values = self._batch(y, seeds, context, part)
+            for rows, number, slices in _pieces(part, len(y)):
+                collected.add(number, slices, values[rows])
+        result = collected.result()
+        if reduce is not None:
+            return result
+        return result[0] if num_samples is None else result.expand(count, *result.shape[1:]).contiguous()
 
-    def _part(
-        self, y: Tensor, seeds: Tensor, context: Tensor, count: int, reduce: str | None
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """All samples of as many slices as fit one batch, reduced as asked."""
-        if reduce is None:
-            return torch.cat(list(self._samples(y, seeds, context, count)))
-        moments = RunningMoments(spread=reduce == "mean_std")
-        for several in self._samples(y, seeds, context, count):
-            for sample in several:
-                moments.add(sample)
-        return (moments.mean(), moments.std()) if reduce == "mean_std" else moments.mean()
-
-    def _samples(self, y: Tensor, seeds: Tensor, context: Tensor, count: int) -> Iterator[Tensor]:
-        """The samples in order, [k, b, ...] at a time for b slices."""
-        n = len(y)
-        if not self.table.noise_rows:
-            # Nothing is drawn: every sample is the first.
-            one = self._batch(y, seeds, context, range(1))
-            yield from (one for _ in range(count))
-            return
-        at_once = self.batch // n
-        for first in range(0, count, at_once):
-            yield self._batch(y, seeds, context, range(first, min(first + at_once, count)))
-
-    def _batch(self, y: Tensor, seeds: Tensor, context: Tensor, samples: range) -> Tensor:
-        """Some samples of some slices as one batch, sample by sample, [len(samples), b, ...]."""
-        n, wanted = len(y), len(y) * len(samples)
-        size = padded_size(wanted)
+    def _batch(self, y: Tensor, seeds: Tensor, context: Tensor, part: slice) -> Tensor:
+        """Rows `part` of all samples laid end to end, each of all slices, as one batch [b, ...]."""
+        size = padded_size(part.stop - part.start)
         # What fills the batch up are samples nobody asked for.
-        of = torch.arange(size, device=y.device) % n
-        blocks = [(slice(k * n, min((k + 1) * n, size)), samples.start + k) for k in range(-(-size // n))]
+        filled = slice(part.start, part.start + size)
+        of = torch.arange(filled.start, filled.stop, device=y.device) % len(y)
         found = run_graphed(
             self.graphs,
             self.graph if y.device.type == "cuda" else "off",
@@ -141,8 +120,16 @@ class BridgeSampler:
             self.table,
             context=context[of],
             seeds=seeds[of],
-            blocks=blocks,
+            blocks=[(rows, number) for rows, number, _ in _pieces(filled, len(y))],
         )
-        if self.finish is not None:
-            found = self.finish(found)
-        return found[:wanted].view(len(samples), n, *found.shape[1:])
+        return found if self.finish is None else self.finish(found)
+
+
+def _pieces(part: slice, slices: int) -> Iterator[tuple[slice, int, slice]]:
+    """(its rows in the batch, number of the sample, which slices) of each sample of which `part` holds any."""
+    start = part.start
+    while start < part.stop:
+        number, first = divmod(start, slices)
+        stop = min(part.stop, (number + 1) * slices)
+        yield slice(start - part.start, stop - part.start), number, slice(first, first + stop - start)
+        start = stop

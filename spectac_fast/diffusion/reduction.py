@@ -1,41 +1,57 @@
-"""Mean and spread of samples, one after the other, without keeping them (Welford, Technometrics 1962)."""
+"""What becomes of samples as they are drawn: kept, or reduced to mean and spread (Welford, Technometrics 1962)."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 REDUCTIONS = ("mean", "mean_std")
 
 
-class RunningMoments:
-    """Mean and sum of squared deviations of the samples added so far; samples are float32 of one shape.
+class KeptSamples:
+    """All samples, [count, slices, ...]."""
 
-    The result depends on the samples and their order alone, not on how many were drawn at once. spread: whether the
-    squared deviations are kept as well.
+    def __init__(self, count: int, slices: int) -> None:
+        self._shape = count, slices
+        self._samples: Tensor | None = None
+
+    def add(self, number: int, part: slice, values: Tensor) -> None:
+        """Sample `number` of some of the slices, [b, ...]."""
+        if self._samples is None:
+            self._samples = values.new_empty((*self._shape, *values.shape[1:]))
+        self._samples[number, part] = values
+
+    def result(self) -> Tensor:
+        return self._samples
+
+
+class RunningMoments:
+    """Mean and, with `spread`, standard deviation of the samples of `slices` slices, none of which is kept.
+
+    The samples of a slice come in order, 0, 1, ...; the result depends on nothing but them. The deviation is the
+    unbiased estimate (divided by one less than their number).
     """
 
-    def __init__(self, spread: bool) -> None:
-        self.count = 0
-        self.spread = spread
+    def __init__(self, slices: int, spread: bool) -> None:
+        self._slices, self._spread = slices, spread
+        self._count = 0
         self._mean: Tensor | None = None
         self._squares: Tensor | None = None
 
-    def add(self, sample: Tensor) -> None:
-        """Take in one sample, which is not kept."""
-        self.count += 1
+    def add(self, number: int, part: slice, values: Tensor) -> None:
+        """Sample `number` of some of the slices, float32 [b, ...]."""
         if self._mean is None:
-            self._mean = sample.clone()
-            self._squares = sample.new_zeros(sample.shape) if self.spread else None
-            return
-        off = sample - self._mean
-        self._mean.add_(off, alpha=1.0 / self.count)
+            self._mean = values.new_zeros((self._slices, *values.shape[1:]))
+            self._squares = torch.zeros_like(self._mean) if self._spread else None
+        self._count = max(self._count, number + 1)
+        mean = self._mean[part]
+        off = values - mean
+        mean.add_(off / (number + 1))
         if self._squares is not None:
-            self._squares.addcmul_(off, sample - self._mean)
+            self._squares[part].addcmul_(off, values - mean)
 
-    def mean(self) -> Tensor:
-        """Mean of at least one sample."""
-        return self._mean
-
-    def std(self) -> Tensor:
-        """Standard deviation of at least two samples, the unbiased estimate (divided by their number less one)."""
-        return self._squares.div(self.count - 1).sqrt_()
+    def result(self) -> Tensor | tuple[Tensor, Tensor]:
+        if self._squares is None:
+            return self._mean
+        # One sample stands for equal ones.
+        return self._mean, self._squares.div(max(self._count - 1, 1)).sqrt_()
