@@ -40,8 +40,8 @@ def test_reductions_are_those_of_the_samples(count):
     small, large = (BridgeSampler(denoiser, BRIDGE, 4, batch=batch) for batch in (4, 32))
     samples = small(y, num_samples=count).double()
     mean, std = small(y, num_samples=count, reduce="mean_std")
-    torch.testing.assert_close(mean.double(), samples.mean(dim=0), rtol=0, atol=1e-6)
-    torch.testing.assert_close(std.double(), samples.std(dim=0), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(mean.double(), samples.mean(dim=0), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(std.double(), samples.std(dim=0), rtol=1e-4, atol=1e-5)
     assert torch.equal(small(y, num_samples=count, reduce="mean"), mean)
     for a, b in zip(large(y, num_samples=count, reduce="mean_std"), (mean, std)):
         assert torch.equal(a, b)
@@ -99,7 +99,7 @@ def test_context_takes_the_place_of_the_condition():
     found = BridgeSampler(seeing, BRIDGE, 3)(y, num_samples=4, context=context)
     for i in range(3):
         alone = BridgeSampler(lambda x, t, _, i=i: seeing(x, t, context[i : i + 1]), BRIDGE, 3)
-        torch.testing.assert_close(alone(y[i : i + 1], torch.tensor([i]), 4)[:, 0], found[:, i])
+        torch.testing.assert_close(alone(y[i : i + 1], torch.tensor([i]), 4)[:, 0], found[:, i], rtol=1e-4, atol=1e-4)
 
 
 def test_finish_comes_before_the_mean():
@@ -107,7 +107,7 @@ def test_finish_comes_before_the_mean():
     plain = BridgeSampler(denoiser, BRIDGE, 3)
     squared = BridgeSampler(denoiser, BRIDGE, 3, finish=lambda x0: x0[:, :1, ::2] ** 2)
     expected = (plain(y, num_samples=5)[:, :, :1, ::2] ** 2).mean(dim=0)
-    torch.testing.assert_close(squared(y, num_samples=5, reduce="mean"), expected)
+    torch.testing.assert_close(squared(y, num_samples=5, reduce="mean"), expected, rtol=1e-4, atol=1e-5)
     assert squared(y).shape == (3, 1, 2, 4)
 
 
@@ -122,6 +122,13 @@ def test_sizes_and_runs():
     assert [padded_size(n) for n in (0, 1, 2, 3, 33, 64)] == [2, 2, 2, 4, 64, 64]
     assert list(runs(130)) == [slice(0, 64), slice(64, 128), slice(128, 130)]
     assert list(runs(0)) == [slice(0, 0)]
+    assert list(runs(40)) == [slice(0, 32), slice(32, 40)]
+    assert list(runs(48)) == [slice(0, 48)]
+    assert list(runs(18, 8)) == [slice(0, 8), slice(8, 16), slice(16, 18)]
+    for count in range(1, 300):
+        lengths = [part.stop - part.start for part in runs(count)]
+        assert sum(lengths) == count
+        assert sum(map(padded_size, lengths)) <= max(1.34 * count, count + 8)
     assert SIZES[0] == 2
 
 

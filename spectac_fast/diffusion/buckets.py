@@ -17,6 +17,18 @@ def padded_size(count: int) -> int:
 
 
 def runs(count: int, largest: int = SIZES[-1]) -> Iterator[slice]:
-    """Cut `count` slices into runs of at most `largest`; none at all are one empty run."""
-    for start in range(0, max(count, 1), largest):
-        yield slice(start, min(start + largest, count))
+    """Cut `count` slices into runs of at most `largest`, one of `SIZES`; none at all are one empty run.
+
+    Where more than a quarter of a batch of 32 and more would be filling, half a batch and a smaller one do the work.
+    """
+    start = 0
+    while True:
+        left = count - start
+        size = min(largest, padded_size(min(left, largest)))
+        if size >= 32 and size - left > size // 4:
+            size //= 2
+        stop = start + min(size, left)
+        yield slice(start, stop)
+        if stop == count:
+            return
+        start = stop
