@@ -1,4 +1,4 @@
-// vq_nearest on the CPU. Codes are laid out in blocks with dimension major order, so that one vector holds as many codes
+// vq_nearest on the CPU. Codes are laid out in blocks with dimension major order, so that a vector holds as many codes
 // as it has lanes; every lane keeps the nearest code it has met, and the lanes are compared once at the end.
 #include "vq_nearest.h"
 
@@ -9,9 +9,9 @@
 namespace sf {
 namespace {
 
-constexpr int64_t kCodes = 64;  // codes of a block
+constexpr int64_t kCodes = 16;  // codes of a block: the lanes of one vector, which then stay in registers
 constexpr int64_t kTokens = 4;  // searched for together, so that a code is loaded once for all of them
-constexpr int64_t kSlab = 4;    // dimensions added to the distances at a time, where their number is not known in advance
+constexpr int64_t kSlab = 4;    // dimensions added at a time, where their number is not known in advance
 constexpr int64_t kGroupGrain = 16;  // groups of tokens a thread must have before another one is woken
 
 // What every lane has met: the least distance, and the block it was in.
@@ -20,7 +20,7 @@ struct Lanes {
   alignas(64) int32_t block[kTokens][kCodes];
 };
 
-// Element i of block b is code b kCodes + i % kCodes in dimension i / kCodes; codes that do not exist are infinitely far.
+// Element i of block b is code b kCodes + i % kCodes in dimension i / kCodes; missing codes are infinitely far.
 void lay_out(const NearestCall& call, int64_t block, float* out) {
   alignas(64) float row[kBlock];
   const int64_t first = block * kCodes;
