@@ -30,9 +30,7 @@ class LatentLearner(Supervised):
         super().__init__(model, setting, model.context_slices, model.multiple)
         self.network, self.pixel_mm = network, setting.pairs.pixel_mm
         self.fit = self.supply.fit
-        self.supply = Latents(
-            setting, self.fit, self.context_slices, self._latent, lambda nc: self._latent(self.end(nc))
-        )
+        self.supply = Latents(setting, self.fit, self.context_slices, self._ac_latent, self._nc_latent)
         if model.normalised:
             for name, value in zip(STATISTICS, self.supply.standardise()):
                 getattr(model, name).copy_(value)
