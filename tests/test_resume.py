@@ -16,8 +16,6 @@ from spectac_fast.correct import Corrector, Report, carry_out, correct_files
 from spectac_fast.correct.manifest import Manifest
 from spectac_fast.errors import SetupError
 
-# The crash test of a night is 25 moments; a few show the same here.
-KILLS = int(os.environ.get("SPECTAC_KILLS", "6"))
 STUDIES = 8
 
 
@@ -29,9 +27,12 @@ def rng(request):
 @pytest.fixture(scope="module")
 def night(tmp_path_factory):
     """Studies of one or two series, and what comes out of an undisturbed run."""
-    folder = tmp_path_factory.mktemp("night")
+    return undisturbed(tmp_path_factory.mktemp("night"), STUDIES)
+
+
+def undisturbed(folder, studies):
     rng = np.random.default_rng(7)
-    for k in range(STUDIES):
+    for k in range(studies):
         planes = ("SA", "VLA")[: 1 + k % 2]
         write_study(folder / "in" / f"case-{k}", rng, planes=planes, phases=("stress",), study_key=f"case-{k}")
     correct(folder / "in", folder / "whole")
@@ -92,7 +93,7 @@ def resumed(source, out, expected):
     assert {path: path.stat().st_ino for path in before} == before
     assert not report.failed
     keys = [json.dumps([line["settings"], line["sources"]]) for line in lines(out)]
-    assert len(keys) == len(set(keys)) == STUDIES
+    assert len(keys) == len(set(keys)) == len({name.split("/")[0] for name in expected})
     return report
 
 
@@ -110,26 +111,36 @@ def test_killed_before_any_write_to_disk(night, tmp_path, moment):
     assert report.studies < STUDIES or moment <= 3
 
 
-def test_killed_at_random_moments(night, tmp_path):
-    source, expected = night
+def kill_at_random_moments(source, expected, folder, kills):
+    """Kill runs until `kills` have died, each finished sooner or later; returns how many runs had to be finished."""
     started = time.monotonic()
-    os.waitpid(in_child(lambda: correct(source, tmp_path / "timed")), 0)
+    os.waitpid(in_child(lambda: correct(source, folder / "timed")), 0)
     span, dice = time.monotonic() - started, random.Random(3)
-    killed = 0
-    for k in range(KILLS):
-        out = tmp_path / f"out-{k}"
-        while True:
+    killed = runs = 0
+    while killed < kills:
+        runs += 1
+        out = folder / f"out-{runs}"
+        while killed < kills:
             child = in_child(lambda out=out: correct(source, out))
             time.sleep(dice.uniform(0, span))
             os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
-            if not os.WIFSIGNALED(status):
-                break
-            killed += 1
-            if dice.random() < 0.5:
+            killed += os.WIFSIGNALED(status)
+            if not os.WIFSIGNALED(status) or dice.random() < 0.5:
                 break
         resumed(source, out, expected)
-    assert killed
+    return runs
+
+
+def test_killed_at_random_moments(night, tmp_path):
+    kill_at_random_moments(*night, tmp_path, 6)
+
+
+@pytest.mark.night
+def test_killed_at_25_random_moments_of_40_studies(tmp_path):
+    source, expected = undisturbed(tmp_path, 40)
+    runs = kill_at_random_moments(source, expected, tmp_path, 25)
+    print(f" 25 kills of {runs} runs of 40 studies: the same bytes, nothing twice, no temporary file", end="")
 
 
 def test_a_finished_run_is_not_repeated(night, tmp_path):
