@@ -75,6 +75,20 @@ def test_results_do_not_wait_for_the_end(tmp_path, rng):
     results.close()
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_no_study_is_dropped_when_all_under_way_are_done_at_once(tmp_path, rng, monkeypatch, ordered):
+    from spectac_fast.correct import pipeline
+
+    monkeypatch.setattr(pipeline, "_STUDY", 2)
+    write_cases(tmp_path, rng, 8, slices=3)
+    count = 0
+    for _ in Corrector(Times(), batch_size=2, jobs=1).map([tmp_path], ordered=ordered):
+        # Whoever takes the results is slow, so that everything else is finished meanwhile.
+        time.sleep(0.05)
+        count += 1
+    assert count == 8
+
+
 def test_few_studies_are_in_memory_however_many_there_are(tmp_path, rng):
     write_cases(tmp_path, rng, 6)
     peaks = []

@@ -95,7 +95,8 @@ class _Run(Generic[Task, Result]):
                 self._correct()
             elif self._writing:
                 self._wait([self._writing[min(self._writing)]] if self._p.ordered else self._writing.values())
-            else:
+            elif not self._next:
+                # Where everything under way has just left at once, the next round reads on.
                 return
         yield from self._written()
 
