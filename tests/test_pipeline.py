@@ -15,7 +15,7 @@ from spectac_fast import Corrector
 from spectac_fast.correct import Report, carry_out, correct_study
 from spectac_fast.correct.memory import choose_batch_size, is_out_of_memory
 from spectac_fast.correct.network import Network
-from spectac_fast.errors import NoInputError, SetupError, UsageError
+from spectac_fast.errors import NoInputError, SetupError, SpectacError, UsageError
 
 
 @pytest.fixture
@@ -87,6 +87,18 @@ def test_no_study_is_dropped_when_all_under_way_are_done_at_once(tmp_path, rng, 
         time.sleep(0.05)
         count += 1
     assert count == 8
+
+
+def test_a_run_that_loses_studies_does_not_end_well(tmp_path, rng, monkeypatch):
+    from spectac_fast.correct import pipeline
+
+    whole = pipeline.Pipeline.run
+    monkeypatch.setattr(pipeline.Pipeline, "run", lambda self, tasks: whole(self, list(tasks)[:-1]))
+    write_cases(tmp_path, rng, 4, slices=3)
+    results = Corrector(Times(), batch_size=2).map([tmp_path])
+    assert len([next(results) for _ in range(3)]) == 3
+    with pytest.raises(SpectacError, match="each of 4 studies, found none for 1"):
+        next(results)
 
 
 def test_few_studies_are_in_memory_however_many_there_are(tmp_path, rng, monkeypatch):

@@ -150,9 +150,16 @@ class Corrector:
             frames = {study: sum(source.frames for source in study) for study in plan.studies}
             expected = {tuple(source.path for source in study): count for study, count in frames.items()}
             for result in pipeline.run(frames.items()):
+                count = expected.pop(result.sources)
                 if progress:
-                    progress.total -= expected[result.sources] - sum(map(len, result.counts))
+                    progress.total -= count - sum(map(len, result.counts))
                 yield result
+            if expected and not pipeline.stop.is_set():
+                first = next(iter(expected))[0]
+                raise SpectacError(
+                    f"{first}: expected a result for each of {len(frames)} studies, found none for {len(expected)}; "
+                    "give the same command again."
+                )
         finally:
             self.waited += pipeline.waited
             if plan.store is not None:
