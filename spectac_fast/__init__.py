@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from spectac_fast.models.engine import engine
     from spectac_fast.models.registry import load
     from spectac_fast.models.translator import Translator
+    from spectac_fast.models.uncertainty import translate_with_std
     from spectac_fast.ops.slice_metrics import slice_metrics
     from spectac_fast.ops.ssim_loss import ssim_loss
 
@@ -39,6 +40,7 @@ _HOME = {
     "Corrector": "spectac_fast.correct.corrector",
     "load": "spectac_fast.models.registry",
     "Translator": "spectac_fast.models.translator",
+    "translate_with_std": "spectac_fast.models.uncertainty",
     "read_study": "spectac_fast.data.study",
     "write_corrected": "spectac_fast.data.study",
     "BrownianBridge": "spectac_fast.diffusion.bridge",
@@ -65,6 +67,7 @@ __all__ = [
     "slice_metrics",
     "solver_table",
     "ssim_loss",
+    "translate_with_std",
     "write_corrected",
 ]
 

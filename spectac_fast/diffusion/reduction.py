@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -55,3 +57,14 @@ class RunningMoments:
             return self._mean
         # One sample stands for equal ones.
         return self._mean, self._squares.div(max(self._count - 1, 1)).sqrt_()
+
+
+def moments_of(samples: Iterable[Tensor], spread: bool) -> Tensor | tuple[Tensor, Tensor]:
+    """Mean, or (mean, standard deviation), of samples [b, ...] of the same slices, one after the other."""
+    moments: RunningMoments | None = None
+    for number, values in enumerate(samples):
+        moments = moments or RunningMoments(len(values), spread)
+        moments.add(number, slice(None), values)
+    if moments is None:
+        raise ValueError("samples must hold at least one, found none.")
+    return moments.result()

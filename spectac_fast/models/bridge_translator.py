@@ -59,32 +59,56 @@ class BridgeTranslator(NetworkTranslator):
         weights hold; samples alone means samples of the weights' "sample_steps" evaluations. solver: one of
         `solver_table`, or "published" for the sampler of the published code with its step list (1 step, or 3 and more).
         """
-        compute = self.sampling(steps, samples, solver, order, eta)
-        images, seeds = self.inputs(nc, seeds, neighbours)
-        return self.fit.from_network(compute(images, seeds), tuple(nc.shape[-2:]))
-
-    def sampling(
-        self,
-        steps: int | list[int] | None,
-        samples: int | None,
-        solver: str | None,
-        order: int | None,
-        eta: float | None,
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        """(inputs of `model.start`, seeds) -> slices, by the options of `translate`; ValueError for impossible ones.
-
-        It takes any number of slices and keeps to fixed batch sizes itself, with all samples of a slice in few batches.
-        """
         count = self.defaults["samples"] if samples is None else samples
         if count < 1:
             raise ValueError(f"samples must be at least 1, found {count}.")
         if steps is None:
             steps = self.defaults["steps" if samples is None else "sample_steps"]
+        sampler = self.sampler(steps, solver, order, eta)
+        images, seeds = self.seen(nc, seeds, neighbours, **options)
+        return self.fitted_back(self._sampled(sampler, images, seeds, count, "mean"), nc)
+
+    def moments(
+        self,
+        nc: Tensor,
+        seeds: Tensor | None = None,
+        *,
+        samples: int,
+        neighbours: Tensor | None = None,
+        steps: int | list[int] | None = None,
+        solver: str | None = None,
+        order: int | None = None,
+        eta: float | None = None,
+        **options: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of samples (see `SamplingTranslator.moments`).
+
+        steps: of one sample; None is the weights' "sample_steps". The other options are those of `translate`.
+        """
+        sampler = self.sampler(self.defaults["sample_steps"] if steps is None else steps, solver, order, eta)
+        if not sampler.table.noise_rows:
+            raise ValueError(f"samples of {len(sampler.table)} steps draw no noise and have no spread.")
+        images, seeds = self.seen(nc, seeds, neighbours, **options)
+        return self.fitted_back(self._sampled(sampler, images, seeds, samples, "mean_std"), nc)
+
+    def seen(
+        self, nc: Tensor, seeds: Tensor | None, neighbours: Tensor | None, **options: Any
+    ) -> tuple[Tensor, Tensor]:
+        """(what `model.start` takes, seeds), see `inputs`; a method adds what else its options say."""
+        return self.inputs(nc, seeds, neighbours)
+
+    def sampler(
+        self, steps: int | list[int], solver: str | None, order: int | None, eta: float | None
+    ) -> BridgeSampler:
+        """The sampler that the options of `translate` ask for; ValueError for impossible ones.
+
+        It takes any number of slices and keeps to fixed batch sizes itself, with all samples of a slice in few batches.
+        """
         arguments: dict[str, Any] = {"solver": solver or self.defaults["solver"]}
         if arguments["solver"] == PUBLISHED:
             # One evaluation is the same by every solver, and the published list has none so short.
             arguments = {"solver": "ancestral"} if steps == 1 else _PUBLISHED_ARGUMENTS
-        sampler = BridgeSampler(
+        return BridgeSampler(
             self.engine,
             self.model.bridge,
             steps,
@@ -95,15 +119,14 @@ class BridgeTranslator(NetworkTranslator):
             **arguments,
         )
 
-        @torch.no_grad()
-        def compute(images: Tensor, seeds: Tensor) -> Tensor:
-            if not len(images):
-                return images[:, :1]
-            with phase("encode"):
-                end, context = in_batches(self.model.start, images)
-            return sampler(end, seeds, count, "mean", context=context)
-
-        return compute
+    @torch.no_grad()
+    def _sampled(self, sampler: BridgeSampler, images: Tensor, seeds: Tensor, count: int, reduce: str) -> Any:
+        """`count` samples, reduced."""
+        if not len(images):
+            return images[:, :1] if reduce == "mean" else (images[:, :1], images[:, :1])
+        with phase("encode"):
+            end, context = in_batches(self.model.start, images)
+        return sampler(end, seeds, count, reduce, context=context)
 
     def _finish(self, x0: Tensor) -> Tensor:
         with phase("decode"):

@@ -83,6 +83,10 @@ class CPDMTranslator(BridgeTranslator):
     "attenuation": one of `ATTENUATION_SOURCES`, "kind": one of `ATTENUATION_KINDS`, "mu": of a body contour, 1/cm}.
     Kind "pointwise" is exp(-mu) of each pixel, as published; "path" is the mean share of photons that leaves the
     slice (`maps.path_transmission`).
+
+    `translate` and `moments` also take attention and attenuation: the maps of the slices, float32 [B, 1, H, W] in
+    [0, 1], instead of those made from NC. Attention above 0.5 counts as 1, as published. ValueError for another shape
+    or type. Neighbours are ignored.
     """
 
     name = "cpdm"
@@ -102,28 +106,18 @@ class CPDMTranslator(BridgeTranslator):
         self.attention_source, self.attenuation_source = maps["attention"], maps["attenuation"]
         self.kind, self.mu = maps["kind"], float(maps.get("mu", BODY_MU))
 
-    def translate(
+    def seen(
         self,
         nc: Tensor,
-        seeds: Tensor | None = None,
+        seeds: Tensor | None,
+        neighbours: Tensor | None,
         *,
-        neighbours: Tensor | None = None,
         attention: Tensor | None = None,
         attenuation: Tensor | None = None,
-        steps: int | list[int] | None = None,
-        samples: int | None = None,
-        solver: str | None = None,
-        order: int | None = None,
-        eta: float | None = None,
         **options: Any,
-    ) -> Tensor:
-        """NC -> AC (see `BridgeTranslator.translate`); neighbours are ignored.
-
-        attention, attenuation: the maps of the slices, float32 [B, 1, H, W] in [0, 1], instead of those made from NC.
-        Attention above 0.5 counts as 1, as published. ValueError for another shape or type.
-        """
+    ) -> tuple[Tensor, Tensor]:
+        """([NC, attention, attenuation] at the working size, seeds); neighbours are ignored."""
         check_slices(nc, seeds)
-        compute = self.sampling(steps, samples, solver, order, eta)
         given = {"attention": attention, "attenuation": attenuation}
         given = {name: _checked(name, value, nc) for name, value in given.items() if value is not None}
 
@@ -138,8 +132,7 @@ class CPDMTranslator(BridgeTranslator):
         seeds = torch.arange(len(nc)) if seeds is None else seeds
         stacked = torch.cat([nc, *given.values()], dim=1).to(self.device)
         with torch.no_grad():
-            inputs = in_batches(guided, stacked)
-            return self.fit.from_network(compute(inputs, seeds.to(self.device)), tuple(nc.shape[-2:]))
+            return in_batches(guided, stacked), seeds.to(self.device)
 
     def maps(
         self, nc: Tensor, attention: Tensor | None = None, attenuation: Tensor | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.diffusion.vp_solvers import vp_table
 
 from .description import Description, describe, reading
-from .network_translator import NetworkTranslator
 from .networks import build_network, conditioned
+from .noise_translator import NoiseTranslator
 
 
 class DDPM(nn.Module):
@@ -36,7 +36,7 @@ class DDPM(nn.Module):
         return self.denoise_fn(x, t, context=y)
 
 
-class DDPMTranslator(NetworkTranslator):
+class DDPMTranslator(NoiseTranslator):
     """A trained conditional diffusion as a `Translator`.
 
     defaults: {"steps", "samples", "solver", "eta"} of `translate`. clip: bounds of every prediction, or None. A network
@@ -59,26 +59,9 @@ class DDPMTranslator(NetworkTranslator):
         super().__init__(model, description, device, multiple=network.multiple, context_slices=context)
         self.process, self.defaults, self.clip = process, defaults, clip
 
-    def translate(
-        self,
-        nc: Tensor,
-        seeds: Tensor | None = None,
-        *,
-        neighbours: Tensor | None = None,
-        steps: int | list[int] | None = None,
-        samples: int | None = None,
-        solver: str | None = None,
-        eta: float | None = None,
-        **options: Any,
-    ) -> Tensor:
-        """NC -> AC (see `Translator.translate`); the mean of `samples` samples of `steps` network evaluations each.
-
-        solver: "ancestral" or "ddim" with its eta. What is not given is as the defaults of the weights say.
-        """
-        count = self.defaults["samples"] if samples is None else samples
-        if count < 1:
-            raise ValueError(f"samples must be at least 1, found {count}.")
-        table = vp_table(
+    def table(self, steps: int | list[int] | None, solver: str | None, eta: float | None) -> StepTable:
+        """See `NoiseTranslator.table`; solver: "ancestral" or "ddim" with its eta."""
+        return vp_table(
             self.process,
             self.defaults["steps"] if steps is None else steps,
             solver=solver or self.defaults["solver"],
@@ -86,15 +69,12 @@ class DDPMTranslator(NetworkTranslator):
             clip=self.clip,
         )
 
-        def mean_of_samples(images: Tensor, part_seeds: Tensor) -> Tensor:
-            copies = images[:, :1].expand(-1, self.channels, -1, -1)
-            denoiser = self.denoiser(torch.cat([copies, images[:, 1:]], dim=1), table)
-            drawn = (
-                sample_diffusion(denoiser, copies.shape[1:], table, seeds=part_seeds, sample=k) for k in range(count)
-            )
-            return sum(drawn).mean(dim=1, keepdim=True) / count
-
-        return self.run(mean_of_samples, nc, seeds, neighbours)
+    def draw(self, images: Tensor, seeds: Tensor, table: StepTable, count: int) -> Iterator[Tensor]:
+        copies = images[:, :1].expand(-1, self.channels, -1, -1)
+        denoiser = self.denoiser(torch.cat([copies, images[:, 1:]], dim=1), table)
+        for k in range(count):
+            sample = sample_diffusion(denoiser, copies.shape[1:], table, seeds=seeds, sample=k)
+            yield sample.mean(dim=1, keepdim=True)
 
     def denoiser(self, condition: Tensor, table: StepTable) -> Callable[[Tensor, Tensor], Tensor]:
         """The network as a function of state and a timestep of the table, for some slices and their neighbours."""

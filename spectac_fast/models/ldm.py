@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import fill
 from spectac_fast.diffusion.sampler import sample_diffusion
+from spectac_fast.diffusion.solvers import StepTable
 from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.diffusion.vp_solvers import vp_table
 
 from .description import Description, describe, reading
-from .network_translator import NetworkTranslator
 from .networks import build_network, check_latent_channels
+from .noise_translator import NoiseTranslator
 from .rescaler import SpatialRescaler
 from .vqgan import VQGAN
 
@@ -86,7 +87,7 @@ class LatentDiffusion(nn.Module):
         return slices.repeat(1, self.first_stage_model.in_channels, 1, 1)
 
 
-class LDMTranslator(NetworkTranslator):
+class LDMTranslator(NoiseTranslator):
     """A trained latent diffusion as a `Translator`.
 
     config: of the weight file; its "defaults" are {"steps", "samples", "solver", "eta"} of `translate`, its "clamp"
@@ -102,28 +103,14 @@ class LDMTranslator(NetworkTranslator):
         self.defaults = {key: config["defaults"][key] for key in _DEFAULTS}
         self.clamp = bool(config["clamp"])
 
-    def translate(
-        self,
-        nc: Tensor,
-        seeds: Tensor | None = None,
-        *,
-        neighbours: Tensor | None = None,
-        steps: int | list[int] | None = None,
-        samples: int | None = None,
-        solver: str | None = None,
-        eta: float | None = None,
-        **options: Any,
-    ) -> Tensor:
-        """NC -> AC (see `Translator.translate`); the mean of `samples` samples of `steps` network evaluations each.
+    def table(self, steps: int | list[int] | None, solver: str | None, eta: float | None) -> StepTable:
+        """See `NoiseTranslator.table`.
 
         solver: "ddim" with its eta, "ancestral", or "published" for DDIM on the published step list, which holds more
-        than `steps` timesteps where they do not divide T. What is not given is as the defaults of the weights say.
+        than `steps` timesteps where they do not divide T.
         """
-        count = self.defaults["samples"] if samples is None else samples
-        if count < 1:
-            raise ValueError(f"samples must be at least 1, found {count}.")
         solver = solver or self.defaults["solver"]
-        table = vp_table(
+        return vp_table(
             self.model.process,
             self.defaults["steps"] if steps is None else steps,
             solver="ddim" if solver == PUBLISHED else solver,
@@ -131,18 +118,13 @@ class LDMTranslator(NetworkTranslator):
             spacing="ldm" if solver == PUBLISHED else "uniform",
         )
 
-        def mean_of_samples(images: Tensor, part_seeds: Tensor) -> Tensor:
-            context = self.model.context(images)
-            factor = self.model.first_stage_model.multiple
-            shape = (
-                self.model.model["diffusion_model"].out_channels,
-                *(length // factor for length in images.shape[2:]),
-            )
-            denoiser = self.engine.prepare(context, table.t)
-            drawn = (sample_diffusion(denoiser, shape, table, seeds=part_seeds, sample=k) for k in range(count))
-            return sum(self._slices(z) for z in drawn) / count
-
-        return self.run(mean_of_samples, nc, seeds, neighbours)
+    def draw(self, images: Tensor, seeds: Tensor, table: StepTable, count: int) -> Iterator[Tensor]:
+        context = self.model.context(images)
+        factor = self.model.first_stage_model.multiple
+        shape = (self.model.model["diffusion_model"].out_channels, *(length // factor for length in images.shape[2:]))
+        denoiser = self.engine.prepare(context, table.t)
+        for k in range(count):
+            yield self._slices(sample_diffusion(denoiser, shape, table, seeds=seeds, sample=k))
 
     def _slices(self, z: Tensor) -> Tensor:
         slices = self.model.decode(z)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from .description import Description
 from .engine import Engine, engine
 from .fit import Fit
 from .translator import check_slices, with_neighbours
+
+_Slices = TypeVar("_Slices", Tensor, tuple[Tensor, ...])
 
 
 class NetworkTranslator:
@@ -55,18 +57,24 @@ class NetworkTranslator:
     @torch.no_grad()
     def run(
         self,
-        compute: Callable[[Tensor, Tensor], Tensor],
+        compute: Callable[[Tensor, Tensor], _Slices],
         nc: Tensor,
         seeds: Tensor | None,
         neighbours: Tensor | None,
-    ) -> Tensor:
+    ) -> _Slices:
         """compute(slices and neighbours [b, 1 + n, rows, columns], seeds [b]) -> [b, 1, rows, columns] for all of nc.
 
-        Checks the arguments of `Translator.translate`, fits the slices to the working size and back, and keeps to
-        fixed batch sizes.
+        It may also return a tuple of such tensors. Checks the arguments of `Translator.translate`, fits the slices to
+        the working size and back, and keeps to fixed batch sizes.
         """
         images, seeds = self.inputs(nc, seeds, neighbours)
-        return self.fit.from_network(in_batches(compute, images, seeds), tuple(nc.shape[-2:]))
+        return self.fitted_back(in_batches(compute, images, seeds), nc)
+
+    def fitted_back(self, found: _Slices, nc: Tensor) -> _Slices:
+        """Slices at the working size, or a tuple of them, at the size of nc."""
+        if isinstance(found, tuple):
+            return tuple(self.fit.from_network(part, tuple(nc.shape[-2:])) for part in found)
+        return self.fit.from_network(found, tuple(nc.shape[-2:]))
 
     def inputs(self, nc: Tensor, seeds: Tensor | None, neighbours: Tensor | None) -> tuple[Tensor, Tensor]:
         """(slices and neighbours at the working size [B, 1 + n, rows, columns], seeds [B]) on the model's device.

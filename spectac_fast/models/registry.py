@@ -14,6 +14,7 @@ from spectac_fast.errors import InputError, SetupError
 
 from .rows import load_row
 from .translator import Translator
+from .uncertainty import read_calibration
 
 FOLDER = Path(__file__).parents[1] / "weights"
 SHIPPED = {"bbdm": "bbdm64.safetensors", "identity": "identity.json", "linear": "linear.json", "scale": "scale.json"}
@@ -57,7 +58,9 @@ def _load_network(path: Path, device: torch.device) -> Translator:
             f"the weight file {path} holds a model {model!r}, expected one of {', '.join(sorted(BUILDERS))}"
         )
     module, _, builder = BUILDERS[model].partition(":")
-    return getattr(importlib.import_module(module), builder)(tensors, header, path, device)
+    translator = getattr(importlib.import_module(module), builder)(tensors, header, path, device)
+    translator.calibration = read_calibration(path, translator.weights_sha256)
+    return translator
 
 
 def _find(name_or_path: str | Path) -> Path:

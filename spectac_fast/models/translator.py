@@ -39,6 +39,28 @@ class Translator(Protocol):
         ...
 
 
+@runtime_checkable
+class SamplingTranslator(Translator, Protocol):
+    """A translator that draws samples of AC given NC, and so has a spread. Regressions and generators have none."""
+
+    def moments(
+        self,
+        nc: Tensor,
+        seeds: Tensor | None = None,
+        *,
+        samples: int,
+        neighbours: Tensor | None = None,
+        **options: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """(mean, standard deviation) of `samples` >= 2 samples of AC, each float32 [B, 1, H, W] in model units.
+
+        One pass, no sample is kept; the same samples as those that `translate` averages. The deviation is the unbiased
+        estimate and raw: `models.uncertainty` makes the error of an image of it. ValueError for options that draw
+        no noise, else as `translate`.
+        """
+        ...
+
+
 def check_slices(nc: Tensor, seeds: Tensor | None) -> None:
     """Raise ValueError unless nc is float32 [B, 1, H, W] and seeds, if given, int64 [B]."""
     if nc.dim() != 4 or nc.shape[1] != 1 or nc.dtype != torch.float32:
