@@ -148,6 +148,17 @@ def test_no_input(tmp_path, model, inside):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_without_nc_slices_lists_what_is_there(tmp_path, rng, model, inside):
+    write_nc(tmp_path / "in" / "AC.dcm", heart(rng), corrected=True)
+    result = inside("correct", "-i", tmp_path / "in", "-o", tmp_path / "out", "-m", model)
+    assert (result.returncode, result.stdout) == (3, "")
+    skipped, sentence = result.stderr.splitlines()
+    assert skipped.startswith("skipped: ")
+    assert "already attenuation-corrected" in skipped
+    assert "found 1 DICOM files of other kinds" in sentence
+    assert not (tmp_path / "out").exists()
+
+
 def test_output_that_cannot_be_written(tmp_path, rng, model, inside):
     write_nc(tmp_path / "SA.dcm", heart(rng))
     out = tmp_path / "letter.txt"

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 import signal
 import threading
 import time
@@ -249,4 +250,18 @@ def test_full_disk_is_one_sentence_and_leaves_no_part(night, tmp_path, monkeypat
         correct(source, tmp_path)
     assert contents(tmp_path).items() <= expected.items()
     monkeypatch.undo()
+    resumed(source, tmp_path, expected)
+
+
+def test_a_write_that_is_cut_short_says_why(night, tmp_path):
+    """As `full disk`, with an error of the system's own: no file may be longer than half an output."""
+    source, expected = night
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (min(map(len, expected.values())) // 2, limits[1]))
+    try:
+        with pytest.raises(SetupError, match=r"cannot write corrected files here \(File too large\)"):
+            correct(source, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(tmp_path) == {}
     resumed(source, tmp_path, expected)

@@ -103,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
             else:
                 carry_out(corrector, plan, report, progress=progress, stop=stop)
         if part == (1, 1) and not (report.written or report.finished or report.failed or report.interrupted):
+            _list(report)
             raise nothing_to_correct(args.inputs, len(report.skipped))
     except SpectacError as error:
         failure = error
@@ -166,18 +167,23 @@ def interruptible() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _tell(report: Report, corrector: Corrector, out: Path) -> None:
+def _list(report: Report) -> None:
     for reason in report.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
     for reason in report.failed:
         print(f"failed: {reason}", file=sys.stderr)
+
+
+def _tell(report: Report, corrector: Corrector, out: Path) -> None:
+    _list(report)
     studies = f"{report.studies} {'study' if report.studies == 1 else 'studies'}"
     pace = f", {1000 * report.seconds / report.slices:.1f} ms per slice" if report.slices else ""
     before = f"{len(report.finished)} series finished before, " if report.finished else ""
+    where = f"written to {out}" if report.written else "nothing written"
     print(
         f"corrected {report.slices} slices in {len(report.written)} series of {studies}{pace} "
         f"({corrector.translator.name}); {before}{len(report.skipped)} files skipped, {len(report.failed)} failed; "
-        f"written to {out}"
+        f"{where}"
     )
     if report.interrupted:
         print("spectac: interrupted", file=sys.stderr)

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -115,11 +116,14 @@ def stage(ds: Dataset, path: Path) -> Path:
     meta.ImplementationClassUID = stable_uid("implementation")
     meta.ImplementationVersionName = "SPECTAC_FAST"
     ds.file_meta, ds.preamble = meta, b"\0" * 128
+    # To memory first: what pydicom makes of a full disk's error has neither its number nor its text.
+    content = BytesIO()
+    ds.save_as(content, enforce_file_format=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         with open(staged, "wb") as file:
-            ds.save_as(file, enforce_file_format=True)
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
