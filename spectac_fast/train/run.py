@@ -25,6 +25,9 @@ from .slices import PairedCohort, SlicePairs, cases_of, left_ventricle_gain
 from .state import TrainingState, averaged, has_state
 from .validation import Validation
 
+# A sampler takes a minute for 24 patients, and that time is the budget's: while training goes on, few are looked at.
+_GLANCE = 4
+
 
 @dataclass(frozen=True)
 class Options:
@@ -47,7 +50,8 @@ def train(
 ) -> Path:
     """Train a recipe's model and write RUN/<model><size>.safetensors (averaged weights, float16) and RUN/card.json.
 
-    cohort: trained on its cases with training seeds; validation: looked at with its validation seeds, None to skip.
+    cohort: trained on its cases with training seeds; validation: looked at with its validation seeds (the first few
+    while training goes on, all for the card), None to skip.
     Returns the path of the weight file. Raises UsageError if the folder already holds a run and `resume` is not set.
     """
     run.mkdir(parents=True, exist_ok=True)
@@ -74,12 +78,12 @@ def train(
     }
     if options.resume:
         state.load(run, identity)
-    watched = _validation(validation, pairs, learner, device) if rank() == 0 else None
+    glance = _validation(validation, pairs, learner, device, _GLANCE) if rank() == 0 else None
 
     def validate() -> dict[str, float]:
-        return watched.against_linear(learner.estimate(state.weights.eval()))
+        return glance.against_linear(learner.estimate(state.weights.eval()))
 
-    log = optimise(state, recipe, budget, run, identity, validate if watched else None)
+    log = optimise(state, recipe, budget, run, identity, validate if glance else None)
     card = {
         "data": data | {"cases": len(cases), "slices": len(pairs)},
         "recipe": recipe.as_dict(),
@@ -94,6 +98,7 @@ def train(
     }
     path = run / f"{recipe.model}{recipe.data['size'][0]}.safetensors"
     if rank() == 0:
+        watched = _validation(validation, pairs, learner, device)
         _finish(path, state, card, watched, cohort, pairs)
     return path
 
@@ -127,11 +132,11 @@ def _digest(path: Path | None) -> str | None:
 
 
 def _validation(
-    validation: PairedCohort | None, pairs: SlicePairs, learner: Learner, device: torch.device
+    validation: PairedCohort | None, pairs: SlicePairs, learner: Learner, device: torch.device, most: int | None = None
 ) -> Validation | None:
     if validation is None:
         return None
-    cases = cases_of(validation, "validation")
+    cases = cases_of(validation, "validation")[:most]
     return Validation(validation, cases, pairs.gain, pairs.fit_line(), learner.context_slices, device)
 
 
