@@ -76,33 +76,33 @@ def measure(nc: np.ndarray, ac: np.ndarray, truth: np.ndarray, case: dict[str, A
     """Segment uptakes (% of the map's 99th percentile) and count changes of one study; stacks are SA [29, 64, 64]."""
     from spectac_fast.data.scale import count_scale
     from spectac_fast.evaluate.segments import polar_map, segment_means
+    from spectac_fast.evaluate.ventricle import Ventricle
 
-    lv = case["lv"]
-    maps = {name: polar_map(stack, lv, MM) for name, stack in (("NC", nc), ("AC", ac))}
+    known = Ventricle.of_phantom(case["lv"])
+    maps = {name: polar_map(stack, known, MM) for name, stack in (("NC", nc), ("AC", ac))}
     percent = {name: 100 * polar / np.percentile(polar, 99) for name, polar in maps.items()}
     change = percent["AC"] - percent["NC"]
     return {
         "sex": case["sex"],
-        "segments": {name: segment_means(stack, lv) for name, stack in (("NC", nc), ("AC", ac), ("truth", truth))},
+        "segments": {name: segment_means(stack, known) for name, stack in (("NC", nc), ("AC", ac), ("truth", truth))},
         "positive_change": float(np.maximum(change, 0).mean()),
         "absolute_change": float(np.abs(change).mean()),
         "gain": count_scale(ac, MM) / count_scale(nc, MM),
-        "background": _background(nc, lv),
+        "background": _background(nc, known),
     }
 
 
-def _background(nc: np.ndarray, lv: dict[str, float]) -> float:
+def _background(nc: np.ndarray, ventricle: Any) -> float:
     """Mean NC count 18-40 mm above the outer wall in the middle short-axis slices, over the ventricle's 99th
     percentile.
     """
     from spectac_fast.evaluate.segments import polar_map
 
-    outer = lv["mid_radius_mm"] + lv["wall_mm"] / 2
-    rows = slice(
-        round(31.5 - (lv["base_up_mm"] + outer + 40) / 6.8), round(31.5 - (lv["base_up_mm"] + outer + 18) / 6.8)
-    )
-    columns = slice(round(31.5 + (lv["base_lateral_mm"] - 20) / 6.8), round(31.5 + (lv["base_lateral_mm"] + 20) / 6.8))
-    return float(nc[13:16, rows, columns].mean() / np.percentile(polar_map(nc, lv, MM), 99))
+    outer = ventricle.radius_mm + ventricle.wall_mm / 2
+    _, up, lateral = ventricle.centre_mm
+    rows = slice(round(31.5 - (up + outer + 40) / 6.8), round(31.5 - (up + outer + 18) / 6.8))
+    columns = slice(round(31.5 + (lateral - 20) / 6.8), round(31.5 + (lateral + 20) / 6.8))
+    return float(nc[13:16, rows, columns].mean() / np.percentile(polar_map(nc, ventricle, MM), 99))
 
 
 def summarise(studies: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from spectac_fast.data.phantom.reconstruction import butterworth, filtered_back_
 from spectac_fast.data.phantom.simulate import IMAGE_GRID, OBJECT_GRID, VIEWS, Case, Protocol, acquire, simulate
 from spectac_fast.data.scale import count_scale
 from spectac_fast.evaluate.segments import polar_map, segment_means
+from spectac_fast.evaluate.ventricle import Ventricle
 
 TUNING_SEEDS = 480_000
 MM = (6.8, 6.8, 6.8)
@@ -127,10 +128,10 @@ def _measure(job: tuple[str, int]) -> dict[str, Any]:
     case = simulate(patient, protocol)
     nc = _filtered(patient, protocol, case) if name in FBP_OF else case.stacks[0, 0, 0]
     ac = case.stacks[0, 0, 1]
-    segments = [segment_means(stack, case.lv, MM) for stack in (nc, ac)]
+    segments = [segment_means(stack, Ventricle.of_phantom(case.lv), MM) for stack in (nc, ac)]
     ranges = [s.max() - s.min() for s in segments]
     ratios = [s[list(INFERIOR)].mean() / s[list(ANTERIOR)].mean() for s in segments]
-    maps = np.stack([polar_map(stack, case.lv, MM) for stack in (nc, ac)])
+    maps = np.stack([polar_map(stack, Ventricle.of_phantom(case.lv), MM) for stack in (nc, ac)])
     return {
         "range": ranges,
         "ratio": ratios,

@@ -10,6 +10,7 @@ import numpy as np
 
 from spectac_fast.data.terms import PHASES
 from spectac_fast.evaluate.segments import segment_means
+from spectac_fast.evaluate.ventricle import Ventricle
 
 LIMIT_SD = 2.0
 SMALLEST_GROUP = 3
@@ -44,7 +45,8 @@ def limits_of_group(cohort: Any, name: str) -> NormalLimits:
     for i, case in enumerate(cohort.cases):
         if not case["defects"]:
             stacks = [cohort.pair(i, phase, "SA")[1] for phase in PHASES]
-            of_case = np.stack([segment_means(stack, case["lv"], cohort.spacing_mm) for stack in stacks])
+            known = Ventricle.of_phantom(case["lv"])
+            of_case = np.stack([segment_means(stack, known, cohort.spacing_mm) for stack in stacks])
             segments.setdefault(case["sex"], []).append(of_case)
     enough = {sex: np.stack(found) for sex, found in sorted(segments.items()) if len(found) >= SMALLEST_GROUP}
     counts = " and ".join(f"{len(found)} {sex}" for sex, found in enough.items())

@@ -19,6 +19,7 @@ from spectac_fast.evaluate.metrics import PatientScores, SeriesPair, score_patie
 from spectac_fast.evaluate.pictures import Stacks
 from spectac_fast.evaluate.segments import segment_means
 from spectac_fast.evaluate.variants import Row
+from spectac_fast.evaluate.ventricle import Ventricle
 
 if TYPE_CHECKING:
     from spectac_fast.data.cohort import Cohort
@@ -131,7 +132,7 @@ def _short_axis(cohort: Cohort, index: int) -> dict[str, list[np.ndarray]]:
 
 
 def _segments(cohort: Cohort, index: int, stack: np.ndarray) -> np.ndarray:
-    return segment_means(stack, cohort.cases[index]["lv"], cohort.spacing_mm)
+    return segment_means(stack, Ventricle.of_phantom(cohort.cases[index]["lv"]), cohort.spacing_mm)
 
 
 def _score_case(

@@ -1,16 +1,17 @@
-"""Seventeen-segment uptake of a short-axis stack whose ventricle's geometry is known.
+"""Polar map and seventeen segments of a short-axis stack, given where its ventricle lies (`evaluate.ventricle`).
 
-Simple polar sampling for phantoms: the mid-wall ellipsoid of the phantom tells where the myocardium lies; along the
-outward normal of each of its points the largest count within the wall is taken. Segments follow Cerqueira et al. 2002
-(AHA).
+Along the outward normal of each point of the wall's middle the largest count within the wall is taken. Segments follow
+Cerqueira et al. 2002 (AHA).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 
 import numpy as np
 from numpy.typing import NDArray
+
+from spectac_fast.evaluate.ventricle import Spacing, Ventricle, interpolate
 
 LEVELS, ANGLES = 24, 72
 SEGMENT_NAMES = (
@@ -20,6 +21,9 @@ SEGMENT_NAMES = (
     "mid inferior", "mid inferolateral", "mid anterolateral",
     "apical anterior", "apical septal", "apical inferior", "apical lateral", "apex",
 )  # fmt: skip
+# The wall is sought no farther out than the wall itself plus half a voxel, so a hot liver beside it is not taken for
+# myocardium.
+_BEYOND_WALL_MM = 3.4
 _RINGS = (
     (0.0, 0.34, 60, range(60, 420, 60)),
     (0.34, 0.62, 60, range(60, 420, 60)),
@@ -44,52 +48,35 @@ def segment_map() -> NDArray[np.int64]:
 
 
 def polar_map(
-    stack: NDArray[np.float32], lv: Mapping[str, float], spacing_mm: tuple[float, float, float]
+    stack: NDArray[np.floating], ventricle: Ventricle, spacing_mm: Spacing, *, order: int = 1
 ) -> NDArray[np.float64]:
     """Largest count within the wall, [24 levels base -> apex, 72 angles].
 
-    stack: SA counts [slices apex -> base, rows, columns]; lv: a phantom's geometry (`base_long_mm`, `base_up_mm`,
-    `base_lateral_mm`: base point from the stack's centre; `equator_mm`, `mid_radius_mm`, `mid_length_mm`, `wall_mm`);
-    spacing_mm: (slice, row, column).
+    stack: SA counts [slices apex -> base, rows, columns]; spacing_mm: (slice, row, column); order: of interpolation.
+    Levels are equal steps of the ellipse's parameter: equal steps of the long axis where the wall is like a cylinder,
+    and of the polar angle near the apex.
     """
-    from scipy.ndimage import map_coordinates
+    reach = 0.5 * ventricle.wall_mm + _BEYOND_WALL_MM
+    phi = 2 * math.pi * np.arange(ANGLES) / ANGLES
+    points = ventricle.rays(ventricle.levels(LEVELS), phi, np.linspace(-reach, reach, 9))
+    return interpolate(stack, spacing_mm, points, order).max(0)
 
-    # The wall is sought no farther out than the wall itself plus half a voxel, so a hot liver beside it is not taken
-    # for myocardium.
-    reach = 0.5 * lv["wall_mm"] + 3.4
-    offsets = np.linspace(-reach, reach, 9)[:, None, None]
-    a, c, equator = lv["mid_radius_mm"], lv["mid_length_mm"], lv["equator_mm"]
-    base = 12.0
-    # Levels are equal steps of the long axis over the cylinder-like part and of the polar angle near the apex: equal
-    # steps of the
-    # ellipse's parameter serve both.
-    start = np.arcsin(np.clip((base - equator) / c, -1, 1))
-    theta = start + (np.arange(LEVELS) + 0.5) / LEVELS * (np.pi / 2 - start)
-    phi = np.radians(np.arange(ANGLES) * 360.0 / ANGLES)
-    s, rho = equator + c * np.sin(theta), a * np.cos(theta)
-    normal_s, normal_rho = np.sin(theta) / c, np.cos(theta) / a
-    length = np.hypot(normal_s, normal_rho)
-    s = s[None, :, None] + offsets * (normal_s / length)[None, :, None]
-    rho = rho[None, :, None] + offsets * (normal_rho / length)[None, :, None]
-    along = lv["base_long_mm"] + s + 0 * phi
-    up = lv["base_up_mm"] + rho * np.sin(phi)
-    lateral = lv["base_lateral_mm"] + rho * np.cos(phi)
-    centre = [(n - 1) / 2 for n in stack.shape]
-    position = [
-        centre[0] - along / abs(spacing_mm[0]),
-        centre[1] - up / spacing_mm[1],
-        centre[2] + lateral / spacing_mm[2],
-    ]
-    return map_coordinates(np.asarray(stack, np.float64), position, order=1).max(0)
+
+def percent_of_maximum(polar: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A polar map in percent of its own 99th percentile."""
+    return 100 * polar / np.percentile(polar, 99)
+
+
+def means(polar: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The means [17] of a map [24, 72] over the segments."""
+    segments = segment_map()
+    return np.array([polar[segments == k].mean() for k in range(1, 18)])
 
 
 def segment_means(
-    stack: NDArray[np.float32], lv: Mapping[str, float], spacing_mm: tuple[float, float, float] = (6.8, 6.8, 6.8)
+    stack: NDArray[np.floating], ventricle: Ventricle, spacing_mm: Spacing = (6.8, 6.8, 6.8)
 ) -> NDArray[np.float64]:
     """Mean uptake of the 17 AHA segments in percent of the 99th percentile of the polar map. Arguments as
     `polar_map`.
     """
-    polar = polar_map(stack, lv, spacing_mm)
-    percent = 100 * polar / np.percentile(polar, 99)
-    segments = segment_map()
-    return np.array([percent[segments == k].mean() for k in range(1, 18)])
+    return means(percent_of_maximum(polar_map(stack, ventricle, spacing_mm)))
