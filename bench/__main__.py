@@ -9,6 +9,7 @@ import sys
 BENCHES = {
     "kernels": "time of every fused operator against plain torch and against a copy of the same bytes",
     "latency": "time per slice of whole models, and where it goes",
+    "quality": "quality of samples against network evaluations, for every solver",
     "cohort": "the synthetic cohort against published figures",
 }
 

@@ -1,0 +1,200 @@
+"""Quality of samples against the number of network evaluations, for every solver, and what it decides."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.quality_page import write
+from bench.quality_parts import Store, content, error_curve, fitted_rows, quality, stacks
+from bench.quality_slices import Slices, central_slices, draw
+from bench.quality_summary import summarise
+from bench.timing import surroundings
+from spectac_fast.data.cohort import Cohort
+from spectac_fast.data.scale import to_counts, to_model
+from spectac_fast.diffusion.bridge import BrownianBridge
+from spectac_fast.diffusion.solvers import StepTable, solver_table
+from spectac_fast.models.bridge_translator import BridgeTranslator
+from spectac_fast.models.registry import load
+
+RESULTS = Path(__file__).parent / "results" / "quality-cost"
+EVALUATIONS = (1, 2, 3, 4, 5, 6, 8, 10, 20, 50, 200)
+SOLVERS: dict[str, dict[str, Any]] = {
+    "published": {"solver": "ancestral", "eta_mode": "bbdm", "eta": 1.0, "spacing": "reference", "boot": False},
+    "ancestral": {"solver": "ancestral"},
+    "DBIM-1": {"solver": "dbim", "order": 1},
+    "DBIM-2": {"solver": "dbim", "order": 2},
+    "DBIM-3": {"solver": "dbim", "order": 3},
+    "UniPC": {"solver": "unipc", "order": 2},
+    "SDE-2M": {"solver": "sde", "order": 2},
+}
+FITTED = "fitted"
+# Beyond this number of evaluations only these are measured unless all are asked for.
+_LONG, _LONG_SOLVERS = 10, ("published", "DBIM-2")
+_FITTED_EVALUATIONS = (2, 3, 4, 5, 6)
+_TEACHER_STEPS = 200
+_CURVE = (0, 1, 4, 16, 46, 110, 230, 400, 550, 700, 850, 950, 989, 999)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="DIR", help="cohort of patients the model was not trained on")
+    parser.add_argument("-m", "--model", default="bbdm", help="bridge by name or file (default: bbdm)")
+    parser.add_argument("--also", nargs="*", default=[], metavar="FILE", help="models that draw nothing, a row each")
+    parser.add_argument("--cases", type=int, default=16, help="patients of the table; fits use others (default: 16)")
+    parser.add_argument("--fit-cases", type=int, default=8, help="patients that tables are fitted to (default: 8)")
+    parser.add_argument("--stack-cases", type=int, default=4, help="patients with whole stacks (default: 4)")
+    parser.add_argument("--samples", type=int, default=4, help="of each slice (default: 4)")
+    parser.add_argument("--most", type=int, default=200, help="largest number of evaluations (default: 200)")
+    parser.add_argument("--all", action="store_true", help=f"every solver beyond {_LONG} evaluations too")
+    parser.add_argument("--work", type=Path, default=Path("build/quality"), help="folder that keeps finished parts")
+    parser.add_argument("--times", action="store_true", help="measure the times per slice, and nothing else")
+    parser.add_argument("--threads", type=int, help="of the CPU (default: torch's; of --times: 2)")
+    parser.add_argument("-d", "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    parser.add_argument("-o", "--out", type=Path, default=RESULTS, help="folder of the results")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.threads or args.times:
+        torch.set_num_threads(args.threads or 2)
+    translator = load(args.model, device=args.device)
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"measured_{args.device.partition(':')[0]}.json"
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    if args.times:
+        kept["times"] = {"machine": surroundings(translator.device), "ms": times(translator, args.most)}
+    else:
+        kept |= measure(args, translator)
+    path.write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n")
+    if "rows" in kept:
+        write(kept, args.out, translator.device.type)
+    return 0
+
+
+def measure(args: argparse.Namespace, translator: BridgeTranslator) -> dict[str, Any]:
+    """Every part that is not there yet; {"facts", "rows", "curve", "stacks", "fits"} of them all."""
+    cohort = Cohort(args.data)
+    cases = range(min(args.cases, len(cohort)))
+    slices = central_slices(cohort, translator, cases)
+    common = {
+        "weights": translator.weights_sha256,
+        "patients": cohort.seeds[: len(cases)],
+        "device": str(translator.device),
+    }
+    store = Store(args.work, common)
+    spare = range(len(cohort))[len(cases) : len(cases) + args.fit_cases]
+    fits = _fits(store, translator, central_slices(cohort, translator, spare), args.most) if spare else {}
+    rows = []
+    for solver, evaluations, table in _tables(translator.model.bridge, args.most, args.all, fits):
+        key = {"part": "solver", "samples": args.samples, "table": content(table)}
+        began = time.perf_counter()
+        patients = store.part(key, lambda table=table: _measured(translator, slices, table, args.samples))
+        rows.append({"solver": solver, "evaluations": evaluations, "samples": args.samples, "patients": patients})
+        print(f"{solver}, {evaluations}: {time.perf_counter() - began:.1f} s", flush=True)
+    default = solver_table(translator.model.bridge, translator.defaults["sample_steps"])
+    key = {"part": "bfloat16", "samples": args.samples, "table": content(default)}
+    patients = store.part(key, lambda: _in_bfloat16(translator, slices, default, args.samples))
+    rows.append({"solver": "DBIM-2, bfloat16", "evaluations": len(default), "samples": args.samples})
+    rows[-1]["patients"] = patients
+    rows += [_deterministic(store, name, cohort, cases, slices, translator.gain) for name in args.also]
+    pair = {"one": solver_table(translator.model.bridge, 1), "sample": default}
+    whole = [
+        store.part(
+            {"part": "stacks", "case": case, "table": content(default)},
+            lambda case=case: stacks(cohort, translator, case, pair),
+        )
+        for case in range(min(args.stack_cases, len(cohort)))
+    ]
+    nodes = [t for t in _CURVE if t < translator.model.bridge.num_timesteps]
+    curve = store.part({"part": "curve", "nodes": nodes}, lambda: error_curve(translator, slices, nodes))
+    facts = {
+        **surroundings(translator.device),
+        "model": f"{args.model}, weights {translator.weights_sha256[:12]}",
+        "patients": f"{len(cases)}, seeds {cohort.seeds[0]} - {cohort.seeds[len(cases) - 1]}; {len(slices)} slices",
+        "fitted to": f"{len(spare)} other patients" if spare else "nothing",
+        "samples of each slice": str(args.samples),
+    }
+    return {"facts": facts, "rows": summarise(rows), "curve": curve, "stacks": whole, "fits": fits}
+
+
+def _tables(
+    bridge: BrownianBridge, most: int, every: bool, fits: dict[str, Any]
+) -> Iterator[tuple[str, int, StepTable]]:
+    """(solver, evaluations, table), the short ones first."""
+    for evaluations in EVALUATIONS:
+        if evaluations > most:
+            return
+        for solver, options in SOLVERS.items():
+            if evaluations > _LONG and not every and solver not in _LONG_SOLVERS:
+                continue
+            if solver == "published" and evaluations < 3:
+                # Its step list has at least three.
+                continue
+            yield solver, evaluations, solver_table(bridge, evaluations, **options)
+        if str(evaluations) in fits:
+            yield FITTED, evaluations, with_rows(solver_table(bridge, evaluations), fits[str(evaluations)])
+
+
+def with_rows(table: StepTable, rows: list[list[float]]) -> StepTable:
+    """A table with other numbers."""
+    values = np.array(rows)
+    values.setflags(write=False)
+    return replace(table, rows=values)
+
+
+def _fits(store: Store, translator: BridgeTranslator, slices: Slices, most: int) -> dict[str, Any]:
+    steps = min(_TEACHER_STEPS, most)
+    found = {}
+    for evaluations in (n for n in _FITTED_EVALUATIONS if n <= most):
+        key = {"part": "fit", "evaluations": evaluations, "steps": steps, "seeds": slices.seeds.tolist()}
+        found[str(evaluations)] = store.part(key, lambda n=evaluations: fitted_rows(translator, slices, n, steps))
+    return found
+
+
+def _measured(translator: BridgeTranslator, slices: Slices, table: StepTable, samples: int) -> list[dict[str, Any]]:
+    return quality(slices, draw(translator, slices, table, samples))
+
+
+def _in_bfloat16(translator: BridgeTranslator, slices: Slices, table: StepTable, samples: int) -> list[dict[str, Any]]:
+    with torch.autocast(translator.device.type, dtype=torch.bfloat16):
+        return _measured(translator, slices, table, samples)
+
+
+def _deterministic(
+    store: Store, name: str, cohort: Cohort, cases: Iterable[int], slices: Slices, gain: float
+) -> dict[str, Any]:
+    """A row of a model that draws nothing, in the units of the bridge's AC."""
+    translator = load(name)
+
+    def compute() -> list[dict[str, Any]]:
+        own = central_slices(cohort, translator, cases)
+        found = translator.translate(own.nc, own.seeds, neighbours=own.beside)[:, 0].numpy()
+        return quality(slices, to_model(to_counts(found, translator.gain), gain)[None])
+
+    patients = store.part({"part": "also", "other weights": translator.weights_sha256}, compute)
+    return {"solver": Path(name).stem, "evaluations": 1, "samples": 1, "patients": patients}
+
+
+def times(translator: BridgeTranslator, most: int) -> dict[str, float]:
+    """Milliseconds per slice of one sample, by the number of evaluations; one stack of 29 slices a call, DBIM-2."""
+    nc = torch.rand(29, 1, 64, 64) * 2.0 - 1.0
+    found = {}
+    for evaluations in (n for n in EVALUATIONS if n <= most):
+        taken = []
+        for _ in range(2 if evaluations > _LONG else 4):
+            began = time.perf_counter()
+            translator.translate(nc, steps=evaluations, samples=1)
+            if translator.device.type == "cuda":
+                torch.cuda.synchronize()
+            taken.append((time.perf_counter() - began) * 1e3 / len(nc))
+        # The first call chooses kernels.
+        found[str(evaluations)] = sorted(taken[1:])[len(taken[1:]) // 2]
+        print(f"{evaluations}: {found[str(evaluations)]:.2f} ms per slice", flush=True)
+    return found

@@ -1,0 +1,157 @@
+"""The page, the table and the plot of `python -m bench quality`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.quality_plot import plot
+from bench.quality_summary import REFERENCE, fewest
+from spectac_fast.evaluate.files import appearing
+
+_HEAD = (
+    *("solver", "evaluations", "RMSE", "to 200 steps", "heart RMSE", "SSIM", "texture, dB", "bias, dB", "spread"),
+    *("RMSE, mean of samples", "SSIM, mean of samples", "ms per slice", "equal"),
+)
+_READING = (
+    "RMSE, SSIM (Gaussian window): of single samples against AC in model units; mean over patients, one slice through",
+    "the heart of each (SA, VLA, HLA in turn), and 95 % bootstrap interval. `to 200 steps`: paired difference of the",
+    "RMSE to that of the published sampler at 200 evaluations. Heart: a 60 mm sphere. Texture: root mean square",
+    "difference, in decibel, of the radial power spectra of samples and AC from 1/16 to 3/8 cycles per pixel; bias:",
+    "its mean, below zero where samples are too smooth. Spread: standard deviation between samples in the heart, as a",
+    "share of that of 200 steps. `equal`: RMSE, SSIM and texture within the 95 % interval of the published sampler's",
+    "200 evaluations, or better; `sample`: the spread within its interval too. Solvers that coincide for so few",
+    "evaluations share a row. published: BBDM's sampler and step list; ancestral: the same at nodes uniform in lambda,",
+    "as all others; fitted: DBIM-2, its coefficients fitted by least squares to its 200-step path on other patients.",
+)
+_STACKS = (
+    "patients, all slices of SA, VLA and HLA. Roughness: root mean square of the second difference from slice to",
+    "slice in the heart; disagreement: root mean square difference of SA to VLA and HLA on the voxels that they share;",
+    "both as shares of AC's own.",
+)
+
+
+def write(measured: Mapping[str, Any], folder: Path, device: str) -> None:
+    """Page, table and plot of what was measured, into a folder."""
+    for suffix, text in (("md", markdown(measured)), ("csv", as_csv(measured))):
+        with appearing(folder / f"table_{device}.{suffix}") as part:
+            part.write_text(text, encoding="utf-8")
+    plot(measured, folder / f"plot_{device}.png")
+
+
+def markdown(measured: Mapping[str, Any]) -> str:
+    rows = measured["rows"]
+    lines = ["# Quality against network evaluations", ""]
+    lines += [f"* {name}: {value}" for name, value in measured["facts"].items()]
+    if "times" in measured:
+        machine = measured["times"]["machine"]
+        lines.append(f"* times: {machine['machine']}; commit {machine['commit']}, {machine['date']}; 29 slices a call")
+    lines += ["", *_READING, "", *_decision(rows), ""]
+    lines += [_row(*_HEAD), _row(*("---" if i == 0 else "---:" for i in range(len(_HEAD))))]
+    lines += [_row(names, *_cells(row, measured)) for names, row in _distinct(rows)]
+    if measured["stacks"]:
+        lines += ["", "## Slices of a stack", "", *_stack_lines(measured["stacks"])]
+    lines += ["", "## Error along the bridge", "", *_curve_lines(measured["curve"])]
+    if measured["fits"]:
+        lines += ["", "## Fitted coefficients", "", *_fit_lines(measured["fits"])]
+    return "\n".join(lines) + "\n"
+
+
+def _decision(rows: list[dict[str, Any]]) -> Iterator[str]:
+    for claim, name in (("equal", "RMSE, SSIM and texture of 200 steps"), ("sample", "and their spread")):
+        best = fewest(rows, claim)
+        said = f"**{best['evaluations']} ({best['solver']})**" if best else "none measured"
+        yield f"* fewest evaluations with {name}: {said}"
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _distinct(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(names, row) of the rows that differ."""
+    names: dict[str, list[str]] = {}
+    first: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        key = json.dumps([row["evaluations"], row["patients"]])
+        first.setdefault(key, row)
+        names.setdefault(key, []).append(row["solver"])
+    for key, row in first.items():
+        yield ", ".join(names[key]), row
+
+
+def _interval(estimate: Mapping[str, float], places: int) -> str:
+    return f"{estimate['value']:.{places}f} ({estimate['low']:.{places}f} – {estimate['high']:.{places}f})"
+
+
+def _cells(row: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[str]:
+    own = row["estimates"]
+    reference = next((r for r in measured["rows"] if (r["solver"], r["evaluations"]) == REFERENCE), None)
+    times = measured.get("times", {}).get("ms", {})
+    yield str(row["evaluations"])
+    yield _interval(own["rmse"], 4)
+    against = row.get("against", {}).get("rmse")
+    yield f"{against['value']:+.4f} ({against['low']:+.4f} – {against['high']:+.4f})" if against else "-"
+    yield f"{own['rmse_heart']['value']:.4f}"
+    yield _interval(own["ssim"], 4)
+    yield _interval(own["texture"], 2)
+    yield f"{own['texture_bias']['value']:+.2f}"
+    spread = own.get("spread")
+    yield f"{spread['value'] / reference['estimates']['spread']['value']:.2f}" if spread and reference else "-"
+    for name in ("rmse_of_mean", "ssim_of_mean"):
+        yield f"{own[name]['value']:.4f}" if name in own else "-"
+    time = times.get(str(row["evaluations"])) if "samples" in row and row["samples"] > 1 else None
+    yield f"{time:.1f}" if time else "-"
+    yield "sample" if row.get("sample") else "yes" if row.get("equal") else ""
+
+
+def _stack_lines(stacks: list[dict[str, dict[str, float]]]) -> Iterator[str]:
+    yield f"{len(stacks)} {_STACKS[0]}"
+    yield from _STACKS[1:]
+    yield ""
+    yield _row("image", "roughness / AC", "disagreement / AC", "RMSE")
+    yield _row("---", "---:", "---:", "---:")
+    for name in stacks[0]:
+        shares = [np.mean([one[name][m] / one["AC"][m] for one in stacks]) for m in ("roughness", "disagreement")]
+        rmse = np.mean([one[name]["rmse"] for one in stacks])
+        yield _row(name, f"{shares[0]:.3f}", f"{shares[1]:.3f}", f"{rmse:.4f}")
+
+
+def _curve_lines(curve: list[dict[str, float]]) -> Iterator[str]:
+    yield "RMSE of the network's prediction of AC from states of the forward process."
+    yield ""
+    yield _row("t", "m", "sigma", "RMSE")
+    yield _row("---:", "---:", "---:", "---:")
+    for one in curve:
+        yield _row(f"{one['t']:.0f}", f"{one['m']:.4f}", f"{one['sigma']:.4f}", f"{one['rmse']:.4f}")
+
+
+def _fit_lines(fits: Mapping[str, list[list[float]]]) -> Iterator[str]:
+    yield "Columns of `diffusion/solvers.py`; the first row boots, of the last only the prediction counts."
+    yield ""
+    yield _row("evaluations", "row", "px", "pF", "py", "ka", "w0", "w1", "w2", "cy")
+    yield _row(*("---:",) * 10)
+    for evaluations, rows in fits.items():
+        for i, row in enumerate(rows):
+            last = i + 1 == len(rows)
+            step = ["-"] * 5 if last else [f"{value:.6f}" for value in row[3:8]]
+            yield _row(evaluations, i, *(f"{value:.6f}" for value in row[:3]), *step)
+
+
+def as_csv(measured: Mapping[str, Any]) -> str:
+    """One line per solver, number of evaluations and measure: value and limits at full precision."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["solver", "evaluations", "measure", "value", "low", "high"])
+    for row in measured["rows"]:
+        for kind in ("estimates", "against"):
+            for name, estimate in row.get(kind, {}).items():
+                label = name if kind == "estimates" else f"{name} - 200 steps"
+                writer.writerow([row["solver"], row["evaluations"], label, *estimate.values()])
+    return out.getvalue()
