@@ -30,7 +30,7 @@ ARROWS = {
     "node": {"correct", "models", "data"},
     "train": {"models", "data", "diffusion", "checkpoints", "ops"},
     "evaluate": {"models", "data", "diffusion", "correct", "ops"},
-    "integrations": {"models", "diffusion", "evaluate", "ops"},
+    "integrations": {"models", "diffusion", "correct", "evaluate", "checkpoints", "ops"},
     "commands": {
         "models",
         "data",

@@ -18,6 +18,8 @@ from .uncertainty import read_calibration
 
 FOLDER = Path(__file__).parents[1] / "weights"
 SHIPPED = {"bbdm": "bbdm64.safetensors", "identity": "identity.json", "linear": "linear.json", "scale": "scale.json"}
+# What a folder of the Hugging Face kind calls its weight file.
+IN_FOLDER = "model.safetensors"
 # Method (the "model" of a weight file's header) -> "module:function", called as
 # function(tensors, header, path, device) -> Translator; imported when a file asks for it.
 BUILDERS = {
@@ -38,13 +40,14 @@ BUILDERS = {
 
 
 def load(name_or_path: str | Path, device: str = "auto") -> Translator:
-    """A shipped model by name (bbdm, identity, linear, scale), or one from a .safetensors or .json file.
+    """A shipped model by name (bbdm, identity, linear, scale), or one from a .safetensors or .json file, or
+    from a folder with a model.safetensors.
 
     device: "auto" (the first CUDA device, else the CPU), "cpu", "cuda" or "cuda:N".
     Raises SetupError for an unknown name, a model that is not installed or a device that is not there, InputError for a
     file that is not a model of this package.
     """
-    path = _find(name_or_path)
+    path = find(name_or_path)
     where = torch.device(resolve_device(device))
     return load_row(path, where) if path.suffix == ".json" else _load_network(path, where)
 
@@ -63,13 +66,16 @@ def _load_network(path: Path, device: torch.device) -> Translator:
     return translator
 
 
-def _find(name_or_path: str | Path) -> Path:
+def find(name_or_path: str | Path) -> Path:
+    """The file that `load` reads for this name, file or folder; raises as it does."""
     path = Path(name_or_path)
     if path.suffix in (".safetensors", ".json"):
         if not path.is_file():
             raise InputError(f"the model file {path} does not exist")
         return path
     name = str(name_or_path)
+    if name not in SHIPPED and (path / IN_FOLDER).is_file():
+        return path / IN_FOLDER
     if name not in SHIPPED:
         near = difflib.get_close_matches(name.lower(), SHIPPED, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""

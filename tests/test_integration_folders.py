@@ -1,0 +1,136 @@
+"""Models as folders of the Hugging Face kind and as MONAI bundles, read back by those libraries' own tools."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import monai.bundle
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from monai.bundle import ConfigWorkflow
+
+import spectac_fast as sf
+from spectac_fast.checkpoints.weights import load_weights, save_weights
+from spectac_fast.data import demo
+from spectac_fast.errors import InputError, SpectacError
+from spectac_fast.integrations.bundle import export_bundle
+from spectac_fast.integrations.huggingface import PretrainedTranslator
+from spectac_fast.models.registry import find
+
+NC = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return sf.load("bbdm", "cpu").translate(NC)
+
+
+def test_a_model_comes_back_from_its_folder(tmp_path, expected):
+    PretrainedTranslator("bbdm", "cpu").save_pretrained(tmp_path / "one")
+    again = PretrainedTranslator.from_pretrained(tmp_path / "one", device="cpu")
+    again.save_pretrained(tmp_path / "two")
+    for name in ("model.safetensors", "config.json", "README.md"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    plain = sf.load(tmp_path / "one", "cpu")
+    assert isinstance(again, sf.Translator)
+    assert again.weights_sha256 == plain.weights_sha256 == sf.load("bbdm", "cpu").weights_sha256
+    assert torch.equal(again.translate(NC), expected)
+    assert torch.equal(plain.translate(NC), expected)
+
+
+def test_the_folder_says_what_it_holds(tmp_path):
+    PretrainedTranslator("bbdm", "cpu").save_pretrained(tmp_path)
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.library_name == "spectac_fast"
+    assert "Not a medical device" in card.text
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["model"] == "bbdm"
+    assert config["config"]["gain"] == sf.load("bbdm", "cpu").gain
+
+
+def test_a_model_without_a_card_gets_one(tmp_path):
+    tensors, header = load_weights(find("bbdm"))
+    save_weights(tmp_path / "mine.safetensors", tensors, "bbdm", header["config"], {"data": "fog"})
+    PretrainedTranslator(tmp_path / "mine.safetensors", "cpu").save_pretrained(tmp_path / "folder")
+    text = ModelCard.load(tmp_path / "folder" / "README.md").text
+    assert "# Model card: mine" in text
+    assert '"data": "fog"' in text
+    assert "Limits" in text
+
+
+def test_folders_that_are_not_whole_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no tensors to save, expected a \.safetensors file"):
+        PretrainedTranslator("linear")
+    PretrainedTranslator("bbdm", "cpu").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["config"]["gain"] = 1.0
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"config\.json says something else than the header"):
+        PretrainedTranslator.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="Expecting"):
+        PretrainedTranslator.from_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(InputError, match=r"lacks config\.json"):
+        PretrainedTranslator.from_pretrained(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return export_bundle("bbdm", tmp_path_factory.mktemp("bundles") / "bbdm64")
+
+
+def workflow(bundle, **override):
+    files = {"config_file": str(bundle / "configs/inference.json"), "meta_file": str(bundle / "configs/metadata.json")}
+    return ConfigWorkflow(**files, workflow_type="infer", bundle_root=str(bundle), **override)
+
+
+def test_monai_finds_every_property_of_a_bundle(bundle):
+    flow = workflow(bundle)
+    flow.initialize()
+    assert not flow.check_properties()
+    assert (bundle / "LICENSE").read_text().strip().startswith("Apache License")
+    assert "Model card" in (bundle / "docs/README.md").read_text()
+
+
+def test_monai_verifies_and_loads_the_network(bundle, expected):
+    slices = torch.zeros(1, 5, 64, 64)
+    monai.bundle.verify_net_in_out(
+        "network_def",
+        meta_file=str(bundle / "configs/metadata.json"),
+        config_file=str(bundle / "configs/inference.json"),
+        device="cpu",
+        extra_forward_args={"t": torch.tensor([999]), "context": slices},
+    )
+    network = monai.bundle.load(bundle.name, bundle_dir=bundle.parent, workflow_type="inference", device="cpu").eval()
+    state = torch.load(bundle / "models/model.pt", weights_only=True)
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    # The bundle's inferer with MONAI's copy of the network is the model; slices alone stand in for their neighbours.
+    flow = workflow(bundle)
+    flow.initialize()
+    end, context = network.start(NC.expand(-1, 5, -1, -1))
+    assert torch.equal(flow.inferer(end, network, condition=context), expected)
+
+
+def test_a_bundle_corrects_studies(bundle, tmp_path):
+    paths = demo.unpack(tmp_path / "input")
+    nc = [path for path in paths if path.name == "stress_SA_NC.dcm"]
+    arguments = {"dataset": [str(path) for path in nc], "output_dir": str(tmp_path / "out"), "device": "cpu"}
+    flow = workflow(bundle, **arguments)
+    flow.initialize()
+    flow.run()
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 1
+    (tmp_path / "broken.dcm").write_bytes(nc[0].read_bytes()[:3000])
+    flow = workflow(bundle, **{**arguments, "dataset": [str(tmp_path / "broken.dcm")]})
+    flow.initialize()
+    with pytest.raises(RuntimeError) as caught:
+        flow.run()
+    assert isinstance(caught.value.__cause__, SpectacError)
+    assert re.search(r"1 failed, first: .*broken\.dcm", str(caught.value.__cause__))
+
+
+def test_other_methods_make_no_bundle(tmp_path):
+    with pytest.raises(InputError, match="a bundle is written of a 'bbdm'"):
+        export_bundle("linear", tmp_path)
