@@ -19,6 +19,9 @@ from spectac_fast.progress import STYLES, Progress
 if TYPE_CHECKING:
     from spectac_fast.correct import Corrector, Report
 
+# models.uncertainty.SAMPLES, which would import torch before --help.
+STD_SAMPLES = 16
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     _flags.add_inputs(
@@ -28,6 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _flags.add_output(parser, "folder for the corrected files; the folders below IN are kept")
     _flags.add_model(parser)
     _flags.add_sampling(parser)
+    parser.add_argument(
+        "--uncertainty",
+        type=_flags.positive_int,
+        nargs="?",
+        const=STD_SAMPLES,
+        metavar="K",
+        help="also write the standard deviation of every count as a second series, from K samples of a model that "
+        f"draws any (K: {STD_SAMPLES} unless given); the corrected series stays as it is",
+    )
     _flags.add_device(parser)
     parser.add_argument(
         "--precision",
@@ -88,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         "precision": args.precision,
         "steps": args.steps,
         "samples": args.samples,
+        "uncertainty": args.uncertainty,
         "seed": args.seed,
         "batch_size": args.batch_size,
         "jobs": args.jobs,
@@ -181,7 +194,7 @@ def _tell(report: Report, corrector: Corrector, out: Path) -> None:
     before = f"{len(report.finished)} series finished before, " if report.finished else ""
     where = f"written to {out}" if report.written else "nothing written"
     print(
-        f"corrected {report.slices} slices in {len(report.written)} series of {studies}{pace} "
+        f"corrected {report.slices} slices in {report.series} series of {studies}{pace} "
         f"({corrector.translator.name}); {before}{len(report.skipped)} files skipped, {len(report.failed)} failed; "
         f"{where}"
     )

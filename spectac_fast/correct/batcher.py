@@ -73,7 +73,7 @@ class Batcher(Generic[Key]):
         self._lanes: dict[tuple[int, ...], _Lane] = {}
 
     def add(self, key: Key, prepared: Prepared) -> None:
-        outputs = [np.empty_like(stack) for stack in prepared.inputs]
+        outputs = [self._network.room_for(stack) for stack in prepared.inputs]
         study = _Waiting(key, prepared, outputs, sum(map(len, prepared.inputs)))
         for k, stack in enumerate(prepared.inputs):
             lane = self._lanes.setdefault((*stack.shape[1:], prepared.beside[k].shape[1]), _Lane())
@@ -92,7 +92,7 @@ class Batcher(Generic[Key]):
         """Run the batch of the shape with the most slices waiting.
 
         Returns the number of slices it held and, for every study that is complete with it, its key and the outputs per
-        series, or why the model refused its slices.
+        series [slices, channels, rows, columns], or why the model refused its slices.
         """
         shape, lane = max(self._lanes.items(), key=lambda item: item[1].slices)
         pieces = lane.take(self._network.batch_size)

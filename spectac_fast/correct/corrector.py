@@ -19,6 +19,7 @@ from spectac_fast.data.study import Provenance
 from spectac_fast.errors import NoInputError, SpectacError, UsageError
 from spectac_fast.models.registry import load
 from spectac_fast.models.translator import Translator
+from spectac_fast.models.uncertainty import calibration_of, check_sampling, warn_unmeasured
 from spectac_fast.progress import Progress
 
 _MOST_JOBS = 4
@@ -50,6 +51,8 @@ class Corrector:
         device: "auto", "cpu", "cuda" or "cuda:N"; a Translator stays where it is.
         precision: "fp32", "bf16" or "fp16": of the network's body; "auto" is "fp32".
         steps, samples: passed on to the model unless None.
+        uncertainty: where given, also the standard deviation of every corrected count, from as many samples (at least
+            2) of a model that draws any (`translate_with_std`). It changes nothing about the corrected counts.
         seed: together with series UID and frame number it fixes the noise of a slice.
         batch_size: slices in every run of the network, a power of two from 2 to 64, or "auto": what memory allows.
         jobs: threads that read, and as many that write; None is one per core, at most four.
@@ -68,6 +71,7 @@ class Corrector:
         precision: str = "auto",
         steps: int | None = None,
         samples: int | None = None,
+        uncertainty: int | None = None,
         seed: int = 0,
         batch_size: int | str = "auto",
         jobs: int | None = None,
@@ -80,7 +84,19 @@ class Corrector:
             raise UsageError(f"batch size: expected auto or a number, found {batch_size!r}.")
         self._asked = None if isinstance(batch_size, str) else batch_size
         self._options, self._precision = options, "fp32" if precision == "auto" else precision
-        self.network = Network(self.translator, options, precision=self._precision, batch_size=self._asked)
+        if uncertainty is not None:
+            check_sampling(self.translator)
+            if uncertainty < 2:
+                raise UsageError(f"uncertainty: expected at least 2 samples, found {uncertainty}.")
+            warn_unmeasured(self.translator)
+        self._uncertainty = uncertainty
+        self.network = Network(
+            self.translator,
+            options,
+            precision=self._precision,
+            batch_size=self._asked,
+            std_samples=uncertainty,
+        )
         self.waited = 0.0
 
     @property
@@ -88,8 +104,23 @@ class Corrector:
         """What the derived objects say of their making."""
         settings = {"seed": self.seed, "device": self.translator.device.type, "precision": self._precision}
         return Provenance(
-            self.translator.name, self.translator.weights_sha256, __version__, {**self._options, **settings}
+            self.translator.name,
+            self.translator.weights_sha256,
+            __version__,
+            {**self._options, **settings},
+            self._deviation(),
         )
+
+    def _deviation(self) -> dict[str, int | float]:
+        """What the standard deviations depend on besides."""
+        if self._uncertainty is None:
+            return {}
+        calibration = calibration_of(self.translator)
+        return {
+            "deviation of samples": self._uncertainty,
+            "temperature": calibration.temperature,
+            "floor": calibration.floor,
+        }
 
     def map(self, inputs: Iterable[str | Path], *, ordered: bool = True) -> Iterator[Corrected]:
         """The studies at `inputs`, corrected, one by one; nothing is written.
@@ -170,7 +201,7 @@ class Corrector:
         provenance = self.provenance
         return {
             "model": {"name": provenance.model, "weights_sha256": provenance.weights},
-            "settings": dict(provenance.settings),
+            "settings": {**provenance.settings, **provenance.uncertainty},
             "device": str(self.translator.device),
             "batch_size": self.network.size,
             "jobs": self.jobs,

@@ -17,6 +17,7 @@ from spectac_fast.errors import InputError, SetupError, UsageError
 from spectac_fast.models.batches import SIZES
 from spectac_fast.models.fit import NO_COUNTS
 from spectac_fast.models.translator import Translator
+from spectac_fast.models.uncertainty import translate_with_std
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -32,14 +33,22 @@ class Network:
     study depend neither on the studies beside it nor on where a killed run was taken up again.
 
     translator, options: as for `Translator.translate`. precision: "fp32", "bf16" or "fp16", the latter two under
-    autocast. batch_size: one of `models.batches.SIZES`, or None to choose it from the memory there is.
-    `size` is the batch size, None until it is chosen; `halvings` lists the sizes that memory did not suffice for;
-    `seconds` is the time spent in the model.
+    autocast. batch_size: one of `models.batches.SIZES`, or None to choose it from the memory there is. std_samples:
+    where given, the standard deviation (`translate_with_std`) is a second channel of the outputs.
+
+    `channels`: of the outputs. `size`: the batch size, None until it is chosen. `halvings`: the sizes that memory did
+    not suffice for. `seconds`: spent in the model.
     Raises UsageError for options that the model refuses and for another batch size.
     """
 
     def __init__(
-        self, translator: Translator, options: Mapping[str, Any], *, precision: str, batch_size: int | None
+        self,
+        translator: Translator,
+        options: Mapping[str, Any],
+        *,
+        precision: str,
+        batch_size: int | None,
+        std_samples: int | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}.")
@@ -47,6 +56,7 @@ class Network:
             raise UsageError(f"batch size: expected auto or one of {', '.join(map(str, SIZES))}, found {batch_size}.")
         self.translator, self.precision = translator, precision
         self._options, self.size = dict(options), batch_size
+        self._std_samples, self.channels = std_samples, 1 if std_samples is None else 2
         self.halvings: list[int] = []
         self.seconds = 0.0
 
@@ -66,12 +76,12 @@ class Network:
     def run(
         self, slices: NDArray[np.float32], beside: NDArray[np.float32], seeds: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """The model's outputs, float32 [n, rows, columns], for slices of that shape, their neighbours and seeds.
+        """The model's outputs, float32 [n, channels, rows, columns], for slices [n, rows, columns] and what is theirs.
 
         Where memory does not suffice the batch size is halved, for good, and the slices go again. Raises InputError
         where the model cannot take these slices, SetupError where two slices are too many, UsageError for its options.
         """
-        outputs, start = np.empty_like(slices), 0
+        outputs, start = self.room_for(slices), 0
         while start < len(slices):
             size = self.batch_size
             part = slice(start, start + size)
@@ -85,6 +95,10 @@ class Network:
                 start += size
         return outputs
 
+    def room_for(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Where the outputs for slices [n, rows, columns] go, [n, channels, rows, columns]."""
+        return np.empty((len(slices), self.channels, *slices.shape[1:]), np.float32)
+
     def _once(
         self, slices: NDArray[np.float32], beside: NDArray[np.float32], seeds: NDArray[np.int64], size: int
     ) -> NDArray[np.float32]:
@@ -96,7 +110,7 @@ class Network:
         }
         started = time.perf_counter()
         try:
-            result = self._translate(given)[:, 0].float().cpu().numpy()
+            result = self._translate(given).float().cpu().numpy()
         finally:
             self.seconds += time.perf_counter() - started
         return result[: len(slices)]
@@ -104,7 +118,10 @@ class Network:
     def _translate(self, given: Mapping[str, torch.Tensor]) -> torch.Tensor:
         kind, dtype = self.translator.device.type, PRECISIONS[self.precision]
         with torch.autocast(kind, dtype=dtype, enabled=dtype is not None):
-            return self.translator.translate(**given, **self._options)
+            if self._std_samples is None:
+                return self.translator.translate(**given, **self._options)
+            both = translate_with_std(self.translator, **given, std_samples=self._std_samples, **self._options)
+            return torch.cat(both, dim=1)
 
     def _trial(self, size: int) -> None:
         empty = {

@@ -30,9 +30,9 @@ FORMAT = 1
 class Report:
     """What became of the inputs: files written, sentences for skipped and failed ones, and the time in the model.
 
-    written: files of this run. finished: files that an earlier run had finished. studies, slices: corrected in this
-    run. seconds: in the model. waited: for which the model had nothing to do. halvings: batch sizes that memory did
-    not suffice for. interrupted: the run was stopped before its end.
+    written: files of this run. finished: files that an earlier run had finished. studies, series, slices: corrected
+    in this run. seconds: in the model. waited: for which the model had nothing to do. halvings: batch sizes that memory
+    did not suffice for. interrupted: the run was stopped before its end.
     """
 
     written: list[Path] = field(default_factory=list)
@@ -40,6 +40,7 @@ class Report:
     skipped: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     studies: int = 0
+    series: int = 0
     slices: int = 0
     seconds: float = 0.0
     waited: float = 0.0
@@ -60,6 +61,7 @@ class Report:
         (self.finished if result.finished else self.written).extend(result.written)
         if result.written and not result.finished:
             self.studies += 1
+            self.series += len(result.counts)
             self.slices += sum(map(len, result.counts))
         status = "finished before" if result.finished else "corrected" if result.written else "not corrected"
         self.entries.append(

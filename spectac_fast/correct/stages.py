@@ -26,14 +26,15 @@ class Corrected:
     """What became of one study, or of files that belong to none.
 
     sources: its files. study: the NC series that were corrected. counts: float32 [slices, rows, columns] for each,
-    corrected, in the source's geometry. written: the files made of them, if any were asked for. finished: an earlier
-    run had written them; then study and counts are empty. skipped, failed: one sentence for each other source.
-    seconds: spent reading and writing.
+    corrected, in the source's geometry. uncertainty: their standard deviation, where it was asked for. written: the
+    files made of them, if any were asked for. finished: an earlier run had written them; then study and counts are
+    empty. skipped, failed: one sentence for each other source. seconds: spent reading and writing.
     """
 
     sources: tuple[Path, ...] = ()
     study: Study = field(default_factory=lambda: Study(()))
     counts: tuple[NDArray[np.float32], ...] = ()
+    uncertainty: tuple[NDArray[np.float32], ...] = ()
     written: tuple[Path, ...] = ()
     finished: bool = False
     skipped: tuple[str, ...] = ()
@@ -88,26 +89,44 @@ class Stages:
                 paths, written=written, finished=True, skipped=entry.skipped, failed=entry.failed, seconds=seconds
             )
         counts: tuple[NDArray[np.float32], ...] = ()
+        uncertainty: tuple[NDArray[np.float32], ...] = ()
         written: tuple[Path, ...] = ()
         try:
             if isinstance(outputs, InputError):
                 raise InputError(f"{_place(read.study)}: {outputs}")
             if outputs is not None and read.prepared is not None:
                 with phase("denormalise"):
-                    counts = tuple(read.prepared.finish(outputs, self._network.translator))
+                    counts, uncertainty = self._finish(read.prepared, outputs)
                 if self._store is not None:
                     with phase("write"):
-                        written = tuple(self._store.write(sources, read, counts, self._network.batch_size))
+                        written = tuple(self._store.write(sources, read, counts, uncertainty, self._network.batch_size))
         except (SetupError, UsageError):
             raise
         except SpectacError as reason:
-            counts = ()
+            counts = uncertainty = ()
             read.failed.append(str(reason))
         study = read.study if counts else Study((), root=self._root)
         seconds = {"read": read.seconds, "write": time.perf_counter() - started}
         return Corrected(
-            paths, study, counts, written, skipped=tuple(read.skipped), failed=tuple(read.failed), seconds=seconds
+            paths,
+            study,
+            counts,
+            uncertainty,
+            written,
+            skipped=tuple(read.skipped),
+            failed=tuple(read.failed),
+            seconds=seconds,
         )
+
+    def _finish(
+        self, prepared: Prepared, outputs: Sequence[NDArray[np.float32]]
+    ) -> tuple[tuple[NDArray[np.float32], ...], tuple[NDArray[np.float32], ...]]:
+        """(corrected counts, their standard deviations if there are any) of each series."""
+        translator = self._network.translator
+        counts = tuple(prepared.finish([output[:, 0] for output in outputs], translator))
+        if self._network.channels == 1:
+            return counts, ()
+        return counts, tuple(prepared.finish_deviations([output[:, 1] for output in outputs], translator))
 
     def _read_all(self, sources: Sequence[Source], read: Read) -> None:
         series = []

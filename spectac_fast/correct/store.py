@@ -46,6 +46,7 @@ class Store:
                 "version": provenance.version,
                 "force": force,
                 **provenance.settings,
+                **provenance.uncertainty,
             }
         )
 
@@ -70,8 +71,17 @@ class Store:
         """The files of an entry."""
         return [self.out / output.file for output in entry.outputs]
 
-    def write(self, sources: Sequence[Source], read: Read, counts: Sequence[NDArray], batch_size: int) -> list[Path]:
+    def write(
+        self,
+        sources: Sequence[Source],
+        read: Read,
+        counts: Sequence[NDArray],
+        uncertainty: Sequence[NDArray],
+        batch_size: int,
+    ) -> list[Path]:
         """Write the corrected series of one study, all or none, and record them unless a source could not be read.
+
+        uncertainty: their standard deviations, or empty.
 
         Raises InputError for a header that cannot be encoded, SetupError where writing fails.
         """
@@ -86,7 +96,14 @@ class Store:
             )
 
         self._clear(read.study)
-        return write_corrected(read.study, counts, self.out, provenance=self._provenance, on_staged=record)
+        return write_corrected(
+            read.study,
+            counts,
+            self.out,
+            provenance=self._provenance,
+            uncertainty=uncertainty,
+            on_staged=record,
+        )
 
     def close(self) -> None:
         """Give the folder free for another run."""

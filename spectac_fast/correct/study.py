@@ -87,6 +87,21 @@ class Prepared:
             corrected.append(grid.carry_back(series.counts, nc, ac, scale=scale, gain=translator.gain))
         return corrected
 
+    def finish_deviations(
+        self, outputs: Sequence[NDArray[np.float32]], translator: Translator
+    ) -> list[NDArray[np.float32]]:
+        """Standard deviations of `finish`'s counts on the source's grid, from those of the model's outputs.
+
+        Raises SpectacError for deviations that are not finite.
+        """
+        carried = []
+        for grid, series, nc, scale, output in zip(self.grids, self.study.series, self.nc, self.scales, outputs):
+            if not np.isfinite(output).all():
+                raise SpectacError(f"{series.path}: the model {translator.name} gave deviations that are not finite.")
+            std = output * np.float32(scale * translator.gain / 2.0)
+            carried.append(grid.carry_back_deviation(series.counts, nc, std, scale=scale))
+        return carried
+
 
 def prepare(study: Study, translator: Translator, seed: int) -> Prepared:
     """What `correct_study` does before the model; raises InputError as it does and logs what is unusual."""

@@ -130,6 +130,26 @@ class InPlane:
         detail = nc - self.to_source(nc_model)
         return np.maximum(self.to_source(ac_model) + self.to_source(ratio) * detail, 0).astype(np.float32)
 
+    def carry_back_deviation(
+        self,
+        nc: NDArray[np.float32],
+        nc_model: NDArray[np.float32],
+        std_model: NDArray[np.float32],
+        *,
+        scale: float,
+    ) -> NDArray[np.float32]:
+        """Standard deviation of the counts that `carry_back` makes, from that of ac_model, [S, H, W] in counts.
+
+        `carry_back` is linear in ac_model, so an error d there becomes B(d) + B(d / (nc_model + e)) (nc - B(nc_model)).
+        The errors of a voxel's neighbours go together (the blur of the camera spans several), and where they do
+        wholly, deviations add up as errors do; otherwise this is an upper bound. Returns float32 [S, H, W], >= 0.
+        """
+        if self.unchanged:
+            return std_model
+        relative = std_model / (np.maximum(nc_model, 0) + _RATIO_FLOOR * scale)
+        detail = nc - self.to_source(nc_model)
+        return np.abs(self.to_source(std_model) + self.to_source(relative) * detail).astype(np.float32)
+
     def _apply(self, stack: NDArray[np.float32], way: str) -> NDArray[np.float32]:
         rows, columns = (None if axis is None else getattr(axis, way) for axis in self._axes)
         if rows is not None:

@@ -75,13 +75,15 @@ class Provenance:
     """What made the corrected counts; goes into the derived objects' text and, as entropy, into their UIDs.
 
     model: its name. weights: SHA-256 of the weights in hex, "" for a model without any. version: of this package.
-    settings: everything else that the counts depend on (steps, samples, seed, device kind ...).
+    settings: everything else that the counts depend on (steps, samples, seed, device kind ...). uncertainty: what
+    their standard deviations depend on besides; it is in the text and the UIDs of these alone.
     """
 
     model: str
     weights: str
     version: str
     settings: Mapping[str, str | int | float] = field(default_factory=dict)
+    uncertainty: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
 def dicom_files(folder: Path) -> list[Path]:

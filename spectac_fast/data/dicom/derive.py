@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,6 +91,8 @@ def derive_uncertainty(series: Series, deviations: NDArray, provenance: Provenan
     A series of its own beside the corrected one, with the same geometry; stored values times the slope of the Real
     World Value Mapping are counts. Raises as `derive_corrected`.
     """
+    if provenance:
+        provenance = replace(provenance, settings={**provenance.settings, **provenance.uncertainty})
     return _checked(series, deviations, provenance, _UNCERTAINTY, finest=_FINEST_DEVIATION)
 
 
