@@ -17,12 +17,16 @@ demo: $(VENV)/ready
 test: $(VENV)/ready
 	$(VENV)/bin/pytest
 
-# What a newcomer does, in a fresh clone of the committed state: set up, see the demo, pass the tests.
+# What a newcomer does, in a fresh clone of the committed state: set up, see the demo, pass the tests. Then what takes
+# long: more than 2^31 elements, and a night's work (crash, fuzz, soak, Orthanc, Ray), whose figures are printed and put
+# into bench/results/acceptance.md of the clone. Needs Debian's dcmtk and orthanc; what cannot run counts as failed.
 acceptance:
 	rm -rf build/acceptance
 	git clone -q . build/acceptance
 	$(MAKE) -C build/acceptance demo test
-	cd build/acceptance && $(VENV)/bin/pytest -m "large or night" -rs
+	cd build/acceptance && $(PIP) install -c constraints.txt --no-build-isolation -e '.[test,ray]'
+	cd build/acceptance && $(VENV)/bin/pytest -m large -rs
+	cd build/acceptance && $(VENV)/bin/python -m bench acceptance
 
 # The CPU ops once more, instrumented, on every sample of every op: any overrun or undefined operation fails. The
 # sanitizers' libraries must come first in a process that does not know of them; Python's own leaks are not ours, and its

@@ -23,3 +23,15 @@ def repository() -> Path:
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
+
+
+@pytest.fixture
+def figures(record_property, capfd):
+    """Tell what a long test has measured: on the terminal at once, and in pytest's JUnit report."""
+
+    def tell(text: str) -> None:
+        record_property("figures", text)
+        with capfd.disabled():
+            print(f" {text} ", end="", flush=True)
+
+    return tell

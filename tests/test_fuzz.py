@@ -80,7 +80,7 @@ def judge(path, out):
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.night)])
-def test_mutants_are_corrected_or_refused(sound, tmp_path, count, alarm, recwarn, caplog, capfd):
+def test_mutants_are_corrected_or_refused(sound, tmp_path, count, alarm, recwarn, caplog, capfd, figures):
     path, out = tmp_path / "m" / "SA_rest.dcm", tmp_path / "out"
     path.parent.mkdir()
     outcomes, slowest = collections.Counter(), 0.0
@@ -106,8 +106,10 @@ def test_mutants_are_corrected_or_refused(sound, tmp_path, count, alarm, recwarn
     assert "SECRET" not in caplog.text
     assert capfd.readouterr() == ("", "")
     assert min(outcomes.values()) > count // 20, outcomes
-    with capfd.disabled():
-        print(f" {count} mutants: {dict(outcomes)}, slowest {slowest:.2f} s, {grown / 2**20:.0f} MiB more", end="")
+    figures(
+        f"{count} mutants: {outcomes['corrected']} corrected, {outcomes['refused']} refused in one sentence; "
+        f"slowest {slowest:.2f} s, {grown / 2**20:.0f} MiB more"
+    )
 
 
 @pytest.mark.parametrize("name", ["phantom", "ge_recon_tomo_rest"])
@@ -145,7 +147,7 @@ def weights(tmp_path):
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.night)])
-def test_damaged_models_are_loaded_or_refused(weights, count, alarm):
+def test_damaged_models_are_loaded_or_refused(weights, count, alarm, figures):
     whole = weights.read_bytes()
     (header,) = struct.unpack("<Q", whole[:8])
     refused = 0
@@ -178,3 +180,4 @@ def test_damaged_models_are_loaded_or_refused(weights, count, alarm):
             assert "tiny.safetensors" in sentence
             assert "\n" not in sentence
     assert refused > count // 2
+    figures(f"{count} damaged weight files: {refused} refused in one sentence, the others loaded")

@@ -138,10 +138,10 @@ def test_killed_at_random_moments(night, tmp_path):
 
 
 @pytest.mark.night
-def test_killed_at_25_random_moments_of_40_studies(tmp_path):
+def test_killed_at_25_random_moments_of_40_studies(tmp_path, figures):
     source, expected = undisturbed(tmp_path, 40)
     runs = kill_at_random_moments(source, expected, tmp_path, 25)
-    print(f" 25 kills of {runs} runs of 40 studies: the same bytes, nothing twice, no temporary file", end="")
+    figures(f"25 kills of {runs} runs of 40 studies: the same bytes, nothing twice, no temporary file")
 
 
 def test_a_finished_run_is_not_repeated(night, tmp_path):
