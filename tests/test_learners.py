@@ -308,3 +308,20 @@ def test_two_processes_train_as_one(repository, cohort, tmp_path):
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["networks"]["model"]
     for name, value in learners[0].shipped.state_dict().items():
         torch.testing.assert_close(state[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_idle_codes_move_onto_latents(cohort):
+    """Left alone, a codebook that starts at the origin ends with a handful of codes in use."""
+    recipe = small("vqgan")
+    recipe = dataclasses.replace(recipe, loss=recipe.loss | {"revive": {"every": 2, "until": 3}})
+    learner = make_learner(Setting(recipe, SlicePairs(cohort, [0, 1], 1.5), 0, torch.device("cpu"), None))
+    codes = learner.shipped.quantize.embedding.weight
+    start = codes.detach().clone()
+    learner.step(0)
+    moved = (codes.detach() - start).norm(dim=1) > 2.0 * start.norm(dim=1).max()
+    assert moved.float().mean() > 0.5
+    settled = codes.detach().clone()
+    for step in (1, 3, 4):  # neither between the revivals nor after the last of them
+        values = learner.losses(learner.supply.batch(generator_of(0, step)), generator_of(0, step), step)
+        assert values["codes_used"].detach() > 8
+    assert torch.equal(codes.detach(), settled)

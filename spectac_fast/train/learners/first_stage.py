@@ -21,11 +21,18 @@ class FirstStageLearner(Supervised):
     The published training adds a perceptual distance, whose network is trained on photographs, and a discriminator;
     both trade accuracy for the look of texture, and a first stage for counts wants accuracy.
 
-    recipe.loss: {"codebook_weight"}.
+    Codes start smaller than any latent and most are never the nearest of one: left alone, a short training ends with a
+    score of codes in use. So codes that a batch leaves idle move onto latents of that batch ("Jukebox",
+    arXiv 2005.00341, section 3.1, restarts them alike), until the rest of the training settles them.
+
+    recipe.loss: {"codebook_weight"}, and optional "revive": {"every", "until"} in steps; from step 0 on.
     """
 
     def losses(self, batch: Batch, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
         images = torch.cat([batch.nc, batch.ac])
+        revive = self.recipe.loss.get("revive")
+        if revive and step < revive["until"] and step % revive["every"] == 0:
+            self._revive_idle_codes(images, rng)
         with autocast(self.device, self.recipe.precision):
             found, indices, codebook = self.shipped(images)
         error = (found.float() - images).abs().mean()
@@ -36,6 +43,16 @@ class FirstStageLearner(Supervised):
             "codebook": codebook,
             "codes_used": indices.unique().numel() + 0.0 * total,
         }
+
+    @torch.no_grad()
+    def _revive_idle_codes(self, images: Tensor, rng: np.random.Generator) -> None:
+        codes = self.shipped.quantize.embedding.weight
+        latents = self.shipped.encode(images)
+        used = self.shipped.quantize(latents)[1].unique()
+        idle = torch.ones(len(codes), dtype=torch.bool, device=codes.device).index_fill_(0, used, False)
+        tokens = latents.movedim(1, -1).reshape(-1, codes.shape[1])
+        chosen = torch.from_numpy(rng.integers(len(tokens), size=int(idle.sum()))).to(codes.device)
+        codes[idle] = tokens[chosen]
 
     def estimate(self, shipped: nn.Module) -> Estimate:
         """The reconstruction of NC: it cannot be nearer to AC than NC is."""
