@@ -51,9 +51,12 @@ def run(args: argparse.Namespace) -> int:
         return 2
     # Of the tree as it was when the tests began.
     facts, started = surroundings(torch.device("cpu")), time.perf_counter()
-    results = {part: run_part(part) for part in args.parts or PARTS}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(page(results, {**facts, "minutes": f"{(time.perf_counter() - started) / 60:.1f}"}))
+    results: dict[str, list[Case]] = {}
+    for part in args.parts or PARTS:
+        results[part] = run_part(part)
+        minutes = (time.perf_counter() - started) / 60
+        args.out.write_text(page(results, {**facts, "minutes": f"{minutes:.1f}"}))
     cases = [case for each in results.values() for case in each]
     for case in cases:
         if case.outcome != PASSED:
