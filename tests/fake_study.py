@@ -75,3 +75,31 @@ class Times:
         assert seeds.shape == nc.shape[:1]
         self.calls.append((nc.shape, seeds.clone(), options))
         return (nc + 1) * (self.factor / self.gain) - 1
+
+
+CENTRE = np.array([30.0, -40.0, 12.5])
+
+
+def ventricle(mm):
+    """Counts of a smooth, hollow, lopsided shell about CENTRE at points [..., 3], so that planes can share it."""
+    at = np.asarray(mm) - CENTRE
+    radius = np.linalg.norm(at * [1, 1.2, 0.9], axis=-1)
+    side = 1 + 0.3 * np.tanh(at[..., 0] / 30) - 0.2 * np.tanh(at[..., 2] / 40)
+    return 800 * side * np.exp(-0.5 * ((radius - 38) / 10) ** 2) + 40 * np.exp(-((radius / 90) ** 2))
+
+
+def write_planes(folder, planes=("SA", "VLA", "HLA"), *, phase="stress", volume=ventricle, of_plane=None, **common):
+    """Write planes that all show `volume`, each centred on CENTRE; of_plane: {plane: arguments of its own}.
+
+    Arguments are those of `write_nc`, and "shape": slices, rows, columns.
+    """
+    for plane in planes:
+        own = {"shape": (29, 64, 64), "pixel_mm": 6.8, "slice_mm": 6.8, "orientation": ORIENTATIONS[plane]}
+        own |= common | (of_plane or {}).get(plane, {})
+        shape, (dy, dx) = own.pop("shape"), np.broadcast_to(own["pixel_mm"], 2)
+        row, column = np.array(own["orientation"][:3]), np.array(own["orientation"][3:])
+        steps = np.stack([own["slice_mm"] * np.cross(row, column), dy * column, dx * row])
+        first = own.pop("position", CENTRE - (np.array(shape) - 1) / 2 @ steps)
+        points = first + np.moveaxis(np.indices(shape), 0, -1) @ steps
+        name = folder / f"{phase}_{plane}_NC.dcm"
+        write_nc(name, np.rint(volume(points)), plane=plane, phase=phase, position=first, **own)

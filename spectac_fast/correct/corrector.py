@@ -14,6 +14,7 @@ from spectac_fast.correct.network import Network
 from spectac_fast.correct.pipeline import Pipeline
 from spectac_fast.correct.stages import Corrected, Stages
 from spectac_fast.correct.store import Store
+from spectac_fast.correct.study import gives_single_sample
 from spectac_fast.data.inputs import Source, common_root, find_studies
 from spectac_fast.data.study import Provenance
 from spectac_fast.errors import NoInputError, SpectacError, UsageError
@@ -102,7 +103,12 @@ class Corrector:
     @property
     def provenance(self) -> Provenance:
         """What the derived objects say of their making."""
-        settings = {"seed": self.seed, "device": self.translator.device.type, "precision": self._precision}
+        settings = {
+            "seed": self.seed,
+            "device": self.translator.device.type,
+            "precision": self._precision,
+            "planes": "separate" if gives_single_sample(self.translator, self._options) else "combined",
+        }
         return Provenance(
             self.translator.name,
             self.translator.weights_sha256,

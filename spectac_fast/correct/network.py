@@ -55,7 +55,7 @@ class Network:
         if batch_size is not None and batch_size not in SIZES:
             raise UsageError(f"batch size: expected auto or one of {', '.join(map(str, SIZES))}, found {batch_size}.")
         self.translator, self.precision = translator, precision
-        self._options, self.size = dict(options), batch_size
+        self.options, self.size = dict(options), batch_size
         self._std_samples, self.channels = std_samples, 1 if std_samples is None else 2
         self.halvings: list[int] = []
         self.seconds = 0.0
@@ -119,8 +119,8 @@ class Network:
         kind, dtype = self.translator.device.type, PRECISIONS[self.precision]
         with torch.autocast(kind, dtype=dtype, enabled=dtype is not None):
             if self._std_samples is None:
-                return self.translator.translate(**given, **self._options)
-            both = translate_with_std(self.translator, **given, std_samples=self._std_samples, **self._options)
+                return self.translator.translate(**given, **self.options)
+            both = translate_with_std(self.translator, **given, std_samples=self._std_samples, **self.options)
             return torch.cat(both, dim=1)
 
     def _trial(self, size: int) -> None:
@@ -155,7 +155,7 @@ class Network:
         return InputError(f"the model {name} failed on slices of {shape[0]} x {shape[1]} ({type(error).__name__}).")
 
     def _cannot_run(self, error: Exception) -> UsageError:
-        return UsageError(f"the model {self.translator.name} cannot run with {self._options}: {error}")
+        return UsageError(f"the model {self.translator.name} cannot run with {self.options}: {error}")
 
     def _too_small(self) -> SetupError:
         return SetupError(f"the model {self.translator.name} needs more memory for two slices than there is.")

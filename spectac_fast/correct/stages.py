@@ -26,15 +26,17 @@ class Corrected:
     """What became of one study, or of files that belong to none.
 
     sources: its files. study: the NC series that were corrected. counts: float32 [slices, rows, columns] for each,
-    corrected, in the source's geometry. uncertainty: their standard deviation, where it was asked for. written: the
-    files made of them, if any were asked for. finished: an earlier run had written them; then study and counts are
-    empty. skipped, failed: one sentence for each other source. seconds: spent reading and writing.
+    corrected, in the source's geometry. uncertainty: their standard deviation, where it was asked for. partners: for
+    each the numbers of the series it was averaged with. written: the files made of them, if any were asked for.
+    finished: an earlier run had written them; then study and counts are empty. skipped, failed: one sentence for each
+    other source. seconds: spent reading and writing.
     """
 
     sources: tuple[Path, ...] = ()
     study: Study = field(default_factory=lambda: Study(()))
     counts: tuple[NDArray[np.float32], ...] = ()
     uncertainty: tuple[NDArray[np.float32], ...] = ()
+    partners: tuple[tuple[int, ...], ...] = ()
     written: tuple[Path, ...] = ()
     finished: bool = False
     skipped: tuple[str, ...] = ()
@@ -90,6 +92,7 @@ class Stages:
             )
         counts: tuple[NDArray[np.float32], ...] = ()
         uncertainty: tuple[NDArray[np.float32], ...] = ()
+        partners: tuple[tuple[int, ...], ...] = ()
         written: tuple[Path, ...] = ()
         try:
             if isinstance(outputs, InputError):
@@ -97,13 +100,15 @@ class Stages:
             if outputs is not None and read.prepared is not None:
                 with phase("denormalise"):
                     counts, uncertainty = self._finish(read.prepared, outputs)
+                partners = tuple(read.prepared.partners)
                 if self._store is not None:
                     with phase("write"):
-                        written = tuple(self._store.write(sources, read, counts, uncertainty, self._network.batch_size))
+                        size = self._network.batch_size
+                        written = tuple(self._store.write(sources, read, counts, uncertainty, partners, size))
         except (SetupError, UsageError):
             raise
         except SpectacError as reason:
-            counts = uncertainty = ()
+            counts, uncertainty, partners = (), (), ()
             read.failed.append(str(reason))
         study = read.study if counts else Study((), root=self._root)
         seconds = {"read": read.seconds, "write": time.perf_counter() - started}
@@ -112,6 +117,7 @@ class Stages:
             study,
             counts,
             uncertainty,
+            partners,
             written,
             skipped=tuple(read.skipped),
             failed=tuple(read.failed),
@@ -148,9 +154,10 @@ class Stages:
                 (read.skipped if skip else read.failed).append(str(reason))
         read.study = Study(tuple(series), root=self._root)
         if series:
+            network = self._network
             try:
                 with phase("normalise"):
-                    read.prepared = prepare(read.study, self._network.translator, self._seed)
+                    read.prepared = prepare(read.study, network.translator, network.options, self._seed)
             except SpectacError as reason:
                 read.failed.append(str(reason))
 

@@ -77,11 +77,12 @@ class Store:
         read: Read,
         counts: Sequence[NDArray],
         uncertainty: Sequence[NDArray],
+        partners: Sequence[Sequence[int]],
         batch_size: int,
     ) -> list[Path]:
         """Write the corrected series of one study, all or none, and record them unless a source could not be read.
 
-        uncertainty: their standard deviations, or empty.
+        counts, uncertainty, partners: as `write_corrected` takes them.
 
         Raises InputError for a header that cannot be encoded, SetupError where writing fails.
         """
@@ -102,6 +103,7 @@ class Store:
             self.out,
             provenance=self._provenance,
             uncertainty=uncertainty,
+            partners=partners,
             on_staged=record,
         )
 

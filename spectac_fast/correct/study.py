@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from spectac_fast.correct.agreement import agreed, partners_of
+from spectac_fast.data.lattice import Lattice
 from spectac_fast.data.neighbours import neighbours
 from spectac_fast.data.resample import InPlane, check_geometry
 from spectac_fast.data.scale import count_scale, to_counts, to_model
 from spectac_fast.data.seeds import stable_seed
 from spectac_fast.data.study import Series, Study
 from spectac_fast.errors import InputError, SpectacError, UsageError
+from spectac_fast.models.translator import SamplingTranslator
 
 if TYPE_CHECKING:
     from spectac_fast.models.translator import Translator
@@ -40,7 +43,8 @@ def correct_study(
     """Attenuation-corrected counts for every series of `study`.
 
     Each phase has one scale, taken from its NC short-axis stack (from another plane where SA is missing); slices are
-    brought to the model's pixel size, translated, and brought back (`InPlane.carry_back`).
+    brought to the model's pixel size, translated, and brought back (`InPlane.carry_back`). Unless the model gives
+    single samples, the corrections of planes that show one volume are averaged before (`agreement`).
 
     Args:
         study: NC series, counts in any unit.
@@ -54,8 +58,8 @@ def correct_study(
     Raises InputError for geometry far from the model's or a heart region without counts, UsageError for options that
     the model refuses, SpectacError if its output is not finite.
     """
-    prepared = prepare(study, translator, seed)
     options = {key: value for key, value in (("steps", steps), ("samples", samples)) if value is not None}
+    prepared = prepare(study, translator, options, seed)
     return prepared.finish(_translate(translator, prepared, options, batch_size, on_slices), translator)
 
 
@@ -64,6 +68,7 @@ class Prepared:
     """A study as a model sees it: for each series its slices in model units, their neighbours and their seeds.
 
     inputs: float32 [slices, rows, columns]; beside: float32 [slices, neighbours, rows, columns]; seeds: int64 [slices].
+    lattices: where these slices lie. partners: for each series the numbers of those it is averaged with.
     """
 
     study: Study
@@ -73,19 +78,24 @@ class Prepared:
     inputs: list[NDArray[np.float32]]
     beside: list[NDArray[np.float32]]
     seeds: list[NDArray[np.int64]]
+    lattices: list[Lattice]
+    partners: list[tuple[int, ...]]
 
     def finish(self, outputs: Sequence[NDArray[np.float32]], translator: Translator) -> list[NDArray[np.float32]]:
         """Corrected counts on the source's grid from the model's outputs, one array per series.
 
         Raises SpectacError for outputs that are not finite.
         """
-        corrected = []
-        for grid, series, nc, scale, output in zip(self.grids, self.study.series, self.nc, self.scales, outputs):
+        for series, output in zip(self.study.series, outputs):
             if not np.isfinite(output).all():
                 raise SpectacError(f"{series.path}: the model {translator.name} gave values that are not finite.")
-            ac = to_counts(output, scale * translator.gain)
-            corrected.append(grid.carry_back(series.counts, nc, ac, scale=scale, gain=translator.gain))
-        return corrected
+        gain = translator.gain
+        ac = [to_counts(output, scale * gain) for output, scale in zip(outputs, self.scales)]
+        ac = agreed(ac, self.nc, gain, self.lattices, self.partners)
+        return [
+            grid.carry_back(series.counts, *stacks, scale=scale, gain=gain)
+            for grid, series, *stacks, scale in zip(self.grids, self.study.series, self.nc, ac, self.scales)
+        ]
 
     def finish_deviations(
         self, outputs: Sequence[NDArray[np.float32]], translator: Translator
@@ -103,8 +113,11 @@ class Prepared:
         return carried
 
 
-def prepare(study: Study, translator: Translator, seed: int) -> Prepared:
-    """What `correct_study` does before the model; raises InputError as it does and logs what is unusual."""
+def prepare(study: Study, translator: Translator, options: Mapping[str, Any], seed: int) -> Prepared:
+    """What `correct_study` does before the model; raises InputError as it does and logs what is unusual.
+
+    options: those that `translate` will be given.
+    """
     for series in study.series:
         for warning in check_geometry(series, translator.pixel_mm):
             _log.warning(warning)
@@ -114,7 +127,15 @@ def prepare(study: Study, translator: Translator, seed: int) -> Prepared:
     inputs = [to_model(stack, scale) for stack, scale in zip(nc, scales)]
     beside = [neighbours(x, series.slice_mm, translator.context_mm) for x, series in zip(inputs, study.series)]
     seeds = [slice_seeds(seed, series.uid, len(series.counts)) for series in study.series]
-    return Prepared(study, grids, nc, scales, inputs, beside, seeds)
+    lattices = [Lattice.of_series(s, grid, stack.shape[1:]) for s, grid, stack in zip(study.series, grids, nc)]
+    alone = [()] * len(study.series)
+    partners = alone if gives_single_sample(translator, options) else partners_of(study.series, lattices, nc)
+    return Prepared(study, grids, nc, scales, inputs, beside, seeds, lattices, partners)
+
+
+def gives_single_sample(translator: Translator, options: Mapping[str, Any]) -> bool:
+    """Whether a model with these options draws one sample of every slice: the mean of planes would be none."""
+    return isinstance(translator, SamplingTranslator) and translator.single_sample(**options)
 
 
 def slice_seeds(seed: int, series_uid: str, slices: int) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,11 @@ class Series:
     def uid(self) -> str:
         """The Series Instance UID, or plane and phase where there is no header."""
         return str(self.header.SeriesInstanceUID) if self.header is not None else f"{self.phase}/{self.plane}"
+
+    @property
+    def frame_of_reference(self) -> str:
+        """The UID of the coordinates that orientation and position are given in, "" where none is known."""
+        return str(self.header.get("FrameOfReferenceUID") or "") if self.header is not None else ""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -169,6 +175,7 @@ def write_corrected(
     *,
     provenance: Provenance | None = None,
     uncertainty: Sequence[NDArray] = (),
+    partners: Sequence[Sequence[int]] = (),
     on_staged: Callable[[list[tuple[Path, Path]]], None] | None = None,
 ) -> list[Path]:
     """Write corrected counts as derived NM objects, one file per series, all of the study or nothing.
@@ -180,6 +187,8 @@ def write_corrected(
         provenance: what made the counts. Without it the UIDs depend on the counts themselves.
         uncertainty: where given, the standard deviation of those counts, one array per series; each goes to a second
             series, in a file marked DL-AC-SD beside the corrected one.
+        partners: where given, for each series the numbers of the others that its counts were also made from
+            (`correct.agreement`); the object names them among its sources.
         on_staged: called with (temporary file, file) for each, when all are complete on disk and none is in its place.
 
     Every byte is a function of the source, the counts and the provenance: dates and times are the source's, and UIDs
@@ -196,9 +205,10 @@ def write_corrected(
     if uncertainty and len(uncertainty) != len(study.series):
         raise ValueError(f"expected one uncertainty for each of {len(study.series)} series, found {len(uncertainty)}")
     out = Path(out)
-    work = [
-        (s, derive_corrected, array, output_path(s.path, study.root, out)) for s, array in zip(study.series, counts)
-    ]
+    work = []
+    for s, array, numbers in zip(study.series, counts, partners or [()] * len(counts)):
+        derive = partial(derive_corrected, others=[study.series[k] for k in numbers])
+        work.append((s, derive, array, output_path(s.path, study.root, out)))
     work += [
         (s, derive_uncertainty, array, output_path(s.path, study.root, out, MARKS[1]))
         for s, array in zip(study.series, uncertainty)

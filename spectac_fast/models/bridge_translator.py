@@ -59,11 +59,9 @@ class BridgeTranslator(NetworkTranslator):
         weights hold; samples alone means samples of the weights' "sample_steps" evaluations. solver: one of
         `solver_table`, or "published" for the sampler of the published code with its step list (1 step, or 3 and more).
         """
-        count = self.defaults["samples"] if samples is None else samples
+        steps, count = self._steps_and_samples(steps, samples)
         if count < 1:
             raise ValueError(f"samples must be at least 1, found {count}.")
-        if steps is None:
-            steps = self.defaults["steps" if samples is None else "sample_steps"]
         sampler = self.sampler(steps, solver, order, eta)
         images, seeds = self.seen(nc, seeds, neighbours, **options)
         return self.fitted_back(self._sampled(sampler, images, seeds, count, "mean"), nc)
@@ -90,6 +88,19 @@ class BridgeTranslator(NetworkTranslator):
             raise ValueError(f"samples of {len(sampler.table)} steps draw no noise and have no spread.")
         images, seeds = self.seen(nc, seeds, neighbours, **options)
         return self.fitted_back(self._sampled(sampler, images, seeds, samples, "mean_std"), nc)
+
+    def single_sample(
+        self, *, steps: int | list[int] | None = None, samples: int | None = None, **options: Any
+    ) -> bool:
+        """See `SamplingTranslator.single_sample`; one evaluation draws nothing."""
+        steps, count = self._steps_and_samples(steps, samples)
+        return count == 1 and (steps if isinstance(steps, int) else len(steps)) > 1
+
+    def _steps_and_samples(self, steps: int | list[int] | None, samples: int | None) -> tuple[int | list[int], int]:
+        """What `translate` does where one of them, or both, is not given."""
+        if steps is None:
+            steps = self.defaults["steps" if samples is None else "sample_steps"]
+        return steps, self.defaults["samples"] if samples is None else samples
 
     def seen(
         self, nc: Tensor, seeds: Tensor | None, neighbours: Tensor | None, **options: Any

@@ -66,6 +66,10 @@ class NoiseTranslator(NetworkTranslator, ABC):
             lambda images, keys: moments_of(self.draw(images, keys, table, samples), True), nc, seeds, neighbours
         )
 
+    def single_sample(self, *, samples: int | None = None, **options: Any) -> bool:
+        """See `SamplingTranslator.single_sample`."""
+        return (self.defaults["samples"] if samples is None else samples) == 1
+
     @abstractmethod
     def table(self, steps: int | list[int] | None, solver: str | None, eta: float | None) -> StepTable:
         """The solver's table that the options of `translate` ask for; ValueError for impossible ones."""

@@ -60,6 +60,10 @@ class SamplingTranslator(Translator, Protocol):
         """
         ...
 
+    def single_sample(self, **options: Any) -> bool:
+        """Whether `translate` with these options gives one sample, which an average would spoil, and no estimate."""
+        ...
+
 
 def check_slices(nc: Tensor, seeds: Tensor | None) -> None:
     """Raise ValueError unless nc is float32 [B, 1, H, W] and seeds, if given, int64 [B]."""

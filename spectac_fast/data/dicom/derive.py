@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -77,12 +78,17 @@ _STALE = (
 )
 
 
-def derive_corrected(series: Series, counts: NDArray, provenance: Provenance | None) -> Dataset:
+def derive_corrected(
+    series: Series, counts: NDArray, provenance: Provenance | None, others: Sequence[Series] = ()
+) -> Dataset:
     """The derived NM object that holds `counts` [slices, rows, columns] in the geometry of `series`.
+
+    others: series of other planes that also went into the counts; the object names them among its sources, and its
+    UIDs depend on them.
 
     Raises ValueError if the counts have another shape or are not finite, InputError if the header cannot be copied.
     """
-    return _checked(series, counts, provenance, _CORRECTED, finest=1.0)
+    return _checked(series, counts, provenance, _CORRECTED, finest=1.0, others=others)
 
 
 def derive_uncertainty(series: Series, deviations: NDArray, provenance: Provenance | None) -> Dataset:
@@ -111,7 +117,14 @@ def quantise(counts: NDArray, finest: float = 1.0) -> tuple[NDArray[np.uint16], 
     return np.clip(np.rint(counts / slope), 0, _LARGEST).astype(np.uint16), slope
 
 
-def _checked(series: Series, counts: NDArray, provenance: Provenance | None, kind: _Kind, finest: float) -> Dataset:
+def _checked(
+    series: Series,
+    counts: NDArray,
+    provenance: Provenance | None,
+    kind: _Kind,
+    finest: float,
+    others: Sequence[Series] = (),
+) -> Dataset:
     if series.header is None:
         raise ValueError(f"{series.path}: a series without DICOM header has nothing to derive an object from")
     counts = np.asarray(counts)
@@ -120,14 +133,19 @@ def _checked(series: Series, counts: NDArray, provenance: Provenance | None, kin
     pixels, slope = quantise(counts, finest)
     pixels = pixels[slice_numbers(series.header, series.path)]
     try:
-        return _derive(series, pixels, slope, provenance, kind)
+        return _derive(series, pixels, slope, provenance, kind, others)
     except Exception as error:
         # pydicom quotes values in its messages; they may identify the patient.
         raise InputError(f"{series.path}: the header cannot be copied ({type(error).__name__}).") from None
 
 
 def _derive(
-    series: Series, pixels: NDArray[np.uint16], slope: float, provenance: Provenance | None, kind: _Kind
+    series: Series,
+    pixels: NDArray[np.uint16],
+    slope: float,
+    provenance: Provenance | None,
+    kind: _Kind,
+    others: Sequence[Series],
 ) -> Dataset:
     source = series.header
     ds = copy.deepcopy(source)
@@ -138,7 +156,7 @@ def _derive(
     for group in range(0x6000, 0x6020, 2):
         for tag in list(ds.group_dataset(group).keys()):
             del ds[tag]
-    entropy = _entropy(pixels, provenance)
+    entropy = _entropy(pixels, provenance, others)
     ds.SOPInstanceUID = stable_uid(f"{kind.role} instance", str(source.SOPInstanceUID), entropy)
     ds.SeriesInstanceUID = stable_uid(f"{kind.role} series", str(source.SeriesInstanceUID), entropy)
     ds.ImageType = ["DERIVED", "PRIMARY", *list(source.ImageType)[2:]]
@@ -150,7 +168,7 @@ def _derive(
     ds.CountsAccumulated = ""
     ds.BurnedInAnnotation = "NO"
     ds.ImageComments = kind.comment
-    _describe(ds, series, provenance, kind)
+    _describe(ds, series, provenance, kind, others)
     set_pixels(ds, pixels)
     _map_values(ds, slope, kind)
     if "WindowCenter" in ds or "WindowWidth" in ds:
@@ -159,23 +177,22 @@ def _derive(
     return ds
 
 
-def _entropy(pixels: NDArray[np.uint16], provenance: Provenance | None) -> str:
+def _entropy(pixels: NDArray[np.uint16], provenance: Provenance | None, others: Sequence[Series]) -> str:
     if provenance is None:
         return hashlib.sha256(pixels.tobytes()).hexdigest()
     settings = dict(sorted(provenance.settings.items()))
-    return json.dumps([provenance.model, provenance.weights, provenance.version, settings])
+    sources = sorted(str(other.header.SOPInstanceUID) for other in others)
+    return json.dumps([provenance.model, provenance.weights, provenance.version, settings, sources])
 
 
-def _describe(ds: Dataset, series: Series, provenance: Provenance | None, kind: _Kind) -> None:
-    """Which object it was derived from, how, and by what."""
+def _describe(
+    ds: Dataset, series: Series, provenance: Provenance | None, kind: _Kind, others: Sequence[Series]
+) -> None:
+    """Which objects it was derived from, how, and by what."""
     source = series.header
-    ds.SourceImageSequence = []
-    for uid in series.instances or (source.SOPInstanceUID,):
-        item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, uid
-        item.SpatialLocationsPreserved = "YES"
-        item.PurposeOfReferenceCodeSequence = [code("DCM", "121322", "Source image for image processing operation")]
-        ds.SourceImageSequence.append(item)
+    ds.SourceImageSequence = _sources(series, "YES")
+    for other in others:
+        ds.SourceImageSequence.extend(_sources(other, "NO"))
 
     model = _plain(provenance.model) if provenance else "not stated"
     version = provenance.version if provenance else __version__
@@ -184,7 +201,7 @@ def _describe(ds: Dataset, series: Series, provenance: Provenance | None, kind: 
     # What must be read stands first: a long list of settings is cut at the end.
     ds.DerivationDescription = (
         f"Research use only, not a medical device. {kind.description} by spectac_fast {version}, model {model[:64]}"
-        f"{weights}.{_doubts(series)} Settings: {_plain(settings) or 'not stated'}."
+        f"{weights}.{_doubts(series)}{_averaged(others)} Settings: {_plain(settings) or 'not stated'}."
     )[:1024]
 
     equipment = Dataset()
@@ -193,6 +210,22 @@ def _describe(ds: Dataset, series: Series, provenance: Provenance | None, kind: 
     equipment.SoftwareVersions = version
     equipment.ContributionDescription = kind.contribution
     ds.ContributingEquipmentSequence = [*(source.get("ContributingEquipmentSequence") or ()), equipment]
+
+
+def _sources(series: Series, locations_preserved: str) -> list[Dataset]:
+    items = []
+    for uid in series.instances or (series.header.SOPInstanceUID,):
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = series.header.SOPClassUID, uid
+        item.SpatialLocationsPreserved = locations_preserved
+        item.PurposeOfReferenceCodeSequence = [code("DCM", "121322", "Source image for image processing operation")]
+        items.append(item)
+    return items
+
+
+def _averaged(others: Sequence[Series]) -> str:
+    planes = ", ".join(other.plane for other in others)
+    return f" Mean of the corrections of this plane and, on the same voxels, of {planes}." if planes else ""
 
 
 def _plain(text: str) -> str:
