@@ -13,21 +13,23 @@ from pathlib import Path
 
 import torch
 
+from bench.latency_goals import NATIVE, Case, Goal, goals, judged, standard
 from bench.timing import ratio, surroundings
-from bench.workloads import PAPER, workload
+from bench.workloads import PAPER, PAPER_WHOLE, workload
+from spectac_fast.models.registry import load
 from spectac_fast.tracing import PhaseClock, tracing
 
 RESULTS = Path(__file__).parent / "results"
 NETWORK = ("encode", "network", "decode")
 _COLUMNS = (
     *("model", "batch", "evaluations", "ms", "p20 - p80", "p99", "slices/s", "network", "MB", "kernels"),
-    *("published", "ratio"),
+    *("published", "its evaluations", "ratio"),
 )
 
 
 @dataclass(frozen=True)
 class Latency:
-    """One model at one batch size: milliseconds per slice over the rounds, and what else was seen.
+    """One case: milliseconds per slice over the rounds, and what else was seen.
 
     network: share of the time inside its networks. peak_mb: device memory on a GPU, the process's on a CPU. kernels:
     launched per call, on a GPU. ratio: how many times as long the published arithmetic takes, the rounds' median.
@@ -36,6 +38,7 @@ class Latency:
     model: str
     batch: int
     steps: int
+    dtype: str
     median: float
     p20: float
     p80: float
@@ -45,69 +48,89 @@ class Latency:
     peak_mb: float
     kernels: int | None
     published: float
+    published_steps: int
     ratio: float
+
+    @property
+    def case(self) -> Case:
+        return Case(self.model, self.batch, self.steps, self.published_steps, self.dtype)
+
+    @property
+    def outside(self) -> float:
+        """Per cent of the time outside the networks."""
+        return 100.0 * (1.0 - self.network)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     def numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
 
-    parser.add_argument(
-        "-m", "--model", nargs="+", default=["bbdm", PAPER], help=f"bridges by name or file, or {PAPER} (default: both)"
-    )
-    parser.add_argument("--batch", type=numbers, default=[1, 8, 64], help="slices at a time (default: 1,8,64)")
-    parser.add_argument("--steps", type=numbers, help="network evaluations (default: the model's)")
+    known = f"bridges by name or file, {PAPER} or {PAPER_WHOLE}"
+    parser.add_argument("-m", "--model", nargs="+", help=f"{known} (default: what the goals ask for)")
+    parser.add_argument("--batch", type=numbers, default=[1, 8, 64], help="of --model: slices at a time (1,8,64)")
+    parser.add_argument("--steps", type=numbers, default=[6], help="of --model: evaluations, on both sides (6)")
     parser.add_argument("-d", "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU (default: 2)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="measured per row (default: 10)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="measured per row (default: 8)")
     parser.add_argument("-o", "--out", type=Path, default=RESULTS, help="folder of the results")
 
 
 def run(args: argparse.Namespace) -> int:
     device = torch.device(args.device)
     torch.set_num_threads(args.threads)
+    defaults = load(NATIVE, device="cpu").defaults
+    wanted = goals(defaults["steps"], defaults["sample_steps"])
+    if args.model:
+        cases = [Case(m, b, s, s) for m in args.model for s in args.steps for b in args.batch]
+    else:
+        cases = standard(device.type, defaults["steps"], defaults["sample_steps"])
     results = []
-    for model in args.model:
-        for steps in args.steps or [None]:
-            for batch in args.batch:
-                results.append(measure(model, batch, steps, device, args.seconds))
-                print(_cells(results[-1]), flush=True)
-                gc.collect()
+    for case in cases:
+        results.append(measure(case, device, args.seconds))
+        print(_cells(results[-1]), flush=True)
+        gc.collect()
     args.out.mkdir(parents=True, exist_ok=True)
     facts = {**surroundings(device), "seconds per row": f"{args.seconds:g}"}
     target = args.out / f"latency_{device.type}"
-    target.with_suffix(".md").write_text(markdown(results, facts))
+    target.with_suffix(".md").write_text(markdown(results, facts, [] if args.model else wanted, device.type))
     write_csv(target.with_suffix(".csv"), results, facts)
     return 0
 
 
-def measure(model: str, batch: int, steps: int | None, device: torch.device, seconds: float) -> Latency:
-    """Ours and the published arithmetic in turn, round by round, for about so long (three rounds at least)."""
-    calls, evaluations = workload(model, batch, steps, device)
+def measure(case: Case, device: torch.device, seconds: float) -> Latency:
+    """Ours and the published arithmetic in turn, round by round, for about so long, three rounds at least.
+
+    Where a round takes longer than that, two are enough.
+    """
+    calls = workload(case.model, case.batch, case.steps, case.published_steps, device, case.dtype)
     wait = torch.cuda.synchronize if device.type == "cuda" else _nothing
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    for _ in range(3):
-        # Three, because a graph is recorded at the second call.
+    # Three on a GPU, because a graph is recorded at the second call.
+    for _ in range(3 if device.type == "cuda" else 1):
         calls.ours()
+    started = time.perf_counter()
     calls.published()
+    least = 2 if time.perf_counter() - started > seconds else 3
     ours: list[float] = []
     theirs: list[float] = []
     end = time.perf_counter() + seconds
-    while len(ours) < 3 or time.perf_counter() < end:
-        ours.append(_milliseconds(calls.ours, wait) / batch)
-        theirs.append(_milliseconds(calls.published, wait) / batch)
+    while len(ours) < least or time.perf_counter() < end:
+        ours.append(_milliseconds(calls.ours, wait) / case.batch)
+        theirs.append(_milliseconds(calls.published, wait) / case.batch)
     at = [sorted(ours)[round(q * (len(ours) - 1))] for q in (0.5, 0.2, 0.8, 0.99)]
     return Latency(
-        model,
-        batch,
-        evaluations,
+        case.model,
+        case.batch,
+        case.steps,
+        case.dtype,
         *at,
         slices_per_s=1e3 / at[0],
         network=network_share(calls.ours, wait),
         peak_mb=_peak(device),
         kernels=_kernels(calls.ours) if device.type == "cuda" else None,
         published=sorted(theirs)[len(theirs) // 2],
+        published_steps=case.published_steps,
         ratio=ratio(theirs, ours),
     )
 
@@ -146,35 +169,36 @@ def _kernels(call: Callable[[], object]) -> int:
 
 
 def _cells(row: Latency) -> str:
-    kernels = "-" if row.kernels is None else str(row.kernels)
     share = "-" if row.network != row.network else f"{row.network:.1%}"
     cells = (
-        *(row.model, row.batch, row.steps, f"{row.median:.2f}", f"{row.p20:.2f} - {row.p80:.2f}", f"{row.p99:.2f}"),
-        *(
-            f"{row.slices_per_s:.1f}",
-            share,
-            f"{row.peak_mb:.0f}",
-            kernels,
-            f"{row.published:.2f}",
-            f"{row.ratio:.2f} x",
-        ),
+        row.model if row.dtype == "float32" else f"{row.model}, {row.dtype} body",
+        *(row.batch, row.steps, f"{row.median:.2f}", f"{row.p20:.2f} - {row.p80:.2f}", f"{row.p99:.2f}"),
+        *(f"{row.slices_per_s:.1f}", share, f"{row.peak_mb:.0f}", "-" if row.kernels is None else row.kernels),
+        *(f"{row.published:.2f}", row.published_steps, f"{row.ratio:.2f} x"),
     )
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def markdown(results: Sequence[Latency], facts: dict[str, str]) -> str:
-    """The page: facts, then one row per measurement."""
-    rows = [
-        "# Time per slice",
-        "",
-        *(f"* {name}: {value}" for name, value in facts.items()),
-        "",
+def markdown(results: Sequence[Latency], facts: dict[str, str], wanted: Sequence[Goal], device: str) -> str:
+    """The page: facts, goals and whether they are reached, then one row per measurement."""
+    by_case = {row.case: row for row in results}
+
+    def value_of(case: Case, name: str) -> float | None:
+        return getattr(by_case[case], name) if case in by_case else None
+
+    rows = ["# Time per slice", "", *(f"* {name}: {value}" for name, value in facts.items()), ""]
+    if wanted:
+        rows += ["## Goals", "", "| goal | on | limit | measured | verdict |", "| --- | --- | --- | --- | --- |"]
+        rows += [f"| {' | '.join(cells)} |" for cells in judged(wanted, device, value_of)]
+        rows += ["", "## Rows", ""]
+    rows += [
         "`ms`: median time of one call divided by its slices, its 20th to 80th and its 99th percentile. `network`:",
         "share of the time inside networks. `MB`: peak of the device's memory, on a CPU of the process so far.",
-        "`published`: the published sampler's arithmetic in eager torch, same weights, precision and number of",
-        "evaluations, measured in turn with ours; `ratio` is the median of the rounds' own ratios.",
-        f"{PAPER}: the latent network alone, with random weights. A translator runs at least two slices at a time, so",
-        "its batch 1 does twice the work.",
+        "`published`: the published sampler's arithmetic in eager torch with the same weights in float32, measured in",
+        "turn with ours, by `its evaluations`; `ratio` is the median of the rounds' own ratios.",
+        f"{PAPER}: the latent network alone, 4x32x32, with random weights of the published sizes; {PAPER_WHOLE}: from",
+        "image to image, with a VQGAN that is the package's on both sides. A translator runs at least two slices at a",
+        "time, so its batch 1 does twice the work.",
         "",
         "| " + " | ".join(_COLUMNS) + " |",
         "|" + " --- |" * len(_COLUMNS),

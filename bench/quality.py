@@ -40,7 +40,6 @@ FITTED = "fitted"
 # Beyond this number of evaluations only these are measured unless all are asked for.
 _LONG, _LONG_SOLVERS = 10, ("published", "DBIM-2")
 _FITTED_EVALUATIONS = (2, 3, 4, 5, 6)
-_TEACHER_STEPS = 200
 _CURVE = (0, 1, 4, 16, 46, 110, 230, 400, 550, 700, 850, 950, 989, 999)
 
 
@@ -51,8 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cases", type=int, default=16, help="patients of the table; fits use others (default: 16)")
     parser.add_argument("--fit-cases", type=int, default=8, help="patients that tables are fitted to (default: 8)")
     parser.add_argument("--stack-cases", type=int, default=4, help="patients with whole stacks (default: 4)")
-    parser.add_argument("--samples", type=int, default=4, help="of each slice (default: 4)")
-    parser.add_argument("--most", type=int, default=200, help="largest number of evaluations (default: 200)")
+    parser.add_argument("--samples", type=int, default=2, help="of each slice (default: 2)")
+    parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=[*SOLVERS], help="only these (default: all)")
+    parser.add_argument(
+        "--evaluations", type=int, nargs="+", choices=EVALUATIONS, default=EVALUATIONS, help="only these (default: all)"
+    )
+    parser.add_argument("--teacher-steps", type=int, default=200, help="of the path fitted to (default: 200)")
     parser.add_argument("--all", action="store_true", help=f"every solver beyond {_LONG} evaluations too")
     parser.add_argument("--work", type=Path, default=Path("build/quality"), help="folder that keeps finished parts")
     parser.add_argument("--times", action="store_true", help="measure the times per slice, and nothing else")
@@ -69,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     path = args.out / f"measured_{args.device.partition(':')[0]}.json"
     kept = json.loads(path.read_text()) if path.is_file() else {}
     if args.times:
-        kept["times"] = {"machine": surroundings(translator.device), "ms": times(translator, args.most)}
+        kept["times"] = {"machine": surroundings(translator.device), "ms": times(translator, args.evaluations)}
     else:
         kept |= measure(args, translator)
     path.write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n")
@@ -90,9 +93,9 @@ def measure(args: argparse.Namespace, translator: BridgeTranslator) -> dict[str,
     }
     store = Store(args.work, common)
     spare = range(len(cohort))[len(cases) : len(cases) + args.fit_cases]
-    fits = _fits(store, translator, central_slices(cohort, translator, spare), args.most) if spare else {}
+    fits = _fits(store, translator, central_slices(cohort, translator, spare), args) if spare else {}
     rows = []
-    for solver, evaluations, table in _tables(translator.model.bridge, args.most, args.all, fits):
+    for solver, evaluations, table in _tables(translator.model.bridge, args, fits):
         key = {"part": "solver", "samples": args.samples, "table": content(table)}
         began = time.perf_counter()
         patients = store.part(key, lambda table=table: _measured(translator, slices, table, args.samples))
@@ -125,19 +128,17 @@ def measure(args: argparse.Namespace, translator: BridgeTranslator) -> dict[str,
 
 
 def _tables(
-    bridge: BrownianBridge, most: int, every: bool, fits: dict[str, Any]
+    bridge: BrownianBridge, args: argparse.Namespace, fits: dict[str, Any]
 ) -> Iterator[tuple[str, int, StepTable]]:
     """(solver, evaluations, table), the short ones first."""
-    for evaluations in EVALUATIONS:
-        if evaluations > most:
-            return
-        for solver, options in SOLVERS.items():
-            if evaluations > _LONG and not every and solver not in _LONG_SOLVERS:
+    for evaluations in args.evaluations:
+        for solver in args.solvers:
+            if evaluations > _LONG and not args.all and solver not in _LONG_SOLVERS:
                 continue
             if solver == "published" and evaluations < 3:
                 # Its step list has at least three.
                 continue
-            yield solver, evaluations, solver_table(bridge, evaluations, **options)
+            yield solver, evaluations, solver_table(bridge, evaluations, **SOLVERS[solver])
         if str(evaluations) in fits:
             yield FITTED, evaluations, with_rows(solver_table(bridge, evaluations), fits[str(evaluations)])
 
@@ -149,10 +150,9 @@ def with_rows(table: StepTable, rows: list[list[float]]) -> StepTable:
     return replace(table, rows=values)
 
 
-def _fits(store: Store, translator: BridgeTranslator, slices: Slices, most: int) -> dict[str, Any]:
-    steps = min(_TEACHER_STEPS, most)
-    found = {}
-    for evaluations in (n for n in _FITTED_EVALUATIONS if n <= most):
+def _fits(store: Store, translator: BridgeTranslator, slices: Slices, args: argparse.Namespace) -> dict[str, Any]:
+    steps, found = args.teacher_steps, {}
+    for evaluations in (n for n in _FITTED_EVALUATIONS if n in args.evaluations):
         key = {"part": "fit", "evaluations": evaluations, "steps": steps, "seeds": slices.seeds.tolist()}
         found[str(evaluations)] = store.part(key, lambda n=evaluations: fitted_rows(translator, slices, n, steps))
     return found
@@ -182,11 +182,11 @@ def _deterministic(
     return {"solver": Path(name).stem, "evaluations": 1, "samples": 1, "patients": patients}
 
 
-def times(translator: BridgeTranslator, most: int) -> dict[str, float]:
+def times(translator: BridgeTranslator, numbers: Iterable[int]) -> dict[str, float]:
     """Milliseconds per slice of one sample, by the number of evaluations; one stack of 29 slices a call, DBIM-2."""
     nc = torch.rand(29, 1, 64, 64) * 2.0 - 1.0
     found = {}
-    for evaluations in (n for n in EVALUATIONS if n <= most):
+    for evaluations in numbers:
         taken = []
         for _ in range(2 if evaluations > _LONG else 4):
             began = time.perf_counter()

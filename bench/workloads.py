@@ -1,69 +1,79 @@
-"""What the latency benchmark runs: a model of the package, or the network of the published LBBDM-f8."""
+"""What the latency benchmark runs: a model of the package, or the published LBBDM-f8 with random weights."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import spectac_fast
 from bench.published import PublishedSampler
 from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.diffusion.graph import Graphs, run_graphed
-from spectac_fast.diffusion.solvers import solver_table
+from spectac_fast.diffusion.solvers import StepTable, solver_table
+from spectac_fast.models.lbbdm import LatentBBDM
 from spectac_fast.models.networks import build_network
 from spectac_fast.models.registry import load
+from spectac_fast.models.vqgan import VQGAN
+from spectac_fast.tracing import phase
 
 PAPER = "lbbdm-f8"
 """The latent network of LBBDM-f8 at 256x256, with random weights: 4x32x32, 237 M parameters, its VQGAN left out."""
 
+PAPER_WHOLE = "lbbdm-f8+vqgan"
+"""The same from image to image, 3x256x256; the VQGAN is the package's on both sides."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 _RECIPE = Path(spectac_fast.__file__).parent / "train/recipes/lbbdm/paper.json"
+_VQGAN_F8 = {
+    **{"in_channels": 3, "out_channels": 3, "ch": 128, "ch_mult": [1, 2, 2, 4], "num_res_blocks": 2},
+    **{"attn_levels": [3], "z_channels": 4, "embed_dim": 4, "n_embed": 16384},
+}
 
 
 @dataclass(frozen=True)
 class Workload:
-    """ours: slices by the package. published: the same slices, weights and number of evaluations in eager torch."""
+    """ours: slices by the package. published: the same slices and weights in eager torch."""
 
     ours: Callable[[], Tensor]
     published: Callable[[], Tensor]
 
 
-def workload(model: str, batch: int, steps: int | None, device: torch.device) -> tuple[Workload, int]:
-    """(calls, number of evaluations) for so many slices; steps None are the model's default, of `PAPER` 3."""
+def workload(
+    model: str, batch: int, steps: int, published_steps: int, device: torch.device, dtype: str = "float32"
+) -> Workload:
+    """So many slices at a time, by so many network evaluations each. dtype: of the body of our network."""
     torch.manual_seed(0)
     if model == PAPER:
-        return _paper(batch, 3 if steps is None else steps, device)
-    return _translator(model, batch, steps, device)
+        return _latent(batch, steps, published_steps, device, dtype)
+    if model == PAPER_WHOLE:
+        return _whole(batch, steps, published_steps, device, dtype)
+    return _translator(model, batch, steps, published_steps, device, dtype)
 
 
-def _translator(model: str, batch: int, steps: int | None, device: torch.device) -> tuple[Workload, int]:
+def _translator(model: str, batch: int, steps: int, published_steps: int, device: torch.device, dtype: str) -> Workload:
     translator = load(model, device=str(device))
-    evaluations = translator.defaults["steps"] if steps is None else steps
     nc = torch.rand(batch, 1, 64, 64) * 2.0 - 1.0
     seeds, context = torch.arange(batch), len(translator.context_mm)
-    published = PublishedSampler(translator.model.denoise_fn, translator.model.bridge, evaluations, device)
+    published = PublishedSampler(translator.model.denoise_fn, translator.model.bridge, published_steps, device)
     images = nc.expand(-1, 1 + context, -1, -1).to(device)
 
-    def eager() -> Tensor:
-        return translator.model.finish(published(*translator.model.start(images)))
+    def ours() -> Tensor:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
+            return translator.translate(nc, seeds, steps=steps, samples=1)
 
-    ours = Workload(lambda: translator.translate(nc, seeds, steps=evaluations, samples=1), eager)
-    return ours, evaluations
+    return Workload(ours, lambda: translator.model.finish(published(*translator.model.start(images))))
 
 
-def _paper(batch: int, steps: int, device: torch.device) -> tuple[Workload, int]:
-    recipe = json.loads(_RECIPE.read_text())
-    network = build_network(recipe["network"]["network"]).eval().requires_grad_(False).to(device)
-    for parameter in network.parameters():
-        # Fresh networks end in zeros, which some processors multiply faster.
-        parameter.copy_(torch.randn_like(parameter) / max(parameter[0].numel(), 16) ** 0.5)
-    process = BrownianBridge(**recipe["process"])
-    table = solver_table(process, steps, solver="ancestral", eta_mode="bbdm", eta=1.0, spacing="reference", boot=False)
-    fast, graphs = spectac_fast.engine(network), Graphs()
+def _latent(batch: int, steps: int, published_steps: int, device: torch.device, dtype: str) -> Workload:
+    network, process = paper_network(device)
+    fast, graphs, table = spectac_fast.engine(network, DTYPES[dtype]), Graphs(), _published_table(process, steps)
     y, seeds = torch.randn(batch, 4, 32, 32, device=device), torch.arange(batch, device=device)
     mode = "auto" if device.type == "cuda" else "off"
 
@@ -71,5 +81,46 @@ def _paper(batch: int, steps: int, device: torch.device) -> tuple[Workload, int]
     def ours() -> Tensor:
         return run_graphed(graphs, mode, fast, y, table, context=y, seeds=seeds, blocks=[(None, 0)])
 
-    published = PublishedSampler(network, process, steps, device)
-    return Workload(ours, lambda: published(y, None)), steps
+    published = PublishedSampler(network, process, published_steps, device)
+    return Workload(ours, lambda: published(y, None))
+
+
+def _whole(batch: int, steps: int, published_steps: int, device: torch.device, dtype: str) -> Workload:
+    network, process = paper_network(device)
+    vqgan = VQGAN(**_VQGAN_F8).eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    model = LatentBBDM(process, network, vqgan).to(device)
+    sampler = spectac_fast.BridgeSampler(spectac_fast.engine(network, DTYPES[dtype]), process, steps)
+    images, seeds = torch.rand(batch, 1, 256, 256, device=device) * 2.0 - 1.0, torch.arange(batch, device=device)
+
+    @torch.no_grad()
+    def ours() -> Tensor:
+        with phase("encode"):
+            latent, _ = model.start(images)
+        found = sampler(latent, seeds)
+        with phase("decode"):
+            return model.finish(found)
+
+    published = PublishedSampler(network, process, published_steps, device)
+
+    @torch.no_grad()
+    def eager() -> Tensor:
+        return model.finish(published(model.start(images)[0], None))
+
+    return Workload(ours, eager)
+
+
+@lru_cache(maxsize=1)
+def paper_network(device: torch.device) -> tuple[nn.Module, BrownianBridge]:
+    """LBBDM-f8's network in the recipe's sizes, and its bridge."""
+    recipe = json.loads(_RECIPE.read_text())
+    network = build_network(recipe["network"]["network"]).eval().requires_grad_(False).to(device)
+    for parameter in network.parameters():
+        # Fresh networks end in zeros, which some processors multiply faster.
+        parameter.copy_(torch.randn_like(parameter) / max(parameter[0].numel(), 16) ** 0.5)
+    return network, BrownianBridge(**recipe["process"])
+
+
+def _published_table(process: BrownianBridge, steps: int) -> StepTable:
+    """The published sampler, or its only evaluation."""
+    options = {"spacing": "reference", "eta_mode": "bbdm", "eta": 1.0, "boot": False} if steps > 1 else {}
+    return solver_table(process, steps, solver="ancestral", **options)

@@ -9,6 +9,7 @@ from golden_bridge import GoldenBridge, needs_golden
 
 from bench import latency
 from bench.__main__ import main
+from bench.latency_goals import goals, judged, standard
 from bench.published import PublishedSampler
 from spectac_fast.cli import main as spectac
 from spectac_fast.data import demo
@@ -29,7 +30,7 @@ def test_the_published_arithmetic_is_the_published_one(monkeypatch):
 
 def test_a_page_and_a_table(tmp_path, monkeypatch, capsys):
     threads = torch.get_num_threads()
-    arguments = ["--model", "bbdm", "--batch", "1,3", "--steps", "3", "--device", "cpu", "--seconds", "0"]
+    arguments = ["--model", "bbdm", "--batch", "1,3", "--steps", "3", "--device", "cpu", "--seconds", "0", "--threads", "1"]
     monkeypatch.setattr("sys.argv", ["bench", "latency", *arguments, "--out", str(tmp_path)])
     try:
         assert main() == 0
@@ -43,6 +44,21 @@ def test_a_page_and_a_table(tmp_path, monkeypatch, capsys):
         assert 0.3 < float(row["network"]) < 1
     page = (tmp_path / "latency_cpu.md").read_text()
     assert all(line in page for line in capsys.readouterr().out.splitlines())
+
+
+def test_goals_are_judged_by_their_own_rows():
+    wanted = goals(1, 4)
+    assert {goal.case for goal in wanted if goal.device == "cpu"} < set(standard("cpu", 1, 4))
+    values = {"ratio": 1.2, "outside": 1.0, "median": 120.0, "slices_per_s": float("nan")}
+    told = list(judged(wanted, "cpu", lambda case, name: None if case.batch == 8 else values[name]))
+    assert len(told) == len(wanted)
+    by_name = {cells[0]: cells for cells in told if cells[1] == "CPU, 2 threads"}
+    assert by_name["same steps, LBBDM-f8 sizes, batch 1"][2:] == ("at least 1.4", "1.2", "missed by 14 %")
+    assert by_name["same steps, LBBDM-f8 sizes, batch 8"][3:] == ("-", "not measured")
+    assert by_name["outside the network, 200 steps, %"][2:] == ("at most 2", "1", "reached")
+    assert by_name["native 64, the default, one slice, ms"][4] == "missed by 100 %"
+    assert by_name["native 64, the default, slices/s"][4] == "not measured"
+    assert {cells[4] for cells in told if cells[1] == "GPU"} == {"not yet run: `bench/gpu.sh`"}
 
 
 def test_phases_are_seen_only_within(monkeypatch):

@@ -127,9 +127,10 @@ def cohort_folder(tmp_path):
 
 
 def test_a_run_is_resumed_and_written(cohort_folder, tmp_path, monkeypatch):
-    arguments = ["--cases", "2", "--fit-cases", "1", "--stack-cases", "0", "--samples", "2", "--most", "3"]
+    arguments = ["--cases", "2", "--fit-cases", "1", "--stack-cases", "0", "--samples", "2", "--teacher-steps", "4"]
+    few = ["--evaluations", "1", "2", "3"]
     places = ["--data", str(cohort_folder), "--work", str(tmp_path / "parts"), "--out", str(tmp_path / "out")]
-    monkeypatch.setattr("sys.argv", ["bench", "quality", *arguments, *places, "--device", "cpu"])
+    monkeypatch.setattr("sys.argv", ["bench", "quality", *arguments, *places, *few, "--device", "cpu"])
     assert main() == 0
     page = (tmp_path / "out" / "table_cpu.md").read_text()
     assert "| ancestral, DBIM-1, DBIM-2, DBIM-3, UniPC, SDE-2M | 2 |" in page

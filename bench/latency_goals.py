@@ -1,0 +1,102 @@
+"""Which latency rows are measured, and what the project wants of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.workloads import PAPER, PAPER_WHOLE
+
+NATIVE = "bbdm"
+PUBLISHED_STEPS = 200
+FILL_IN = {"cuda": "`bench/gpu.sh`", "cpu": "`python -m bench latency --device cpu`"}
+"""What measures the rows of a device kind."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a model at a batch size, by so many evaluations, against so many of the published sampler.
+
+    dtype: of the body of our network; theirs is float32.
+    """
+
+    model: str
+    batch: int
+    steps: int
+    published_steps: int
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """`value` of the row of a case on a device kind must be at least, or with `most` at most, so much."""
+
+    name: str
+    device: str
+    case: Case
+    value: str
+    limit: float
+    most: bool = False
+
+
+def goals(default: int, sample: int) -> tuple[Goal, ...]:
+    """All goals. default, sample: network evaluations of the native model's default estimate and of a sample."""
+
+    def native(batch: int, steps: int, dtype: str = "float32") -> Case:
+        return Case(NATIVE, batch, steps, PUBLISHED_STEPS, dtype)
+
+    def paper(batch: int, dtype: str = "float32") -> Case:
+        return Case(PAPER, batch, 3, 3, dtype)
+
+    long, whole = native(1, PUBLISHED_STEPS), Case(PAPER_WHOLE, 64, 6, 6)
+    same, equal = "same steps, LBBDM-f8 sizes", "equal quality, native 64"
+    return (
+        Goal(f"{same}, batch 1", "cpu", paper(1), "ratio", 1.4),
+        Goal(f"{same}, batch 8", "cpu", paper(8), "ratio", 1.05),
+        Goal("outside the network, 200 steps, %", "cpu", long, "outside", 2.0, most=True),
+        Goal(f"{equal}, a sample, batch 1", "cpu", native(1, sample), "ratio", 40.0),
+        Goal(f"{equal}, a sample, batch 8", "cpu", native(8, sample), "ratio", 30.0),
+        Goal(f"{equal}, the default, batch 1", "cpu", native(1, default), "ratio", 40.0),
+        Goal(f"{equal}, the default, batch 8", "cpu", native(8, default), "ratio", 30.0),
+        Goal("native 64, the default, one slice, ms", "cpu", native(1, default), "median", 60.0, most=True),
+        Goal("native 64, the default, slices/s", "cpu", native(64, default), "slices_per_s", 40.0),
+        Goal(f"{same}, batch 1", "cuda", paper(1), "ratio", 3.0),
+        Goal(f"{same}, batch 64", "cuda", paper(64), "ratio", 1.3),
+        Goal(f"{same}, batch 1, bf16 body", "cuda", paper(1, "bfloat16"), "ratio", 5.0),
+        Goal(f"{same}, batch 64, bf16 body", "cuda", paper(64, "bfloat16"), "ratio", 2.5),
+        Goal("outside the network, 200 steps, %", "cuda", long, "outside", 2.0, most=True),
+        Goal(f"{equal}, a sample, batch 1", "cuda", native(1, sample), "ratio", 150.0),
+        Goal(f"{equal}, a sample, batch 64", "cuda", native(64, sample), "ratio", 80.0),
+        Goal("native 64, the default, one slice, ms", "cuda", native(1, default), "median", 3.0, most=True),
+        Goal("native 64, the default, slices/s", "cuda", native(64, default), "slices_per_s", 5000.0),
+        Goal("LBBDM-f8 with VQGAN, 256x256, 6 evaluations, ms", "cuda", whole, "median", 8.0, most=True),
+    )
+
+
+def standard(device: str, default: int, sample: int) -> list[Case]:
+    """The rows that the goals of a device kind need, each once, and one that is only reported."""
+    cases = dict.fromkeys(goal.case for goal in goals(default, sample) if goal.device == device)
+    if device == "cpu":
+        cases[Case(PAPER_WHOLE, 1, 6, 6)] = None
+    return list(cases)
+
+
+def judged(
+    wanted: Sequence[Goal], device: str, value_of: Callable[[Case, str], float | None]
+) -> Iterator[tuple[str, str, str, str, str]]:
+    """(goal, device, limit, measured, verdict) of every goal; value_of: None where a case was not measured."""
+    for goal in wanted:
+        limit = f"{'at most' if goal.most else 'at least'} {goal.limit:g}"
+        value = value_of(goal.case, goal.value) if goal.device == device else None
+        where = {"cpu": "CPU, 2 threads", "cuda": "GPU"}[goal.device]
+        if value is None or value != value:
+            yield (
+                goal.name,
+                where,
+                limit,
+                "-",
+                "not measured" if goal.device == device else f"not yet run: {FILL_IN[goal.device]}",
+            )
+            continue
+        missed = value / goal.limit - 1.0 if goal.most else 1.0 - value / goal.limit
+        yield goal.name, where, limit, f"{value:.3g}", "reached" if missed <= 0 else f"missed by {100 * missed:.0f} %"
