@@ -30,8 +30,8 @@ def test_the_published_arithmetic_is_the_published_one(monkeypatch):
 
 def test_a_page_and_a_table(tmp_path, monkeypatch, capsys):
     threads = torch.get_num_threads()
-    arguments = ["--model", "bbdm", "--batch", "1,3", "--steps", "3", "--device", "cpu", "--seconds", "0", "--threads", "1"]
-    monkeypatch.setattr("sys.argv", ["bench", "latency", *arguments, "--out", str(tmp_path)])
+    size = ["--model", "bbdm", "--batch", "1,3", "--steps", "3", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["bench", "latency", *size, "--device", "cpu", "--seconds", "0", "--threads", "1"])
     try:
         assert main() == 0
     finally:
