@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 
@@ -10,6 +11,8 @@ import pytest
 import torch
 from tiny_training import SLICES, TinyCohort, tiny_recipe
 
+from spectac_fast.diffusion.bridge import BrownianBridge
+from spectac_fast.diffusion.solvers import solver_table
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.models.registry import load
 from spectac_fast.train import loop
@@ -17,7 +20,7 @@ from spectac_fast.train.budget import Budget, budget_of
 from spectac_fast.train.export import seed_ranges
 from spectac_fast.train.learner import Setting, generator_of
 from spectac_fast.train.learners import make_learner
-from spectac_fast.train.learners.bridge import BridgeLearner, one_evaluation
+from spectac_fast.train.learners.bridge import BridgeLearner, node_density, one_evaluation
 from spectac_fast.train.recipe import load_recipe
 from spectac_fast.train.rows import train_row
 from spectac_fast.train.run import Options, train
@@ -188,6 +191,30 @@ def test_start_share_trains_the_regression(cohort):
         expected = (one_evaluation(model, model.bridge)(y) - x0).square().mean() / data.residual_power()
     assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-4)
     assert float(at_start) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_nodes_of_a_table_are_all_that_is_trained(cohort, monkeypatch):
+    recipe = load_recipe("bbdm", "native64-nodes")
+    process = BrownianBridge(**recipe.process)
+    nodes = recipe.loss["nodes"]
+    assert (process.num_timesteps - 1, *nodes) == solver_table(process, recipe.defaults["sample_steps"]).t
+    small = dataclasses.replace(tiny_recipe(), loss=recipe.loss)
+    learner = make_learner(Setting(small, SlicePairs(cohort, [0], 2.0), 0, torch.device("cpu")))
+    seen, forward = set(), learner.shipped.forward
+    monkeypatch.setattr(learner.shipped, "forward", lambda x, t, c: seen.update(t.tolist()) or forward(x, t, c))
+    for step in range(20):
+        learner.step(step)
+    assert seen == {process.num_timesteps - 1, *nodes}
+
+
+def test_densities_of_nodes():
+    process = BrownianBridge(num_timesteps=50)
+    assert np.allclose(node_density(process, "uniform"), 1 / 50)
+    assert np.array_equal(node_density(process, "lambda"), process.lambda_density())
+    assert np.array_equal(np.flatnonzero(node_density(process, [30, 7])), [7, 30])
+    for wrong in ("sigma", [], [50], [-1]):
+        with pytest.raises(UsageError, match="nodes"):
+            node_density(process, wrong)
 
 
 def test_budgets():

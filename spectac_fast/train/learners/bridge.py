@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectac_fast.diffusion.bridge import BrownianBridge
+from spectac_fast.errors import UsageError
 from spectac_fast.models.bbdm import BBDM
 from spectac_fast.models.networks import build_network
 
@@ -24,18 +26,20 @@ class BridgeLearner(Supervised):
     """Mean squared error of the bridge's objective as a share of the identity row's error; the heart counts more.
 
     The first `start_share` of every batch is trained at t = T-1 with x = y: the state every sampler starts from, and
-    the only one that a single evaluation ever sees. The rest draws t uniformly in lambda and its noise from the
-    counter, so that a step's loss is a function of the weights, the seed and the step number.
+    the only one that a single evaluation ever sees. The rest draws t as "nodes" says and its noise from the counter, so
+    that a step's loss is a function of the weights, the seed and the step number.
 
     recipe.loss: {"start_share", "heart_weight": of the squared error within 60 mm of the stack's centre, relative to 1
-    elsewhere, "block_weight": there, of the squared error of means over 4x4 pixels, about a segment of the wall}.
+    elsewhere, "block_weight": there, of the squared error of means over 4x4 pixels, about a segment of the wall,
+    "nodes": "lambda" (uniform in it, what holds where a recipe says nothing), "uniform" in t, or a list of timesteps,
+    those of a table that the network is to be tuned for}.
     """
 
     def __init__(self, model: BBDM, setting: Setting) -> None:
         network = model.denoise_fn
         super().__init__(model, setting, network.context_slices, network.multiple)
         self.power = setting.pairs.residual_power()
-        self.cumulative = np.cumsum(model.bridge.lambda_density())
+        self.cumulative = np.cumsum(node_density(model.bridge, self.recipe.loss.get("nodes", "lambda")))
         self.starts = round(self.recipe.loss["start_share"] * self.recipe.data["batch"])
 
     def losses(self, batch: Batch, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
@@ -68,6 +72,20 @@ class BridgeLearner(Supervised):
     def config(self) -> dict[str, Any]:
         recipe = self.recipe
         return {"network": recipe.network, "bridge": recipe.process, "defaults": recipe.defaults}
+
+
+def node_density(bridge: BrownianBridge, nodes: str | list[int]) -> NDArray[np.float64]:
+    """Probability of each timestep in training, float64 [T], as "nodes" of a recipe says."""
+    if nodes == "lambda":
+        return bridge.lambda_density()
+    density = np.zeros(bridge.num_timesteps)
+    if nodes == "uniform":
+        density += 1.0
+    elif isinstance(nodes, list) and nodes and all(t in range(len(density)) for t in nodes):
+        density[nodes] = 1.0
+    else:
+        raise UsageError(f'"nodes" must be "lambda", "uniform" or timesteps below {len(density)}, found {nodes!r}')
+    return density / density.sum()
 
 
 def weighted_error(error: Tensor, heart: Tensor, heart_weight: float, block_weight: float) -> Tensor:
