@@ -9,8 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 import torch
+from fake_study import heart
 from tiny_palette import palette_state
 
 ROOT = Path(__file__).parents[1]
@@ -24,8 +27,14 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("newcomer")
-    # The one file the reader is taken to have: a checkpoint of somebody else's training.
+    # The files the reader is taken to have: a checkpoint of somebody else's training, and stacks that are not DICOM.
     torch.save(palette_state(), folder / "200_Network_ema.pth")
+    counts = heart(np.random.default_rng(0))
+    np.save(folder / "counts.npy", counts)
+    nibabel.save(
+        nibabel.Nifti1Image(counts.transpose(2, 1, 0), np.diag([6.8, 6.8, 6.8, 1])),
+        folder / "patient7_stress_SA.nii.gz",
+    )
     return folder
 
 
@@ -49,6 +58,8 @@ def test_commands_run_as_written(newcomer: Path) -> None:
         ran.append(command[:2])
     assert {tuple(c) for c in ran} >= {("make", "demo"), ("make", "test"), ("spectac", "demo"), ("spectac", "correct")}
     assert len(list((newcomer / "corrected").rglob("*.dcm"))) == 6
+    assert (newcomer / "corrected-nifti" / "patient7_stress_SA_DL-AC.nii.gz").is_file()
+    assert (newcomer / "corrected-npy" / "counts_DL-AC.npy").is_file()
     assert (newcomer / "table" / "table.md").is_file()
     again = torch.load(newcomer / "again.pth", weights_only=True)
     assert all(torch.equal(again[name], value) for name, value in palette_state().items())

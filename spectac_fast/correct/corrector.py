@@ -17,6 +17,7 @@ from spectac_fast.correct.store import Store
 from spectac_fast.correct.study import gives_single_sample
 from spectac_fast.data.inputs import Source, common_root, find_studies
 from spectac_fast.data.study import Provenance
+from spectac_fast.data.volumes import NOTHING, Told
 from spectac_fast.errors import NoInputError, SpectacError, UsageError
 from spectac_fast.models.registry import load
 from spectac_fast.models.translator import Translator
@@ -58,6 +59,7 @@ class Corrector:
         batch_size: slices in every run of the network, a power of two from 2 to 64, or "auto": what memory allows.
         jobs: threads that read, and as many that write; None is one per core, at most four.
         force: correct named files that are already corrected or transaxial; the result says so.
+        told: plane, phase and pixel sizes of NIfTI and npy files, where these do not say.
 
     Results are the same bytes whatever else is corrected in the same run, at one batch size. Where memory does not
     suffice the batch size is halved, which may change a count by one.
@@ -77,8 +79,10 @@ class Corrector:
         batch_size: int | str = "auto",
         jobs: int | None = None,
         force: bool = False,
+        told: Told = NOTHING,
     ) -> None:
         self.translator = load(model, device) if isinstance(model, (str, Path)) else model
+        self.told = told
         self.seed, self.force, self.jobs = seed, force, jobs or min(os.cpu_count() or 1, _MOST_JOBS)
         options = {key: value for key, value in (("steps", steps), ("samples", samples)) if value is not None}
         if isinstance(batch_size, str) and batch_size != "auto":
@@ -131,11 +135,11 @@ class Corrector:
     def map(self, inputs: Iterable[str | Path], *, ordered: bool = True) -> Iterator[Corrected]:
         """The studies at `inputs`, corrected, one by one; nothing is written.
 
-        inputs: DICOM files, folders searched to the bottom, DICOMDIR, zip archives, patterns. ordered: in the order of
-        their first files rather than as they are done. A file that is damaged, or that was named and is not an NC
-        series, is a sentence in `failed`; sound files of another kind that were found are in `skipped`. Few studies are
-        held in memory, however many there are. Raises NoInputError where there is no file at all, UsageError for
-        options that the model refuses.
+        inputs: DICOM, NIfTI and npy files, folders searched to the bottom for DICOM, DICOMDIR, zip archives, patterns.
+        ordered: in the order of their first files rather than as they are done. A file that is damaged, or that was
+        named and is not an NC series, is a sentence in `failed`; sound files of another kind that were found are in
+        `skipped`. Few studies are held in memory, however many there are. Raises NoInputError where there is no file
+        at all, UsageError for options that the model refuses.
         """
         return self.run(self.plan([Path(path) for path in inputs]), ordered=ordered)
 
@@ -151,8 +155,10 @@ class Corrector:
         root = common_root(inputs)
         store = None
         if out is not None:
-            store = Store(out, root, self.provenance, shard=shard, overwrite=overwrite, force=self.force)
-        found = find_studies(inputs)
+            store = Store(
+                out, root, self.provenance, shard=shard, overwrite=overwrite, force=self.force, told=self.told
+            )
+        found = find_studies(inputs, self.told)
         known = [Corrected(skipped=(text,)) for text in found.skipped]
         known += [Corrected(failed=(text,)) for text in found.failed]
         studies = found.studies

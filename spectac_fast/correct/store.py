@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from spectac_fast.correct.manifest import Entry, Manifest, Output, file_sha256, settings_hash, staged_files
 from spectac_fast.data.inputs import Source
 from spectac_fast.data.study import MARKS, Provenance, Study, output_path, write_corrected
+from spectac_fast.data.volumes import NOTHING, Told
 from spectac_fast.errors import SetupError
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ class Store:
     """Writes below `out`, keeping the folders below `root`, and remembers in a manifest what is finished.
 
     provenance: what the counts are made by. shard: (index from 1, number of shards). overwrite: take nothing as
-    finished. force: named files of doubtful kinds are taken too. Raises SetupError if `out` cannot be written or its
-    manifest cannot be read; makes nothing yet.
+    finished. force: named files of doubtful kinds are taken too. told: of NIfTI and npy files. Raises SetupError if
+    `out` cannot be written or its manifest cannot be read; makes nothing yet.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Store:
         shard: tuple[int, int] = (1, 1),
         overwrite: bool = False,
         force: bool = False,
+        told: Told = NOTHING,
     ) -> None:
         check_writable(out)
         self.out, self.root, self._provenance, self._overwrite = out.absolute(), root, provenance, overwrite
@@ -45,6 +48,7 @@ class Store:
                 "weights": provenance.weights,
                 "version": provenance.version,
                 "force": force,
+                **{key: value for key, value in asdict(told).items() if value is not None},
                 **provenance.settings,
                 **provenance.uncertainty,
             }

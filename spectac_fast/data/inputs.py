@@ -1,7 +1,7 @@
 """What a user points at -> DICOM files: files, folders, DICOMDIR, zip archives and patterns.
 
 A file that the user named is to be corrected or refused; one that was found in a folder, an archive, a DICOMDIR or by a
-pattern may also be skipped.
+pattern may also be skipped. NIfTI and npy files are taken where they are named or a pattern matches them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spectac_fast.data.study import Series, dicom_files, read_nc_series, read_nc_slices
-from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SpectacError
+from spectac_fast.data.study import Series, dicom_files, read_nc_series, read_nc_slices, volume_ending
+from spectac_fast.data.volumes import NOTHING, Told, read_volume
+from spectac_fast.data.volumes import glance as glance_volume
+from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError, SpectacError
 
 # More than a hospital's year; a list of them still fits in memory.
 MAX_MEMBERS = 200_000
@@ -28,11 +30,12 @@ _DAMAGED = (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, Runti
 
 @dataclass(frozen=True)
 class Source:
-    """One DICOM file.
+    """One DICOM, NIfTI or npy file.
 
     path: its own; for a member of an archive that of the archive followed by the member's name. named: the user named
     this very file. sha256: of its content when it was found. frames: as its header says. archive: the zip file it is
-    in. slices: where a series has a file for every slice, all of them; path is then the first one's.
+    in. slices: where a series has a file for every slice, all of them; path is then the first one's. told: what the
+    user says of a NIfTI or npy file.
     """
 
     path: Path
@@ -41,6 +44,7 @@ class Source:
     frames: int = 1
     archive: Path | None = None
     slices: tuple[Source, ...] = ()
+    told: Told = NOTHING
 
     def contents(self) -> tuple[bytes, ...]:
         """The bytes of the file, or of those of all slices.
@@ -59,7 +63,9 @@ class Source:
         return contents
 
     def series(self, contents: tuple[bytes, ...], *, force: bool) -> Series:
-        """The NC series in `contents`; raises as `data.study.read_nc_series`."""
+        """The NC series in `contents`; raises as `data.study.read_nc_series` and `data.volumes.read_volume`."""
+        if volume_ending(self.path):
+            return read_volume(self.path, contents[0], self.told, force=force)
         if self.slices:
             return read_nc_slices([(each.path, content) for each, content in zip(self.slices, contents)], force=force)
         return read_nc_series(self.path, contents[0], force=force)
@@ -80,10 +86,11 @@ class Found:
     failed: list[str] = field(default_factory=list)
 
 
-def find_studies(inputs: Sequence[Path]) -> Found:
+def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
     """The DICOM files at `inputs`, grouped by Study Instance UID; studies in the order of their first files.
 
-    Raises NoInputError if there is no file at all.
+    NIfTI and npy files among them are grouped by folder and name (`data.volumes.glance`); told: of all these.
+    Raises NoInputError if there is no file at all, SetupError for NIfTI without nibabel.
     """
     from spectac_fast.data.dicom import glance, series_of_slice
 
@@ -93,15 +100,18 @@ def find_studies(inputs: Sequence[Path]) -> Found:
     for source in _sources(inputs, found):
         try:
             content = source.content()
-            uid, frames = glance(source.path, content)
-            stack = series_of_slice(source.path, content) if frames == 1 else ""
+            volume = volume_ending(source.path)
+            uid, frames = (glance_volume if volume else glance)(source.path, content)
+            stack = series_of_slice(source.path, content) if frames == 1 and not volume else ""
         except NoInputError as reason:
             missing += 1
             found.failed.append(str(reason))
+        except SetupError:
+            raise
         except SpectacError as reason:
             found_or_named(found, reason, source.named)
         else:
-            known = Source(source.path, source.named, _digest((content,)), frames, source.archive)
+            known = Source(source.path, source.named, _digest((content,)), frames, source.archive, told=told)
             studies.setdefault(uid, []).append(known)
             if stack:
                 stacks.setdefault((uid, stack), []).append(known)

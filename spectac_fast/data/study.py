@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from spectac_fast.data.atomic import stage_bytes
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from spectac_fast.data.volumes import Form
+
+# Of files that hold a stack and no more: read and written as such.
+VOLUME_ENDINGS = (".nii.gz", ".nii", ".npy")
 # At the end of the names of derived files: corrected counts, and their standard deviation.
 MARKS = ("DL-AC", "DL-AC-SD")
 
@@ -33,6 +38,7 @@ class Series:
     attenuation_corrected: whether the source says that attenuation was corrected.
     path: the file it came from. header: its DICOM attributes without pixels, or None if it did not come from DICOM.
     instances: where every slice has a file of its own, the SOP Instance UIDs of these; path is the first of them.
+    form: how a NIfTI or npy file stores it, or None for DICOM.
     """
 
     counts: NDArray[np.float32]
@@ -46,6 +52,7 @@ class Series:
     path: Path
     header: Dataset | None = None
     instances: tuple[str, ...] = ()
+    form: Form | None = None
 
     @property
     def uid(self) -> str:
@@ -159,13 +166,19 @@ def read_series_files(paths: Iterable[Path], root: Path) -> Study:
     return Study(tuple(series), tuple(skipped), root)
 
 
+def volume_ending(path: Path) -> str:
+    """What a NIfTI or npy file's name ends with, in small letters; "" for any other."""
+    return next((ending for ending in VOLUME_ENDINGS if path.name.lower().endswith(ending)), "")
+
+
 def output_path(path: Path, root: Path, out: Path, mark: str = MARKS[0]) -> Path:
     """Where the corrected form of `path` goes: same place below `out` as below `root`, name marked `mark`."""
     name, folder = path.name, path.parent
-    stem = name[:-4] if name.lower().endswith(".dcm") else name
+    ending = volume_ending(path) or ".dcm"
+    stem = name[: -len(ending)] if name.lower().endswith(ending) else name
     with contextlib.suppress(ValueError):
-        return out / folder.relative_to(root) / f"{stem}_{mark}.dcm"
-    return out / f"{stem}_{mark}.dcm"
+        return out / folder.relative_to(root) / f"{stem}_{mark}{ending}"
+    return out / f"{stem}_{mark}{ending}"
 
 
 def write_corrected(
@@ -179,6 +192,8 @@ def write_corrected(
     on_staged: Callable[[list[tuple[Path, Path]]], None] | None = None,
 ) -> list[Path]:
     """Write corrected counts as derived NM objects, one file per series, all of the study or nothing.
+
+    A series that came from a NIfTI or npy file goes to one of the same form, its counts as float32.
 
     Args:
         study: what was read; its headers give identity and geometry.
@@ -208,18 +223,18 @@ def write_corrected(
     work = []
     for s, array, numbers in zip(study.series, counts, partners or [()] * len(counts)):
         derive = partial(derive_corrected, others=[study.series[k] for k in numbers])
-        work.append((s, derive, array, output_path(s.path, study.root, out)))
-    work += [
-        (s, derive_uncertainty, array, output_path(s.path, study.root, out, MARKS[1]))
-        for s, array in zip(study.series, uncertainty)
-    ]
-    paths = [path for *_, path in work]
+        work.append((s, MARKS[0], derive, array))
+    work += [(s, MARKS[1], derive_uncertainty, array) for s, array in zip(study.series, uncertainty)]
+    paths = [output_path(series.path, study.root, out, mark) for series, mark, *_ in work]
     staged: list[Path] = []
     try:
         with quiet_pydicom():
-            objects = [(series, derive(series, array, provenance), path) for series, derive, array, path in work]
-            for series, ds, path in objects:
-                staged.append(_stage(stage, series, ds, path))
+            objects = [
+                _encoded(series, mark, array, provenance) if series.form else derive(series, array, provenance)
+                for series, mark, derive, array in work
+            ]
+            for (series, *_), content, path in zip(work, objects, paths):
+                staged.append(_stage(stage, series, content, path))
         if on_staged:
             on_staged(list(zip(staged, paths)))
         for temporary, path in zip(staged, paths):
@@ -232,9 +247,17 @@ def write_corrected(
     return paths
 
 
-def _stage(stage: Callable[[Dataset, Path], Path], series: Series, ds: Dataset, path: Path) -> Path:
+def _encoded(series: Series, mark: str, counts: NDArray, provenance: Provenance | None) -> bytes:
+    """The bytes of a NIfTI or npy file."""
+    if np.shape(counts) != series.counts.shape or not np.isfinite(counts).all():
+        raise ValueError(f"{series.path}: expected finite counts of shape {series.counts.shape}")
+    made = f" {provenance.version}, {provenance.model}" if provenance else ""
+    return series.form.encode(counts, f"{mark} by spectac_fast{made}. Research use only, not a medical device")
+
+
+def _stage(stage: Callable[[Dataset, Path], Path], series: Series, content: Dataset | bytes, path: Path) -> Path:
     try:
-        return stage(ds, path)
+        return stage_bytes(content, path) if isinstance(content, bytes) else stage(content, path)
     except OSError:
         raise
     except Exception as error:

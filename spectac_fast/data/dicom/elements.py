@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from spectac_fast.data.atomic import stage_bytes
+
 NM_IMAGE_STORAGE = UID("1.2.840.10008.5.1.4.1.1.20")
 
 # View code -> plane (PS3.16 CID 26), in SNOMED CT codes and in the retired SRT ones that older systems write.
@@ -119,17 +121,7 @@ def stage(ds: Dataset, path: Path) -> Path:
     # To memory first: what pydicom makes of a full disk's error has neither its number nor its text.
     content = BytesIO()
     ds.save_as(content, enforce_file_format=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with open(staged, "wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
-    return staged
+    return stage_bytes(content.getbuffer(), path)
 
 
 def save_atomically(ds: Dataset, path: Path) -> None:

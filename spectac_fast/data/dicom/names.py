@@ -44,6 +44,13 @@ def corrected_in(texts: Iterable[str]) -> bool:
     return False
 
 
+def without_terms(text: str) -> str:
+    """A name without the words that tell plane and phase, in capital letters."""
+    for pattern in (*_PLANES.values(), *_PHASES.values()):
+        text = re.sub(_whole(pattern), "", _words(text))
+    return text
+
+
 def texts_of(ds: Dataset, path: Path) -> list[str]:
     """The texts that name a series, best first: its description, image ID and protocol, then file and folder name."""
     keywords = ("SeriesDescription", "ImageID", "ProtocolName")
