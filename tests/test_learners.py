@@ -325,3 +325,15 @@ def test_idle_codes_move_onto_latents(cohort):
         values = learner.losses(learner.supply.batch(generator_of(0, step)), generator_of(0, step), step)
         assert values["codes_used"].detach() > 8
     assert torch.equal(codes.detach(), settled)
+
+
+def test_some_slices_stand_for_all_between_latents(cohort, first_stage):
+    recipe = changed(small("lbbdm"), latent_slices=5)
+    pairs = SlicePairs(cohort, [0, 1], 1.5)
+    learner = make_learner(Setting(recipe, pairs, 0, torch.device("cpu"), first_stage))
+    supply = learner.supply
+    assert len(supply.slices) == len(supply.ac) == len(set(supply.slices)) == 5 < len(pairs)
+    batch = supply.batch(generator_of(0, 0))
+    found = {tuple(image.flatten()[:40].tolist()) for image in batch.seen[:, 0]}
+    encoded = supply.fit.to_network(pairs.select(supply.slices)[0])
+    assert found <= {tuple(image.flatten()[:40].tolist()) for image in encoded[:, 0]}

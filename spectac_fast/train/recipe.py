@@ -20,7 +20,8 @@ class Recipe:
     process. loss: the learner's own settings. defaults: how the finished model samples unless told otherwise.
     data: {"size", "fit": how slices get to the network (models/fit.py), "batch": slices per step and process,
     "accumulate": batches per step, "shift_px": largest random shift, "scale_jitter": largest relative change of the
-    count scale, "clip": bounds of the targets or null, "paired": whether NC and AC show the same slice}.
+    count scale, "clip": bounds of the targets or null, "paired": whether NC and AC show the same slice; optional, for
+    models between latents, "latent_slices": how many slices are encoded, all by default}.
     optimiser: {"learning_rate": peak, "betas", "weight_decay"}. schedule: see schedule.py. gradient_clip: bound of the
     gradient's norm or null. average: {"decay", "start_step", "every"} of the running average of weights that ships.
     precision: "bf16" runs networks under autocast, "fp32" does not. budget: {"steps" | "epochs" | "minutes"} unless the

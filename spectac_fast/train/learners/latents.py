@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from spectac_fast.checkpoints.weights import fill, load_weights
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.models.fit import Fit
+from spectac_fast.progress import Progress
 
 from ..learner import Setting, fresh_weights
 
@@ -27,10 +28,11 @@ class LatentBatch(NamedTuple):
 
 
 class Latents:
-    """Latents of every AC and NC slice of a setting's pairs, float16 on the CPU; the slices are not augmented.
+    """Latents of the AC and NC slices of a setting's pairs, float16 on the CPU; the slices are not augmented.
 
-    encode_ac, encode_nc: images [B, 1, H, W] at the network's size -> latents. Raises UsageError for a recipe that
-    wants augmented, clipped or unpaired slices.
+    Of all slices, or of `recipe.data["latent_slices"]` drawn at random from them: a training of minutes sees a few
+    thousand, and encoding the others would take longer than itself. encode_ac, encode_nc: images [B, 1, H, W] at the
+    network's size -> latents. Raises UsageError for a recipe that wants augmented, clipped or unpaired slices.
     """
 
     def __init__(
@@ -45,12 +47,17 @@ class Latents:
         if data["shift_px"] or data["scale_jitter"] or data["clip"] or not data["paired"]:
             raise UsageError("a model between latents is trained on pairs as they are: no shift, no jitter, no clip")
         self.setting, self.fit, self.context = setting, fit, context
+        total = len(setting.pairs)
+        kept_slices = min(data.get("latent_slices") or total, total)
+        self.slices = np.sort(np.random.default_rng(setting.seed).permutation(total)[:kept_slices])
         kept: list[tuple[Tensor, Tensor]] = []
-        for begin in range(0, len(setting.pairs), _CHUNK):
-            indices = np.arange(begin, min(begin + _CHUNK, len(setting.pairs)))
-            nc, ac = (fit.to_network(part.to(setting.device)) for part in setting.pairs.select(indices))
-            with torch.no_grad():
-                kept.append((encode_ac(ac).cpu().half(), encode_nc(nc).cpu().half()))
+        with Progress(kept_slices, "encoding", "slices") as progress:
+            for begin in range(0, kept_slices, _CHUNK):
+                indices = self.slices[begin : begin + _CHUNK]
+                nc, ac = (fit.to_network(part.to(setting.device)) for part in setting.pairs.select(indices))
+                with torch.no_grad():
+                    kept.append((encode_ac(ac).cpu().half(), encode_nc(nc).cpu().half()))
+                progress.step(len(indices))
         self.ac, self.nc = (torch.cat(parts) for parts in zip(*kept))
 
     def standardise(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -64,12 +71,13 @@ class Latents:
         return tuple(moments)
 
     def batch(self, rng: np.random.Generator) -> LatentBatch:
-        """Random slices of the cohort."""
+        """Random slices of those that are encoded."""
         pairs, device = self.setting.pairs, self.setting.device
-        indices = rng.integers(len(pairs), size=self.setting.recipe.data["batch"])
+        chosen = rng.integers(len(self.slices), size=self.setting.recipe.data["batch"])
+        indices = self.slices[chosen]
         nc, _ = pairs.select(indices)
         seen = self.fit.to_network(torch.cat([nc, pairs.neighbours(indices, self.context)], dim=1).to(device))
-        ac_latents, nc_latents = (part[torch.from_numpy(indices)].to(device).float() for part in (self.ac, self.nc))
+        ac_latents, nc_latents = (part[torch.from_numpy(chosen)].to(device).float() for part in (self.ac, self.nc))
         return LatentBatch(ac_latents, nc_latents, seen)
 
 
