@@ -90,7 +90,9 @@ class BuildPyWithNote(build_py):
 setup(
     packages=[*find_packages(include=["spectac_fast", "spectac_fast.*"]), "spectac_fast.kernels"],
     package_dir={"spectac_fast.kernels": "kernels"},
-    package_data={"spectac_fast": ["py.typed", "weights/*", "train/recipes/**/*", "data/demo/**/*"]},
+    package_data={
+        "spectac_fast": ["py.typed", "weights/*", "train/recipes/**/*", "data/demo/**/*", "evaluate/report/*.css"]
+    },
     ext_modules=BUILD.get("ext_modules", []),
     cmdclass={"build_py": BuildPyWithNote, **BUILD.get("cmdclass", {})},
 )

@@ -39,3 +39,5 @@ python -m bench cohort --data "$work/train" --pictures "$work/test" --causes 4
 python -m bench kernels
 spectac demo -o "$work/demo-out"
 cp "$work/demo-out/stress.png" docs/demo-stress.png
+spectac report "$work/demo-out" -o "$work/report.html" --png
+cp "$work/report.png" docs/report.png

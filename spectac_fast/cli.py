@@ -17,6 +17,7 @@ from spectac_fast.errors import SpectacError
 COMMANDS = {
     "demo": "correct the bundled study, print its figures and draw a picture",
     "correct": "correct NC studies: DICOM in, DICOM out",
+    "report": "write a page for a physician: slices, polar maps, segments",
     "serve": "be a DICOM node that corrects what it is sent",
     "phantom": "make a synthetic cohort by physics",
     "train": "train a model on a cohort",

@@ -81,6 +81,7 @@ def test_demo_corrects_scores_and_draws(bundled, case, tmp_path, capsys):
         with Image.open(out / f"{phase}.png") as image:
             assert image.format == "PNG"
             assert image.width > 1300
+    assert "Polar map, stress, AC (CT)" in (out / "report.html").read_text()
     printed = capsys.readouterr().out
     for part in ("6 NC series, 78 slices", "data range 2", "sigma 1.5", "60 mm", "gain 1.80", "ms per slice on cpu"):
         assert part in printed

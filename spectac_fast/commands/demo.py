@@ -23,6 +23,8 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.evaluate.files import output_folder
     from spectac_fast.evaluate.pictures import phase_panel
     from spectac_fast.evaluate.render import terminal
+    from spectac_fast.evaluate.report.terminal import segments_table
+    from spectac_fast.evaluate.report.write import write_report
     from spectac_fast.evaluate.study_scores import against_ac, match
     from spectac_fast.models.registry import load
 
@@ -42,12 +44,14 @@ def run(args: argparse.Namespace) -> int:
     )
     if report.failed:
         raise SpectacError(report.failed[0])
-    study = match(nc, [read_series(path) for path in report.written], ac)
+    derived = [read_series(path) for path in report.written]
+    study = match(nc, derived, ac)
     scores = against_ac(study, translator.gain)
     pictures = [
         phase_panel(out / f"{phase}.png", phase, planes, gain=translator.gain, method=translator.name)
         for phase, planes in study.items()
     ]
+    written, phases = write_report([*nc, *derived, *ac], out / "report.html", model=lambda: translator)
     milliseconds = 1000 * report.seconds / report.slices
     print(f"A synthetic patient: {len(nc)} NC series, {report.slices} slices, corrected by {translator.name}.\n")
     rows = [
@@ -59,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
         "\nAgainst AC, pooled over the patient; heart region: 60 mm sphere. Counts [0, scale] are [-1, 1],\n"
         f"data range 2; NC is multiplied by the AC/NC gain {translator.gain:.2f}. SSIM: Gaussian 11 x 11, sigma 1.5.\n"
     )
-    print(f"{milliseconds:.1f} ms per slice on {translator.device}\n")
+    print(segments_table(phases))
+    print(f"\n{milliseconds:.1f} ms per slice on {translator.device}\n")
     print(f"{out / 'corrected'}{'':4}{len(report.written)} DICOM series")
-    for path in pictures:
+    for path in [*pictures, *written]:
         print(path)
     return 0

@@ -24,7 +24,7 @@ DPI = 160
 _NOTE_LETTERS_PER_INCH = 18
 _INK = "#1b1b1f"
 _FAINT = "#6b6b73"
-_STYLE = {
+STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
     "text.color": _INK,
@@ -155,7 +155,7 @@ def _draw(
     from matplotlib.figure import Figure
 
     side, height = layout.tile, layout.size[1]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=layout.size)
         FigureCanvasAgg(figure)
         _text(figure, layout, layout.left, height - 0.16, title, va="top", fontsize=11.5, weight="bold")

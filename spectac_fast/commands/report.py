@@ -1,0 +1,77 @@
+"""`spectac report`: a page for a physician from a corrected study, or from a study that is corrected for it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spectac_fast.commands import _flags
+
+if TYPE_CHECKING:
+    from spectac_fast.models.translator import Translator
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs",
+        metavar="RUN|STUDY",
+        type=Path,
+        nargs="+",
+        help="output of `spectac correct` together with the NC series, or a study, which is corrected in memory",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="OUT",
+        type=Path,
+        required=True,
+        help="the page (.html); for several studies a folder, which gets a page each",
+    )
+    parser.add_argument("--png", action="store_true", help="also write the summary as a picture beside the page")
+    parser.add_argument(
+        "--dicom",
+        action="store_true",
+        help="also write the summary as a DICOM secondary capture, which belongs to the patient as its sources do",
+    )
+    parser.add_argument("--title", default="", help="head of the page instead of the study's pseudonym")
+    parser.add_argument(
+        "--geometry",
+        type=Path,
+        metavar="FILE",
+        help='left ventricle set by hand: JSON such as {"stress": {"base_mm": -15}}; the page tells the fields',
+    )
+    _flags.add_model(parser)
+    _flags.add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from spectac_fast.errors import UsageError
+    from spectac_fast.evaluate.report.gather import gather
+    from spectac_fast.evaluate.report.write import read_geometry, write_report
+
+    geometry = read_geometry(args.geometry) if args.geometry else None
+    studies, found = gather(args.inputs)
+    single = args.out.suffix.lower() in (".html", ".htm")
+    if single and len(studies) > 1:
+        raise UsageError(f"{args.out}: expected one study for one page, found {len(studies)}; name a folder with -o.")
+    for series in studies:
+        written, _ = write_report(
+            series,
+            args.out if single else args.out / "{pseudonym}.html",
+            model=lambda: _model(args),
+            title=args.title,
+            geometry=geometry,
+            png=args.png,
+            dicom=args.dicom,
+        )
+        print("\n".join(map(str, written)))
+    for reason in found.failed:
+        print(f"failed: {reason}")
+    return 1 if found.failed else 0
+
+
+def _model(args: argparse.Namespace) -> Translator:
+    from spectac_fast.models.registry import load
+
+    return load(args.model, device=args.device)

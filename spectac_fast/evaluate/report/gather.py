@@ -1,0 +1,177 @@
+"""From DICOM files to what a report shows: for each study its phases, planes and kinds of image, lined up."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectac_fast.data.inputs import Found, Source, find_studies
+from spectac_fast.data.terms import PHASES, PLANES
+from spectac_fast.errors import InputError, NoInputError, SpectacError
+
+if TYPE_CHECKING:
+    from spectac_fast.data.study import Series
+    from spectac_fast.models.translator import Translator
+
+# Kinds of image, in the order in which they are shown; AC is what a CT gave, where there was one.
+KINDS = ("NC", "corrected", "AC", "SD")
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """One plane in the customary order: SA apex to base, VLA septal to lateral, HLA inferior to anterior.
+
+    counts: [slices, rows, columns]; spacing_mm: (slice, row, column); origin: first voxel's centre, LPS mm; steps:
+    rows of [3, 3], from voxel to voxel along (slice, row, column), LPS mm.
+    """
+
+    counts: NDArray[np.float32]
+    spacing_mm: tuple[float, float, float]
+    origin: NDArray[np.float64]
+    steps: NDArray[np.float64]
+
+    def point(self, index: Sequence[float]) -> NDArray[np.float64]:
+        """Index (slice, row, column) -> LPS mm."""
+        return self.origin + np.asarray(index, float) @ self.steps
+
+    def index(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
+        """LPS mm -> index (slice, row, column)."""
+        return np.linalg.solve(self.steps.T, point - self.origin)
+
+
+@dataclass
+class ReportStudy:
+    """What is known of one study.
+
+    stacks: {phase: {kind: {plane: stack}}}, phases and planes in customary order. made_by: sentences on what made the
+    corrected images. warnings: sentences. sources: number of files. header: of one series, for a capture; None without
+    DICOM.
+    """
+
+    pseudonym: str
+    stacks: dict[str, dict[str, dict[str, Stack]]]
+    made_by: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    files: int = 0
+    header: object | None = None
+
+
+def stack_of(series: Series) -> Stack:
+    """A series in the customary order of slices, in counts."""
+    row, column = np.array(series.orientation[:3], float), np.array(series.orientation[3:], float)
+    steps = np.stack([series.slice_mm * np.cross(row, column), series.pixel_mm[0] * column, series.pixel_mm[1] * row])
+    origin, counts = np.array(series.position, float), np.asarray(series.counts, np.float32) * _slope(series)
+    if series.slice_mm < 0:
+        origin, steps = origin + (len(counts) - 1) * steps[0], steps * np.array([-1.0, 1.0, 1.0])[:, None]
+        counts = counts[::-1]
+    return Stack(counts, series.spacing_mm, origin, steps)
+
+
+def gather(inputs: Sequence[Path]) -> tuple[list[list[Series]], Found]:
+    """The series of each study at `inputs`, of every kind, and what was found that is none.
+
+    Raises NoInputError where there is no short- or long-axis series at all.
+    """
+    found = find_studies(inputs)
+    studies = []
+    for sources in found.studies:
+        series = [one for source in sources if (one := _read(source, found)) is not None]
+        if series:
+            studies.append(series)
+    if not studies:
+        raise NoInputError(f"{', '.join(map(str, inputs))}: expected SA, VLA or HLA series here, found none.")
+    return studies, found
+
+
+def study_of(series: Sequence[Series], translator: Translator | None = None) -> ReportStudy:
+    """Line up the series of one study; correct it in memory by `translator` where nothing corrected is at hand.
+
+    Raises InputError where there is neither a corrected series nor a model and NC series to correct.
+    """
+    by_kind: dict[str, dict[tuple[str, str], Series]] = {kind: {} for kind in KINDS}
+    warnings = []
+    for one in series:
+        kept = by_kind[_kind(one)].setdefault((one.phase, one.plane), one)
+        if kept is not one:
+            warnings.append(f"{one.phase} {one.plane}: more than one {_kind(one)} series, the first one is shown.")
+    made_by = list(dict.fromkeys(_derivation(one) for one in by_kind["corrected"].values()))
+    if not by_kind["corrected"]:
+        if translator is None or not by_kind["NC"]:
+            raise InputError(f"{series[0].path}: expected corrected or NC series of this study, found neither.")
+        made_by = [_correct(by_kind, translator)]
+    stacks: dict[str, dict[str, dict[str, Stack]]] = {}
+    for phase in PHASES:
+        kinds = {
+            kind: {plane: stack_of(of[phase, plane]) for plane in PLANES if (phase, plane) in of}
+            for kind, of in by_kind.items()
+        }
+        if any(kinds.values()):
+            stacks[phase] = {kind: planes for kind, planes in kinds.items() if planes}
+    for phase, plane in sorted(set(by_kind["corrected"]) - set(by_kind["NC"])):
+        warnings.append(f"{phase} {plane}: the NC series it was corrected from is not at hand.")
+    return ReportStudy(pseudonym(series[0]), stacks, made_by, warnings, len(series), getattr(series[0], "header", None))
+
+
+def pseudonym(series: Series) -> str:
+    """Eight letters that stand for a study: from its UID, and nothing of the UID can be read off them."""
+    uid = str(series.header.StudyInstanceUID) if series.header is not None else series.uid
+    return hashlib.sha256(f"spectac report {uid}".encode()).hexdigest()[:8]
+
+
+def _read(source: Source, found: Found) -> Series | None:
+    try:
+        series = source.series(source.contents(), force=True)
+    except SpectacError as reason:
+        found.skipped.append(str(reason))
+        return None
+    return series if series.plane in PLANES else None
+
+
+def _kind(series: Series) -> str:
+    description = str(series.header.get("SeriesDescription") or "") if series.header is not None else ""
+    if description.endswith("DL-AC SD"):
+        return "SD"
+    if description.endswith("DL-AC"):
+        return "corrected"
+    return "AC" if series.attenuation_corrected else "NC"
+
+
+def _slope(series: Series) -> float:
+    """What a stored value stands for: only what is derived here says so in a way that is used here."""
+    mapping = (series.header or {}).get("RealWorldValueMappingSequence") if series.header is not None else None
+    if _kind(series) not in ("corrected", "SD") or not mapping:
+        return 1.0
+    return float(mapping[0].get("RealWorldValueSlope", 1.0))
+
+
+def _derivation(series: Series) -> str:
+    return str(series.header.get("DerivationDescription") or "Not stated.")
+
+
+def _correct(by_kind: Mapping[str, dict[tuple[str, str], Series]], translator: Translator) -> str:
+    from dataclasses import replace
+
+    from spectac_fast._version import __version__
+    from spectac_fast.correct import correct_study
+    from spectac_fast.data.study import Study
+
+    nc = by_kind["NC"]
+    counts = correct_study(Study(tuple(nc.values())), translator)
+    for (key, one), corrected in zip(nc.items(), counts):
+        by_kind["corrected"][key] = replace(one, counts=corrected, attenuation_corrected=True, header=None)
+    weights = f" (weights SHA-256 {translator.weights_sha256})" if translator.weights_sha256 else ""
+    return (
+        f"Corrected for this report by spectac_fast {__version__}, model {translator.name}{weights}; "
+        "nothing corrected was at hand."
+    )
+
+
+def needs_model(series: Sequence[Series]) -> bool:
+    """Whether nothing corrected is among the series of a study."""
+    return not any(_kind(one) == "corrected" for one in series)

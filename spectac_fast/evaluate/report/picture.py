@@ -1,0 +1,114 @@
+"""The summary of a report as one picture: polar maps, middle slices, what the segments say."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectac_fast.evaluate.figures import STYLE
+from spectac_fast.evaluate.report import images
+from spectac_fast.evaluate.report.analysis import Phase, signed, summary, warnings_of
+from spectac_fast.evaluate.report.bullseye import RINGS, places, spokes
+from spectac_fast.evaluate.report.gather import ReportStudy
+from spectac_fast.evaluate.report.page import NAMES, NOTICE
+from spectac_fast.evaluate.segments import means
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_WIDTH, _ROW, _TOP, _DPI = 12.0, 2.75, 0.62, 128
+_FAINT = "#5c5c66"
+
+
+def summary_picture(study: ReportStudy, phases: Sequence[Phase], *, title: str = "") -> tuple[NDArray[np.uint8], bytes]:
+    """(pixels [rows, columns, 3], PNG) of the summary; equal studies give equal bytes."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    notes = _notes(study, phases)
+    height = _TOP + _ROW * len(phases) + 0.25 + 0.17 * len(notes)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(_WIDTH, height), dpi=_DPI)
+        canvas = FigureCanvasAgg(figure)
+        name = title or f"Study {study.pseudonym}"
+        figure.text(0.02, 1 - 0.16 / height, f"Attenuation correction without CT   {name}", va="top", weight="bold")
+        figure.text(0.98, 1 - 0.18 / height, NOTICE, va="top", ha="right", fontsize=8)
+        for k, phase in enumerate(phases):
+            _row(figure, phase, (height - _TOP - (k + 1) * _ROW) / height, _ROW / height)
+        figure.text(0.02, 0.1 / height, "\n".join(notes), va="bottom", fontsize=7.5, color=_FAINT, linespacing=1.35)
+        canvas.draw()
+    pixels = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return pixels, out.getvalue()
+
+
+def _notes(study: ReportStudy, phases: Sequence[Phase]) -> list[str]:
+    lines = [f"{phase.name.capitalize()}: {' '.join(summary(phase))}" for phase in phases if phase.segments]
+    lines += [f"Warning: {text}" for text in warnings_of(study, phases)]
+    lines += study.made_by
+    return [part for line in lines for part in textwrap.wrap(line, 190)]
+
+
+def _row(figure: Figure, phase: Phase, bottom: float, height: float) -> None:
+    """One phase: its polar maps at the left, the middle slice of every plane at the right."""
+    figure.text(0.012, bottom + height / 2, phase.name, rotation=90, va="center", weight="bold")
+    side = 0.175
+    drawn = [(NAMES[kind], phase.polar[kind], "perfusion") for kind in ("NC", "corrected") if kind in phase.polar]
+    if len(drawn) == 2:
+        drawn.append((NAMES["difference"], drawn[1][1] - drawn[0][1], "difference"))
+    for k, (name, polar, scale) in enumerate(drawn):
+        axes = figure.add_axes((0.035 + k * (side + 0.01), bottom + 0.02 * height, side, 0.86 * height))
+        _disc(axes, polar, scale)
+        axes.set_title(name, fontsize=9, pad=3)
+    for i, kind in enumerate(("corrected", "NC")):
+        for j, plane in enumerate(("SA", "VLA", "HLA")):
+            stack = phase.stacks.get(kind, {}).get(plane)
+            if stack is None or kind not in phase.peaks:
+                continue
+            row = images.tiles(
+                stack, images.window(phase, plane, stack, images.half_extent([phase], plane)), phase.peaks[kind]
+            )
+            middle = row.shape[1] // images.TILE // 2
+            tile = row[:, middle * images.TILE : (middle + 1) * images.TILE]
+            side = 0.43 * _ROW / _WIDTH
+            box = (0.64 + (side + 0.005) * j, bottom + (0.03 + 0.44 * (1 - i)) * height, side, 0.43 * height)
+            axes = figure.add_axes(box)
+            axes.imshow(images.rgb(tile, "perfusion"), interpolation="bicubic", aspect="auto")
+            axes.set_axis_off()
+            if i == 0:
+                axes.set_title(plane, fontsize=9, pad=3)
+            if j == 0:
+                axes.text(-0.06, 0.5, NAMES[kind], rotation=90, transform=axes.transAxes, ha="right", va="center")
+
+
+def _disc(axes: Axes, polar: NDArray[np.float64], scale: str) -> None:
+    disc = images.disc(polar, 320)
+    colours = images.rgb(disc, scale)
+    colours[np.isnan(disc)] = 255
+    axes.imshow(colours, extent=(-1, 1, -1, 1))
+    angle = np.linspace(0, 2 * np.pi, 181)
+    for radius in {edge for ring in RINGS for edge in ring[:2]}:
+        axes.plot(radius * np.cos(angle), radius * np.sin(angle), color="white", lw=0.5, alpha=0.6)
+    for x0, y0, x1, y1 in spokes():
+        axes.plot([x0, x1], [y0, y1], color="white", lw=0.5, alpha=0.6)
+    for (x, y), value in zip(places(), means(polar)):
+        text = signed(value) if scale == "difference" else f"{value:.0f}"
+        axes.text(
+            x, y, text, ha="center", va="center", fontsize=7.5, weight="bold", color="white", path_effects=_edge()
+        )
+    axes.set_axis_off()
+
+
+def _edge() -> list:
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=1.8, foreground="black")]

@@ -1,0 +1,87 @@
+"""A report on disk: the page, and on request its summary as PNG and as DICOM secondary capture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectac_fast.errors import InputError, SetupError
+from spectac_fast.evaluate.files import appearing, output_folder
+from spectac_fast.evaluate.report.analysis import Phase, analyse
+from spectac_fast.evaluate.report.gather import needs_model, study_of
+from spectac_fast.evaluate.report.page import page
+
+if TYPE_CHECKING:
+    from spectac_fast.data.study import Series
+    from spectac_fast.models.translator import Translator
+
+
+def write_report(
+    series: Sequence[Series],
+    path: Path,
+    *,
+    model: Callable[[], Translator],
+    title: str = "",
+    geometry: Mapping[str, Mapping[str, Any]] | None = None,
+    png: bool = False,
+    dicom: bool = False,
+) -> tuple[list[Path], list[Phase]]:
+    """Write the report of one study.
+
+    Args:
+        series: all of the study, NC, corrected and others (`gather`).
+        path: of the page; "{pseudonym}" in its name becomes the study's. Picture and capture lie beside it.
+        model: gives the model, asked only where nothing corrected is at hand.
+        title: head of the page; without one it shows the pseudonym.
+        geometry: left ventricle set by hand, see `analysis.analyse`.
+        png, dicom: also write the summary in these forms.
+
+    Returns the files written, and what they say of each phase.
+    Raises InputError for series without NC and corrected ones, SetupError where the files
+    cannot be written.
+    """
+    study = study_of(series, model() if needs_model(series) else None)
+    phases = analyse(study, geometry)
+    path = path.with_name(path.name.format(pseudonym=study.pseudonym))
+    output_folder(path.parent)
+    written = [_put(path, page(study, phases, title=title).encode())]
+    if png or dicom:
+        from spectac_fast.evaluate.report.picture import summary_picture
+
+        pixels, image = summary_picture(study, phases, title=title)
+        if png:
+            written.append(_put(path.with_suffix(".png"), image))
+        if dicom:
+            from spectac_fast.data.dicom.capture import write_capture
+
+            target = path.with_suffix(".dcm")
+            try:
+                write_capture(series[0], pixels, target, annotated=bool(title))
+            except OSError as error:
+                raise SetupError(f"{target}: cannot be written here ({error.strerror}).") from None
+            written.append(target)
+    return written, phases
+
+
+def read_geometry(path: Path) -> dict[str, dict[str, Any]]:
+    """A left ventricle set by hand, {phase: {field: value}}; InputError for a file that is no such thing."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected JSON with a ventricle for each phase, found {error}.") from None
+    if not isinstance(content, dict) or not all(
+        phase in ("stress", "rest") and isinstance(fields, dict) for phase, fields in content.items()
+    ):
+        raise InputError(f'{path}: expected {{"stress": {{...}}, "rest": {{...}}}}, found something else.')
+    return content
+
+
+def _put(path: Path, content: bytes) -> Path:
+    try:
+        with appearing(path) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        raise SetupError(f"{path}: cannot be written here ({error.strerror}).") from None
+    return path
