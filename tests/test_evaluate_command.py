@@ -54,7 +54,8 @@ def test_evaluate_writes_the_table_and_a_picture(data, models, tmp_path, capsys)
     assert sorted(p.name for p in out.iterdir()) == ["panel.png", "table.csv", "table.json", "table.md"]
     numbers = json.loads((out / "table.json").read_text())
     labels = [row["label"] for row in numbers["rows"]]
-    assert labels[3:] == ["bbdm, 1 evaluation", "bbdm, mean of 3 x 4-step samples", "bbdm, one 4-step sample"]
+    assert labels[3::2] == ["bbdm, 1 evaluation", "bbdm, mean of 3 x 4-step samples", "bbdm, one 4-step sample"]
+    assert labels[4::2] == [f"{label}, planes combined" for label in labels[3:7:2]]
     assert numbers["head"]["patients"] == 2
     assert numbers["head"]["slices"] == 2 * 6 * 29
     assert numbers["head"]["resamples"] >= 2000
@@ -65,9 +66,9 @@ def test_evaluate_writes_the_table_and_a_picture(data, models, tmp_path, capsys)
     printed = capsys.readouterr().out
     for row in numbers["rows"]:
         assert re.search(rf"^{re.escape(row['label'])} .*{row['heart']['rmse']['value']:.4f}", printed, re.MULTILINE)
-    # A warm-up series, 12 scored ones for two patients, and the picture's three for the first diffusion row alone.
+    # A warm-up series a row, 12 scored ones for two patients, which rows of one run share, and the picture's three.
     assert len(models["identity"].calls) == 1 + 12
-    assert len(models["bbdm"].calls) == 3 * (1 + 12) + 3
+    assert len(models["bbdm"].calls) == 5 + 3 * 12 + 3
 
 
 def test_cases_limits_the_patients(data, models, tmp_path):

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from fake_cohort import LV, PHASES, PLANES, FakeCohort, FakeTranslator, defect
+from scipy.ndimage import map_coordinates
 
 from spectac_fast.errors import InputError, SpectacError, UsageError
 from spectac_fast.evaluate import bootstrap, regional, render, table, variants
 from spectac_fast.evaluate.normals import limits_of_group
-from spectac_fast.evaluate.score import score_cohort, slice_seeds
+from spectac_fast.evaluate.phase import Phase, slice_seeds
+from spectac_fast.evaluate.score import score_cohort
 from spectac_fast.evaluate.segments import segment_means
 from spectac_fast.evaluate.ventricle import Ventricle
 
@@ -39,22 +41,25 @@ def evaluated():
     return cohort, scores, table.build(scores, cohort.cases, seed=3, resamples=2000)
 
 
-def test_a_diffusion_model_gives_three_rows():
+def test_a_diffusion_model_gives_estimates_and_a_sample():
     rows = rows_of()
     assert [row.label for row in rows] == [
         "identity",
         "scale",
         "linear",
         "bbdm, 1 evaluation",
+        "bbdm, 1 evaluation, planes combined",
         "bbdm, mean of 8 x 6-step samples",
+        "bbdm, mean of 8 x 6-step samples, planes combined",
         "bbdm, one 6-step sample",
     ]
     assert [row.options for row in rows[3:]] == [
-        {"steps": 1, "samples": 1},
-        {"steps": 6, "samples": 8},
+        *[{"steps": 1, "samples": 1}] * 2,
+        *[{"steps": 6, "samples": 8}] * 2,
         {"steps": 6, "samples": 1},
     ]
-    assert [row.is_baseline for row in rows] == [True] * 3 + [False] * 3
+    assert [row.is_baseline for row in rows] == [True] * 3 + [False] * 5
+    assert [row.together == variants.COMBINED for row in rows[3:]] == [False, True, False, True, False]
 
 
 def test_files_are_told_apart_by_their_names():
@@ -63,12 +68,14 @@ def test_files_are_told_apart_by_their_names():
     rows = variants.expand(list(files), files.__getitem__, steps=4, samples=1)
     assert [row.label for row in rows] == [
         "bbdm_a, 1 evaluation",
+        "bbdm_a, 1 evaluation, planes combined",
         "bbdm_a, one 4-step sample",
         "bbdm_b, 1 evaluation",
+        "bbdm_b, 1 evaluation, planes combined",
         "bbdm_b, one 4-step sample",
         "l",
     ]
-    assert [row.is_baseline for row in rows] == [False] * 4 + [True]
+    assert [row.is_baseline for row in rows] == [False] * 6 + [True]
 
 
 def test_models_named_twice_or_not_at_all_are_refused():
@@ -320,7 +327,7 @@ def test_rows_of_every_kind_of_model():
     files = {f"runs/{file}.safetensors": FakeTranslator(name) for name, file in kinds.items()}
     files["runs/ddpm64.safetensors"].defaults = {"steps": 50}
     rows = variants.expand(list(files), files.__getitem__, steps=6, samples=8)
-    assert [(row.label, row.options) for row in rows] == [
+    assert [(row.label, row.options) for row in rows if row.together == variants.SEPARATE] == [
         ("cpdm64, 1 evaluation", {"steps": 1, "samples": 1}),
         ("cpdm64, mean of 8 x 6-step samples", {"steps": 6, "samples": 8}),
         ("cpdm64, one 6-step sample", {"steps": 6, "samples": 1}),
@@ -330,6 +337,39 @@ def test_rows_of_every_kind_of_model():
         ("pix2pix64", {}),
     ]
     assert {row.label for row in rows if row.given == "AC"} == {"vqgan64, round trip of AC"}
+    combined = ["cpdm64, 1 evaluation", "cpdm64, mean of 8 x 6-step samples", "ddpm64, mean of 8 x 50-step samples"]
+    labels = [row.label for row in rows if row.together == variants.COMBINED]
+    assert labels == [f"{label}, planes combined" for label in [*combined, "pix2pix64"]]
+
+
+def test_combined_planes_are_the_mean_of_their_corrections():
+    """Written out for the planes of a heart: axes by name, and interpolation by scipy in float64."""
+    cohort = FakeCohort(np.random.default_rng().integers(1 << 30), cases=1)
+    model = FakeTranslator("net", slope=1.1, intercept=0.2)
+    separate, combined = variants.expand(["net"], lambda name: model, steps=1, samples=1)
+    planes = Phase(cohort, 0, "stress", seed=0)
+    alone, found = planes.correct(separate)[0], planes.correct(combined)[0]
+    assert len(model.calls) == 3
+    added = {plane: alone[plane].astype(np.float64) - model.gain * planes.nc[plane] for plane in PLANES}
+    # Along (frames, rows down, columns right) of each plane: the heart's long axis to the apex, up, and lateral.
+    axes = {"SA": ("-long", "-up", "+side"), "VLA": ("+side", "-up", "+long"), "HLA": ("+up", "-long", "+side")}
+    for own in PLANES:
+        middle = [(n - 1) / 2 for n in added[own].shape]
+        heart = {name[1:]: (k, -1 if name[0] == "-" else 1) for k, name in enumerate(axes[own])}
+        index = np.indices(added[own].shape).astype(float) - np.array(middle)[:, None, None, None]
+        total, weight = added[own].copy(), np.ones_like(added[own])
+        for other in set(PLANES) - {own}:
+            at = []
+            for name, half in zip(axes[other], middle):
+                k, sign = heart[name[1:]]
+                at.append((sign if name[0] == "+" else -sign) * index[k] + half)
+            edge = np.array([np.minimum(u, 2 * half - u) for u, half in zip(at, middle)])
+            share = (edge / 2).clip(0, 1).prod(0)
+            total += share * map_coordinates(added[other], at, order=1, mode="nearest")
+            weight += share
+        wanted = np.maximum(model.gain * planes.nc[own] + total / weight, 0)
+        np.testing.assert_allclose(found[own], wanted, rtol=1e-4, atol=1e-4 * planes.scale)
+    assert not np.array_equal(found["SA"], alone["SA"])
 
 
 def test_a_first_stage_is_given_ac(evaluated):

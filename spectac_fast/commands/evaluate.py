@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--models",
         default="identity,scale,linear,bbdm",
         metavar="A,B,...",
-        help="model names or files, separated by commas; a bridge gives three rows: one evaluation, mean of samples, "
-        "one sample (default: identity,scale,linear,bbdm)",
+        help="model names or files, separated by commas; a bridge gives one evaluation and the mean of samples, "
+        "each with planes separate and combined, and one sample (default: identity,scale,linear,bbdm)",
     )
     parser.add_argument(
         "--normals",
@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
         scores = score_cohort(cohort, rows, seed=args.seed, cases=count, step=progress.step)
     numbers = table.build(scores, cohort.cases[:count], seed=args.seed, limits=limits)
     written = table.write(numbers, folder)
-    shown = next((row for row in rows if not row.is_baseline), rows[-1])
+    # What `correct` writes, before anything else.
+    shown = max(rows, key=lambda row: (row.together == variants.COMBINED, not row.is_baseline))
     stacks = corrected_stacks(cohort, 0, PHASES[0], shown, seed=args.seed)
     gain = shown.translator.gain
     written.append(phase_panel(folder / "panel.png", PHASES[0], stacks, gain=gain, method=shown.label))

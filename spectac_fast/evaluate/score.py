@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from spectac_fast.data.neighbours import neighbours
 from spectac_fast.data.scale import heart_mask, to_counts, to_model
-from spectac_fast.data.seeds import stable_seed
 from spectac_fast.data.terms import PHASES, PLANES
-from spectac_fast.errors import InputError, SpectacError
+from spectac_fast.errors import InputError
 from spectac_fast.evaluate.metrics import PatientScores, SeriesPair, score_patient
+from spectac_fast.evaluate.phase import Phase, slice_seeds, translate
 from spectac_fast.evaluate.pictures import Stacks
 from spectac_fast.evaluate.segments import segment_means
 from spectac_fast.evaluate.variants import Row
@@ -30,7 +27,8 @@ class RowResult:
     """What one row reached.
 
     patients: one per case, in cohort order. segments: float64 [case, phase, 17], % of maximum, of the corrected
-    short-axis stack. seconds: of all ``translate`` calls, device synchronised, the first (warm-up) call not counted.
+    short-axis stack. seconds: of all ``translate`` calls and of combining planes, device synchronised, the first
+    (warm-up) call not counted.
     """
 
     row: Row
@@ -53,29 +51,6 @@ class CohortScores:
     ac_segments: np.ndarray
     truth_segments: np.ndarray
     gain: float
-
-
-def slice_seeds(seed: int, case_seed: int, phase: str, plane: str, slices: int) -> torch.Tensor:
-    """int64 [slices]: the noise of a slice depends on the user's seed and on which slice it is, not on its batch."""
-    texts = (f"{seed}/{case_seed}/{phase}/{plane}/{frame}" for frame in range(slices))
-    return torch.tensor([stable_seed(text) for text in texts], dtype=torch.int64)
-
-
-def _translate(row: Row, nc: np.ndarray, slice_mm: float, seeds: torch.Tensor) -> tuple[np.ndarray, float]:
-    """One series [S, H, W] in model units -> prediction [S, H, W] in the row's own units, seconds."""
-    batch = torch.from_numpy(nc)[:, None]
-    beside = torch.from_numpy(neighbours(nc, slice_mm, row.translator.context_mm))
-    start = time.perf_counter()
-    output = row.translator.translate(batch, seeds=seeds, neighbours=beside, **row.options).to("cpu")
-    seconds = time.perf_counter() - start
-    if output.shape != batch.shape:
-        raise SpectacError(f"row {row.label!r} returned shape {tuple(output.shape)} for {tuple(batch.shape)}.")
-    return output[:, 0].float().numpy(), seconds
-
-
-def _in_table_units(prediction: np.ndarray, own_gain: float, table_gain: float, scale: float) -> np.ndarray:
-    """The corrected counts, as ``correct`` writes them (none below zero), in the units of the table's AC."""
-    return to_model(to_counts(prediction, scale * own_gain), scale * table_gain)
 
 
 def score_cohort(
@@ -103,7 +78,7 @@ def score_cohort(
     for result in results:
         nc, _ = cohort.pair(0, PHASES[0], PLANES[0])
         first = to_model(nc, cohort.scale(0, PHASES[0]))
-        _translate(result.row, first, cohort.spacing_mm[0], slice_seeds(seed, 0, PHASES[0], PLANES[0], len(first)))
+        translate(result.row, first, cohort.spacing_mm[0], slice_seeds(seed, 0, PHASES[0], PLANES[0], len(first)))
     images: dict[str, list[np.ndarray]] = {"nc": [], "ac": [], "truth": []}
     for index in range(count):
         _score_case(cohort, index, results, gain, seed, step)
@@ -114,14 +89,9 @@ def score_cohort(
 
 def corrected_stacks(cohort: Cohort, index: int, phase: str, row: Row, *, seed: int = 0) -> dict[str, Stacks]:
     """One phase of one patient as counts, by plane, for a picture."""
-    stacks = {}
-    scale = cohort.scale(index, phase)
-    for plane in PLANES:
-        nc, ac = cohort.pair(index, phase, plane)
-        seeds = slice_seeds(seed, cohort.cases[index]["seed"], phase, plane, len(nc))
-        model, _ = _translate(row, to_model(nc, scale), cohort.spacing_mm[0], seeds)
-        stacks[plane] = Stacks(nc, to_counts(model, scale * row.translator.gain), ac, cohort.spacing_mm)
-    return stacks
+    planes = Phase(cohort, index, phase, seed)
+    counts, _ = planes.correct(row)
+    return {plane: Stacks(planes.nc[plane], counts[plane], planes.ac[plane], planes.spacing_mm) for plane in PLANES}
 
 
 def _short_axis(cohort: Cohort, index: int) -> dict[str, list[np.ndarray]]:
@@ -138,32 +108,22 @@ def _segments(cohort: Cohort, index: int, stack: np.ndarray) -> np.ndarray:
 def _score_case(
     cohort: Cohort, index: int, results: list[RowResult], gain: float, seed: int, step: Callable[[], None]
 ) -> None:
-    case = cohort.cases[index]
     pairs: list[list[SeriesPair]] = [[] for _ in results]
     segments: list[list[np.ndarray]] = [[] for _ in results]
     for phase in PHASES:
-        scale = cohort.scale(index, phase)
-        for plane in PLANES:
-            nc, ac = cohort.pair(index, phase, plane)
-            if not (np.isfinite(nc).all() and np.isfinite(ac).all()):
-                raise InputError(f"case {case['seed']}, {phase} {plane}: NC or AC holds values that are not finite.")
-            reference = to_model(ac, scale * gain)
-            heart = heart_mask(nc.shape, cohort.spacing_mm)
-            seeds = slice_seeds(seed, case["seed"], phase, plane, len(nc))
-            for k, result in enumerate(results):
-                own = result.row.translator.gain
-                given = to_model(nc, scale) if result.row.given == "NC" else to_model(ac, scale * own)
-                raw, seconds = _translate(result.row, given, cohort.spacing_mm[0], seeds)
-                if not np.isfinite(raw).all():
-                    where = f"case {case['seed']}, {phase} {plane}"
-                    raise SpectacError(f"row {result.row.label!r} gave values that are not finite for {where}.")
-                prediction = _in_table_units(raw, own, gain, scale)
-                pairs[k].append(SeriesPair(prediction, reference, heart))
-                if plane == "SA":
-                    counts = to_counts(prediction, scale * gain)
-                    segments[k].append(_segments(cohort, index, counts))
-                result.seconds += seconds
-                result.slices += len(nc)
+        planes = Phase(cohort, index, phase, seed)
+        scale = planes.scale * gain
+        references = {plane: to_model(planes.ac[plane], scale) for plane in PLANES}
+        hearts = {plane: heart_mask(planes.nc[plane].shape, planes.spacing_mm) for plane in PLANES}
+        for k, result in enumerate(results):
+            counts, seconds = planes.correct(result.row)
+            # In the units of the table's AC, whatever gain the row's own model has.
+            predictions = {plane: to_model(stack, scale) for plane, stack in counts.items()}
+            pairs[k] += [SeriesPair(predictions[plane], references[plane], hearts[plane]) for plane in PLANES]
+            segments[k].append(_segments(cohort, index, to_counts(predictions["SA"], scale)))
+            result.seconds += seconds
+            result.slices += sum(map(len, counts.values()))
+            for _ in PLANES:
                 step()
     for k, result in enumerate(results):
         result.patients.append(score_patient(pairs[k]))

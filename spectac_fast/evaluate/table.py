@@ -30,7 +30,9 @@ PER_SLICE = ("slice_psnr", "slice_rmse", "psnr_gap")
 CONVENTION = {
     "rows": "identity = NC times the gain; scale = NC times one fitted factor; linear = fitted slope and offset in "
     "model units; a bridge has a row for one evaluation, one for the mean of samples, one for a single sample; a model "
-    "that starts from noise the last two; a first stage the round trip of AC, the floor of models between its latents",
+    "that starts from noise the last two; planes combined = the corrections (image minus NC times the gain) of SA, VLA "
+    "and HLA averaged where they overlap, as `spectac correct` does with all "
+    "but single samples; a first stage the round trip of AC, the floor of models between its latents",
     "scale": "one count scale a phase, the 99.5th percentile of the NC short-axis stack within 60 mm of its centre; "
     "[0, scale] -> [-1, 1] for NC, [0, scale x gain] for AC and every corrected image; no clipping above 1",
     "data_range": "2 (SSIM and PSNR)",

@@ -1,16 +1,18 @@
-"""Which rows a table has: one per deterministic model, three per bridge, two per model that starts from noise.
+"""Which rows a table has: for every model its estimates, plane by plane and with planes combined, and its samples.
 
 One evaluation of a bridge is close to the posterior mean and minimises RMSE; an exact posterior sample has sqrt(2)
 times that RMSE; the mean of K samples lies between. So a diffusion model without its steps and samples is no result.
+What `correct` writes has the corrections of the three planes of a phase averaged, unless they are single samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spectac_fast.data.terms import PLANES
 from spectac_fast.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ BASELINES = ("identity", "scale", "linear")
 BRIDGES = ("bbdm", "lbbdm", "cpdm")
 NOISE_PREDICTORS = ("ddpm", "palette", "ldm")
 FIRST_STAGES = ("vqgan",)
+# Planes whose corrections are averaged with each other.
+SEPARATE = tuple((plane,) for plane in PLANES)
+COMBINED = (PLANES,)
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,14 @@ class Row:
     """One row: what is printed, the model, the options of every ``translate`` call, and what it is given.
 
     given: "NC", or "AC" for a first stage, whose round trip of AC is the floor of every model between its latents.
+    together: groups of planes; the corrections of a group are averaged (`correct.agreement`).
     """
 
     label: str
     translator: Translator
     options: dict[str, int] = field(default_factory=dict)
     given: str = "NC"
+    together: tuple[tuple[str, ...], ...] = SEPARATE
 
     @property
     def is_baseline(self) -> bool:
@@ -56,15 +63,17 @@ def expand(models: Sequence[str], load: Callable[[str], Translator], steps: int,
         # A file is known by its name, so that two trainings of one method can stand in one table.
         name = Path(model).stem
         if translator.name in BRIDGES:
-            rows.append(Row(f"{name}, 1 evaluation", translator, {"steps": 1, "samples": 1}))
+            rows += _estimate(f"{name}, 1 evaluation", translator, {"steps": 1, "samples": 1})
             rows += _sampled(name, translator, steps, samples)
         elif translator.name in NOISE_PREDICTORS:
             # From pure noise a few steps lead nowhere: these have a number of steps of their own.
             rows += _sampled(name, translator, translator.defaults["steps"], samples)
         elif translator.name in FIRST_STAGES:
             rows.append(Row(f"{name}, round trip of AC", translator, given="AC"))
-        else:
+        elif translator.name in BASELINES:
             rows.append(Row(name, translator))
+        else:
+            rows += _estimate(name, translator, {})
     labels = [row.label for row in rows]
     for label in labels:
         if labels.count(label) > 1:
@@ -72,10 +81,16 @@ def expand(models: Sequence[str], load: Callable[[str], Translator], steps: int,
     return rows
 
 
+def _estimate(label: str, translator: Translator, options: dict[str, int]) -> list[Row]:
+    """Every plane for itself, and the planes combined."""
+    row = Row(label, translator, options)
+    return [row, replace(row, label=f"{label}, planes combined", together=COMBINED)]
+
+
 def _sampled(name: str, translator: Translator, steps: int, samples: int) -> list[Row]:
     """The mean of several samples and a single one."""
     rows = []
     if samples > 1:
         label = f"{name}, mean of {samples} x {steps}-step samples"
-        rows.append(Row(label, translator, {"steps": steps, "samples": samples}))
+        rows += _estimate(label, translator, {"steps": steps, "samples": samples})
     return [*rows, Row(f"{name}, one {steps}-step sample", translator, {"steps": steps, "samples": 1})]
