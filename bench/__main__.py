@@ -11,6 +11,7 @@ BENCHES = {
     "latency": "time per slice of whole models, and where it goes",
     "quality": "quality of samples against network evaluations, for every solver",
     "acceptance": "the long tests of a night's work, and what each measured",
+    "readme": "the committed results copied into README",
     "cohort": "the synthetic cohort against published figures",
 }
 

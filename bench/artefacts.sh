@@ -37,6 +37,11 @@ spectac evaluate --data "$work/test" --models identity,scale,linear,bbdm --norma
     -o bench/results/quality
 python -m bench cohort --data "$work/train" --pictures "$work/test" --causes 4
 python -m bench kernels
+# Chooses the numbers of evaluations that the recipes' "defaults" name; finished parts are kept.
+python -m bench quality --data "$work/validation" --work "$work/quality"
+python -m bench quality --times
+python -m bench latency
+python -m bench readme
 spectac demo -o "$work/demo-out"
 cp "$work/demo-out/stress.png" docs/demo-stress.png
 spectac report "$work/demo-out" -o "$work/report.html" --png

@@ -84,16 +84,17 @@ def run(args: argparse.Namespace) -> int:
         cases = [Case(m, b, s, s) for m in args.model for s in args.steps for b in args.batch]
     else:
         cases = standard(device.type, defaults["steps"], defaults["sample_steps"])
+    args.out.mkdir(parents=True, exist_ok=True)
+    facts = {**surroundings(device), "seconds per row": f"{args.seconds:g}"}
+    target = args.out / f"latency_{device.type}"
     results = []
     for case in cases:
         results.append(measure(case, device, args.seconds))
         print(_cells(results[-1]), flush=True)
+        # After every row, so that a run that is cut short leaves what it has.
+        target.with_suffix(".md").write_text(markdown(results, facts, [] if args.model else wanted, device.type))
+        write_csv(target.with_suffix(".csv"), results, facts)
         gc.collect()
-    args.out.mkdir(parents=True, exist_ok=True)
-    facts = {**surroundings(device), "seconds per row": f"{args.seconds:g}"}
-    target = args.out / f"latency_{device.type}"
-    target.with_suffix(".md").write_text(markdown(results, facts, [] if args.model else wanted, device.type))
-    write_csv(target.with_suffix(".csv"), results, facts)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher-steps", type=int, default=200, help="of the path fitted to (default: 200)")
     parser.add_argument("--all", action="store_true", help=f"every solver beyond {_LONG} evaluations too")
     parser.add_argument("--work", type=Path, default=Path("build/quality"), help="folder that keeps finished parts")
+    parser.add_argument("--finished", action="store_true", help="measure nothing more, write what is there")
     parser.add_argument("--times", action="store_true", help="measure the times per slice, and nothing else")
     parser.add_argument("--threads", type=int, help="of the CPU (default: torch's; of --times: 2)")
     parser.add_argument("-d", "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
@@ -82,41 +83,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure(args: argparse.Namespace, translator: BridgeTranslator) -> dict[str, Any]:
-    """Every part that is not there yet; {"facts", "rows", "curve", "stacks", "fits"} of them all."""
+    """Every part that is not there yet; {"facts", "rows", "curve", "stacks", "fits"} of those that are then."""
     cohort = Cohort(args.data)
     cases = range(min(args.cases, len(cohort)))
+    spare = range(len(cohort))[len(cases) : len(cases) + args.fit_cases]
     slices = central_slices(cohort, translator, cases)
     common = {
         "weights": translator.weights_sha256,
         "patients": cohort.seeds[: len(cases)],
         "device": str(translator.device),
     }
-    store = Store(args.work, common)
-    spare = range(len(cohort))[len(cases) : len(cases) + args.fit_cases]
+    store = Store(args.work, common, closed=args.finished)
     fits = _fits(store, translator, central_slices(cohort, translator, spare), args) if spare else {}
-    rows = []
-    for solver, evaluations, table in _tables(translator.model.bridge, args, fits):
-        key = {"part": "solver", "samples": args.samples, "table": content(table)}
-        began = time.perf_counter()
-        patients = store.part(key, lambda table=table: _measured(translator, slices, table, args.samples))
-        rows.append({"solver": solver, "evaluations": evaluations, "samples": args.samples, "patients": patients})
-        print(f"{solver}, {evaluations}: {time.perf_counter() - began:.1f} s", flush=True)
-    default = solver_table(translator.model.bridge, translator.defaults["sample_steps"])
-    key = {"part": "bfloat16", "samples": args.samples, "table": content(default)}
-    patients = store.part(key, lambda: _in_bfloat16(translator, slices, default, args.samples))
-    rows.append({"solver": "DBIM-2, bfloat16", "evaluations": len(default), "samples": args.samples})
-    rows[-1]["patients"] = patients
+    rows = [*_rows(store, translator, slices, args, fits)]
     rows += [_deterministic(store, name, cohort, cases, slices, translator.gain) for name in args.also]
-    pair = {"one": solver_table(translator.model.bridge, 1), "sample": default}
-    whole = [
-        store.part(
-            {"part": "stacks", "case": case, "table": content(default)},
-            lambda case=case: stacks(cohort, translator, case, pair),
-        )
-        for case in range(min(args.stack_cases, len(cohort)))
-    ]
     nodes = [t for t in _CURVE if t < translator.model.bridge.num_timesteps]
-    curve = store.part({"part": "curve", "nodes": nodes}, lambda: error_curve(translator, slices, nodes))
     facts = {
         **surroundings(translator.device),
         "model": f"{args.model}, weights {translator.weights_sha256[:12]}",
@@ -124,13 +105,50 @@ def measure(args: argparse.Namespace, translator: BridgeTranslator) -> dict[str,
         "fitted to": f"{len(spare)} other patients" if spare else "nothing",
         "samples of each slice": str(args.samples),
     }
-    return {"facts": facts, "rows": summarise(rows), "curve": curve, "stacks": whole, "fits": fits}
+    return {
+        "facts": facts,
+        "rows": summarise([row for row in rows if row["patients"]]),
+        "curve": store.part({"part": "curve", "nodes": nodes}, lambda: error_curve(translator, slices, nodes)),
+        "stacks": _stacks(store, translator, cohort, args.stack_cases),
+        "fits": fits,
+    }
 
 
-def _tables(
-    bridge: BrownianBridge, args: argparse.Namespace, fits: dict[str, Any]
-) -> Iterator[tuple[str, int, StepTable]]:
-    """(solver, evaluations, table), the short ones first."""
+def _rows(
+    store: Store, translator: BridgeTranslator, slices: Slices, args: argparse.Namespace, fits: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """A row for every solver and number of evaluations, and one of the default sample in bfloat16."""
+
+    def row(solver: str, table: StepTable, part: str, compute: Callable[..., list[dict[str, Any]]]) -> dict[str, Any]:
+        key = {"part": part, "samples": args.samples, "table": content(table)}
+        began = time.perf_counter()
+        patients = store.part(key, lambda: compute(translator, slices, table, args.samples))
+        print(f"{solver}, {len(table)}: {time.perf_counter() - began:.1f} s", flush=True)
+        return {"solver": solver, "evaluations": len(table), "samples": args.samples, "patients": patients}
+
+    for solver, table in _tables(translator.model.bridge, args, fits):
+        yield row(solver, table, "solver", _measured)
+    yield row("default, bfloat16", _default_sample(translator), "bfloat16", _in_bfloat16)
+
+
+def _default_sample(translator: BridgeTranslator) -> StepTable:
+    defaults = translator.defaults
+    options = {name: defaults[name] for name in ("solver", "order", "eta")}
+    return solver_table(translator.model.bridge, defaults["sample_steps"], **options)
+
+
+def _stacks(store: Store, translator: BridgeTranslator, cohort: Cohort, cases: int) -> list[dict[str, Any]]:
+    tables = {"one": solver_table(translator.model.bridge, 1), "sample": _default_sample(translator)}
+    key = {"part": "stacks", "table": content(tables["sample"])}
+    found = (
+        store.part({**key, "case": case}, lambda case=case: stacks(cohort, translator, case, tables))
+        for case in range(min(cases, len(cohort)))
+    )
+    return [numbers for numbers in found if numbers]
+
+
+def _tables(bridge: BrownianBridge, args: argparse.Namespace, fits: dict[str, Any]) -> Iterator[tuple[str, StepTable]]:
+    """(solver, table), the short ones first."""
     for evaluations in args.evaluations:
         for solver in args.solvers:
             if evaluations > _LONG and not args.all and solver not in _LONG_SOLVERS:
@@ -138,9 +156,9 @@ def _tables(
             if solver == "published" and evaluations < 3:
                 # Its step list has at least three.
                 continue
-            yield solver, evaluations, solver_table(bridge, evaluations, **SOLVERS[solver])
+            yield solver, solver_table(bridge, evaluations, **SOLVERS[solver])
         if str(evaluations) in fits:
-            yield FITTED, evaluations, with_rows(solver_table(bridge, evaluations), fits[str(evaluations)])
+            yield FITTED, with_rows(solver_table(bridge, evaluations), fits[str(evaluations)])
 
 
 def with_rows(table: StepTable, rows: list[list[float]]) -> StepTable:
@@ -154,7 +172,9 @@ def _fits(store: Store, translator: BridgeTranslator, slices: Slices, args: argp
     steps, found = args.teacher_steps, {}
     for evaluations in (n for n in _FITTED_EVALUATIONS if n in args.evaluations):
         key = {"part": "fit", "evaluations": evaluations, "steps": steps, "seeds": slices.seeds.tolist()}
-        found[str(evaluations)] = store.part(key, lambda n=evaluations: fitted_rows(translator, slices, n, steps))
+        rows = store.part(key, lambda n=evaluations: fitted_rows(translator, slices, n, steps))
+        if rows:
+            found[str(evaluations)] = rows
     return found
 
 

@@ -19,6 +19,8 @@ _HEAD = (
     *("solver", "evaluations", "RMSE", "to 200 steps", "heart RMSE", "SSIM", "texture, dB", "bias, dB", "spread"),
     *("RMSE, mean of samples", "SSIM, mean of samples", "ms per slice", "equal"),
 )
+_SHORT_HEAD = ("solver", "evaluations", "RMSE", "SSIM", "texture, dB", "spread", "ms per slice", "equal")
+_SHORT = (1, 2, 3, 4, 5, 6, 10, 20, 200)
 _READING = (
     "RMSE, SSIM (Gaussian window): of single samples against AC in model units; mean over patients, one slice through",
     "the heart of each (SA, VLA, HLA in turn), and 95 % bootstrap interval. `to 200 steps`: paired difference of the",
@@ -52,22 +54,39 @@ def markdown(measured: Mapping[str, Any]) -> str:
     if "times" in measured:
         machine = measured["times"]["machine"]
         lines.append(f"* times: {machine['machine']}; commit {machine['commit']}, {machine['date']}; 29 slices a call")
-    lines += ["", *_READING, "", *_decision(rows), ""]
+    lines += ["", "## In short", "", *_decision(rows), "", *_short_lines(rows, measured), "", "## Every solver", ""]
+    lines += [*_READING, ""]
     lines += [_row(*_HEAD), _row(*("---" if i == 0 else "---:" for i in range(len(_HEAD))))]
     lines += [_row(names, *_cells(row, measured)) for names, row in _distinct(rows)]
     if measured["stacks"]:
         lines += ["", "## Slices of a stack", "", *_stack_lines(measured["stacks"])]
-    lines += ["", "## Error along the bridge", "", *_curve_lines(measured["curve"])]
+    if measured["curve"]:
+        lines += ["", "## Error along the bridge", "", *_curve_lines(measured["curve"])]
     if measured["fits"]:
         lines += ["", "## Fitted coefficients", "", *_fit_lines(measured["fits"])]
     return "\n".join(lines) + "\n"
 
 
 def _decision(rows: list[dict[str, Any]]) -> Iterator[str]:
-    for claim, name in (("equal", "RMSE, SSIM and texture of 200 steps"), ("sample", "and their spread")):
+    said = {"equal": "RMSE, SSIM and texture", "sample": "these and the spread between samples"}
+    for claim, name in said.items():
         best = fewest(rows, claim)
-        said = f"**{best['evaluations']} ({best['solver']})**" if best else "none measured"
-        yield f"* fewest evaluations with {name}: {said}"
+        number = f"none but the published {REFERENCE[1]} so far"
+        if best:
+            number = f"**{best['evaluations']}**" + (f" ({best['solver']})" if best["evaluations"] > 1 else "")
+        yield f"* fewest evaluations with {name} of the published sampler's {REFERENCE[1]}: {number}"
+
+
+def _short_lines(rows: list[dict[str, Any]], measured: Mapping[str, Any]) -> Iterator[str]:
+    """The published sampler beside the solver that was chosen for samples, or the default one, in few columns."""
+    best = fewest(rows, "sample")
+    solvers = {REFERENCE[0], best["solver"] if best else "DBIM-2", "DBIM-2"}
+    yield _row(*_SHORT_HEAD)
+    yield _row(*("---" if i == 0 else "---:" for i in range(len(_SHORT_HEAD))))
+    for row in rows:
+        if row["solver"] in solvers and row["evaluations"] in _SHORT:
+            cells = dict(zip(_HEAD, (row["solver"], *_cells(row, measured))))
+            yield _row(*(cells[name] for name in _SHORT_HEAD))
 
 
 def _row(*cells: object) -> str:

@@ -25,17 +25,22 @@ from spectac_fast.ops import slice_metrics
 
 
 class Store:
-    """Finished parts as JSON files of a folder, each by a digest of everything it is a function of."""
+    """Finished parts as JSON files of a folder, each by a digest of everything it is a function of.
 
-    def __init__(self, folder: Path, common: Mapping[str, Any]) -> None:
-        self.folder, self.common = folder, dict(common)
+    common: of all keys. closed: nothing is added.
+    """
+
+    def __init__(self, folder: Path, common: Mapping[str, Any], closed: bool = False) -> None:
+        self.folder, self.common, self.closed = folder, dict(common), closed
         folder.mkdir(parents=True, exist_ok=True)
 
     def part(self, key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
-        """What compute returns, as it comes back from JSON; computed once for a key."""
+        """What compute returns, as it comes back from JSON; computed once for a key. None where that is not allowed."""
         text = json.dumps({**self.common, **key}, sort_keys=True)
         path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
         if not path.is_file():
+            if self.closed:
+                return None
             with appearing(path) as part:
                 part.write_text(json.dumps(compute(), allow_nan=False))
         return json.loads(path.read_text())

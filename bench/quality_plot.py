@@ -47,7 +47,8 @@ def plot(measured: Mapping[str, Any], path: Path) -> None:
             _panel(one, measured["rows"], name)
             one.set_title(f"{title}\n", fontsize=10, weight="bold", loc="left")
             one.text(0, 1.02, hint, transform=one.transAxes, fontsize=8.5, color="#555555")
-        _curve(axes[5], measured["curve"])
+        if measured["curve"]:
+            _curve(axes[5], measured["curve"])
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
         figure.suptitle("Network evaluations against quality", fontsize=12, weight="bold", x=0.01, ha="left")

@@ -16,6 +16,8 @@ import torch
 from fake_study import heart
 from tiny_palette import palette_state
 
+from bench.readme import BLOCKS, filled
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 
@@ -91,6 +93,15 @@ def test_files_the_readme_points_to_exist() -> None:
     for link in links:
         if "://" not in link:
             assert (ROOT / link).exists(), link
+
+
+def test_blocks_are_those_of_the_committed_results() -> None:
+    text = README.read_text()
+    assert len(re.findall(r"<!-- python -m bench readme: \w+ -->", text)) == len(BLOCKS)
+    assert filled(text) == text, "run `python -m bench readme`"
+    changed = text.replace("| reached |", "| passed |", 1)
+    assert changed != text
+    assert filled(changed) == text
 
 
 def test_figures_are_those_of_the_committed_results() -> None:

@@ -1,0 +1,73 @@
+"""Copies the committed results into README: what stands between a pair of its markers is made here, never typed."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README, RESULTS = ROOT / "README.md", ROOT / "bench" / "results"
+NOT_YET = "not yet run"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--check", action="store_true", help="only say, by the exit status, whether README is current")
+
+
+def run(args: argparse.Namespace) -> int:
+    text = README.read_text(encoding="utf-8")
+    current = filled(text)
+    if args.check:
+        return int(current != text)
+    README.write_text(current, encoding="utf-8")
+    return 0
+
+
+def filled(text: str) -> str:
+    """README with every block made anew from the results; KeyError for a marker that names none."""
+    pattern = re.compile(r"(<!-- python -m bench readme: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+    return pattern.sub(lambda found: found[1] + "\n".join(["", *BLOCKS[found[2]](), "", ""]) + found[3], text)
+
+
+def section(path: Path, title: str) -> list[str]:
+    """The lines under a heading of a page, without blank ones at its ends; none where there is no such page."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    if f"## {title}" not in lines:
+        return []
+    rest = lines[lines.index(f"## {title}") + 1 :]
+    end = next((i for i, line in enumerate(rest) if line.startswith("## ")), len(rest))
+    return "\n".join(rest[:end]).strip("\n").splitlines()
+
+
+def _link(path: Path) -> str:
+    where = path.relative_to(ROOT)
+    return f"[`{where}`]({where})"
+
+
+def _kernels() -> Iterable[str]:
+    return [line for line in section(RESULTS / "kernels_cpu.md", "Goals") if NOT_YET not in line]
+
+
+def _latency() -> Iterable[str]:
+    """The goals of the CPU's page, and those of the GPU's where there is one."""
+    pages = RESULTS / "latency_cpu.md", RESULTS / "latency_cuda.md"
+    cpu, cuda = (section(page, "Goals") for page in pages)
+    if cuda:
+        cpu = [line for line in cpu if "| GPU |" not in line] + [line for line in cuda if "| GPU |" in line]
+    if not cpu:
+        return ["Not measured yet."]
+    return [*cpu, "", "Every row: " + ", ".join(_link(page) for page in pages if page.is_file()) + "."]
+
+
+def _quality() -> Iterable[str]:
+    page, picture = (RESULTS / "quality-cost" / name for name in ("table_cpu.md", "plot_cpu.png"))
+    short = section(page, "In short")
+    if not short:
+        return ["Not measured yet."]
+    more = f"Every solver, the definitions, distilled coefficients, slices of a stack: {_link(page)}."
+    return [*short, "", more, "", f"![Quality against network evaluations]({picture.relative_to(ROOT)})"]
+
+
+BLOCKS: dict[str, Callable[[], Iterable[str]]] = {"kernels": _kernels, "latency": _latency, "quality": _quality}
