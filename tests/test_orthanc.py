@@ -30,6 +30,8 @@ pytestmark = [
     pytest.mark.skipif(None in NEEDED, reason="needs Orthanc, storescu and getscu (Debian: orthanc, dcmtk)"),
 ]
 
+KILLS = 8
+
 
 def free_port():
     with socket.socket() as probe:
@@ -168,28 +170,29 @@ def test_a_hundred_studies_by_two_senders_through_a_node_that_is_killed(orthanc,
         for phase in ("stress", "rest"):
             counts = heart(rng, shape=(12, 24, 24))
             write_nc(folder / f"{phase}_SA.dcm", counts, phase=phase, study_key=folder.name)
-    node = Served(tmp_path / "spool", orthanc)
+    node, sent, dice = Served(tmp_path / "spool", orthanc), [], random.Random(3)
 
     def sender(mine):
         """As a camera's queue does: what was not taken is sent again."""
         for folder in mine:
-            wait(lambda folder=folder: storescu(node.port, "SPECTAC", *sorted(folder.iterdir())) == 0)
+            wait(lambda folder=folder: storescu(node.port, "SPECTAC", *sorted(folder.iterdir())) == 0, 300)
+            sent.append(folder)
 
     started = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         senders = [pool.submit(sender, studies[k::2]) for k in range(2)]
-        kills, dice = 0, random.Random(3)
-        while not all(each.done() for each in senders) or kills < 3:
-            time.sleep(dice.uniform(2, 6))
+        # Between so many studies and the next ones, however fast the machine is.
+        for moment in sorted(dice.sample(range(100), KILLS)):
+            wait(lambda moment=moment: len(sent) >= moment or any(each.done() for each in senders), 600)
+            time.sleep(dice.uniform(0, 1))
             node.kill()
-            kills += 1
             node.start()
         for each in senders:
             each.result()
     wait(lambda: len(orthanc.list("/instances")) >= 200, 300)
     spool = tmp_path / "spool"
     under_way = [spool / stage for stage in ("incoming", "correcting", "outgoing")]
-    wait(lambda: not any(names for stage in under_way for _, _, names in os.walk(stage)))
+    wait(lambda: not any(names for stage in under_way for _, _, names in os.walk(stage)), 300)
     seconds = time.monotonic() - started
     node.end()
 
@@ -199,4 +202,4 @@ def test_a_hundred_studies_by_two_senders_through_a_node_that_is_killed(orthanc,
     assert sorted(ds.SourceImageSequence[0].ReferencedSOPInstanceUID for ds in objects) == sorted(sources)
     assert not list((spool / "dead").iterdir())
     assert "SECRET" not in Path(f"{spool}.log").read_text()
-    figures(f"100 studies, 2 senders, node killed {kills} times: each arrived once, {seconds:.0f} s")
+    figures(f"100 studies, 2 senders, node killed {KILLS} times: each arrived once, {seconds:.0f} s")
