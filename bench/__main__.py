@@ -13,6 +13,7 @@ BENCHES = {
     "throughput": "studies per hour of whole runs, what the network waits for; memory over a thousand studies",
     "acceptance": "the long tests of a night's work, and what each measured",
     "readme": "the committed results copied into README",
+    "calibration": "whether standard deviations say how large errors are; fits what makes them do so",
     "cohort": "the synthetic cohort against published figures",
 }
 

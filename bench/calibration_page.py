@@ -1,0 +1,113 @@
+"""The calibration as a page and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from spectac_fast.evaluate.bootstrap import Estimate
+from spectac_fast.evaluate.calibration import CURVE, LEVELS, Figures, Voxels, coverage, deviation
+from spectac_fast.evaluate.files import appearing
+
+_BINS = 12
+
+
+def page(
+    facts: Mapping[str, object],
+    rows: Sequence[tuple[str, str, tuple[float, float], Figures]],
+    chosen: tuple[float, float],
+) -> str:
+    """Facts, the calibration in a formula, and a table for each split."""
+    lines = [
+        "# Is the uncertainty right?",
+        "",
+        "Made by `python -m bench calibration --data VALIDATION --test TEST`. The error is AC minus the default image",
+        "(one evaluation), the spread s that of the samples of the bridge; the standard deviation is",
+        f"sqrt(({chosen[0]:.3f} s)² + {chosen[1]:.4f}²), in units where [-1, 1] is [0, scale]. Temperature and floor",
+        "were fitted on the validation patients alone. Means over patients, 95 % bootstrap interval over them.",
+        "",
+        *(f"* {name}: {value}" for name, value in facts.items()),
+    ]
+    columns = [
+        "row",
+        "T",
+        "floor",
+        *(f"{level:.0%} interval covers, %" for level in LEVELS),
+        "calibration error, %",
+        "sharpness",
+        "RMSE",
+        "rank correlation",
+    ]
+    for split in dict.fromkeys(row[0] for row in rows):
+        found = [row for row in rows if row[0] == split]
+        figures = found[0][3]
+        lines += ["", f"## {split}: {figures.patients} patients, {figures.voxels} voxels", ""]
+        lines += ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+        for _, name, (temperature, floor), got in found:
+            cells = [name, f"{temperature:.3f}", f"{floor:.4f}"]
+            cells += [_percent(value) for value in (*got.coverage, got.calibration_error)]
+            cells += [_plain(value) for value in (got.sharpness, got.rmse, got.correlation)]
+            lines.append("| " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "Calibration error: mean distance of coverage from nominal over intervals of 5, 10, ... 95 %. Sharpness: root",
+        "mean square of the standard deviation; of two that are calibrated the smaller says more. Rank correlation:",
+        "Spearman's, between absolute error and standard deviation, over the voxels of a patient.",
+        "",
+        "![Coverage against nominal, and error against deviation](calibration.png)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def picture(path: Path, patients: Sequence[Voxels], chosen: tuple[float, float]) -> None:
+    """Test patients: coverage against nominal for raw and calibrated deviations; error against deviation, in bins."""
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 100], [0, 100], color="0.6", linewidth=1, linestyle="--", label="as it should be")
+    for name, (temperature, floor), colour in (
+        ("samples as they are", (1.0, 0.0), "#2a78c8"),
+        ("calibrated", chosen, "#c93a0c"),
+    ):
+        each = 100 * np.stack([coverage(v, temperature, floor, CURVE) for v in patients])
+        nominal = 100 * np.asarray(CURVE)
+        left.plot(nominal, each.mean(axis=0), color=colour, marker="o", markersize=4, label=name)
+        left.fill_between(nominal, each.min(axis=0), each.max(axis=0), color=colour, alpha=0.15, linewidth=0)
+    left.set(
+        xlabel="nominal probability of the interval, %",
+        ylabel="voxels whose AC lies inside, %",
+        title="Coverage (band: best and worst patient)",
+        xlim=(0, 100),
+        ylim=(0, 100),
+    )
+    left.legend(loc="upper left", frameon=False)
+    sigma = np.concatenate([deviation(v.spread, *chosen) for v in patients])
+    error = np.concatenate([v.error for v in patients])
+    groups = np.array_split(np.argsort(sigma), _BINS)
+    mean_sigma = [float(np.sqrt(np.mean(sigma[part] ** 2))) for part in groups]
+    rmse = [float(np.sqrt(np.mean(np.square(error[part], dtype=np.float64)))) for part in groups]
+    top = 1.05 * max(*mean_sigma, *rmse)
+    right.plot([0, top], [0, top], color="0.6", linewidth=1, linestyle="--", label="as it should be")
+    right.plot(mean_sigma, rmse, color="#c93a0c", marker="o", markersize=4, label="a twelfth of the voxels each")
+    right.set(
+        xlabel="standard deviation, model units",
+        ylabel="root mean square error, model units",
+        title="Where it says more, is it more?",
+        xlim=(0, top),
+        ylim=(0, top),
+    )
+    right.legend(loc="upper left", frameon=False)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    with appearing(path) as part:
+        figure.savefig(part, format="png", dpi=110)
+
+
+def _percent(value: Estimate) -> str:
+    return f"{100 * value.value:.1f} ({100 * value.low:.1f} – {100 * value.high:.1f})"
+
+
+def _plain(value: Estimate) -> str:
+    return f"{value.value:.4f} ({value.low:.4f} – {value.high:.4f})"
