@@ -9,13 +9,15 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from fake_study import Times, heart, write_nc
+from fake_study import Times, heart, write_nc, write_planes
 
 from spectac_fast.cli import main
 from spectac_fast.commands import correct as command
 from spectac_fast.correct import Corrector, Report, carry_out
+from spectac_fast.correct.study import prepare
 from spectac_fast.data.resample import InPlane
 from spectac_fast.data.scale import count_scale
+from spectac_fast.data.study import read_study
 from spectac_fast.errors import UsageError
 from spectac_fast.models import uncertainty
 from spectac_fast.models.uncertainty import Calibration
@@ -28,6 +30,9 @@ class Spread(Times):
 
     def moments(self, nc, seeds=None, *, samples, neighbours=None, **options):
         return self.translate(nc, seeds), 0.1 * (nc + 1)
+
+    def single_sample(self, **options):
+        return False
 
 
 @pytest.fixture
@@ -80,10 +85,24 @@ def test_no_deviation_carried_back_is_below_that_of_the_result(rng):
     np.testing.assert_allclose(np.abs(shift), bound, rtol=1e-3, atol=0.05)
 
 
+def test_the_deviation_of_a_mean_of_planes_is_that_of_errors_that_go_together(tmp_path, rng):
+    """Errors of one deviation each, of one sign: what they change in the result, against what is announced."""
+    write_planes(tmp_path, of_plane={"VLA": {"shape": (23, 48, 52), "pixel_mm": (8.0, 7.4)}})
+    model = Times(gain=1.5)
+    study = prepare(read_study(tmp_path), model, {}, 0)
+    assert all(len(others) == 2 for others in study.partners)
+    errors = [rng.uniform(0.02, 0.1, x.shape).astype(np.float32) for x in study.inputs]
+    off = study.finish([x + error for x, error in zip(study.inputs, errors)], model)
+    announced = study.finish_deviations(errors, model)
+    for before, after, std in zip(study.finish(study.inputs, model), off, announced):
+        np.testing.assert_allclose(np.abs(after - before), std, rtol=2e-3, atol=2e-3 * float(before.max()))
+        assert std.max() > 0.02 * before.max()
+
+
 def test_a_second_series_beside_an_unchanged_one(tmp_path, rng):
     for phase in ("stress", "rest"):
         write_nc(tmp_path / "in" / f"{phase}.dcm", heart(rng, (6, 32, 32)), phase=phase)
-    settings = {"model": "bbdm", "device": "cpu", "batch_size": 8, "seed": 5}
+    settings = {"model": Spread(), "batch_size": 8, "seed": 5}
     run(Corrector(**settings), tmp_path / "in", tmp_path / "plain")
     report = run(Corrector(**settings, uncertainty=2), tmp_path / "in", tmp_path / "both")
     plain, both = files(tmp_path / "plain"), files(tmp_path / "both")

@@ -102,15 +102,19 @@ class Prepared:
     ) -> list[NDArray[np.float32]]:
         """Standard deviations of `finish`'s counts on the source's grid, from those of the model's outputs.
 
-        Raises SpectacError for deviations that are not finite.
+        A mean of planes has an error whose deviation is at most the mean of theirs (Minkowski): that is what is given,
+        because the planes show one heart to one network and err alike. Raises SpectacError for deviations that are not
+        finite.
         """
-        carried = []
-        for grid, series, nc, scale, output in zip(self.grids, self.study.series, self.nc, self.scales, outputs):
+        for series, output in zip(self.study.series, outputs):
             if not np.isfinite(output).all():
                 raise SpectacError(f"{series.path}: the model {translator.name} gave deviations that are not finite.")
-            std = output * np.float32(scale * translator.gain / 2.0)
-            carried.append(grid.carry_back_deviation(series.counts, nc, std, scale=scale))
-        return carried
+        stds = [output * np.float32(scale * translator.gain / 2.0) for output, scale in zip(outputs, self.scales)]
+        stds = agreed(stds, self.nc, 0.0, self.lattices, self.partners)
+        return [
+            grid.carry_back_deviation(series.counts, nc, std, scale=scale)
+            for grid, series, nc, std, scale in zip(self.grids, self.study.series, self.nc, stds, self.scales)
+        ]
 
 
 def prepare(study: Study, translator: Translator, options: Mapping[str, Any], seed: int) -> Prepared:
