@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -39,6 +38,14 @@ class Case:
     figures: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Result:
+    """A part as it ran. facts: machine, commit and date."""
+
+    facts: dict[str, str]
+    cases: tuple[Case, ...]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "bench/results/acceptance.md", help="the page")
@@ -49,20 +56,32 @@ def run(args: argparse.Namespace) -> int:
     if unknown:
         print(f"bench acceptance: expected parts of {', '.join(PARTS)}, found {unknown[0]!r}.", file=sys.stderr)
         return 2
-    # Of the tree as it was when the tests began.
-    facts, started = surroundings(torch.device("cpu")), time.perf_counter()
+    known = args.out.with_suffix(".json")
+    results = load(known) if known.exists() else {}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    results: dict[str, list[Case]] = {}
     for part in args.parts or PARTS:
-        results[part] = run_part(part)
-        minutes = (time.perf_counter() - started) / 60
-        args.out.write_text(page(results, {**facts, "minutes": f"{minutes:.1f}"}))
-    cases = [case for each in results.values() for case in each]
+        # Of the tree as it was when the tests began.
+        facts = surroundings(torch.device("cpu"))
+        results[part] = Result(facts, tuple(run_part(part)))
+        known.write_text(json.dumps({name: asdict(each) for name, each in results.items()}, indent=1) + "\n")
+        args.out.write_text(page(results))
+    ended = {part: results[part].cases for part in args.parts or PARTS}
+    cases = [case for each in ended.values() for case in each]
     for case in cases:
         if case.outcome != PASSED:
             print(f"{case.name}: {case.outcome}, {case.reason}", file=sys.stderr)
     print(f"{sum(case.outcome == PASSED for case in cases)} of {len(cases)} tests passed; {args.out}")
-    return 0 if all(results.values()) and all(case.outcome == PASSED for case in cases) else 1
+    return 0 if all(ended.values()) and all(case.outcome == PASSED for case in cases) else 1
+
+
+def load(path: Path) -> dict[str, Result]:
+    """Results of earlier runs: a part that is run again takes the place of its own only."""
+    return {
+        part: Result(
+            each["facts"], tuple(Case(**{**case, "figures": tuple(case["figures"])}) for case in each["cases"])
+        )
+        for part, each in json.loads(path.read_text()).items()
+    }
 
 
 def run_part(part: str) -> list[Case]:
@@ -94,20 +113,19 @@ def cases_of(report: str) -> list[Case]:
     return cases
 
 
-def page(results: dict[str, Sequence[Case]], facts: dict[str, str]) -> str:
-    """Facts, then one row per test."""
+def page(results: dict[str, Result]) -> str:
+    """One row per test, then where and when each part ran."""
     rows = [
         "# Acceptance of a night's work",
         "",
-        "Made by `python -m bench acceptance`, which `make acceptance` runs too.",
-        "",
-        *(f"* {name}: {value}" for name, value in facts.items()),
+        "Made by `python -m bench acceptance [PART ...]`, which `make acceptance` runs too.",
         "",
         "| part | test | outcome | seconds | figures |",
         "| --- | --- | --- | ---: | --- |",
     ]
-    for part, cases in results.items():
-        for case in cases or [Case("", FAILED, "no test came to its end", float("nan"), ())]:
+    for part, result in results.items():
+        for case in result.cases or [Case("", FAILED, "no test came to its end", float("nan"), ())]:
             said = "; ".join([*case.figures, *([case.reason] if case.reason else [])])
             rows.append(f"| {part} | {case.name} | {case.outcome} | {case.seconds:.0f} | {said.replace('|', '/')} |")
+    rows += ["", *(f"* {part}: {', '.join(result.facts.values())}" for part, result in results.items())]
     return "\n".join(rows) + "\n"

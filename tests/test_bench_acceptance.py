@@ -45,7 +45,10 @@ def test_outcomes_and_figures(report):
     assert (bad.outcome, absent.outcome) == ("failed", "not run")
     assert "one is not two" in bad.reason
     assert absent.reason == "needs a moon"
-    rows = acceptance.page({"crash": [good, bad, absent], "soak": []}, {"commit": "c"}).splitlines()[-4:]
+    facts = {"machine": "m", "commit": "c"}
+    results = {"crash": acceptance.Result(facts, (good, bad, absent)), "soak": acceptance.Result(facts, ())}
+    *rows, empty, crash, _ = acceptance.page(results).splitlines()[-7:]
+    assert (empty, crash) == ("", "* crash: m, c")
     assert rows[0] == f"| crash | a good one | passed | {good.seconds:.0f} | 7 of 7 / all |"
     assert ["failed" in rows[k] for k in range(4)] == [False, True, False, True]
 
@@ -56,6 +59,10 @@ def test_what_did_not_pass_is_the_exit_status(report, tmp_path, monkeypatch, cap
         monkeypatch.setattr(acceptance, "run_part", lambda part, cases=cases: cases)
         monkeypatch.setattr("sys.argv", ["bench", "acceptance", "crash", "-o", str(tmp_path / "a.md")])
         assert main() == status
+        # What other parts have said stays.
+        monkeypatch.setattr("sys.argv", ["bench", "acceptance", "soak", "-o", str(tmp_path / "a.md")])
+        assert main() == status
+        assert list(acceptance.load(tmp_path / "a.json")) == ["crash", "soak"]
     monkeypatch.setattr("sys.argv", ["bench", "acceptance", "crush"])
     assert main() == 2
     assert "one is not two" in capsys.readouterr().err
