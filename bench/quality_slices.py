@@ -16,7 +16,7 @@ from spectac_fast.data.scale import heart_mask, to_model
 from spectac_fast.data.terms import PLANES
 from spectac_fast.diffusion.bridge_sampler import BridgeSampler
 from spectac_fast.diffusion.solvers import StepTable
-from spectac_fast.evaluate.score import slice_seeds
+from spectac_fast.evaluate.phase import slice_seeds
 from spectac_fast.models.bridge_translator import BridgeTranslator
 
 PHASE = "stress"

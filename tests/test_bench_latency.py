@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 
+import pytest
 import torch
 from golden_bridge import GoldenBridge, needs_golden
 
-from bench import latency
+from bench import latency, workloads
 from bench.__main__ import main
 from bench.latency_goals import goals, judged, standard
 from bench.published import PublishedSampler
 from spectac_fast.cli import main as spectac
 from spectac_fast.data import demo
 from spectac_fast.data.dicom import read_series
+from spectac_fast.diffusion.bridge import BrownianBridge
+from spectac_fast.models.unet import UNetModel
 from spectac_fast.tracing import PHASES, phase, tracing
 
 
@@ -44,6 +47,33 @@ def test_a_page_and_a_table(tmp_path, monkeypatch, capsys):
         assert 0.3 < float(row["network"]) < 1
     page = (tmp_path / "latency_cpu.md").read_text()
     assert all(line in page for line in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize("model", [workloads.PAPER, workloads.PAPER_WHOLE, "bbdm"])
+def test_both_sides_of_a_row_do_the_same_work(model, monkeypatch):
+    """One evaluation draws nothing: the images agree."""
+    monkeypatch.setattr(workloads, "paper_network", small_paper_network)
+    sizes = {"ch": 4, "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "attn_levels": [], "norm_groups": 2, "n_embed": 64}
+    monkeypatch.setattr(workloads, "_VQGAN_F8", workloads._VQGAN_F8 | sizes)
+    calls = workloads.workload(model, 2, 1, 1, torch.device("cpu"))
+    ours, published = calls.ours(), calls.published()
+    assert ours.shape == {workloads.PAPER: (2, 4, 32, 32), workloads.PAPER_WHOLE: (2, 1, 256, 256)}.get(
+        model, (2, 1, 64, 64)
+    )
+    assert float((ours - published).abs().max()) < 1e-4 * max(1.0, float(ours.abs().max()))
+    assert torch.isfinite(workloads.workload(model, 1, 4, 3, torch.device("cpu")).ours()).all()
+
+
+def small_paper_network(device):
+    """LBBDM-f8's kind of network, a hundredth as wide."""
+    torch.manual_seed(1)
+    network = UNetModel(
+        in_channels=4, model_channels=16, out_channels=4, num_res_blocks=1, attention_resolutions=[],
+        channel_mult=[1, 2], num_head_channels=16, use_scale_shift_norm=True, resblock_updown=True, norm_groups=4,
+    ).eval().requires_grad_(False)  # fmt: skip
+    for parameter in network.parameters():
+        parameter.copy_(torch.randn_like(parameter) / max(parameter[0].numel(), 16) ** 0.5)
+    return network, BrownianBridge()
 
 
 def test_goals_are_judged_by_their_own_rows():
