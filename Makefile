@@ -8,7 +8,7 @@ BUILD_TOOLS := setuptools wheel numpy ninja
 # Slices are small: more threads than this only wait for each other.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test acceptance sanitize lint
+.PHONY: demo test acceptance sanitize lint docs
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/ready
@@ -42,6 +42,11 @@ sanitize: $(VENV)/ready
 	LD_PRELOAD="$(SANITIZERS):$(CXX_LIBRARY)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	    $(VENV)/bin/python -m bench.samples --extension $(SANITIZED)/spectac_fast
 
+# The site, from docs/ and the docstrings, into build/site; a link that leads nowhere fails.
+docs: $(VENV)/docs-ready
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build -q -f docs/mkdocs.yml
+	@echo "build/site/index.html"
+
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -57,4 +62,8 @@ $(VENV)/build-tools: constraints.txt | $(VENV)/bin/python
 
 $(VENV)/ready: $(VENV)/build-tools pyproject.toml setup.py $(shell find csrc -type f)
 	$(PIP) install -c constraints.txt --no-build-isolation -e '.[test]'
+	touch $@
+
+$(VENV)/docs-ready: $(VENV)/ready
+	$(PIP) install -c constraints.txt --no-build-isolation -e '.[docs]'
 	touch $@
