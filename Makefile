@@ -23,7 +23,7 @@ test: $(VENV)/ready
 acceptance:
 	rm -rf build/acceptance
 	git clone -q . build/acceptance
-	$(MAKE) -C build/acceptance demo test
+	$(MAKE) -C build/acceptance demo test docs
 	cd build/acceptance && $(PIP) install -c constraints.txt --no-build-isolation -e '.[test,ray]'
 	cd build/acceptance && $(VENV)/bin/pytest -m large -rs
 	cd build/acceptance && $(VENV)/bin/python -m bench acceptance

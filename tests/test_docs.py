@@ -43,7 +43,7 @@ def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if command[0] == "spectac":
         assert cli.main(command[1:]) == 0, line
     elif command[:2] == ["python", "-m"]:
-        monkeypatch.setattr(sys, "argv", command[1:])
+        monkeypatch.setattr(sys, "argv", command[2:])
         with pytest.raises(SystemExit) as ended:
             runpy.run_module(command[2], run_name="__main__")
         assert not ended.value.code, line
