@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Trains every method of the comparison at its native64 recipe and makes the table of all of them.
 # 20 minutes a run on 2 cores; stops and resumes at any point. Usage: [MINUTES=20] [THREADS=N] bench/table1.sh WORKDIR [RUN...]
-# WORKDIR: of bench/artefacts.sh, whose cohorts it takes. RUN...: make only these; `table` makes the table of the runs that
-# are finished. MINUTES: wall time of a run, the same for all. THREADS: of the CPU, default all.
+# WORKDIR: of bench/artefacts.sh, whose cohorts it takes. RUN...: make only these; `table` and `means` make the tables of the
+# runs that are finished. MINUTES: wall time of a run, the same for all. THREADS: of the CPU, default all.
 set -euo pipefail
 work=$(realpath -m "$1")
 shift
@@ -11,7 +11,7 @@ PATH=$PWD/.venv/bin:$PATH
 [ -z "${THREADS:-}" ] || export OMP_NUM_THREADS=$THREADS
 # The first stage stands before the models between its latents; NAME-sN is another seed of NAME.
 every=(vqgan regression bbdm pix2pix reggan unit cpdm cyclegan medgan ddpm palette lbbdm lbbdm-nocond ldm
-    reggan-encoder-decoder regression-s1 regression-s2 bbdm-s1 bbdm-s2 table)
+    reggan-encoder-decoder regression-s1 regression-s2 bbdm-s1 bbdm-s2 table means)
 chosen=("$@")
 [ $# -gt 0 ] || chosen=("${every[@]}")
 
@@ -29,16 +29,31 @@ train() { # RUN
         --seed "$seed" --max-minutes "${MINUTES:-20}" "${options[@]}"
 }
 
-table() {
-    local files="" run
-    for run in "${every[@]}"; do
-        case $run in table | *-s[0-9] | *-*) continue ;; esac
-        [ ! -f "$work/table1/$run/card.json" ] || [ "$run" = bbdm ] || files+=,$work/table1/$run/${run}64.safetensors
+weights() { # RUN: its weight file, and with + those of its other seeds
+    local found="" run
+    for run in "$work/table1/$1" "$work/table1/$1"-s[0-9]; do
+        [ ! -f "$run/card.json" ] || found+=+$run/${1%%-*}64.safetensors
     done
-    spectac evaluate --data "$work/test" --models "identity,scale,linear,bbdm$files" --normals "$work/train" \
-        -o bench/results/table1
+    echo "${found#+}"
+}
+
+table() { # NAME ARGUMENT...: the table of all finished runs
+    local name=$1 models=identity,scale,linear,bbdm-shipped=spectac_fast/weights/bbdm64.safetensors run files
+    shift
+    for run in "${every[@]}"; do
+        case $run in table | means | *-s[0-9]) continue ;; esac
+        files=$(weights "$run")
+        [ -z "$files" ] || models+=,$run=$files
+    done
+    spectac evaluate --data "$work/test" --models "$models" --normals "$work/train" --noise-steps 10 \
+        -o "bench/results/$name" "$@"
 }
 
 for run in "${chosen[@]}"; do
-    if [ "$run" = table ]; then table; else train "$run"; fi
+    case $run in
+        table) table table1 --samples 1 --cases "${CASES:-24}" ;;
+        # Means of samples of every model that draws would take hours for all patients.
+        means) table table1-means --samples 4 --cases 4 ;;
+        *) train "$run" ;;
+    esac
 done

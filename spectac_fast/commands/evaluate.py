@@ -14,8 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--models",
         default="identity,scale,linear,bbdm",
         metavar="A,B,...",
-        help="model names or files, separated by commas; a bridge gives one evaluation and the mean of samples, "
-        "each with planes separate and combined, and one sample (default: identity,scale,linear,bbdm)",
+        help="model names or files, separated by commas; NAME=FILE names a row, NAME=FILE+FILE+... makes one row of "
+        "several trainings; a bridge gives one evaluation and the mean of samples, each with planes separate and "
+        "combined, and one sample (default: identity,scale,linear,bbdm)",
     )
     parser.add_argument(
         "--normals",
@@ -23,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="DIR",
         help="cohorts whose normal patients set the normal limits (default: the normal patients of --data)",
+    )
+    parser.add_argument(
+        "--metric-profile",
+        choices=("strict", "paper"),
+        default="strict",
+        help="strict: PSNR and RMSE pooled over a patient; paper: means over slices, a guess at the published table "
+        "(default: strict)",
     )
     parser.add_argument("--cases", type=_flags.positive_int, metavar="N", help="only the first N patients")
     _flags.add_output(parser, "folder for table.md, table.csv, table.json and the picture")
@@ -33,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             flag, type=_flags.positive_int, default=default, metavar=metavar, help=f"{help} (default: {default})"
         )
+    parser.add_argument(
+        "--noise-steps",
+        type=_flags.positive_int,
+        metavar="N",
+        help="evaluations per sample of models that start from noise (default: each model's own)",
+    )
     _flags.add_seed(parser)
     _flags.add_device(parser)
 
@@ -44,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.evaluate import render, table, variants
     from spectac_fast.evaluate.files import output_folder
     from spectac_fast.evaluate.normals import limits_of_group
-    from spectac_fast.evaluate.pictures import phase_panel
+    from spectac_fast.evaluate.pictures import comparison_panel
     from spectac_fast.evaluate.score import corrected_stacks, score_cohort
     from spectac_fast.models.registry import load
     from spectac_fast.progress import Progress
@@ -52,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.data.is_dir():
         raise NoInputError(f"--data {args.data}: expected a cohort folder, found none.")
     names = [name.strip() for name in args.models.split(",") if name.strip()]
-    rows = variants.expand(names, lambda name: load(name, device=args.device), args.steps, args.samples)
+    rows = variants.expand(
+        names, lambda name: load(name, device=args.device), args.steps, args.samples, args.noise_steps
+    )
     cohort = Cohort(args.data)
     count = len(cohort) if args.cases is None else min(args.cases, len(cohort))
     folder = output_folder(args.out)
@@ -61,13 +77,15 @@ def run(args: argparse.Namespace) -> int:
         limits = limits_of_group(JoinedCohort([Cohort(part) for part in args.normals]), "the cohort given by --normals")
     with Progress(count * len(PHASES) * len(PLANES) * len(rows), "evaluating", "series") as progress:
         scores = score_cohort(cohort, rows, seed=args.seed, cases=count, step=progress.step)
-    numbers = table.build(scores, cohort.cases[:count], seed=args.seed, limits=limits)
+    numbers = table.build(scores, cohort.cases[:count], seed=args.seed, limits=limits, profile=args.metric_profile)
     written = table.write(numbers, folder)
-    # What `correct` writes, before anything else.
-    shown = max(rows, key=lambda row: (row.together == variants.COMBINED, not row.is_baseline))
-    stacks = corrected_stacks(cohort, 0, PHASES[0], shown, seed=args.seed)
-    gain = shown.translator.gain
-    written.append(phase_panel(folder / "panel.png", PHASES[0], stacks, gain=gain, method=shown.label))
+    # Of every network its first row; without networks, whatever there is.
+    shown = {row.name: row for row in reversed(rows) if not row.is_baseline} or {rows[-1].name: rows[-1]}
+    stacks = {
+        row.label: corrected_stacks(cohort, 0, PHASES[0], row, seed=args.seed) for row in reversed(shown.values())
+    }
+    gain = rows[0].translator.gain
+    written.append(comparison_panel(folder / "panel.png", PHASES[0], stacks, gain=gain))
     print(render.terminal(render.pooled_values(numbers)))
     print(f"\n{count} patients, pooled per patient, data range 2. Intervals, segments and conventions:")
     for path in written:

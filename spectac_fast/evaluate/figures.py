@@ -102,7 +102,7 @@ class Group:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Places of the tiles, in inches."""
+    """Places of the tiles, in inches; the angle of the row names."""
 
     tile: float
     rows: int
@@ -112,6 +112,7 @@ class _Layout:
     foot: float
     space: float = 0.05
     gap: float = 0.22
+    turned: float = 90.0
 
     @property
     def size(self) -> tuple[float, float]:
@@ -169,7 +170,7 @@ def _draw(
                 layout.left - 0.09,
                 middle,
                 name,
-                rotation=90,
+                rotation=layout.turned,
                 ha="right",
                 va="center",
                 fontsize=8.5,
@@ -256,3 +257,37 @@ def cohort_panel(
     )
     sizes = [[pixel_mm] * len(tiles[0])] * len(patients)
     return _draw(path, layout, groups, [name for name, _ in patients], tiles, sizes, title=title, note=note)
+
+
+def models_panel(
+    path: Path,
+    images: Mapping[str, Mapping[str, np.ndarray]],
+    pixel_mm: tuple[float, float],
+    *,
+    title: str,
+    note: str = "",
+) -> Path:
+    """Draw one phase as every model gives it: a row each, columns SA, VLA, HLA, then their differences to AC.
+
+    Args:
+        path: where the PNG goes.
+        images: {"AC" | "NC" | model: {plane: [H, W]}} in the order of the rows, all in one unit: % of the AC peak of
+            the heart region, NC multiplied by the gain. All have the same planes; AC is one of them.
+        pixel_mm: (row, column).
+        title, note: head and small print.
+    """
+    planes = [plane for plane in PLANES if plane in images["AC"]]
+    groups = [
+        Group(planes, bar="% of the AC peak in the heart region"),
+        Group([f"{plane} − AC" for plane in planes], bar="difference, percentage points", signed=True),
+    ]
+    tiles = [
+        [row[plane] for plane in planes] + [row[plane] - images["AC"][plane] for plane in planes]
+        for row in images.values()
+    ]
+    layout = _Layout(
+        tile=1.2, rows=len(images), widths=(len(planes),) * 2, left=1.55, top=0.76, foot=1.08, space=0.04, turned=0.0
+    )
+    names = [textwrap.fill(name, 20) for name in images]
+    sizes = [[pixel_mm] * len(tiles[0])] * len(images)
+    return _draw(path, layout, groups, names, tiles, sizes, title=title, note=note)

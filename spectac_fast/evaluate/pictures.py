@@ -11,7 +11,7 @@ import numpy as np
 
 from spectac_fast.data.scale import count_scale
 from spectac_fast.data.terms import PLANES
-from spectac_fast.evaluate.figures import VIEW_MM, cohort_panel, study_panel
+from spectac_fast.evaluate.figures import VIEW_MM, cohort_panel, models_panel, study_panel
 
 if TYPE_CHECKING:
     from spectac_fast.data.cohort import Cohort
@@ -47,6 +47,31 @@ def phase_panel(path: Path, phase: str, planes: Mapping[str, Stacks], *, gain: f
         f"{gain:.2f}. AC peak: 99.5th percentile of AC within 60 mm of the heart's centre."
     )
     return study_panel(path, slices, pixel_mm, title=f"Attenuation correction without CT: {phase}", note=note)
+
+
+def comparison_panel(path: Path, phase: str, rows: Mapping[str, Mapping[str, Stacks]], *, gain: float) -> Path:
+    """Draw the central slices of one phase of one patient, corrected by several models, as a PNG.
+
+    rows: {model: {plane: stacks}}, all of one patient and so with the same NC and AC. gain, scale: as `phase_panel`.
+    """
+    first = next(iter(rows.values()))
+    sa = next(iter(first.values()))
+    percent = 100.0 / count_scale(sa.ac, sa.spacing_mm)
+
+    def middle(stack: np.ndarray) -> np.ndarray:
+        return percent * stack[len(stack) // 2]
+
+    images = {
+        "AC": {p: middle(s.ac) for p, s in first.items()},
+        "NC": {p: gain * middle(s.nc) for p, s in first.items()},
+    }
+    images |= {name: {p: middle(s.corrected) for p, s in planes.items()} for name, planes in rows.items()}
+    note = (
+        f"Central {VIEW_MM:.0f} mm of the central slices. NC multiplied by the AC/NC gain {gain:.2f}. "
+        "AC peak: 99.5th percentile of AC within 60 mm of the heart's centre."
+    )
+    title = f"Attenuation correction without CT, every model: {phase}"
+    return models_panel(path, images, sa.spacing_mm[1:], title=title, note=note)
 
 
 def patients_panel(path: Path, cohort: Cohort, indices: Sequence[int], phase: str) -> Path:

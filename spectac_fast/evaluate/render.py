@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spectac_fast.evaluate.render_models import markdown_table as _markdown_table
+from spectac_fast.evaluate.render_models import sections
+
 _NAMES = {"whole": "Whole field", "heart": "Heart region"}
 _HEAD_NAMES = {
     "rows": "Rows",
@@ -16,10 +19,14 @@ _HEAD_NAMES = {
     "per_slice": "Per slice",
     "heart": "Heart region",
     "interval": "Interval",
+    "p": "p",
     "empty_slices": "Empty slices",
     "segments": "Segments",
     "normal_limit": "Normal limit",
 }
+
+
+_DIGITS = {"ssim": 4, "psnr": 2, "rmse": 4}
 
 
 def _cell(estimate: Mapping[str, float | None] | None, digits: int, sign: str = "") -> str:
@@ -30,11 +37,6 @@ def _cell(estimate: Mapping[str, float | None] | None, digits: int, sign: str = 
     if estimate["low"] is None:
         return text
     return f"{text} ({estimate['low']:{sign}.{digits}f} – {estimate['high']:{sign}.{digits}f})"
-
-
-def _markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
 
 
 def _span(seeds: Sequence[int]) -> str:
@@ -62,17 +64,26 @@ def _pooled(table: Mapping[str, Any], region: str) -> str:
     return _markdown_table(["row", "SSIM", "PSNR, dB", "RMSE", "RMSE / linear", "better, intervals separated"], lines)
 
 
-def _paired(table: Mapping[str, Any]) -> str:
+def _paired(table: Mapping[str, Any], key: str, named: str) -> str:
     lines = []
     for row in table["rows"]:
         for region, name in _NAMES.items():
-            against = row[region].get("against_best_baseline")
+            against = row[region].get(key)
             if against is None:
                 continue
-            differences = [_cell(against[k], digits, "+") for k, digits in (("ssim", 4), ("psnr", 2), ("rmse", 4))]
-            lines.append([row["label"], name.lower(), against["baseline"], *differences])
-    header = ["row", "region", "best baseline", "SSIM difference", "PSNR difference, dB", "RMSE difference"]
-    return _markdown_table(header, lines) if lines else "No row but baselines."
+            line = [row["label"], name.lower(), against[named]]
+            for metric, digits in _DIGITS.items():
+                line += [_cell(against[metric], digits, "+"), _probability(against[metric]["p"])]
+            lines.append(line)
+    header = ["row", "region", f"best {named}", "SSIM difference", "p", "PSNR difference, dB", "p"]
+    header += ["RMSE difference", "p"]
+    return _markdown_table(header, lines) if lines else "No row to compare."
+
+
+def _probability(p: float | None) -> str:
+    if p is None:
+        return "–"
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def _per_slice(table: Mapping[str, Any]) -> str:
@@ -122,10 +133,14 @@ def markdown(table: Mapping[str, Any]) -> str:
         *(f"- {_HEAD_NAMES[key]}: {text}." for key, text in head["convention"].items()),
     ]
     parts = [
-        "# NC to AC: results on synthetic patients",
+        f"# NC to AC: results on synthetic patients, metric profile {head['metric_profile']}",
         "\n".join(facts),
         *(f"## {name}\n\n{_pooled(table, region)}" for region, name in _NAMES.items()),
-        f"## Paired with the best baseline\n\nBest baseline: lowest RMSE in that region.\n\n{_paired(table)}",
+        "## Paired with the best baseline\n\nBest baseline: lowest RMSE in that region.\n\n"
+        + _paired(table, "against_best_baseline", "baseline"),
+        "## Paired with the best row\n\nBest row: lowest RMSE in that region.\n\n"
+        + _paired(table, "against_best_row", "row"),
+        *sections(table),
         "## Per slice, whole field\n\n`psnr_gap` = PSNR per slice - pooled PSNR; it is never negative, and large where "
         f"the error sits in few slices. Time: one series a call.\n\n{_per_slice(table)}",
         f"## 17 segments\n\n{_segments(table)}",

@@ -15,16 +15,30 @@ import numpy as np
 
 from spectac_fast._version import __version__
 from spectac_fast.data.terms import PHASES
-from spectac_fast.evaluate import bootstrap, provenance, regional
+from spectac_fast.evaluate import bootstrap, paired, provenance, published, regional, trained
 from spectac_fast.evaluate.bootstrap import Estimate
 from spectac_fast.evaluate.files import appearing
 from spectac_fast.evaluate.metrics import PSNR_CAP_DB
 from spectac_fast.evaluate.normals import NormalLimits, limits_of_table
 from spectac_fast.evaluate.render import markdown
-from spectac_fast.evaluate.score import CohortScores, RowResult
+from spectac_fast.evaluate.repeats import Repeated, merged
+from spectac_fast.evaluate.score import CohortScores
+from spectac_fast.evaluate.variants import COMBINED
 
 REGIONS = ("whole", "heart")
 POOLED = ("ssim", "psnr", "rmse")
+# What stands in the columns SSIM, PSNR and RMSE. "paper" is a guess at an evaluation that is not public: means over
+# slices are the one simple reading under which the published PSNR may exceed that of the published RMSE.
+PROFILES = {
+    "strict": {"ssim": "ssim", "psnr": "psnr", "rmse": "rmse"},
+    "paper": {"ssim": "ssim", "psnr": "slice_psnr", "rmse": "slice_rmse"},
+}
+PAPER_CONVENTION = {
+    "psnr": f"20 log10(2 / RMSE) of every slice, at most {PSNR_CAP_DB:.0f} dB, mean over a patient's slices, then over "
+    "patients; best guess at the published table, not confirmed",
+    "rmse": "of every slice, mean over a patient's slices, then over patients; best guess at the published table, not "
+    "confirmed",
+}
 PER_SLICE = ("slice_psnr", "slice_rmse", "psnr_gap")
 
 CONVENTION = {
@@ -32,7 +46,8 @@ CONVENTION = {
     "model units; a bridge has a row for one evaluation, one for the mean of samples, one for a single sample; a model "
     "that starts from noise the last two; planes combined = the corrections (image minus NC times the gain) of SA, VLA "
     "and HLA averaged where they overlap, as `spectac correct` does with all "
-    "but single samples; a first stage the round trip of AC, the floor of models between its latents",
+    "but single samples; a first stage the round trip of AC, the floor of models between its latents; "
+    "trainings that differ in their seed are one row, averaged patient by patient, segments of the first of them",
     "scale": "one count scale a phase, the 99.5th percentile of the NC short-axis stack within 60 mm of its centre; "
     "[0, scale] -> [-1, 1] for NC, [0, scale x gain] for AC and every corrected image; no clipping above 1",
     "data_range": "2 (SSIM and PSNR)",
@@ -43,6 +58,7 @@ CONVENTION = {
     "per_slice": f"mean over a patient's slices, then over patients; a slice's PSNR is capped at {PSNR_CAP_DB:.0f} dB",
     "heart": "sphere of 60 mm about the centre of the stack",
     "interval": "95 % percentile bootstrap over patients, paired across rows",
+    "p": "Wilcoxon signed-rank test over patients, two-sided, Holm-adjusted for the rows tested",
     "empty_slices": "slices without any AC count stay in pooled RMSE and PSNR, and are left out of SSIM and of the "
     "per-slice means",
     "segments": "17 segments, % of the polar map's 99th percentile; error = mean absolute difference to AC, or to the "
@@ -51,7 +67,7 @@ CONVENTION = {
 }
 
 
-def _column(result: RowResult, region: str, name: str) -> np.ndarray:
+def _column(result: Repeated, region: str, name: str) -> np.ndarray:
     return np.array([getattr(getattr(p, region), name) for p in result.patients])
 
 
@@ -77,9 +93,16 @@ def _better_and_separated(row: dict[str, Estimate], other: dict[str, Estimate]) 
     )
 
 
-def _region(result: RowResult, region: str, rows: Sequence[RowResult], indices: np.ndarray) -> dict[str, Any]:
-    def pooled(of: RowResult) -> dict[str, Estimate]:
-        return {name: bootstrap.mean(_column(of, region, name), indices) for name in POOLED}
+def _shown(result: Repeated, region: str, profile: str) -> dict[str, np.ndarray]:
+    """The columns of a metric profile, each float64 [patients]."""
+    return {name: _column(result, region, score) for name, score in PROFILES[profile].items()}
+
+
+def _region(
+    result: Repeated, region: str, rows: Sequence[Repeated], indices: np.ndarray, profile: str
+) -> dict[str, Any]:
+    def pooled(of: Repeated) -> dict[str, Estimate]:
+        return {name: bootstrap.mean(values, indices) for name, values in _shown(of, region, profile).items()}
 
     baselines = [r for r in rows if r.row.is_baseline]
     own = pooled(result)
@@ -88,16 +111,36 @@ def _region(result: RowResult, region: str, rows: Sequence[RowResult], indices: 
         entry[name] = _plain(bootstrap.mean(_column(result, region, name), indices))
     linear = next((r for r in baselines if r.row.translator.name == "linear"), None)
     if linear is not None:
-        rmse = _column(result, region, "rmse"), _column(linear, region, "rmse")
+        rmse = (_shown(of, region, profile)["rmse"] for of in (result, linear))
         entry["rmse_over_linear"] = _plain(bootstrap.ratio(*rmse, indices))
     if baselines and not result.row.is_baseline:
-        best = min(baselines, key=lambda r: _column(r, region, "rmse").mean())
-        entry["against_best_baseline"] = {"baseline": best.row.label} | {
-            name: _plain(bootstrap.difference(_column(result, region, name), _column(best, region, name), indices))
-            for name in POOLED
-        }
         entry["separated_from_baselines"] = all(_better_and_separated(own, pooled(b)) for b in baselines)
+    if len(result.trainings) > 1:
+        entry["trainings"] = {name: result.spread(region, score) for name, score in PROFILES[profile].items()}
     return entry
+
+
+def _compare(
+    entries: Sequence[dict[str, Any]], rows: Sequence[Repeated], region: str, indices: np.ndarray, profile: str
+) -> None:
+    """Add the paired tests of a region: against the best baseline, and against the best of the networks' rows."""
+    shown = [_shown(row, region, profile) for row in rows]
+    tested = [i for i, row in enumerate(rows) if not row.row.is_baseline and row.row.given == "NC"]
+    baselines = [i for i, row in enumerate(rows) if row.row.is_baseline]
+    for key, named, candidates in (
+        ("against_best_baseline", "baseline", baselines),
+        ("against_best_row", "row", tested if len(tested) > 1 else []),
+    ):
+        if not candidates:
+            continue
+        best = min(candidates, key=lambda i: shown[i]["rmse"].mean())
+        others = [i for i in tested if i != best]
+        results = paired.against(shown[best], [shown[i] for i in others], indices)
+        for i, result in zip(others, results, strict=True):
+            entries[i][region][key] = {named: rows[best].row.label} | {
+                name: _plain(difference) | {"p": p if math.isfinite(p) else None}
+                for name, (difference, p) in result.items()
+            }
 
 
 def _patient(case: Mapping[str, Any], scores: Any) -> dict[str, Any]:
@@ -118,11 +161,12 @@ def build(
     seed: int,
     limits: NormalLimits | None = None,
     resamples: int = bootstrap.RESAMPLES,
+    profile: str = "strict",
 ) -> dict[str, Any]:
     """Every number of the table, with its convention in ``head``.
 
     scores: of ``score_cohort``; cases: the cohort's records of the same patients; seed: of sampling and bootstrap;
-    limits: normal limits, None to take them from the normal patients of this table.
+    limits: normal limits, None to take them from the normal patients of this table. profile: of ``PROFILES``.
     Estimates are {"value", "low", "high"}; the limits are None where fewer than two patients leave no interval.
     """
     indices = bootstrap.resample(len(cases), seed, resamples)
@@ -133,24 +177,31 @@ def build(
     patients = scores.rows[0].patients
     # The rows that are no networks need no device; a table of them alone was made on the CPU.
     device = scores.rows[-1].row.translator.device
+    merged_rows = merged(scores.rows)
     rows = []
-    for result in scores.rows:
+    for result in merged_rows:
         entry: dict[str, Any] = {
             "label": result.row.label,
+            "name": result.row.name,
             "model": result.row.translator.name,
             "weights_sha256": result.row.translator.weights_sha256,
             "options": dict(result.row.options),
+            "planes_combined": result.row.together == COMBINED,
             "baseline": result.row.is_baseline,
         }
-        entry |= {region: _region(result, region, scores.rows, indices) for region in REGIONS}
-        entry["segments"] = _regional(regional.score(np.stack(result.segments), ref))
+        entry |= {region: _region(result, region, merged_rows, indices, profile) for region in REGIONS}
+        entry["segments"] = _regional(regional.score(np.stack(result.trainings[0].segments), ref))
         entry["seconds_per_slice"] = result.seconds_per_slice
         entry["capped_slices"] = sum(p.capped_slices for p in result.patients)
         entry["patients"] = [_patient(case, p) for case, p in zip(cases, result.patients, strict=True)]
         entry["card"] = result.row.translator.card
         rows.append(entry)
+    for region in REGIONS:
+        _compare(rows, merged_rows, region, indices, profile)
+    convention = CONVENTION | (PAPER_CONVENTION if profile == "paper" else {})
     head = {
-        "convention": CONVENTION | {"normal_limit": _said(limits)},
+        "metric_profile": profile,
+        "convention": convention | {"normal_limit": _said(limits)},
         "patients": len(cases),
         "normal_patients": int(ref.normal.sum()),
         "case_seeds": [case["seed"] for case in cases],
@@ -166,7 +217,14 @@ def build(
     }
     images = {"NC": scores.nc_segments, "AC": scores.ac_segments, "truth": scores.truth_segments}
     segments = {name: _regional(regional.score(values, ref)) for name, values in images.items()}
-    return {"format": 1, "head": head, "rows": rows, "reference_segments": segments}
+    return {
+        "format": 1,
+        "head": head,
+        "rows": rows,
+        "reference_segments": segments,
+        "models": trained.models(merged_rows),
+        "published": published.beside(rows),
+    }
 
 
 def as_csv(table: Mapping[str, Any]) -> str:

@@ -94,6 +94,7 @@ def train(
         "steps": state.step,
         "minutes": round(state.seconds / 60, 2),
         "loss_curve": loss_summary(log),
+        "device": device.type,
         **surroundings(),
     }
     path = run / f"{recipe.model}{recipe.data['size'][0]}.safetensors"
