@@ -14,6 +14,7 @@ BENCHES = {
     "acceptance": "the long tests of a night's work, and what each measured",
     "readme": "the committed results copied into README",
     "calibration": "whether standard deviations say how large errors are; fits what makes them do so",
+    "foreign": "whether input unlike the training population is noticed; makes the population's statistics",
     "cohort": "the synthetic cohort against published figures",
 }
 

@@ -71,6 +71,7 @@ class Report:
                 "files": [str(path) for path in result.written],
                 "skipped": list(result.skipped),
                 "failed": list(result.failed),
+                "warnings": list(result.warnings),
                 "seconds": {stage: round(value, 4) for stage, value in result.seconds.items()},
             }
         )

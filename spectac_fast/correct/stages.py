@@ -29,7 +29,7 @@ class Corrected:
     corrected, in the source's geometry. uncertainty: their standard deviation, where it was asked for. partners: for
     each the numbers of the series it was averaged with. written: the files made of them, if any were asked for.
     finished: an earlier run had written them; then study and counts are empty. skipped, failed: one sentence for each
-    other source. seconds: spent reading and writing.
+    other source. warnings: one for everything unusual about what was corrected. seconds: spent reading and writing.
     """
 
     sources: tuple[Path, ...] = ()
@@ -41,6 +41,7 @@ class Corrected:
     finished: bool = False
     skipped: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -121,6 +122,7 @@ class Stages:
             written,
             skipped=tuple(read.skipped),
             failed=tuple(read.failed),
+            warnings=read.prepared.warnings if read.prepared and counts else (),
             seconds=seconds,
         )
 

@@ -68,7 +68,8 @@ class Prepared:
     """A study as a model sees it: for each series its slices in model units, their neighbours and their seeds.
 
     inputs: float32 [slices, rows, columns]; beside: float32 [slices, neighbours, rows, columns]; seeds: int64 [slices].
-    lattices: where these slices lie. partners: for each series the numbers of those it is averaged with.
+    lattices: where these slices lie. partners: for each series the numbers of those it is averaged with. warnings: a
+    sentence for everything unusual.
     """
 
     study: Study
@@ -80,6 +81,7 @@ class Prepared:
     seeds: list[NDArray[np.int64]]
     lattices: list[Lattice]
     partners: list[tuple[int, ...]]
+    warnings: tuple[str, ...] = ()
 
     def finish(self, outputs: Sequence[NDArray[np.float32]], translator: Translator) -> list[NDArray[np.float32]]:
         """Corrected counts on the source's grid from the model's outputs, one array per series.
@@ -122,9 +124,7 @@ def prepare(study: Study, translator: Translator, options: Mapping[str, Any], se
 
     options: those that `translate` will be given.
     """
-    for series in study.series:
-        for warning in check_geometry(series, translator.pixel_mm):
-            _log.warning(warning)
+    warnings = [text for series in study.series for text in check_geometry(series, translator.pixel_mm)]
     grids = [InPlane(s.counts.shape[1:], s.pixel_mm, translator.pixel_mm) for s in study.series]
     nc = [grid.to_model(series.counts) for grid, series in zip(grids, study.series)]
     scales = _scales(study.series, grids, nc)
@@ -134,7 +134,24 @@ def prepare(study: Study, translator: Translator, options: Mapping[str, Any], se
     lattices = [Lattice.of_series(s, grid, stack.shape[1:]) for s, grid, stack in zip(study.series, grids, nc)]
     alone = [()] * len(study.series)
     partners = alone if gives_single_sample(translator, options) else partners_of(study.series, lattices, nc)
-    return Prepared(study, grids, nc, scales, inputs, beside, seeds, lattices, partners)
+    warnings += _foreign(study.series, inputs, grids, translator)
+    for warning in warnings:
+        _log.warning(warning)
+    return Prepared(study, grids, nc, scales, inputs, beside, seeds, lattices, partners, tuple(warnings))
+
+
+def _foreign(
+    series: Sequence[Series], inputs: Sequence[NDArray[np.float32]], grids: Sequence[InPlane], translator: Translator
+) -> list[str]:
+    """One sentence for each series that is unlike those the model was trained on, if it came with any knowledge."""
+    population = getattr(translator, "population", None)
+    if population is None:
+        return []
+    scored = (
+        population.warning(one.path, one.plane, stack, (abs(one.slice_mm), *grid.pixel_mm))
+        for one, stack, grid in zip(series, inputs, grids)
+    )
+    return [text for text in scored if text]
 
 
 def gives_single_sample(translator: Translator, options: Mapping[str, Any]) -> bool:

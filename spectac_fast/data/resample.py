@@ -163,11 +163,11 @@ class _Axis:
     def __init__(self, n: int, source_mm: float, model_mm: float) -> None:
         # A thousandth of a pixel of rounding must not add a row.
         m = max(1, math.ceil(n * source_mm / model_mm - 1e-3))
-        self.to_model = _weights(n, source_mm, m, model_mm)
-        self.to_source = _weights(m, model_mm, n, source_mm)
+        self.to_model = linear_weights(n, source_mm, m, model_mm)
+        self.to_source = linear_weights(m, model_mm, n, source_mm)
 
 
-def _weights(n: int, from_mm: float, m: int, to_mm: float) -> NDArray[np.float64]:
+def linear_weights(n: int, from_mm: float, m: int, to_mm: float) -> NDArray[np.float64]:
     """[m, n] weights from n pixels of `from_mm` to m of `to_mm` about the same centre; each row sums to 1."""
     source = (np.arange(n) - (n - 1) / 2) * from_mm
     target = (np.arange(m) - (m - 1) / 2) * to_mm

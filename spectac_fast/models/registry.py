@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from spectac_fast.checkpoints.weights import load_weights
+from spectac_fast.data.population import population_file, read_population
 from spectac_fast.device import resolve_device
 from spectac_fast.errors import InputError, SetupError
 
@@ -63,6 +64,7 @@ def _load_network(path: Path, device: torch.device) -> Translator:
     module, _, builder = BUILDERS[model].partition(":")
     translator = getattr(importlib.import_module(module), builder)(tensors, header, path, device)
     translator.calibration = read_calibration(path, translator.weights_sha256)
+    translator.population = read_population(population_file(path))
     return translator
 
 
