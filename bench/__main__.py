@@ -15,6 +15,7 @@ BENCHES = {
     "readme": "the committed results copied into README",
     "calibration": "whether standard deviations say how large errors are; fits what makes them do so",
     "foreign": "whether input unlike the training population is noticed; makes the population's statistics",
+    "clinical": "segments, perfusion deficit and detection of defects, and how robust they are",
     "cohort": "the synthetic cohort against published figures",
 }
 

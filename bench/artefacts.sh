@@ -36,6 +36,7 @@ cp "$work/run/card.json" "$weights/bbdm64.json"
 spectac evaluate --data "$work/test" --models identity,scale,linear,bbdm --normals "$work/train" "$work/more" \
     -o bench/results/quality
 python -m bench cohort --data "$work/train" --pictures "$work/test" --causes 4
+python -m bench clinical --data "$work/test" --normals "$work/train" --work "$work/clinical"
 python -m bench kernels
 # Chooses the numbers of evaluations that the recipes' "defaults" name; finished parts are kept.
 python -m bench quality --data "$work/validation" --work "$work/quality"
