@@ -16,6 +16,7 @@ BENCHES = {
     "calibration": "whether standard deviations say how large errors are; fits what makes them do so",
     "foreign": "whether input unlike the training population is noticed; makes the population's statistics",
     "clinical": "segments, perfusion deficit and detection of defects, and how robust they are",
+    "ship": "weights of the comparison to where they are found by name, each with a card",
     "cohort": "the synthetic cohort against published figures",
 }
 

@@ -36,7 +36,7 @@ def _surroundings() -> Iterable[str]:
     import torch
 
     from spectac_fast.errors import SpectacError
-    from spectac_fast.models.registry import SHIPPED, load
+    from spectac_fast.models.registry import load, shipped
     from spectac_fast.ops.availability import availability
 
     yield availability()
@@ -46,7 +46,7 @@ def _surroundings() -> Iterable[str]:
         card = torch.cuda.get_device_properties(k)
         yield f"cuda:{k}: {card.name}, {card.total_memory / 2**30:.0f} GiB"
     yield ""
-    for name in SHIPPED:
+    for name in shipped():
         try:
             yield _headline(load(name, device="cpu"))
         except SpectacError as reason:

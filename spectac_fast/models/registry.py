@@ -18,7 +18,6 @@ from .translator import Translator
 from .uncertainty import read_calibration
 
 FOLDER = Path(__file__).parents[1] / "weights"
-SHIPPED = {"bbdm": "bbdm64.safetensors", "identity": "identity.json", "linear": "linear.json", "scale": "scale.json"}
 # What a folder of the Hugging Face kind calls its weight file.
 IN_FOLDER = "model.safetensors"
 # Method (the "model" of a weight file's header) -> "module:function", called as
@@ -38,10 +37,14 @@ BUILDERS = {
     "unit": "spectac_fast.models.unit:build",
     "vqgan": "spectac_fast.models.vqgan:build",
 }
+ROWS = ("identity", "linear", "scale")
+# Every name that is understood and its file in FOLDER, which need not be there: the weights of some methods are made by
+# bench/table1.sh alone.
+NAMED = {name: f"{name}64.safetensors" for name in BUILDERS} | {name: f"{name}.json" for name in ROWS}
 
 
 def load(name_or_path: str | Path, device: str = "auto") -> Translator:
-    """A shipped model by name (bbdm, identity, linear, scale), or one from a .safetensors or .json file, or
+    """A shipped model by name (`shipped` lists them), or one from a .safetensors or .json file, or
     from a folder with a model.safetensors.
 
     device: "auto" (the first CUDA device, else the CPU), "cpu", "cuda" or "cuda:N".
@@ -51,6 +54,11 @@ def load(name_or_path: str | Path, device: str = "auto") -> Translator:
     path = find(name_or_path)
     where = torch.device(resolve_device(device))
     return load_row(path, where) if path.suffix == ".json" else _load_network(path, where)
+
+
+def shipped() -> list[str]:
+    """The names whose weights are installed; bbdm, the default, first."""
+    return sorted((name for name in NAMED if (FOLDER / NAMED[name]).is_file()), key=lambda name: (name != "bbdm", name))
 
 
 def _load_network(path: Path, device: torch.device) -> Translator:
@@ -76,15 +84,18 @@ def find(name_or_path: str | Path) -> Path:
             raise InputError(f"the model file {path} does not exist")
         return path
     name = str(name_or_path)
-    if name not in SHIPPED and (path / IN_FOLDER).is_file():
+    if name not in NAMED and (path / IN_FOLDER).is_file():
         return path / IN_FOLDER
-    if name not in SHIPPED:
-        near = difflib.get_close_matches(name.lower(), SHIPPED, n=1, cutoff=0.4)
+    if name not in NAMED:
+        near = difflib.get_close_matches(name.lower(), NAMED, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise SetupError(
-            f"unknown model {name!r}: expected one of {', '.join(SHIPPED)}, or a .safetensors or .json file{hint}"
+            f"unknown model {name!r}: expected one of {', '.join(shipped())}, or a .safetensors or .json file{hint}"
         )
-    path = FOLDER / SHIPPED[name]
+    path = FOLDER / NAMED[name]
     if not path.is_file():
-        raise SetupError(f"the weights of model {name!r} are not installed: {path.name} is missing in {FOLDER}")
+        raise SetupError(
+            f"the weights of model {name!r} are not installed: {path.name} is missing in {FOLDER}; "
+            f"`spectac train {name}` makes such a file, bench/table1.sh that of the comparison"
+        )
     return path

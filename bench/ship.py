@@ -1,0 +1,80 @@
+"""`python -m bench ship WORKDIR`: weights of bench/table1.sh to where `sf.load(name)` finds them, with cards.
+
+The card's figures are those of the committed table, never typed. Files above the limits of the repository stay away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spectac_fast.models.registry import BUILDERS, FOLDER
+
+ROOT = Path(__file__).parents[1]
+LARGEST = 4_000_000
+ALL_TOGETHER = 25_000_000
+# In the order in which they get what room there is: the published comparison, its honest challenger, the rest.
+ORDER = ("cpdm", "pix2pix", "reggan", "unit", "regression", "vqgan", "cyclegan", "palette", "medgan")
+LAST = tuple(sorted(set(BUILDERS) - set(ORDER) - {"bbdm"}))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("work", type=Path, metavar="WORKDIR", help="of bench/table1.sh")
+    parser.add_argument("--table", type=Path, default=ROOT / "bench/results/table1/table.json", metavar="FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    table = json.loads(args.table.read_text())
+    rows = {name: [r for r in table["rows"] if r["name"] == name] for name in {r["name"] for r in table["rows"]}}
+    room = ALL_TOGETHER - (FOLDER / "bbdm64.safetensors").stat().st_size
+    for name in (*ORDER, *LAST):
+        run = args.work / "table1" / name
+        source = run / f"{name}64.safetensors"
+        if not (run / "card.json").is_file() or name not in rows:
+            print(f"{name}: not finished, or not in {args.table}")
+            continue
+        size = source.stat().st_size
+        if size > min(LARGEST, room):
+            print(f"{name}: stays away, {size / 1e6:.2f} MB where {min(LARGEST, room) / 1e6:.2f} MB are left")
+            continue
+        room -= size
+        shutil.copyfile(source, FOLDER / source.name)
+        shutil.copyfile(run / "card.json", FOLDER / f"{name}64.json")
+        card = json.loads((run / "card.json").read_text())
+        (FOLDER / f"{name}64.md").write_text(model_card(name, card, rows[name], table["head"]))
+        print(f"{name}: {size / 1e6:.2f} MB")
+    return 0
+
+
+def model_card(name: str, card: Mapping[str, Any], rows: list[Mapping[str, Any]], head: Mapping[str, Any]) -> str:
+    """The Markdown card of one model: its training's card and its rows of the table."""
+    data, recipe = card["data"], card["recipe"]
+    seeds = ", ".join(f"{low}–{high}" for low, high in data["training_seeds"])
+    seen = "seeds {}–{}".format(min(head["case_seeds"]), max(head["case_seeds"]))
+    given = "AC, encoded and decoded" if rows[0]["label"].endswith("round trip of AC") else "NC"
+    facts = {
+        "what it does": f"{name} of the comparison in `bench/results/table1/table.md`; given {given}",
+        "size": f"{card['parameters'] / 1e6:.2f} M parameters trained; far smaller than the published networks",
+        "training data": f"{data['cases']} synthetic patients (seeds {seeds}), {data['slices']} slices",
+        "recipe": f"`{recipe['name']}`, seed {card['seed']}, {card['steps']} steps in {card['minutes']:.0f} minutes on "
+        f"{card['threads']} thread(s), {card.get('device', 'cpu')}; commit {card['commit']}; `bench/table1.sh`",
+        "measured on": f"{head['patients']} synthetic patients ({seen}), never trained on; commit {head['commit']}",
+    }
+    for row in rows:
+        parts = [
+            f"{key.upper()} {row[region][key]['value']:.4f} {where}"
+            for key in ("ssim", "rmse")
+            for region, where in (("whole", "whole field"), ("heart", "heart region"))
+        ]
+        facts[row["label"]] = ", ".join(parts)
+    lines = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
+    return (
+        f"# Model card: {name}64\n\n| | |\n|---|---|\n{lines}\n\n"
+        "**Use.** A row to compare with, trained for minutes; the model to correct with is `bbdm`.\n\n"
+        "**Limits.** Not a medical device, not for diagnosis. One camera model, one reconstruction, one tracer and\n"
+        "bodies drawn from one population; nothing else has been measured.\n"
+    )
