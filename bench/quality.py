@@ -105,8 +105,13 @@ def measure(args: argparse.Namespace, translator: BridgeTranslator) -> dict[str,
         "fitted to": f"{len(spare)} other patients" if spare else "nothing",
         "samples of each slice": str(args.samples),
     }
+    default = _default_sample(translator)
+    names = (
+        solver for solver, table in _tables(translator.model.bridge, args, {}) if content(table) == content(default)
+    )
     return {
         "facts": facts,
+        "default": [next(names, "default"), len(default)],
         "rows": summarise([row for row in rows if row["patients"]]),
         "curve": store.part({"part": "curve", "nodes": nodes}, lambda: error_curve(translator, slices, nodes)),
         "stacks": _stacks(store, translator, cohort, args.stack_cases),

@@ -12,14 +12,35 @@ from typing import Any
 import numpy as np
 
 from bench.quality_plot import plot
-from bench.quality_summary import REFERENCE, fewest
+from bench.quality_summary import REFERENCE, fewest, spread_to_error
 from spectac_fast.evaluate.files import appearing
 
 _HEAD = (
-    *("solver", "evaluations", "RMSE", "to 200 steps", "heart RMSE", "SSIM", "texture, dB", "bias, dB", "spread"),
+    *(
+        "solver",
+        "evaluations",
+        "RMSE",
+        "to 200 steps",
+        "heart RMSE",
+        "SSIM",
+        "texture, dB",
+        "bias, dB",
+        "spread",
+        "spread / error",
+    ),
     *("RMSE, mean of samples", "SSIM, mean of samples", "ms per slice", "equal"),
 )
-_SHORT_HEAD = ("solver", "evaluations", "RMSE", "SSIM", "texture, dB", "spread", "ms per slice", "equal")
+_SHORT_HEAD = (
+    "solver",
+    "evaluations",
+    "RMSE",
+    "SSIM",
+    "texture, dB",
+    "spread",
+    "spread / error",
+    "ms per slice",
+    "equal",
+)
 _SHORT = (1, 2, 3, 4, 5, 6, 10, 20, 200)
 _READING = (
     "RMSE, SSIM (Gaussian window): of single samples against AC in model units; mean over patients, one slice through",
@@ -27,8 +48,9 @@ _READING = (
     "RMSE to that of the published sampler at 200 evaluations. Heart: a 60 mm sphere. Texture: root mean square",
     "difference, in decibel, of the radial power spectra of samples and AC from 1/16 to 3/8 cycles per pixel; bias:",
     "its mean, below zero where samples are too smooth. Spread: standard deviation between samples in the heart, as a",
-    "share of that of 200 steps. `equal`: RMSE, SSIM and texture within the 95 % interval of the published sampler's",
-    "200 evaluations, or better; `sample`: the spread within its interval too. Solvers that coincide for so few",
+    "share of that of 200 steps; spread / error: as a share of the error of one evaluation there, to which that of a",
+    "calibrated posterior is equal. `equal`: RMSE, SSIM and texture within the 95 % interval of the published",
+    "sampler's 200 evaluations, or better; `sample`: the spread within its interval too. Solvers that coincide for so few",
     "evaluations share a row. published: BBDM's sampler and step list; ancestral: the same at nodes uniform in lambda,",
     "as all others; fitted: DBIM-2, its coefficients fitted by least squares to its 200-step path on other patients.",
 )
@@ -54,10 +76,10 @@ def markdown(measured: Mapping[str, Any]) -> str:
     if "times" in measured:
         machine = measured["times"]["machine"]
         lines.append(f"* times: {machine['machine']}; commit {machine['commit']}, {machine['date']}; 29 slices a call")
-    lines += ["", "## In short", "", *_decision(rows), "", *_short_lines(rows, measured), "", "## Every solver", ""]
+    lines += ["", "## In short", "", *_decision(measured), "", *_short_lines(rows, measured), "", "## Every solver", ""]
     lines += [*_READING, ""]
     lines += [_row(*_HEAD), _row(*("---" if i == 0 else "---:" for i in range(len(_HEAD))))]
-    lines += [_row(names, *_cells(row, measured)) for names, row in _distinct(rows)]
+    lines += [_row(", ".join(names), *_cells(row, measured)) for names, row in _distinct(rows)]
     if measured["stacks"]:
         lines += ["", "## Slices of a stack", "", *_stack_lines(measured["stacks"])]
     if measured["curve"]:
@@ -67,7 +89,8 @@ def markdown(measured: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _decision(rows: list[dict[str, Any]]) -> Iterator[str]:
+def _decision(measured: Mapping[str, Any]) -> Iterator[str]:
+    rows = measured["rows"]
     said = {"equal": "RMSE, SSIM and texture", "sample": "these and the spread between samples"}
     for claim, name in said.items():
         best = fewest(rows, claim)
@@ -75,6 +98,14 @@ def _decision(rows: list[dict[str, Any]]) -> Iterator[str]:
         if best:
             number = f"**{best['evaluations']}**" + (f" ({best['solver']})" if best["evaluations"] > 1 else "")
         yield f"* fewest evaluations with {name} of the published sampler's {REFERENCE[1]}: {number}"
+    own = next((row for row in rows if [row["solver"], row["evaluations"]] == measured["default"]), None)
+    if own and "against" in own:
+        ratios = [spread_to_error(row, rows) for row in (own, *(r for r in rows if _is_reference(r)))]
+        yield (
+            f"* a sample of the weights' own settings: {own['evaluations']} ({own['solver']}), RMSE to the published "
+            f"{REFERENCE[1]} {_interval(own['against']['rmse'], 4, '+')}; spread {ratios[0]:.2f} of the error of one "
+            f"evaluation, that of the published {REFERENCE[1]} {ratios[1]:.2f}, a calibrated one 1"
+        )
 
 
 def _short_lines(rows: list[dict[str, Any]], measured: Mapping[str, Any]) -> Iterator[str]:
@@ -83,9 +114,11 @@ def _short_lines(rows: list[dict[str, Any]], measured: Mapping[str, Any]) -> Ite
     solvers = {REFERENCE[0], best["solver"] if best else "DBIM-2", "DBIM-2"}
     yield _row(*_SHORT_HEAD)
     yield _row(*("---" if i == 0 else "---:" for i in range(len(_SHORT_HEAD))))
-    for row in rows:
-        if row["solver"] in solvers and row["evaluations"] in _SHORT:
-            cells = dict(zip(_HEAD, (row["solver"], *_cells(row, measured))))
+    for names, row in _distinct(rows):
+        shown = [name for name in names if name in solvers]
+        if shown and row["evaluations"] in _SHORT:
+            label = "any" if len(names) > 4 else ", ".join(shown)
+            cells = dict(zip(_HEAD, (label, *_cells(row, measured))))
             yield _row(*(cells[name] for name in _SHORT_HEAD))
 
 
@@ -93,8 +126,8 @@ def _row(*cells: object) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _distinct(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(names, row) of the rows that differ."""
+def _distinct(rows: list[dict[str, Any]]) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """(solvers, row) of the rows that differ."""
     names: dict[str, list[str]] = {}
     first: dict[str, dict[str, Any]] = {}
     for row in rows:
@@ -102,27 +135,34 @@ def _distinct(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]
         first.setdefault(key, row)
         names.setdefault(key, []).append(row["solver"])
     for key, row in first.items():
-        yield ", ".join(names[key]), row
+        yield names[key], row
 
 
-def _interval(estimate: Mapping[str, float], places: int) -> str:
-    return f"{estimate['value']:.{places}f} ({estimate['low']:.{places}f} – {estimate['high']:.{places}f})"
+def _interval(estimate: Mapping[str, float], places: int, sign: str = "") -> str:
+    value, low, high = (f"{estimate[name]:{sign}.{places}f}" for name in ("value", "low", "high"))
+    return f"{value} ({low} – {high})"
+
+
+def _is_reference(row: Mapping[str, Any]) -> bool:
+    return (row["solver"], row["evaluations"]) == REFERENCE
 
 
 def _cells(row: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[str]:
     own = row["estimates"]
-    reference = next((r for r in measured["rows"] if (r["solver"], r["evaluations"]) == REFERENCE), None)
+    reference = next((r for r in measured["rows"] if _is_reference(r)), None)
     times = measured.get("times", {}).get("ms", {})
     yield str(row["evaluations"])
     yield _interval(own["rmse"], 4)
     against = row.get("against", {}).get("rmse")
-    yield f"{against['value']:+.4f} ({against['low']:+.4f} – {against['high']:+.4f})" if against else "-"
+    yield _interval(against, 4, "+") if against else "-"
     yield f"{own['rmse_heart']['value']:.4f}"
     yield _interval(own["ssim"], 4)
     yield _interval(own["texture"], 2)
     yield f"{own['texture_bias']['value']:+.2f}"
     spread = own.get("spread")
     yield f"{spread['value'] / reference['estimates']['spread']['value']:.2f}" if spread and reference else "-"
+    calibrated = spread_to_error(row, measured["rows"])
+    yield f"{calibrated:.2f}" if calibrated else "-"
     for name in ("rmse_of_mean", "ssim_of_mean"):
         yield f"{own[name]['value']:.4f}" if name in own else "-"
     time = times.get(str(row["evaluations"])) if "samples" in row and row["samples"] > 1 else None

@@ -61,3 +61,13 @@ def fewest(summary: Sequence[Mapping[str, Any]], claim: str) -> Mapping[str, Any
     """
     able = [row for row in summary if row.get(claim) and (row["solver"], row["evaluations"]) != REFERENCE]
     return min(able, key=lambda row: (row["evaluations"], row["estimates"]["rmse"]["value"]), default=None)
+
+
+def spread_to_error(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]]) -> float | None:
+    """Spread of a row as a share of the error of one evaluation, in the heart: 1 for a calibrated posterior's samples.
+
+    One evaluation estimates the posterior's mean, whose error the posterior's spread is. None where either is missing.
+    """
+    single = next((other for other in summary if other["evaluations"] == 1 and "spread" in other["estimates"]), None)
+    own = row["estimates"].get("spread")
+    return own["value"] / single["estimates"]["rmse_heart"]["value"] if single and own and own["value"] else None
