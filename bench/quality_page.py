@@ -50,9 +50,10 @@ _READING = (
     "its mean, below zero where samples are too smooth. Spread: standard deviation between samples in the heart, as a",
     "share of that of 200 steps; spread / error: as a share of the error of one evaluation there, to which that of a",
     "calibrated posterior is equal. `equal`: RMSE, SSIM and texture within the 95 % interval of the published",
-    "sampler's 200 evaluations, or better; `sample`: the spread within its interval too. Solvers that coincide for so few",
-    "evaluations share a row. published: BBDM's sampler and step list; ancestral: the same at nodes uniform in lambda,",
-    "as all others; fitted: DBIM-2, its coefficients fitted by least squares to its 200-step path on other patients.",
+    "sampler's 200 evaluations, or better; `sample`: the spread within its interval too. Solvers that coincide for so",
+    "few evaluations share a row. published: BBDM's sampler and step list; ancestral: the same at nodes uniform in",
+    "lambda, as all others; fitted: DBIM-2, its coefficients fitted by least squares to its 200-step path on other",
+    "patients.",
 )
 _STACKS = (
     "patients, all slices of SA, VLA and HLA. Roughness: root mean square of the second difference from slice to",
