@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from spectac_fast import cli
 from spectac_fast.correct import Corrector, Report, carry_out
 from spectac_fast.data.dicom import read_series
 from spectac_fast.data.inputs import find_studies
-from spectac_fast.data.volumes import Told
-from spectac_fast.errors import NoInputError, SetupError
+from spectac_fast.data.resample import check_geometry
+from spectac_fast.data.volumes import Told, glance, read_volume
+from spectac_fast.errors import InputError, NoInputError, SetupError
 
 nibabel = pytest.importorskip("nibabel", reason="needs nibabel (extra: nifti)")
 
@@ -224,3 +226,34 @@ def test_without_nibabel(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "nibabel", None)
     with pytest.raises(SetupError, match="pip install"):
         find_studies([tmp_path / "x.nii"], SA_STRESS)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_mutants_are_read_or_refused_in_one_sentence(tmp_path, rng, capfd):
+    write_nc(tmp_path / "in.dcm", heart(rng, (10, 24, 24)))
+    image = image_of(read_series(tmp_path / "in.dcm"), np.int16)
+    packed = BytesIO()
+    np.save(packed, read_series(tmp_path / "in.dcm").counts)
+    whole = {"m.nii": image.to_bytes(), "m.nii.gz": gzip.compress(image.to_bytes()), "m.npy": packed.getvalue()}
+    outcomes = {True: 0, False: 0}
+    for _ in range(300):
+        name = str(rng.choice(list(whole)))
+        bad = bytearray(whole[name])
+        for at in rng.integers(0, min(len(bad), 400), rng.integers(1, 12)):
+            bad[at] = rng.choice([0, 1, 127, 128, 255, rng.integers(256)])
+        if rng.random() < 0.2:
+            del bad[rng.integers(len(bad)) :]
+        path = tmp_path / name
+        try:
+            glance(path, bytes(bad))
+            series = read_volume(path, bytes(bad), Told("SA", "stress", 6.8, 6.8))
+            check_geometry(series, 6.8)
+            series.form.encode(series.counts, "note")
+        except InputError as reason:
+            sentence = str(reason)
+        else:
+            sentence = ""
+        assert not sentence or (str(path) in sentence and sentence.isprintable())
+        outcomes[not sentence] += 1
+    assert min(outcomes.values()) > 20, outcomes
+    assert capfd.readouterr() == ("", "")
