@@ -44,7 +44,8 @@ def small(model, name="native64", **changes):
     recipe = load_recipe(model, name)
     network = json.loads(json.dumps(recipe.network))
     for part in (network, network.get("network", {})):
-        part.update({key: value for key, value in _UNET.items() if key in part})
+        if "model_channels" in part:
+            part.update(_UNET)
     if "generator" in network:
         network["generator"] |= _GENERATORS[network["generator"]["kind"]]
         network["discriminator"] |= {"width": 4}
@@ -131,13 +132,24 @@ def test_paper_recipes_describe_networks(name):
         from spectac_fast.models.networks import build_network
         from spectac_fast.models.vqgan import VQGAN
 
-        network = recipe.network.get("generator") or recipe.network.get("network")
+        inner = recipe.network.get("generator") or recipe.network.get("network")
+        network = inner or ("kind" in recipe.network and recipe.network)
         parameters = sum(
             p.numel() for p in (build_network(network) if network else VQGAN(**recipe.network)).parameters()
         )
     published = {"pix2pix": 54_407_809, "unit": 2 * 11_127_937, "lbbdm": 237_000_000, "cpdm": 97_400_000}
+    published |= {"cyclegan": 11_365_633, "palette": 62_637_889, "ldm": 215_229_315, "medgan": 6 * 54_407_809}
     if name in published:
         assert parameters == pytest.approx(published[name], rel=2e-3)
+
+
+@pytest.mark.parametrize("name", ["bbdm", "cyclegan", "ddpm", "ldm", "palette"])
+def test_paper_recipes_take_a_step(name, cohort, first_stage):
+    """At a small width; the sizes of the others are those of unet_256, which takes no small slices."""
+    pairs = SlicePairs(cohort, [0, 1], 2.0)
+    stage = first_stage if name in LATENT else None
+    learner = make_learner(Setting(small(name, "paper"), pairs, 0, torch.device("cpu"), stage))
+    assert np.isfinite(list(learner.step(0).values())).all()
 
 
 def test_unpaired_recipes_do_not_see_pairs(cohort):
