@@ -79,11 +79,11 @@ def run(args: argparse.Namespace) -> int:
         scores = score_cohort(cohort, rows, seed=args.seed, cases=count, step=progress.step)
     numbers = table.build(scores, cohort.cases[:count], seed=args.seed, limits=limits, profile=args.metric_profile)
     written = table.write(numbers, folder)
-    # Of every network its first row; without networks, whatever there is.
-    shown = {row.name: row for row in reversed(rows) if not row.is_baseline} or {rows[-1].name: rows[-1]}
-    stacks = {
-        row.label: corrected_stacks(cohort, 0, PHASES[0], row, seed=args.seed) for row in reversed(shown.values())
-    }
+    # Of every network what `correct` writes, its first row with planes combined; without networks, whatever there is.
+    networks = dict.fromkeys(row.name for row in rows if not row.is_baseline)
+    own = ([row for row in rows if row.name == name] for name in networks)
+    shown = [min(group, key=lambda row: row.together != variants.COMBINED) for group in own] or rows[-1:]
+    stacks = {row.label: corrected_stacks(cohort, 0, PHASES[0], row, seed=args.seed) for row in shown}
     gain = rows[0].translator.gain
     written.append(comparison_panel(folder / "panel.png", PHASES[0], stacks, gain=gain))
     print(render.terminal(render.pooled_values(numbers)))
