@@ -155,6 +155,18 @@ def test_a_study_is_corrected_in_memory(run, tmp_path, monkeypatch):
     assert not re.findall(r'<td class="(?:up|down)">', text)
 
 
+def test_what_is_unlike_the_training_is_said_without_file_names(run):
+    (series,), _ = gather.gather([run])
+    model = Times(1.3)
+    model.pixel_mm = 4.0
+    said = gather.study_of([s for s in series if s.plane == "SA"], model).warnings
+    assert "stress SA: the model was trained on pixels of 4 mm, found pixels of 6.8 x 6.8 mm." in said
+    assert not any("DOE" in text for text in said)
+    # Another model than the one that made the corrected series has nothing to say of them.
+    model.weights_sha256 = "another"
+    assert gather.study_of(series, model).warnings == []
+
+
 def test_slices_come_in_the_customary_order_whatever_the_file_says(run, tmp_path):
     source = read_series(run / "in" / "DOE_JOHN_stress_SA.dcm")
     row, column = np.array(ORIENTATIONS["SA"][:3]), np.array(ORIENTATIONS["SA"][3:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,6 +92,7 @@ def gather(inputs: Sequence[Path]) -> tuple[list[list[Series]], Found]:
 def study_of(series: Sequence[Series], translator: Translator | None = None) -> ReportStudy:
     """Line up the series of one study; correct it in memory by `translator` where nothing corrected is at hand.
 
+    translator: the model; where it is the one that made the corrected series, it also says what is unlike its training.
     Raises InputError where there is neither a corrected series nor a model and NC series to correct.
     """
     by_kind: dict[str, dict[tuple[str, str], Series]] = {kind: {} for kind in KINDS}
@@ -105,6 +106,8 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
         if translator is None or not by_kind["NC"]:
             raise InputError(f"{series[0].path}: expected corrected or NC series of this study, found neither.")
         made_by = [_correct(by_kind, translator)]
+    if translator is not None and all(translator.weights_sha256 in text for text in made_by):
+        warnings += _unusual(by_kind["NC"].values(), translator)
     stacks: dict[str, dict[str, dict[str, Stack]]] = {}
     for phase in PHASES:
         kinds = {
@@ -152,6 +155,20 @@ def _slope(series: Series) -> float:
 
 def _derivation(series: Series) -> str:
     return str(series.header.get("DerivationDescription") or "Not stated.")
+
+
+def _unusual(nc: Iterable[Series], translator: Translator) -> list[str]:
+    """What a model finds unusual about series, which are called by phase and plane: file names may name a patient."""
+    from dataclasses import replace
+
+    from spectac_fast.correct.study import prepare
+    from spectac_fast.data.study import Study
+
+    named = tuple(replace(one, path=Path(f"{one.phase} {one.plane}")) for one in nc)
+    try:
+        return list(prepare(Study(named), translator, {}, 0).warnings)
+    except InputError as reason:
+        return [str(reason)]
 
 
 def _correct(by_kind: Mapping[str, dict[tuple[str, str], Series]], translator: Translator) -> str:

@@ -33,7 +33,7 @@ def write_report(
     Args:
         series: all of the study, NC, corrected and others (`gather`).
         path: of the page; "{pseudonym}" in its name becomes the study's. Picture and capture lie beside it.
-        model: gives the model, asked only where nothing corrected is at hand.
+        model: gives the model; it may be missing where a corrected series is at hand.
         title: head of the page; without one it shows the pseudonym.
         geometry: left ventricle set by hand, see `analysis.analyse`.
         png, dicom: also write the summary in these forms.
@@ -42,7 +42,7 @@ def write_report(
     Raises InputError for series without NC and corrected ones, SetupError where the files
     cannot be written.
     """
-    study = study_of(series, model() if needs_model(series) else None)
+    study = study_of(series, _model_at_hand(series, model))
     phases = analyse(study, geometry)
     path = path.with_name(path.name.format(pseudonym=study.pseudonym))
     output_folder(path.parent)
@@ -63,6 +63,15 @@ def write_report(
                 raise SetupError(f"{target}: cannot be written here ({error.strerror}).") from None
             written.append(target)
     return written, phases
+
+
+def _model_at_hand(series: Sequence[Series], model: Callable[[], Translator]) -> Translator | None:
+    try:
+        return model()
+    except SetupError:
+        if needs_model(series):
+            raise
+        return None
 
 
 def read_geometry(path: Path) -> dict[str, dict[str, Any]]:
