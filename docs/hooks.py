@@ -10,7 +10,11 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 DRAWN = ROOT / "build" / "pictures"
-ELSEWHERE = {"pictures/demo-stress.png": "docs/demo-stress.png", "pictures/cohort.png": "bench/results/cohort.png"}
+ELSEWHERE = {
+    "pictures/demo-stress.png": "docs/demo-stress.png",
+    "pictures/report.png": "docs/report.png",
+    "pictures/cohort.png": "bench/results/cohort.png",
+}
 
 
 def on_files(files: Files, config) -> Files:
