@@ -21,6 +21,7 @@ from spectac_fast.train.export import seed_ranges
 from spectac_fast.train.learner import Setting, generator_of
 from spectac_fast.train.learners import make_learner
 from spectac_fast.train.learners.bridge import BridgeLearner, node_density, one_evaluation
+from spectac_fast.train.log import RunLog
 from spectac_fast.train.recipe import load_recipe
 from spectac_fast.train.rows import train_row
 from spectac_fast.train.run import Options, train
@@ -251,3 +252,17 @@ def test_shipped_network_is_small_enough():
 
     parameters = sum(p.numel() for p in build_network(load_recipe("bbdm", "native64").network).parameters())
     assert 2 * parameters < 4_000_000
+
+
+def test_tensorboard_gets_the_numbers_of_the_diary(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    diary = RunLog(tmp_path, 0)
+    diary.write(step=50, loss=0.5, learning_rate={"model": 0.001})
+    diary.write(step=100, loss=0.25, learning_rate={"model": 0.0005})
+    RunLog(tmp_path, 50).write(step=100, loss=0.125, learning_rate={"model": 0.0005})
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert sorted(events.Tags()["scalars"]) == ["learning_rate/model", "loss"]
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(50, 0.5), (100, 0.125)]
