@@ -143,6 +143,18 @@ def test_paper_recipes_describe_networks(name):
         assert parameters == pytest.approx(published[name], rel=2e-3)
 
 
+def test_medgan_takes_features_of_a_first_stage(cohort, first_stage):
+    recipe = small("medgan")
+    recipe = dataclasses.replace(recipe, loss=recipe.loss | {"features": f"vqgan:{first_stage}"})
+    learner = make_learner(Setting(recipe, SlicePairs(cohort, [0, 1], 2.0), 0, torch.device("cpu")))
+    values = learner.step(0)
+    assert values["style"] > 0
+    assert values["content"] > 0
+    wrong = dataclasses.replace(recipe, loss=recipe.loss | {"features": "photographs"})
+    with pytest.raises(UsageError, match="found 'photographs'"):
+        make_learner(Setting(wrong, SlicePairs(cohort, [0, 1], 2.0), 0, torch.device("cpu")))
+
+
 @pytest.mark.parametrize("name", ["bbdm", "cyclegan", "ddpm", "ldm", "palette"])
 def test_paper_recipes_take_a_step(name, cohort, first_stage):
     """At a small width; the sizes of the others are those of unet_256, which takes no small slices."""

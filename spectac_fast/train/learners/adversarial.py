@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from spectac_fast.errors import UsageError
+from spectac_fast.models.features import feature_extractor
 from spectac_fast.models.medgan import MedGAN
 from spectac_fast.models.networks import build_network
 from spectac_fast.models.patchgan import PatchDiscriminator
@@ -86,10 +88,17 @@ def make_reggan(setting: Setting) -> MakeFirst:
 
 
 def make_medgan(setting: Setting) -> MakeThrice:
-    """recipe.network: {"generator", "discriminator"}; without features, the paper's ablation without style."""
+    """recipe.network: {"generator", "discriminator"}; recipe.loss: weights, and "features" (models/features.py), where
+    "disc" is the paper's ablation without style.
+    """
     recipe = setting.recipe
+    weights = dict(recipe.loss)
+    try:
+        features = feature_extractor(weights.pop("features"))
+    except ValueError as error:
+        raise UsageError(f"the recipe {recipe.name}: {error}") from error
     with fresh_weights(setting.seed):
         generator = small_normal(build_network(recipe.network["generator"]))
         discriminator = small_normal(PatchDiscriminator(generator.in_channels + 1, **recipe.network["discriminator"]))
-    method = MedGAN(generator, discriminator, None, **recipe.loss)
+    method = MedGAN(generator, discriminator, features, **weights)
     return MakeThrice(method, [generator], [discriminator], generator, setting)
