@@ -14,6 +14,7 @@ BENCHES = {
     "acceptance": "the long tests of a night's work, and what each measured",
     "readme": "the committed results copied into README",
     "calibration": "whether standard deviations say how large errors are; fits what makes them do so",
+    "explain": "whether attributions point at what matters: deletion and insertion curves",
     "foreign": "whether input unlike the training population is noticed; makes the population's statistics",
     "clinical": "segments, perfusion deficit and detection of defects, and how robust they are",
     "ship": "weights of the comparison to where they are found by name, each with a card",
