@@ -33,6 +33,9 @@ stage run   native64-context 60 heart  "$work/train" "$work/more"
 cp "$work/run/bbdm64.safetensors" "$weights/"
 cp "$work/run/card.json" "$weights/bbdm64.json"
 
+python -m bench foreign --train "$work/train" --data "$work/validation" --store
+python -m bench calibration --data "$work/validation" --test "$work/test" --store
+python -m bench explain --data "$work/validation"
 spectac evaluate --data "$work/test" --models identity,scale,linear,bbdm --normals "$work/train" "$work/more" \
     -o bench/results/quality
 python -m bench cohort --data "$work/train" --pictures "$work/test" --causes 4

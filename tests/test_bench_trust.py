@@ -1,0 +1,53 @@
+"""The benchmarks of calibration, foreign input and explanation, on a cohort of a few shells."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+from fake_cohort import FakeCohort
+
+from bench import calibration, explain, foreign
+from spectac_fast.data.population import Population, plane_population
+from spectac_fast.models.registry import load
+
+
+def test_errors_and_spreads_are_those_of_the_default_image():
+    model, cohort = load("bbdm", device="cpu"), FakeCohort(3, cases=1, slices=9, side=32)
+    args = argparse.Namespace(phase="stress", stride=6, samples=4)
+    half, whole = calibration.patient_voxels(model, cohort, 0, args)
+    np.testing.assert_array_equal(half.error, whole.error)
+    assert len(whole.spread) == len(whole.error) > 100
+    assert np.isfinite(whole.spread).all()
+    # Two halves of two samples each: their squares average to that of a half, whatever lies between their means.
+    assert 0.5 < np.mean(whole.spread**2) / np.mean(half.spread**2) < 2.0
+
+
+def test_changes_are_told_from_what_they_change():
+    cohort = FakeCohort(4, cases=30, slices=9, side=32)
+    stacks = list(foreign._stacks(cohort, range(30), "SA").values())
+    population = Population({"SA": plane_population(stacks, 0.02)})
+    rows = {
+        kind: foreign._judge(population, cohort, kind, foreign.CHANGES[kind])[0]
+        for kind in ("as they are (false alarms)", "uniform noise")
+    }
+    assert rows["as they are (false alarms)"]["flagged"] == pytest.approx(0.02, abs=0.02)
+    assert rows["as they are (false alarms)"]["auc"] == 0.5
+    assert (rows["uniform noise"]["flagged"], rows["uniform noise"]["auc"]) == (1.0, 1.0)
+
+
+def test_areas_of_a_map_that_knows():
+    """The value is one pixel: a map that names it first reaches the end at once, one that names it last at the end."""
+    images = torch.zeros(1, 1, 16, 16)
+    images[0, 0, 8, 8] = 1.0
+    knows = images[0, 0].clone()
+    last = 1.0 - knows
+    last += torch.rand(16, 16) * (last > 0)
+    deleted, inserted = explain._areas(lambda v: v[:, 0, 8, 8], images, knows)
+    assert deleted == pytest.approx(20 / 21, abs=1e-6)
+    assert inserted == pytest.approx(1 / 21, abs=1e-6)
+    deleted, inserted = explain._areas(lambda v: v[:, 0, 8, 8], images, last)
+    assert deleted == pytest.approx(1 / 21, abs=1e-6)
+    assert inserted == pytest.approx(20 / 21, abs=1e-6)
