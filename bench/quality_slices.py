@@ -13,10 +13,10 @@ from torch import Tensor
 from spectac_fast.data.cohort import Cohort
 from spectac_fast.data.neighbours import neighbours
 from spectac_fast.data.scale import heart_mask, to_model
+from spectac_fast.data.seeds import stable_seed
 from spectac_fast.data.terms import PLANES
 from spectac_fast.diffusion.bridge_sampler import BridgeSampler
 from spectac_fast.diffusion.solvers import StepTable
-from spectac_fast.evaluate.phase import slice_seeds
 from spectac_fast.models.bridge_translator import BridgeTranslator
 
 PHASE = "stress"
@@ -64,7 +64,9 @@ def _gather(cohort: Cohort, translator: BridgeTranslator, wanted: Iterable[tuple
         nc, ac = cohort.pair(case, PHASE, plane)
         given = to_model(nc, scale)
         beside = neighbours(given, cohort.spacing_mm[0], translator.context_mm)
-        seeds = slice_seeds(0, cohort.cases[case]["seed"], PHASE, plane, len(nc))
+        # Each slice its own: what all of a stack share is for the measurements to try.
+        texts = (f"0/{cohort.cases[case]['seed']}/{PHASE}/{plane}/{frame}" for frame in range(len(nc)))
+        seeds = np.array([stable_seed(text) for text in texts])
         target = to_model(ac, scale * translator.gain)
         heart, patient = heart_mask(nc.shape, cohort.spacing_mm), np.full(len(frames), case)
         own = given[frames, None], beside[frames], target[frames, None], seeds[frames], heart[frames], patient

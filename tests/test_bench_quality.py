@@ -22,9 +22,10 @@ SPACING = (6.8, 6.8, 6.8)
 
 
 def test_white_noise_has_the_same_power_everywhere():
-    power = radial_power(3.0 * np.random.default_rng().standard_normal((200, 32, 32)))
-    assert power.shape == (200, 17)
-    assert np.allclose(power.mean(axis=0), 9.0 * 32 * 32, rtol=0.15)
+    power = radial_power(3.0 * np.random.default_rng().standard_normal((1000, 32, 32)))
+    assert power.shape == (1000, 17)
+    # Four independent coefficients on the smallest ring: 15 % are nine standard deviations.
+    assert np.allclose(power.mean(axis=0)[1:], 9.0 * 32 * 32, rtol=0.15)
 
 
 def test_a_wave_lies_on_its_ring():

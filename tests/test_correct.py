@@ -57,15 +57,16 @@ def test_one_scale_per_phase_from_the_short_axis(tmp_path, rng):
     class Watch(Times):
         def translate(self, nc, seeds=None, neighbours=None, **options):
             for image, seed in zip(nc, seeds.tolist()):
-                seen[seed] = image[0].numpy()
+                seen.setdefault(seed, []).append(image[0].numpy())
             return nc
 
     study = read_study(tmp_path)
     correct_study(study, Watch(), seed=3)
     for series in study.series:
         scale = count_scale(stacks[series.phase, "SA"], (6.8, 6.8, 6.8))
-        for seed, counts in zip(slice_seeds(3, series.uid, 29).tolist(), series.counts):
-            np.testing.assert_allclose(seen[seed], 2 * counts / scale - 1, rtol=1e-5, atol=1e-5)
+        (seed,) = set(slice_seeds(3, series.uid, 29).tolist())
+        for image, counts in zip(seen[seed], series.counts, strict=True):
+            np.testing.assert_allclose(image, 2 * counts / scale - 1, rtol=1e-5, atol=1e-5)
 
 
 def test_without_short_axis_the_plane_at_hand_gives_the_scale(tmp_path, rng):
@@ -98,11 +99,13 @@ def test_all_slices_of_a_study_share_batches(tmp_path, rng):
     assert [shape[0] for shape, _, _ in model.calls] == [100, 74]
 
 
-def test_seeds_are_known_stable_and_distinct():
-    # printf 0/1.2.3/1 | b2sum -l 64, read as a little-endian signed integer.
-    assert slice_seeds(0, "1.2.3", 2).tolist() == [6019723558914210486, 2557594706040737576]
+def test_seeds_are_known_stable_and_one_for_a_series():
+    # printf 0/1.2.3 | b2sum -l 64, read as a little-endian signed integer.
+    known = int.from_bytes(bytes.fromhex("ea426ce846fbe365"), "little", signed=True)
+    assert slice_seeds(0, "1.2.3", 2).tolist() == [known, known]
     seeds = np.concatenate([slice_seeds(s, uid, 90) for s in (-1, 0, 1) for uid in ("1.2", "1.23", "1.2.3")])
-    assert len(set(seeds.tolist())) == len(seeds) == 810
+    assert len(seeds) == 810
+    assert len(set(seeds.tolist())) == 9
     np.testing.assert_array_equal(slice_seeds(5, "1.2", 90)[:10], slice_seeds(5, "1.2", 10))
 
 

@@ -55,7 +55,7 @@ class Corrector:
         steps, samples: passed on to the model unless None.
         uncertainty: where given, also the standard deviation of every corrected count, from as many samples (at least
             2) of a model that draws any (`translate_with_std`). It changes nothing about the corrected counts.
-        seed: together with series UID and frame number it fixes the noise of a slice.
+        seed: together with the series UID it fixes the noise of a slice.
         batch_size: slices in every run of the network, a power of two from 2 to 64, or "auto": what memory allows.
         jobs: threads that read, and as many that write; None is one per core, at most four.
         force: correct named files that are already corrected or transaxial; the result says so.

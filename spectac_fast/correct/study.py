@@ -50,7 +50,7 @@ def correct_study(
         study: NC series, counts in any unit.
         translator: the model.
         steps, samples: passed on to the model unless None.
-        seed: together with series UID and frame number it fixes the noise of a slice, whatever it is batched with.
+        seed: together with the series UID it fixes the noise of a slice, whatever it is batched with.
         batch_size: most slices given to the model at once.
         on_slices: called with the number of slices after each batch.
 
@@ -160,8 +160,11 @@ def gives_single_sample(translator: Translator, options: Mapping[str, Any]) -> b
 
 
 def slice_seeds(seed: int, series_uid: str, slices: int) -> NDArray[np.int64]:
-    """The noise seed of each slice, int64 [slices]: a hash of (user seed, series UID, frame number from 1)."""
-    return np.array([stable_seed(f"{seed}/{series_uid}/{frame}") for frame in range(1, slices + 1)], np.int64)
+    """The noise seed of each slice, int64 [slices]: a hash of (user seed, series UID), the same for a whole series.
+
+    Samples are then as smooth from slice to slice as AC is (bench/results/quality-cost), and one sample is one volume.
+    """
+    return np.full(slices, stable_seed(f"{seed}/{series_uid}"), np.int64)
 
 
 def _scales(series: Sequence[Series], grids: Sequence[InPlane], nc: Sequence[NDArray[np.float32]]) -> list[float]:

@@ -84,9 +84,10 @@ class Phase:
 
 
 def slice_seeds(seed: int, case_seed: int, phase: str, plane: str, slices: int) -> torch.Tensor:
-    """int64 [slices]: the noise of a slice depends on the user's seed and on which slice it is, not on its batch."""
-    texts = (f"{seed}/{case_seed}/{phase}/{plane}/{frame}" for frame in range(slices))
-    return torch.tensor([stable_seed(text) for text in texts], dtype=torch.int64)
+    """int64 [slices]: one seed for a series, as `correct` has it; the noise depends on the user's seed and on which
+    series it is, not on the batch.
+    """
+    return torch.full((slices,), stable_seed(f"{seed}/{case_seed}/{phase}/{plane}"), dtype=torch.int64)
 
 
 def translate(
