@@ -66,8 +66,37 @@ def _quality() -> Iterable[str]:
     short = section(page, "In short")
     if not short:
         return ["Not measured yet."]
+    sentences = [line for line in short if line.startswith("*")]
     more = f"Every solver, the definitions, distilled coefficients, slices of a stack: {_link(page)}."
-    return [*short, "", more, "", f"![Quality against network evaluations]({picture.relative_to(ROOT)})"]
+    return [*sentences, "", more, "", f"![Quality against network evaluations]({picture.relative_to(ROOT)})"]
 
 
-BLOCKS: dict[str, Callable[[], Iterable[str]]] = {"kernels": _kernels, "latency": _latency, "quality": _quality}
+def _table() -> Iterable[str]:
+    """The shipped model's rows beside NC, AC and the best row without a network, from `spectac evaluate`'s table."""
+    page = RESULTS / "quality" / "table.md"
+    lines = []
+    for title in ("Whole field", "Heart region", "17 segments"):
+        rows = section(page, title)
+        # An explanation stands before some tables, and the rows of other methods have a table of their own.
+        rows = [row for row in rows if row.startswith(("| row", "| ---", "| NC", "| AC", "| linear", "| bbdm"))]
+        lines += [f"{title}:", "", *rows, ""]
+    return [*lines, f"Conventions and every row: {_link(page)}."] if lines else ["Not measured yet."]
+
+
+def _comparison() -> Iterable[str]:
+    """Every method of the comparison, the heart region: where targets clipped for bounded networks cost nothing."""
+    page, picture = (RESULTS / "table1" / name for name in ("table.md", "panel.png"))
+    rows = [row for row in section(page, "Heart region") if row.startswith("|")]
+    if not rows:
+        return ["Not made yet."]
+    more = f"Whole field, segments, tests, what each model is, the published table: {_link(page)}."
+    return [*rows, "", more, "", f"![Every method on one patient]({picture.relative_to(ROOT)})"]
+
+
+BLOCKS: dict[str, Callable[[], Iterable[str]]] = {
+    "kernels": _kernels,
+    "latency": _latency,
+    "quality": _quality,
+    "table": _table,
+    "comparison": _comparison,
+}
