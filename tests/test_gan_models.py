@@ -10,6 +10,7 @@ import torch
 
 from spectac_fast.checkpoints import layouts
 from spectac_fast.checkpoints.weights import load_weights, save_weights
+from spectac_fast.cli import main
 from spectac_fast.errors import InputError
 from spectac_fast.models.casnet import CasNet
 from spectac_fast.models.networks import build_network
@@ -204,6 +205,33 @@ def test_layouts_read_back_what_they_write(config):
     assert config.items() <= found.config["network"].items()
     assert found.tensors.keys() == ours.keys()
     build_network(found.config["network"]).load_state_dict(found.tensors)
+
+
+@pytest.mark.parametrize(("layout", "network"), [
+    ("pix2pix", {"kind": "unet_generator", "num_downs": 5, "width": 2}),
+    ("cyclegan", {"kind": "resnet_generator", "width": 2, "blocks": 1}),
+    ("reggan", {"kind": "resnet_generator", "width": 2, "blocks": 1}),
+    ("unit", {"kind": "unit", "width": 2, "residuals": 1}),
+])  # fmt: skip
+def test_neighbours_of_a_file_are_read_off_its_channels(tmp_path, capsys, layout, network):
+    """Two on either side are five channels, which nothing else can be; three may be the copies of a colour network."""
+    for count in (1, 2):
+        config = {**network, "context_slices": count}
+        weights, back, again = (tmp_path / f"{count}{name}" for name in ("w.safetensors", "b.pth", "a.safetensors"))
+        save_weights(weights, build_network(config).state_dict(), layout, {"network": config, **CONFIG}, {})
+        assert main(["export", str(weights), "--layout", layout, "-o", str(back)]) == 0
+        command = ["import", str(back), "--layout", layout, "-o", str(again), "--size", "32", "32", "--fit", "pad"]
+        if count == 1:
+            assert main(command) == 2
+            assert "context_slices, 0 or 1" in capsys.readouterr().err
+            assert not again.exists()
+            command += ["--set", "context_slices=1"]
+        assert main(command) == 0
+        nc, beside = torch.randn(2, 1, 32, 32), torch.randn(2, 2 * count, 32, 32)
+        one, other = (load(path, device="cpu") for path in (weights, again))
+        assert one.context_mm == other.context_mm
+        assert len(one.context_mm) == 2 * count
+        assert torch.equal(one.translate(nc, neighbours=beside), other.translate(nc, neighbours=beside))
 
 
 def test_tensors_that_share_memory_are_stored(tmp_path):

@@ -166,6 +166,7 @@ CPDM = {**tiny.CPDM, "network": {**UNET, "in_channels": 7}, "vqgan": VQGAN}
     ("lbbdm", "bbdm", {**tiny.LBBDM, "network": {**UNET, "in_channels": 3}, "vqgan": VQGAN}),
     ("lbbdm", "bbdm", {**tiny.LBBDM, "network": {**UNET, "in_channels": 3}, "vqgan": VQGAN, "normalised": True}),
     ("cpdm", "cpdm", CPDM),
+    ("cpdm", "cpdm", {**CPDM, "context_slices": 1}),
 ])  # fmt: skip
 def test_the_runners_file_goes_round(tmp_path, name, layout, config):
     """Import, run, export, import: the same weights; statistics of the latents lie beside the state dict."""
@@ -182,6 +183,7 @@ def test_the_runners_file_goes_round(tmp_path, name, layout, config):
     again, _ = load_weights(tmp_path / "again.safetensors")
     assert header["model"] == name
     assert header["config"].get("normalised", False) == bool(beside)
+    assert header["config"].get("context_slices", 0) == config.get("context_slices", 0)
     assert ours.keys() == again.keys()
     assert all(torch.equal(again[k], v) for k, v in ours.items())
     back = torch.load(tmp_path / "back.pth", weights_only=True)

@@ -292,6 +292,35 @@ train(TinyCohort([3, 4], side=SIDE), None, Path({run!r}), small("regression"), O
 """
 
 
+def looking(recipe):
+    """The recipe with one neighbouring slice on either side; latent diffusion needs a rescaler to take it."""
+    network = json.loads(json.dumps(recipe.network))
+    if recipe.model == "ldm":
+        network["rescaler"] = {"in_channels": 1, "out_channels": 4}
+    network.get("generator", network)["context_slices"] = 1
+    return dataclasses.replace(recipe, network=network)
+
+
+@pytest.mark.parametrize("model", sorted(set(MAKERS) - {"vqgan"}))
+def test_every_method_can_look_at_neighbours(model, cohort, first_stage, tmp_path):
+    """The recipe's key alone widens the networks; weight file and published layout say the same of the channels."""
+    recipe = looking(small(model, learning_rate=0.1))
+    path = train(cohort, None, tmp_path, recipe, options(model, first_stage, budget=Budget(steps=2)))
+    translator, nc = load(path, device="cpu"), torch.randn(2, 1, SIDE, SIDE)
+    assert translator.context_mm == (-6.8, 6.8)
+    alone = translator.translate(nc, steps=2)
+    assert torch.equal(alone, translator.translate(nc, neighbours=nc.expand(-1, 2, -1, -1), steps=2))
+    assert not torch.equal(alone, translator.translate(nc, neighbours=torch.randn(2, 2, SIDE, SIDE), steps=2))
+    assert torch.isfinite(alone).all()
+
+
+def test_neighbours_need_a_way_into_a_latent_model(cohort, first_stage):
+    recipe = small("ldm")
+    recipe = dataclasses.replace(recipe, network=recipe.network | {"context_slices": 1})
+    with pytest.raises(ValueError, match="context_slices 1 and rescaler null"):
+        make_learner(Setting(recipe, SlicePairs(cohort, [0, 1], 2.0), 0, torch.device("cpu"), first_stage))
+
+
 def test_two_processes_train_as_one(repository, cohort, tmp_path):
     """Gradients are averaged: two processes end with one and the same network, and only the first one writes."""
     with socket.socket() as free:

@@ -19,7 +19,7 @@ from .lbbdm import LatentBBDM
 from .maps import BODY_MU, attention_from_nc, contour_from_nc, path_transmission
 from .networks import build_network, check_latent_channels
 from .rescaler import SpatialRescaler
-from .translator import check_slices
+from .translator import check_slices, with_neighbours
 from .vqgan import VQGAN
 
 ATTENTION_SOURCES = ("nc", "ones", "network")
@@ -30,7 +30,8 @@ ATTENUATION_KINDS = ("pointwise", "path")
 class CPDM(LatentBBDM):
     """The latent bridge whose network also sees two maps, each through its own `SpatialRescaler`.
 
-    cond_stage_model: of the attention map. cond_stage_model_1: of the attenuation map. map_fn: network (t = 0) from
+    cond_stage_model: of the attention map and, where there are any, the neighbouring slices, as its further channels.
+    cond_stage_model_1: of the attenuation map. map_fn: network (t = 0) from
     NC slices [B, 1, H, W] to [B, 2, H, W], a logit of attention and mu before its softplus; None where no map is
     predicted.
     """
@@ -44,28 +45,29 @@ class CPDM(LatentBBDM):
         map_network: nn.Module | None = None,
         before_quant_conv: bool = False,
         normalised: bool = False,
+        context_slices: int = 0,
     ) -> None:
-        attention = SpatialRescaler(vqgan.multiple, 1, channels)
+        attention = SpatialRescaler(vqgan.multiple, 1 + 2 * context_slices, channels)
         super().__init__(bridge, network, vqgan, attention, before_quant_conv, normalised)
         self.cond_stage_model_1 = SpatialRescaler(vqgan.multiple, 1, channels)
         self.map_fn = map_network
 
     @property
     def context_slices(self) -> int:
-        return 0
+        return self.cond_stage_model.context_slices(1)
 
     def start(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(latent of the slices, context) of [NC, attention, attenuation], float32 [B, 3, H, W].
+        """(latent of the slices, context) of NC, attention, attenuation and neighbours, [B, 3 + 2 context, H, W].
 
         The published first stage gets the condition in [0, 1], though it was trained on [-1, 1].
         """
-        nc, attention, attenuation = images.split(1, dim=1)
-        latent = self.encode(self.as_channels(0.5 * (nc + 1.0)), condition=True)
-        return latent, self.context(attention, attenuation)
+        latent = self.encode(self.as_channels(0.5 * (images[:, :1] + 1.0)), condition=True)
+        return latent, self.context(*images[:, 1:].tensor_split((1, 2), dim=1))
 
-    def context(self, attention: Tensor, attenuation: Tensor) -> Tensor:
-        """What the network sees of the two maps [B, 1, H, W]: attention first."""
-        return torch.cat([self.cond_stage_model(attention), self.cond_stage_model_1(attenuation)], dim=1)
+    def context(self, attention: Tensor, attenuation: Tensor, beside: Tensor | None = None) -> Tensor:
+        """What the network sees of the two maps, attention first, and of neighbours [B, 2 context, H, W]."""
+        seen = attention if beside is None else torch.cat([attention, beside], dim=1)
+        return torch.cat([self.cond_stage_model(seen), self.cond_stage_model_1(attenuation)], dim=1)
 
     def predicted(self, nc: Tensor) -> tuple[Tensor, Tensor]:
         """(attention {0, 1}, mu in 1/cm) that `map_fn` reads from slices of any size, each [B, 1, H, W]."""
@@ -86,7 +88,7 @@ class CPDMTranslator(BridgeTranslator):
 
     `translate` and `moments` also take attention and attenuation: the maps of the slices, float32 [B, 1, H, W] in
     [0, 1], instead of those made from NC. Attention above 0.5 counts as 1, as published. ValueError for another shape
-    or type. Neighbours are ignored.
+    or type.
     """
 
     name = "cpdm"
@@ -116,21 +118,24 @@ class CPDMTranslator(BridgeTranslator):
         attenuation: Tensor | None = None,
         **options: Any,
     ) -> tuple[Tensor, Tensor]:
-        """([NC, attention, attenuation] at the working size, seeds); neighbours are ignored."""
+        """([NC, attention, attenuation, neighbours] at the working size, seeds)."""
         check_slices(nc, seeds)
         given = {"attention": attention, "attenuation": attenuation}
         given = {name: _checked(name, value, nc) for name, value in given.items() if value is not None}
 
+        count = len(self.context_mm)
+
         def guided(part: Tensor) -> Tensor:
-            slices, *rest = part.split(1, dim=1)
-            maps = self.maps(slices, **dict(zip(given, rest)))
+            slices, beside, rest = part.tensor_split((1, 1 + count), dim=1)
+            maps = self.maps(slices, **dict(zip(given, rest.split(1, dim=1))))
             # In units where -1 is nothing, so that fields are padded with no attention and no attenuation.
-            fitted = self.fit.to_network(torch.cat([slices, 2.0 * maps[0] - 1.0, 1.0 - 2.0 * maps[1]], dim=1))
-            slices, attention, attenuation = fitted.split(1, dim=1)
-            return torch.cat([slices, (attention > 0.0).to(slices.dtype), 0.5 * (1.0 - attenuation)], dim=1)
+            fitted = self.fit.to_network(torch.cat([slices, 2.0 * maps[0] - 1.0, 1.0 - 2.0 * maps[1], beside], dim=1))
+            slices, attention, attenuation, beside = fitted.tensor_split((1, 2, 3), dim=1)
+            return torch.cat([slices, (attention > 0.0).to(slices.dtype), 0.5 * (1.0 - attenuation), beside], dim=1)
 
         seeds = torch.arange(len(nc)) if seeds is None else seeds
-        stacked = torch.cat([nc, *given.values()], dim=1).to(self.device)
+        images = with_neighbours(nc.to(self.device), neighbours, count)
+        stacked = torch.cat([images, *(value.to(self.device) for value in given.values())], dim=1)
         with torch.no_grad():
             return in_batches(guided, stacked), seeds.to(self.device)
 
@@ -167,6 +172,7 @@ def model_of(config: Mapping[str, Any]) -> CPDM:
     """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none.
 
     config["map_channels"]: what each map becomes beside the latent. config["map_network"]: of `map_fn`, or None.
+    Optional config["context_slices"]: neighbouring slices on either side.
     """
     channels, before = int(config["map_channels"]), bool(config["before_quant_conv"])
     network = build_network(config["network"])
@@ -179,6 +185,7 @@ def model_of(config: Mapping[str, Any]) -> CPDM:
         build_network(config["map_network"]) if config["map_network"] else None,
         before_quant_conv=before,
         normalised=bool(config["normalised"]),
+        context_slices=int(config.get("context_slices", 0)),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from .gan_losses import l1, lsgan
@@ -23,8 +24,8 @@ class CycleGAN(nn.Module):
     """Generators, discriminators and what they minimise; A is NC and B is AC in the published names.
 
     G_A makes AC of NC and G_B the reverse; D_A judges AC and D_B NC, as the published code names them. Images are
-    [B, C, H, W] in [-1, 1] of equal channels; nc and ac need not show the same slices. Every loss is a dict of weighted
-    terms whose sum is minimised.
+    [B, C, H, W] in [-1, 1]; nc may have further channels, the neighbouring slices, which G_B then makes of AC too. nc
+    and ac need not show the same slices. Every loss is a dict of weighted terms whose sum is minimised.
     """
 
     def __init__(
@@ -45,14 +46,19 @@ class CycleGAN(nn.Module):
         return Cycle(fake_ac, self.G_B(fake_ac), fake_nc, self.G_A(fake_nc))
 
     def generator_loss(self, nc: Tensor, ac: Tensor, cycle: Cycle) -> dict[str, Tensor]:
-        """cycle: `forward` of the same images, with its graph."""
+        """cycle: `forward` of the same images, with its graph.
+
+        A slice of the other domain is its own neighbour where an identity term asks for what a generator makes of it.
+        """
+        channels = ac.shape[1]
+        alone = torch.cat([ac, ac[:, :1].expand(-1, nc.shape[1] - channels, -1, -1)], dim=1)
         return {
             "gan_ac": lsgan(self.D_A(cycle.fake_ac), True),
             "gan_nc": lsgan(self.D_B(cycle.fake_nc), True),
             "cycle_nc": self.cycle_weight * l1(cycle.nc_again, nc),
             "cycle_ac": self.cycle_weight * l1(cycle.ac_again, ac),
-            "identity_ac": self.identity_weight * l1(self.G_A(ac), ac),
-            "identity_nc": self.identity_weight * l1(self.G_B(nc), nc),
+            "identity_ac": self.identity_weight * l1(self.G_A(alone), ac),
+            "identity_nc": self.identity_weight * l1(self.G_B(nc[:, :channels]), nc),
         }
 
     def discriminator_loss(self, nc: Tensor, ac: Tensor, fake_nc: Tensor, fake_ac: Tensor) -> dict[str, Tensor]:

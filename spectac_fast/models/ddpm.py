@@ -32,6 +32,11 @@ class DDPM(nn.Module):
         self.process = process
         self.denoise_fn = network
 
+    @property
+    def context_slices(self) -> int:
+        """How many slices before a slice, and as many after it, the network also sees."""
+        return conditioned(self.denoise_fn)[1]
+
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         return self.denoise_fn(x, t, context=y)
 

@@ -64,7 +64,7 @@ class Engine:
     def __init__(self, network: UNetModel | FoldedUNet, dtype: torch.dtype, device: torch.device) -> None:
         self.dtype, self.device = dtype, device
         self.in_channels, self.out_channels = network.in_channels, network.out_channels
-        self.multiple, self.context_slices = network.multiple, network.context_slices
+        self.multiple = network.multiple
         self.fold = 2 if isinstance(network, FoldedUNet) else 1
         body = network.body if self.fold == 2 else network
         self._embedding_channels = body.model_channels

@@ -32,7 +32,6 @@ class FoldedUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = 2 + 2 * context_slices, out_channels
-        self.context_slices = context_slices
         self.body = UNetModel(
             in_channels=4 * self.in_channels,
             model_channels=model_channels,

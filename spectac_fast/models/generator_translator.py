@@ -38,7 +38,13 @@ class GeneratorTranslator(NetworkTranslator):
         with reading(path):
             config = header["config"]
             model = build_network(config["network"])
-            translator = cls(model, int(config.get("context_slices", 0)), describe(header, path), device)
+            context = config.get("context_slices", config["network"].get("context_slices", 0))
+            if context is None:
+                raise ValueError(
+                    f"a generator from {model.in_channels} channels to one takes copies of a slice or also its "
+                    f"neighbours; say which by context_slices, 0 or {(model.in_channels - 1) // 2}."
+                )
+            translator = cls(model, int(context), describe(header, path), device)
         fill(model, tensors, str(path))
         return translator
 

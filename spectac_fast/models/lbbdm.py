@@ -115,7 +115,7 @@ class LatentBBDMTranslator(BridgeTranslator):
 def model_of(config: Mapping[str, Any]) -> LatentBBDM:
     """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none.
 
-    config["rescaler"]: {"in_channels", "out_channels"} of the conditioning stage, or None.
+    config["rescaler"], optional config["context_slices"]: see `SpatialRescaler.of`.
     """
     vqgan, network = VQGAN(**config["vqgan"]), build_network(config["network"])
     rescaler, before = config["rescaler"], bool(config["before_quant_conv"])
@@ -126,7 +126,7 @@ def model_of(config: Mapping[str, Any]) -> LatentBBDM:
         BrownianBridge(**config["bridge"]),
         network,
         vqgan,
-        SpatialRescaler(vqgan.multiple, **rescaler) if rescaler else None,
+        SpatialRescaler.of(vqgan.multiple, config),
         before_quant_conv=before,
         normalised=bool(config["normalised"]),
     )

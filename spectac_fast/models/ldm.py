@@ -134,7 +134,8 @@ class LDMTranslator(NoiseTranslator):
 def model_of(config: Mapping[str, Any]) -> LatentDiffusion:
     """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none.
 
-    config["rescaler"]: {"in_channels", "out_channels"} of the conditioning stage; None where the first stage is it.
+    config["rescaler"], optional config["context_slices"]: see `SpatialRescaler.of`; without a rescaler the first stage
+    is the conditioning stage.
     """
     vqgan, network, rescaler = VQGAN(**config["vqgan"]), build_network(config["network"]), config["rescaler"]
     width = config["vqgan"]["embed_dim"]
@@ -143,7 +144,7 @@ def model_of(config: Mapping[str, Any]) -> LatentDiffusion:
         VPProcess(**config["process"]),
         network,
         vqgan,
-        SpatialRescaler(vqgan.multiple, **rescaler) if rescaler else None,
+        SpatialRescaler.of(vqgan.multiple, config),
     )
 
 

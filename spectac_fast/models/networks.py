@@ -23,15 +23,23 @@ _KINDS: dict[str, type[nn.Module]] = {
     "casnet": CasNet,
     "unit": UNITGenerators,
 }
+# Kinds that know by themselves what neighbouring slices change.
+_OWN_CONTEXT = ("folded_unet", "unit")
 
 
 def build_network(config: Mapping[str, Any]) -> nn.Module:
-    """Build the network of a configuration {"kind": name, **constructor arguments}; ValueError if it fits none."""
+    """Build the network of a configuration {"kind": name, **constructor arguments}; ValueError if it fits none.
+
+    "context_slices" is understood of every kind: so many neighbouring slices on either side are further channels,
+    behind the `in_channels` that the network takes without them.
+    """
     arguments = dict(config)
     kind = arguments.pop("kind", None)
     if kind not in _KINDS:
         raise ValueError(f"the network kind must be one of {', '.join(_KINDS)}, found {kind!r}.")
     try:
+        if "context_slices" in arguments and kind not in _OWN_CONTEXT:
+            arguments["in_channels"] = arguments.get("in_channels", 1) + 2 * arguments.pop("context_slices")
         return _KINDS[kind](**arguments)
     except TypeError as error:
         raise ValueError(f"the arguments of network {kind!r} do not fit: {error}.") from error

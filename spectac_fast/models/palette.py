@@ -15,7 +15,7 @@ from spectac_fast.diffusion.vp import VPProcess
 
 from .ddpm import DDPMTranslator, clip_of, sampling_defaults
 from .description import describe, reading
-from .networks import build_network
+from .networks import build_network, conditioned
 
 
 class Palette(nn.Module):
@@ -28,6 +28,11 @@ class Palette(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.denoise_fn = network
+
+    @property
+    def context_slices(self) -> int:
+        """How many slices before a slice, and as many after it, the network also sees."""
+        return conditioned(self.denoise_fn)[1]
 
     def forward(self, x: Tensor, level: Tensor, y: Tensor) -> Tensor:
         own, beside = y.tensor_split([x.shape[1]], dim=1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +20,23 @@ class SpatialRescaler(nn.Module):
         super().__init__()
         self.factor = factor
         self.channel_mapper = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+
+    @classmethod
+    def of(cls, factor: int, config: Mapping[str, Any]) -> SpatialRescaler | None:
+        """The conditioning stage of a latent model's configuration, None where it has none.
+
+        config["rescaler"]: {"in_channels", "out_channels"}, or None; optional config["context_slices"] on either side
+        come behind those channels. ValueError for neighbours without a stage that could take them.
+        """
+        rescaler, context = config["rescaler"], config.get("context_slices", 0)
+        if rescaler is None:
+            if context:
+                raise ValueError(
+                    "neighbouring slices reach a latent model through its rescaler, "
+                    f"found context_slices {context} and rescaler null."
+                )
+            return None
+        return cls(factor, rescaler["in_channels"] + 2 * context, rescaler["out_channels"])
 
     def context_slices(self, channels: int) -> int:
         """How many slices on either side it takes, one channel each, behind an image of so many channels.

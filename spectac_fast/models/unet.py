@@ -156,7 +156,6 @@ class UNetModel(nn.Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.model_channels = model_channels
         self.multiple = 2 ** (len(channel_mult) - 1)
-        self.context_slices = 0
         emb_channels = 4 * model_channels
 
         def res(cin: int, cout: int, resample: nn.Module | None = None) -> ResBlock:

@@ -109,15 +109,20 @@ class VAEGenerator(nn.Module):
 class UNITGenerators(nn.Module):
     """The generators of both domains: `a` of NC, `b` of AC.
 
-    forward(nc [B, C, H, W]) -> AC [B, C, H, W] in (-1, 1), by the mean of the latent, without noise; H and W divisible
-    by `multiple` and at least twice as large.
+    context_slices: neighbouring slices on either side, which are part of the NC domain's images; AC's are one slice.
+
+    forward(nc [B, C + 2 context, H, W]) -> AC [B, C, H, W] in (-1, 1), by the mean of the latent, without noise; H
+    and W divisible by `multiple` and at least twice as large.
     """
 
-    def __init__(self, channels: int = 1, width: int = 64, downs: int = 2, residuals: int = 4) -> None:
+    def __init__(
+        self, channels: int = 1, width: int = 64, downs: int = 2, residuals: int = 4, context_slices: int = 0
+    ) -> None:
         super().__init__()
-        self.a = VAEGenerator(channels, width, downs, residuals)
+        self.in_channels, self.out_channels = channels + 2 * context_slices, channels
+        self.a = VAEGenerator(self.in_channels, width, downs, residuals)
         self.b = VAEGenerator(channels, width, downs, residuals)
-        self.in_channels, self.multiple = channels, self.a.multiple
+        self.multiple = self.a.multiple
 
     def forward(self, nc: Tensor, seeds: Tensor | None = None) -> Tensor:
         return self.b.dec(self.a.enc(nc))

@@ -17,7 +17,8 @@ class Recipe:
     """A training recipe.
 
     model: name in models/registry.py. network, process: constructor arguments of the network(s) and of the diffusion
-    process. loss: the learner's own settings. defaults: how the finished model samples unless told otherwise.
+    process; "context_slices" (in the generator of a GAN) is how many neighbouring slices on either side are seen too.
+    loss: the learner's own settings. defaults: how the finished model samples unless told otherwise.
     data: {"size", "fit": how slices get to the network (models/fit.py), "batch": slices per step and process,
     "accumulate": batches per step, "shift_px": largest random shift, "scale_jitter": largest relative change of the
     count scale, "clip": bounds of the targets or null, "paired": whether NC and AC show the same slice; optional, for

@@ -20,7 +20,7 @@ _HEAD = 10  # layers before the first residual block
 
 
 def read_generator(tensors: Mapping[str, Tensor], source: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """("network" of a configuration, tensors) of a UNet or residual generator; InputError if they make neither."""
+    """(configuration, tensors) of a UNet or residual generator; InputError if they make neither."""
     shapes = Shapes(tensors, "", source)
     if "model.model.0.weight" in shapes:
         network = _unet(shapes)
@@ -34,7 +34,18 @@ def read_generator(tensors: Mapping[str, Tensor], source: str) -> tuple[dict[str
         )
     if network["norm"] == "instance":
         tensors = without_statistics(tensors)
-    return network, checked(network, tensors, source)
+    config = {"network": network, "context_slices": neighbours(network["in_channels"], network["out_channels"])}
+    return {**config, **PUBLISHED_SIZE}, checked(network, tensors, source)
+
+
+def neighbours(inputs: int, outputs: int) -> int | None:
+    """How many slices on either side a generator of so many channels looks at; None where only its user can tell.
+
+    The published loaders give images of one channel or of three equal ones, so that three to one may be either.
+    """
+    if outputs != 1 or inputs % 2 == 0:
+        return 0
+    return None if inputs == 3 else (inputs - 1) // 2
 
 
 def checked(network: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:

@@ -23,6 +23,8 @@ def read(tensors: dict[str, Tensor], source: str) -> Imported:
     config |= first_stage(tensors, config["network"], source)
     config |= {
         "map_channels": Shapes(tensors, "cond_stage_model_1.channel_mapper.", source).of("weight", 4)[0],
+        # What its attention map stands beside; an even number of channels is what the check of every tensor refuses.
+        "context_slices": (Shapes(tensors, "cond_stage_model.channel_mapper.", source).of("weight", 4)[1] - 1) // 2,
         "map_network": None,
         "maps": dict(_MAPS),
     }

@@ -10,15 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from . import Imported
-from ._generators import PUBLISHED_SIZE, read_generator
+from ._generators import read_generator
 
 MODELS = ("cyclegan",)
 
 
 def read(tensors: dict[str, Tensor], source: str) -> Imported:
     """One generator, a ResNet or a UNet of any size; InputError for anything else."""
-    network, found = read_generator(tensors, source)
-    return Imported("cyclegan", {"network": network, **PUBLISHED_SIZE}, found)
+    return Imported("cyclegan", *read_generator(tensors, source))
 
 
 def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:

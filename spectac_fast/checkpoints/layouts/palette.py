@@ -33,10 +33,11 @@ def read(tensors: dict[str, Tensor], source: str) -> Imported:
     if unknown := sorted(tensors.keys() - network.keys() - buffers.keys()):
         raise InputError(f"{source} is not in layout palette: it holds {unknown[0]} ({len(unknown)} unknown tensors)")
     unet = unet_config(Shapes(tensors, _PREFIX, source), _HEADS, embedding="cond_embed")
-    if unet["in_channels"] != 2 * unet["out_channels"]:
+    beside = unet["in_channels"] - 2 * unet["out_channels"]
+    if beside < 0 or beside % 2:
         raise InputError(
             f"{source} takes {unet['in_channels']} channels and gives {unet['out_channels']}; "
-            "Palette takes twice as many as it gives, condition and state"
+            "Palette takes twice as many as it gives, condition and state, and two for each neighbour"
         )
     config = {
         "network": {**unet, "kind": "palette_unet", "dropout": _DROPOUT},

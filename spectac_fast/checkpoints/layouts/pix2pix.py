@@ -12,18 +12,17 @@ from typing import Any
 from torch import Tensor
 
 from . import Imported
-from ._generators import PUBLISHED_SIZE, read_generator
+from ._generators import read_generator
 
 MODELS = ("pix2pix",)
 
 
 def read(tensors: dict[str, Tensor], source: str) -> Imported:
     """The generator, a UNet or a ResNet of any size; InputError for anything else."""
-    network, found = read_generator(tensors, source)
-    config: dict[str, Any] = {"network": network, **PUBLISHED_SIZE}
-    if network["kind"] == "unet_generator":
+    config, found = read_generator(tensors, source)
+    if config["network"]["kind"] == "unet_generator":
         # The size at which its innermost map is a single pixel: 256 for the published unet_256.
-        config["size"] = [2 ** network["num_downs"]] * 2
+        config["size"] = [2 ** config["network"]["num_downs"]] * 2
     return Imported("pix2pix", config, found)
 
 

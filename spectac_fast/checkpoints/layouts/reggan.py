@@ -14,7 +14,7 @@ from torch import Tensor
 from spectac_fast.errors import InputError
 
 from . import Imported
-from ._generators import PUBLISHED_SIZE, read_generator
+from ._generators import read_generator
 
 MODELS = ("reggan",)
 _HEAD = 10
@@ -27,8 +27,7 @@ def read(tensors: dict[str, Tensor], source: str) -> Imported:
     renamed = {_shifted(name, parts): value for name, value in tensors.items()}
     if len(renamed) < len(tensors):
         raise InputError(f"{source} holds tensors both in three parts and under the names of one sequence")
-    network, found = read_generator(renamed, source)
-    return Imported("reggan", {"network": network, **PUBLISHED_SIZE}, found)
+    return Imported("reggan", *read_generator(renamed, source))
 
 
 def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:

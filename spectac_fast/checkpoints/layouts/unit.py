@@ -12,7 +12,7 @@ from torch import Tensor
 from spectac_fast.errors import InputError
 
 from . import Imported
-from ._generators import PUBLISHED_SIZE, checked, without_statistics
+from ._generators import PUBLISHED_SIZE, checked, neighbours, without_statistics
 from ._shapes import Shapes
 
 MODELS = ("unit",)
@@ -23,17 +23,19 @@ def read(tensors: dict[str, Tensor], source: str) -> Imported:
     if any(".cnns." in name for name in tensors):
         raise InputError(f"{source} holds discriminators, which only training needs; import gen_*.pt")
     shapes = Shapes(tensors, "a.enc.model.", source)
-    width, channels, *_ = shapes.of("0.conv.weight", 4)
+    width, inputs, *_ = shapes.of("0.conv.weight", 4)
+    channels = Shapes(tensors, "b.enc.model.", source).of("0.conv.weight", 4)[1]
     network = {
         "kind": "unit",
         "channels": channels,
+        # Of domain a, whose images may have more channels; in pairs, or the check of every tensor says so.
+        "context_slices": (inputs - channels) // 2,
         "width": width,
         "downs": shapes.count(r"(\d+)\.conv\.") - 1,
         "residuals": shapes.count(r"\d+\.model\.(\d+)\."),
     }
-    return Imported(
-        "unit", {"network": network, **PUBLISHED_SIZE}, checked(network, without_statistics(tensors), source)
-    )
+    config = {"network": network, "context_slices": neighbours(inputs, channels), **PUBLISHED_SIZE}
+    return Imported("unit", config, checked(network, without_statistics(tensors), source))
 
 
 def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, dict[str, Tensor]]:

@@ -37,7 +37,7 @@ class BridgeLearner(Supervised):
 
     def __init__(self, model: BBDM, setting: Setting) -> None:
         network = model.denoise_fn
-        super().__init__(model, setting, network.context_slices, network.multiple)
+        super().__init__(model, setting, model.context_slices, network.multiple)
         self.power = setting.pairs.residual_power()
         self.cumulative = np.cumsum(node_density(model.bridge, self.recipe.loss.get("nodes", "lambda")))
         self.starts = round(self.recipe.loss["start_share"] * self.recipe.data["batch"])

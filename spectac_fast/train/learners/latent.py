@@ -105,10 +105,10 @@ class CPDMLearner(LatentLearner):
     def images(self, seen: Tensor) -> Tensor:
         nc = seen[:, :1]
         transmission = path_transmission(BODY_MU * contour_from_nc(nc), self.pixel_mm)
-        return torch.cat([nc, attention_from_nc(nc), transmission], dim=1)
+        return torch.cat([nc, attention_from_nc(nc), transmission, seen[:, 1:]], dim=1)
 
     def context(self, images: Tensor) -> Tensor:
-        return self.shipped.context(images[:, 1:2], images[:, 2:])
+        return self.shipped.context(*images[:, 1:].tensor_split((1, 2), dim=1))
 
     def end(self, nc: Tensor) -> Tensor:
         return 0.5 * (nc + 1.0)

@@ -39,7 +39,7 @@ class _NoiseLearner(Supervised):
         setting: Setting,
     ) -> None:
         network = model.denoise_fn
-        super().__init__(model, setting, network.context_slices, network.multiple)
+        super().__init__(model, setting, model.context_slices, network.multiple)
         self.process, self.sampling = process, sampling
         clip = self.recipe.loss["clip"]
         self.clip = None if clip is None else tuple(clip)

@@ -26,7 +26,7 @@ class RegressionLearner(Supervised):
 
     def __init__(self, model: Regression, setting: Setting) -> None:
         network = model.denoise_fn
-        super().__init__(model, setting, network.context_slices, network.multiple)
+        super().__init__(model, setting, model.context_slices, network.multiple)
         self.power = setting.pairs.residual_power()
         norms = {"l1": self._absolute, "l2": self._squared}
         if self.recipe.loss["norm"] not in norms:

@@ -51,8 +51,10 @@ class CycleLearner(Adversaries):
 
     def __init__(self, *arguments, history: int) -> None:
         super().__init__(*arguments)
-        shape = (1, *self.recipe.data["size"])
-        self.histories = nn.ModuleDict({name: History(history, shape) for name in ("nc", "ac")}).to(self.device)
+        channels = {"nc": 1 + 2 * self.context_slices, "ac": 1}
+        shapes = {name: (count, *self.recipe.data["size"]) for name, count in channels.items()}
+        self.histories = nn.ModuleDict({name: History(history, shape) for name, shape in shapes.items()})
+        self.histories.to(self.device)
         self.networks = {**self.networks, "histories": self.histories}
 
     def step(self, step: int) -> dict[str, float]:
@@ -103,8 +105,11 @@ def make_cyclegan(setting: Setting) -> CycleLearner:
     weights = dict(recipe.loss)
     history = weights.pop("history")
     with fresh_weights(setting.seed):
-        generators = [small_normal(build_network(recipe.network["generator"])) for _ in "AB"]
-        judges = [small_normal(PatchDiscriminator(1, **recipe.network["discriminator"])) for _ in "AB"]
+        there = small_normal(build_network(recipe.network["generator"]))
+        seen = there.in_channels
+        back = recipe.network["generator"] | {"in_channels": 1, "out_channels": seen, "context_slices": 0}
+        generators = [there, small_normal(build_network(back))]
+        judges = [small_normal(PatchDiscriminator(c, **recipe.network["discriminator"])) for c in (1, seen)]
     method = CycleGAN(*generators, *judges, **weights)
     return CycleLearner(method, generators, judges, generators[0], setting, history=history)
 
@@ -114,6 +119,9 @@ def make_unit(setting: Setting) -> UNITLearner:
     recipe = setting.recipe
     with fresh_weights(setting.seed):
         generators = build_network(recipe.network["generator"])
-        judges = [small_normal(MultiScaleDiscriminator(**recipe.network["discriminator"])) for _ in "AB"]
+        judges = [
+            small_normal(MultiScaleDiscriminator(channels, **recipe.network["discriminator"]))
+            for channels in (generators.in_channels, generators.out_channels)
+        ]
     method = UNIT(generators, *judges, **recipe.loss)
     return UNITLearner(method, [generators], judges, generators, setting)
