@@ -1,6 +1,7 @@
 """`python -m bench ship WORKDIR`: weights of bench/table1.sh to where `sf.load(name)` finds them, with cards.
 
-The card's figures are those of the committed table, never typed. Files above the limits of the repository stay away.
+The card's figures are those of the committed table, never typed. Files above the limits of the repository stay away,
+and so do models that are no better than a fitted line: whoever asks for one by name would be worse off than without it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
         if not (run / "card.json").is_file() or name not in rows:
             print(f"{name}: not finished, or not in {args.table}")
             continue
+        if not any(_over_linear(row, region) < 1 for row in rows[name] for region in ("whole", "heart")):
+            print(f"{name}: stays away, no better than the linear row")
+            continue
         size = source.stat().st_size
         if size > min(LARGEST, room):
             print(f"{name}: stays away, {size / 1e6:.2f} MB where {min(LARGEST, room) / 1e6:.2f} MB are left")
@@ -48,6 +52,11 @@ def run(args: argparse.Namespace) -> int:
         (FOLDER / f"{name}64.md").write_text(model_card(name, card, rows[name], table["head"]))
         print(f"{name}: {size / 1e6:.2f} MB")
     return 0
+
+
+def _over_linear(row: Mapping[str, Any], region: str) -> float:
+    """RMSE as a share of the linear row's; infinite where the table has no such row."""
+    return (row[region].get("rmse_over_linear") or {}).get("value", float("inf"))
 
 
 def model_card(name: str, card: Mapping[str, Any], rows: list[Mapping[str, Any]], head: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ def folders(tmp_path, monkeypatch):
     run = tmp_path / "table1" / "pix2pix"
     made = train(TinyCohort([1], side=32), None, run, small("pix2pix"), Options(budget=Budget(steps=1)))
     made.rename(run / "pix2pix64.safetensors")
-    cells = {key: {"value": 0.123456} for key in ("ssim", "psnr", "rmse")}
+    cells = {key: {"value": 0.123456} for key in ("ssim", "psnr", "rmse", "rmse_over_linear")}
     row = {"name": "pix2pix", "label": "pix2pix", "whole": cells, "heart": cells}
     head = {"case_seeds": [600_000, 600_001], "patients": 2, "commit": "abc"}
     (tmp_path / "table.json").write_text(json.dumps({"rows": [row], "head": head}))
@@ -52,4 +52,15 @@ def test_what_is_too_large_stays_away(folders, monkeypatch):
     shelf, arguments = folders
     monkeypatch.setattr(ship, "LARGEST", 1000)
     assert ship.run(arguments) == 0
+    assert [path.name for path in shelf.iterdir()] == ["bbdm64.safetensors"]
+
+
+def test_what_is_worse_than_a_line_stays_away(folders, capsys):
+    shelf, arguments = folders
+    table = json.loads(arguments.table.read_text())
+    for region in ("whole", "heart"):
+        table["rows"][0][region]["rmse_over_linear"]["value"] = 1.01
+    arguments.table.write_text(json.dumps(table))
+    assert ship.run(arguments) == 0
+    assert "pix2pix: stays away, no better than the linear row" in capsys.readouterr().out
     assert [path.name for path in shelf.iterdir()] == ["bbdm64.safetensors"]
