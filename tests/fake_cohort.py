@@ -47,6 +47,9 @@ class FakeCohort:
     def __len__(self):
         return len(self.cases)
 
+    def series(self, index):
+        return [(phase, plane) for phase in PHASES for plane in PLANES]
+
     def pair(self, index, phase, plane):
         return self._stacks[index, phase, plane]
 

@@ -152,7 +152,7 @@ def test_the_heart_counts_more_and_moves_with_its_slice(cohort):
     data = SlicePairs(cohort, [0], 2.0)
     y, x0, heart, _ = data.batch(generator_of(0, 4), recipe.data["batch"], 0, 0.0)
     assert set(heart.unique().tolist()) <= {0.0, 1.0}
-    whole = data.heart.mean()
+    whole = data.heart(np.arange(len(data))).mean()
     assert heart.mean() == pytest.approx(whole, rel=0.9)
     learner = make_learner(Setting(recipe, data, 0, torch.device("cpu")))
     model = learner.shipped

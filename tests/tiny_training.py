@@ -8,6 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from spectac_fast.data.scale import count_scale
+from spectac_fast.data.terms import PHASES, PLANES
 from spectac_fast.train.recipe import Recipe, load_recipe
 
 SIDE, SLICES = 16, 4
@@ -22,9 +23,13 @@ class TinyCohort:
     def __init__(self, seeds, side=SIDE):
         self.cases = [{"seed": seed} for seed in seeds]
         self.side = side
+        self.shape = (side, side)
 
     def __len__(self):
         return len(self.cases)
+
+    def series(self, i):
+        return [(phase, plane) for phase in PHASES for plane in PLANES]
 
     def pair(self, i, phase, plane):
         rng = np.random.default_rng([self.cases[i]["seed"], len(phase), *plane.encode()])

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from spectac_fast.commands import _flags
+from spectac_fast.commands._cohorts import check_made
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.data.is_dir():
         raise NoInputError(f"--data {args.data}: expected a cohort folder, found none.")
+    check_made(args.data)
     names = [name.strip() for name in args.models.split(",") if name.strip()]
     rows = variants.expand(
         names, lambda name: load(name, device=args.device), args.steps, args.samples, args.noise_steps

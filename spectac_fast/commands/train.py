@@ -6,11 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spectac_fast.commands._cohorts import add_spacing, open_cohort, open_joined
 from spectac_fast.commands._flags import add_device, add_output, add_seed, positive_int
 from spectac_fast.errors import UsageError
 
 if TYPE_CHECKING:
-    from spectac_fast.data.cohort import JoinedCohort
+    from spectac_fast.data.cohort import Cohort, JoinedCohort
+    from spectac_fast.data.pairs import PairFolder
 
 ROWS = ("identity", "scale", "linear")
 
@@ -22,9 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models = (*trainable(), *ROWS)
     parser.add_argument("model", choices=models, help="a method, or a row that needs no network")
     parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, metavar="DIR", help="cohorts; their training seeds are used"
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="cohorts; of synthetic patients those with training seeds are used",
     )
-    parser.add_argument("--validation", type=Path, metavar="DIR", help="cohort whose validation seeds are watched")
+    parser.add_argument(
+        "--validation",
+        type=Path,
+        metavar="DIR",
+        help="cohort that is watched; of synthetic patients those with validation seeds",
+    )
+    add_spacing(parser)
     add_output(parser, "folder of the run")
     parser.add_argument("--recipe", default="native64", metavar="NAME|FILE", help="recipe (default: native64)")
     parser.add_argument("--initial", type=Path, metavar="FILE", help="weight file to start from")
@@ -42,9 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.max_minutes is not None and not args.max_minutes > 0:
         raise UsageError(f"--max-minutes must be positive, found {args.max_minutes:g}")
 
-    from spectac_fast.data.cohort import Cohort, JoinedCohort
-
-    cohort = JoinedCohort([Cohort(folder) for folder in args.data])
+    cohort = open_joined(args.data, args)
     path = _train_row(args, cohort) if args.model in ROWS else _train_network(args, cohort)
     print(f"wrote {path}")
     return 0
@@ -57,7 +68,6 @@ def _train_row(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
 
 
 def _train_network(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
-    from spectac_fast.data.cohort import Cohort
     from spectac_fast.device import resolve_device
     from spectac_fast.train.budget import Budget
     from spectac_fast.train.recipe import load_recipe
@@ -71,5 +81,15 @@ def _train_network(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
         first_stage=args.first_stage,
         device=resolve_device(args.device),
     )
-    validation = Cohort(args.validation) if args.validation else None
+    validation = open_cohort(args.validation, args) if args.validation else None
+    if validation:
+        _check_apart(cohort, validation)
     return train(cohort, validation, args.out, load_recipe(args.model, args.recipe), options)
+
+
+def _check_apart(cohort: JoinedCohort, validation: Cohort | PairFolder) -> None:
+    """Synthetic patients are kept apart by their seeds; what else is given for both would flatter the model."""
+    known = {case.get("sha256") for case in cohort.cases} - {None}
+    both = sum(case.get("sha256") in known for case in validation.cases)
+    if both:
+        raise UsageError(f"--validation: expected other patients than in --data, found {both} with the same NC counts.")

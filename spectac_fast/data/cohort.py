@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,11 @@ from spectac_fast.data.scale import count_scale
 from spectac_fast.data.terms import KINDS, PHASES, PLANES
 from spectac_fast.errors import InputError
 
+if TYPE_CHECKING:
+    from spectac_fast.data.pairs import PairFolder
+
+# (phase, plane) of a stack; None where it is not known.
+SeriesKey = tuple[str | None, str | None]
 STACK_SHAPE = (29, 64, 64)
 FORMAT = 1
 SPLITS = {
@@ -35,6 +40,12 @@ def split_of(seed: int) -> str:
     unassigned.
     """
     return next((name for name, (low, high) in SPLITS.items() if low <= seed < high), "unassigned")
+
+
+def reference_plane(series: Sequence[SeriesKey], phase: str | None) -> str | None:
+    """The plane whose NC sets a phase's count scale: SA where there is one, else the first at hand."""
+    planes = [plane for of, plane in series if of == phase]
+    return "SA" if "SA" in planes else planes[0]
 
 
 class Cohort:
@@ -92,8 +103,17 @@ class Cohort:
         return (self.slice_mm, self.pixel_mm, self.pixel_mm)
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of every slice."""
+        return STACK_SHAPE[1:]
+
+    @property
     def seeds(self) -> list[int]:
         return [int(case["seed"]) for case in self.cases]
+
+    def series(self, case: int) -> list[SeriesKey]:
+        """(phase, plane) of the stacks of a case: all there are."""
+        return [(phase, plane) for phase in PHASES for plane in PLANES]
 
     def pair(self, case: int, phase: str, plane: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """NC and AC counts of one stack."""
@@ -123,7 +143,7 @@ class Cohort:
 class JoinedCohort:
     """Several cohorts of one geometry read as one: their cases follow each other. Members as of `Cohort`."""
 
-    def __init__(self, parts: Sequence[Cohort]) -> None:
+    def __init__(self, parts: Sequence[Cohort | PairFolder]) -> None:
         self.parts = tuple(parts)
         first = self.parts[0]
         for part in self.parts[1:]:
@@ -131,22 +151,34 @@ class JoinedCohort:
                 raise InputError(
                     f"{part.folder}: expected {first.spacing_mm} mm as in {first.folder}, found {part.spacing_mm}"
                 )
+            if part.shape != first.shape:
+                raise InputError(
+                    f"{part.folder}: expected slices of {first.shape} pixels as in {first.folder}, found {part.shape}"
+                )
         self.cases = [case for part in self.parts for case in part.cases]
-        repeated = [seed for seed, n in Counter(int(case["seed"]) for case in self.cases).items() if n > 1]
-        if repeated:
-            raise InputError(
-                f"{self.parts[-1].folder}: expected other patients than in the cohorts before it, "
-                f"found {len(repeated)} seeds twice, such as {repeated[0]}"
-            )
-        self.spacing_mm = first.spacing_mm
+        seeds = Counter(int(case["seed"]) for case in self.cases if "seed" in case)
+        counts = Counter(case["sha256"][:12] for case in self.cases if "seed" not in case)
+        for kind, found in (("seeds", seeds), ("patients with the same NC counts", counts)):
+            repeated = [each for each, n in found.items() if n > 1]
+            if repeated:
+                raise InputError(
+                    f"{self.parts[-1].folder}: expected other patients than in the cohorts before it, "
+                    f"found {len(repeated)} {kind} twice, such as {repeated[0]}"
+                )
+        self.spacing_mm, self.shape = first.spacing_mm, first.shape
         self._where = [(part, i) for part in self.parts for i in range(len(part))]
 
-    def pair(self, case: int, phase: str, plane: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def series(self, case: int) -> list[SeriesKey]:
+        """(phase, plane) of the stacks of a case."""
+        part, i = self._where[case]
+        return part.series(i)
+
+    def pair(self, case: int, phase: str | None, plane: str | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """NC and AC counts of one stack."""
         part, i = self._where[case]
         return part.pair(i, phase, plane)
 
-    def scale(self, case: int, phase: str) -> float:
+    def scale(self, case: int, phase: str | None) -> float:
         """The phase's count scale: from its NC short-axis stack."""
         part, i = self._where[case]
         return part.scale(i, phase)

@@ -6,8 +6,9 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,14 @@ def seed_ranges(seeds: Sequence[int]) -> list[list[int]]:
         else:
             runs.append([seed, seed])
     return runs
+
+
+def trained_on(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Which patients: "training_seeds" of synthetic ones, "training_pairs_sha256" of others, no more of them."""
+    seeds = [case["seed"] for case in cases if "seed" in case]
+    others = sorted(case["sha256"] for case in cases if "seed" not in case)
+    said: dict[str, Any] = {"training_seeds": seed_ranges(seeds)} if seeds else {}
+    return said | ({"training_pairs_sha256": sha256("".join(others).encode()).hexdigest()} if others else {})
 
 
 def loss_summary(log: Sequence[dict[str, Any]], points: int = 20) -> list[dict[str, float]]:

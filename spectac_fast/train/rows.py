@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spectac_fast.models.rows import FORMAT
 
-from .export import seed_ranges, surroundings, write_json
+from .export import surroundings, trained_on, write_json
 from .slices import PairedCohort, SlicePairs, cases_of, left_ventricle_gain
 
 
@@ -25,7 +25,7 @@ def train_row(name: str, cohort: PairedCohort, run: Path) -> Path:
     else:
         slope = data.fit_factor() if name == "scale" else 1.0
         offset = slope - 1.0
-    seeds = seed_ranges([cohort.cases[i]["seed"] for i in cases])
+    said = trained_on([cohort.cases[i] for i in cases])
     path = run / f"{name}.json"
     content = {
         "format": FORMAT,
@@ -34,7 +34,7 @@ def train_row(name: str, cohort: PairedCohort, run: Path) -> Path:
         "offset": offset,
         "gain": gain,
         "pixel_mm": float(cohort.spacing_mm[1]),
-        "card": {"data": {"training_seeds": seeds, "cases": len(cases), "slices": len(data)}, **surroundings()},
+        "card": {"data": {**said, "cases": len(cases), "slices": len(data)}, **surroundings()},
     }
     write_json(path, content)
     return path

@@ -15,7 +15,7 @@ from spectac_fast.errors import InputError, UsageError
 
 from .budget import Budget, budget_of
 from .distributed import rank, start
-from .export import half_precision, loss_summary, seed_ranges, surroundings, write_json
+from .export import half_precision, loss_summary, surroundings, trained_on, write_json
 from .learner import Learner, Setting
 from .learners import make_learner
 from .loop import optimise
@@ -50,8 +50,8 @@ def train(
 ) -> Path:
     """Train a recipe's model and write RUN/<model><size>.safetensors (averaged weights, float16) and RUN/card.json.
 
-    cohort: trained on its cases with training seeds; validation: looked at with its validation seeds (the first few
-    while training goes on, all for the card), None to skip.
+    cohort: trained on its cases of the training split (`cases_of`); validation: looked at with its validation cases
+    (the first few while training goes on, all for the card), None to skip.
     Returns the path of the weight file. Raises UsageError if the folder already holds a run and `resume` is not set.
     """
     run.mkdir(parents=True, exist_ok=True)
@@ -66,13 +66,13 @@ def train(
         start_from(learner, options.initial)
     schedule = make_schedule(recipe.schedule, learner.optimizers.values())
     state = TrainingState(learner, averaged(learner.shipped, recipe.average["decay"]), schedule)
-    data = {"training_seeds": seed_ranges([cohort.cases[i]["seed"] for i in cases])}
+    data = trained_on([cohort.cases[i] for i in cases])
     identity = {
         "recipe": recipe.as_dict(),
         "seed": options.seed,
         "steps": budget.steps,
         "minutes": budget.minutes,
-        "training seeds": data["training_seeds"],
+        **{key.replace("_", " "): value for key, value in data.items()},
         "initial weights": _digest(options.initial),
         "first stage": _digest(options.first_stage),
     }

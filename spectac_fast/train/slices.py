@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spectac_fast.data.cohort import split_of
+from spectac_fast.data.cohort import SeriesKey, reference_plane, split_of
 from spectac_fast.data.scale import count_scale, heart_mask
-from spectac_fast.data.terms import PHASES, PLANES
 from spectac_fast.errors import InputError
 
 _CHUNK = 1024
@@ -21,14 +20,16 @@ _ALONE_SHARE = 0.1
 
 
 class PairedCohort(Protocol):
-    """What training needs of a cohort (see data/cohort.py)."""
+    """What training needs of a cohort (see data/cohort.py, data/pairs.py)."""
 
     cases: list[dict]
     spacing_mm: tuple[float, float, float]
 
-    def pair(self, i: int, phase: str, plane: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+    def series(self, i: int) -> list[SeriesKey]: ...
 
-    def scale(self, i: int, phase: str) -> float: ...
+    def pair(self, i: int, phase: str | None, plane: str | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+
+    def scale(self, i: int, phase: str | None) -> float: ...
 
 
 class Batch(NamedTuple):
@@ -43,25 +44,38 @@ class Batch(NamedTuple):
 
 
 def cases_of(cohort: PairedCohort, split: str) -> list[int]:
-    """Indices of the cases whose seed belongs to a split ("train", "validation"); InputError if there is none."""
-    cases = [i for i, case in enumerate(cohort.cases) if split_of(case["seed"]) == split]
+    """Indices of the cases of a split ("train", "validation"); InputError if there is none.
+
+    Those whose seed belongs to it, and those without a seed, which belong to what their folder is given for.
+    """
+    cases = [i for i, case in enumerate(cohort.cases) if "seed" not in case or split_of(case["seed"]) == split]
     if not cases:
         raise InputError(f"the cohort of {len(cohort.cases)} cases holds none with a seed of the {split} split")
     return cases
 
 
 def left_ventricle_gain(cohort: PairedCohort, cases: Sequence[int]) -> float:
-    """AC/NC gain of the left ventricle: median over cases and phases of the ratio of their count scales (SA stack)."""
-    gains = [
-        count_scale(cohort.pair(i, phase, "SA")[1], cohort.spacing_mm) / cohort.scale(i, phase)
-        for i in cases
-        for phase in PHASES
-    ]
+    """AC/NC gain of the left ventricle: median over cases and phases of the ratio of their count scales.
+
+    Of the stack that sets the phase's scale, SA where there is one.
+    """
+    gains = []
+    for i in cases:
+        series = cohort.series(i)
+        for phase in dict.fromkeys(phase for phase, _ in series):
+            _, ac = cohort.pair(i, phase, reference_plane(series, phase))
+            gains.append(count_scale(ac, cohort.spacing_mm) / cohort.scale(i, phase))
     return float(np.median(gains))
 
 
+def _stored(pair: NDArray[np.float32]) -> NDArray[np.uint16] | NDArray[np.float32]:
+    """Counts in half the memory where that loses nothing."""
+    whole = np.rint(pair).clip(0, 65535)
+    return whole.astype(np.uint16) if np.array_equal(whole, pair) else pair
+
+
 class SlicePairs:
-    """All slices of some cases: counts as uint16 (the cohort's own type) and the scale of each slice's phase.
+    """All slices of some cases: `counts` [slice, NC/AC, H, W] and the scale of each slice's phase.
 
     Model units: NC is 2 nc / scale - 1, AC is 2 ac / (scale gain) - 1, with the scale of the case's phase (from NC
     alone) and one gain for all; float32 [B, 1, H, W].
@@ -70,16 +84,20 @@ class SlicePairs:
     def __init__(self, cohort: PairedCohort, cases: Sequence[int], gain: float) -> None:
         stacks, scales = [], []
         for i in cases:
-            for phase in PHASES:
-                scale = cohort.scale(i, phase)
-                for plane in PLANES:
-                    pair = np.stack(cohort.pair(i, phase, plane), axis=1)
-                    stacks.append(np.rint(pair).clip(0, 65535).astype(np.uint16))
-                    scales.append(np.full(len(pair), scale, np.float32))
+            for phase, plane in cohort.series(i):
+                stacks.append(_stored(np.stack(cohort.pair(i, phase, plane), axis=1)))
+                scales.append(np.full(len(stacks[-1]), cohort.scale(i, phase), np.float32))
         self.counts = np.concatenate(stacks)
-        self.heart = heart_mask(stacks[0].shape[:1] + stacks[0].shape[2:], cohort.spacing_mm)
         self.scales = np.concatenate(scales)
         self.gain, self.pixel_mm = gain, float(cohort.spacing_mm[1])
+        depths = np.array([len(stack) for stack in stacks])
+        self._depth = np.repeat(depths, depths)
+        self._within = np.concatenate([np.arange(depth) for depth in depths])
+        # One mask serves all stacks of a depth.
+        masks = {int(n): heart_mask((int(n), *self.counts.shape[2:]), cohort.spacing_mm) for n in np.unique(depths)}
+        first = dict(zip(masks, np.cumsum([0, *masks]), strict=False))
+        self._masks = np.concatenate(list(masks.values()))
+        self._mask_of = np.array([first[int(n)] for n in self._depth]) + self._within
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -117,14 +135,18 @@ class SlicePairs:
         ac = counts[:, 1] * (unit / np.float32(self.gain)) - 1.0
         return torch.from_numpy(nc)[:, None], torch.from_numpy(ac)[:, None]
 
+    def heart(self, indices: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """[B, H, W]: the voxels of some slices within 60 mm of the centre of their stack."""
+        return self._masks[self._mask_of[indices]]
+
     def neighbours(
         self, indices: NDArray[np.integer], context: int, factor: NDArray[np.float32] | float = 1.0
     ) -> Tensor:
         """NC of the `context` slices before and after some slices, as `select` gives NC; a stack's ends repeat."""
-        depth = len(self.heart)
         offsets = np.array([k for k in range(-context, context + 1) if k], np.intp)
-        within = (indices[:, None] % depth + offsets).clip(0, depth - 1)
-        counts = self.counts[indices[:, None] // depth * depth + within, 0].astype(np.float32)
+        own = self._within[indices][:, None]
+        within = (own + offsets).clip(0, self._depth[indices][:, None] - 1)
+        counts = self.counts[indices[:, None] - own + within, 0].astype(np.float32)
         unit = (2.0 * np.asarray(factor, np.float32) / self.scales[indices])[:, None, None, None]
         return torch.from_numpy(counts * unit - 1.0)
 
@@ -138,7 +160,7 @@ class SlicePairs:
         factor = rng.uniform(1.0 - jitter, 1.0 + jitter, size=size).astype(np.float32)
         shifts = rng.integers(-shift_px, shift_px + 1, size=(size, 2))
         nc, ac = self.select(indices, factor)
-        heart = torch.from_numpy(self.heart[indices % len(self.heart)]).float()[:, None]
+        heart = torch.from_numpy(self.heart(indices)).float()[:, None]
         # What a shift brings in holds no counts, -1 in model units; as a mask in the same units it is no heart.
         beside = self._augmented_neighbours(rng, indices, context, factor, nc)
         group = torch.cat([nc, ac, 2.0 * heart - 1.0, beside], dim=1)

@@ -8,16 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectac_fast.data.scale import heart_mask
-from spectac_fast.data.terms import PHASES, PLANES
-
 from .slices import PairedCohort, SlicePairs
 
 Translate = Callable[[Tensor], Tensor]
 
 
 class Validation:
-    """Per-patient RMSE in model units (pooled over a patient's voxels of both phases and all planes, then averaged).
+    """Per-patient RMSE in model units (pooled over a patient's voxels of all phases and planes, then averaged).
 
     `rmse(translate)` -> {"field": ..., "heart": ...}; the heart is the 60 mm sphere about each stack's centre.
     """
@@ -33,9 +30,6 @@ class Validation:
     ) -> None:
         self.context, self.device = context, device
         self.patients = [SlicePairs(cohort, [i], gain) for i in cases]
-        stack = cohort.pair(cases[0], PHASES[0], PLANES[0])[0]
-        mask = heart_mask(stack.shape, cohort.spacing_mm)
-        self.heart = torch.from_numpy(np.tile(mask, (len(PHASES) * len(PLANES), 1, 1)))[:, None]
         slope, offset = line
         self.rows = {
             "identity": self.rmse(lambda nc: nc[:, :1]),
@@ -51,8 +45,9 @@ class Validation:
             seen = torch.cat([nc, patient.neighbours(every, self.context)], dim=1)
             with torch.inference_mode():
                 found = torch.cat([translate(part.to(self.device)).cpu() for part in seen.split(29)])
+            heart = torch.from_numpy(patient.heart(every))[:, None]
             squared = (found - ac).double().square()
-            results.append([float(squared.mean().sqrt()), float(squared[self.heart].mean().sqrt())])
+            results.append([float(squared.mean().sqrt()), float(squared[heart].mean().sqrt())])
         field, heart = np.mean(results, axis=0)
         return {"field": float(field), "heart": float(heart)}
 

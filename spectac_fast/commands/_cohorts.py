@@ -1,0 +1,78 @@
+"""Cohorts on the command line: those of `spectac phantom`, and folders of one's own pairs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spectac_fast.commands._flags import positive_float
+from spectac_fast.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from spectac_fast.data.cohort import Cohort, JoinedCohort
+    from spectac_fast.data.pairs import PairFolder
+
+FOLDERS = """
+A cohort is a folder of `spectac phantom`, or one of your own pairs: DIR/NC/NAME and DIR/AC/NAME, matched by name. A
+file is npy, [slices, rows, columns] or [rows, columns], or a 16-bit greyscale PNG or TIFF; 8-bit images are refused.
+Names like PATIENT_stress_SA.npy (stress or rest; SA, VLA or HLA), or PATIENT_stress_SA_07.png for single slices, tell
+what belongs together; any other name is a patient of its own. Training, validation and test are folders of their own.
+Pixel size and slice distance stand in DIR/spacing.json, {"pixel_mm": 6.8, "slice_mm": 6.8}, or are given by --pixel-mm
+and --slice-mm."""
+
+
+def add_spacing(parser: argparse.ArgumentParser) -> None:
+    """`--pixel-mm` and `--slice-mm`, and what a cohort is in the description."""
+    parser.description = f"{parser.description}\n{FOLDERS}"
+    for flag, help in (("--pixel-mm", "side of a pixel"), ("--slice-mm", "distance of slices")):
+        parser.add_argument(flag, type=positive_float, metavar="MM", help=f"{help} in folders of pairs, mm")
+
+
+def open_cohort(folder: Path, args: argparse.Namespace) -> Cohort | PairFolder:
+    """The cohort in a folder, of whichever kind; UsageError, with the reader's sentence, for what is none."""
+    from spectac_fast.data.cohort import Cohort
+    from spectac_fast.data.pairs import PairFolder
+
+    made, own = _kind(folder)
+    if made and not (args.pixel_mm is None and args.slice_mm is None):
+        raise UsageError(f"--pixel-mm and --slice-mm are for folders of pairs; {folder} says its own spacing.")
+    if not made and not own:
+        raise UsageError(
+            f"{folder}: expected a cohort of `spectac phantom` (index.json or cohort.json) or pairs in the folders NC "
+            "and AC, found neither."
+        )
+    try:
+        if made:
+            return Cohort(folder)
+        pairs = PairFolder(folder, args.pixel_mm, args.slice_mm)
+    except InputError as error:
+        raise UsageError(str(error)) from error
+    print(f"{folder}: {pairs.summary()}")
+    return pairs
+
+
+def open_joined(folders: Sequence[Path], args: argparse.Namespace) -> JoinedCohort:
+    """Several folders as one; raises as `open_cohort`."""
+    from spectac_fast.data.cohort import JoinedCohort
+
+    try:
+        return JoinedCohort([open_cohort(folder, args) for folder in folders])
+    except InputError as error:
+        raise UsageError(str(error)) from error
+
+
+def check_made(folder: Path) -> None:
+    """Raise UsageError for pairs, where only cohorts of `spectac phantom` will do."""
+    if _kind(folder) == (False, True):
+        raise UsageError(
+            f"{folder}: expected a cohort of `spectac phantom`, found folders of pairs, whose ventricle is not known; "
+            "they are for `spectac train`."
+        )
+
+
+def _kind(folder: Path) -> tuple[bool, bool]:
+    """Whether a folder is a cohort of `spectac phantom`, and whether it holds pairs."""
+    made = any((folder / name).is_file() for name in ("index.json", "cohort.json"))
+    return made, any((folder / side).is_dir() for side in ("NC", "AC"))
