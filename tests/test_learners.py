@@ -155,6 +155,29 @@ def test_medgan_takes_features_of_a_first_stage(cohort, first_stage):
         make_learner(Setting(wrong, SlicePairs(cohort, [0, 1], 2.0), 0, torch.device("cpu")))
 
 
+def test_medgan_matches_its_terms_at_the_start(cohort):
+    """Whatever the features' scale, style and content begin as the shares that were asked for."""
+
+    def made(match, features="random:3"):
+        recipe = small("medgan")
+        recipe = dataclasses.replace(recipe, loss=recipe.loss | {"features": features, "match": match})
+        return make_learner(Setting(recipe, SlicePairs(cohort, [0, 1], 2.0), 5, torch.device("cpu")))
+
+    shares = {"style": 0.5, "content": 0.25}
+    learner = made(shares)
+    method = learner.method.eval()
+    nc, ac = learner.images(np.random.default_rng(5))
+    with torch.no_grad():
+        terms = method.generator_loss(nc, ac, method(nc))
+    for name, share in shares.items():
+        assert float(terms[name]) == pytest.approx(share * float(terms["perceptual"]), rel=1e-4)
+        assert learner.config()["loss_weights"][name] == getattr(made(shares).method, f"{name}_weight")
+    assert learner.config()["features"] == "random:3"
+    for match, features in (({"style": -1.0}, "random:3"), ({"gan": 1.0}, "random:3"), ({"style": 1.0}, "disc")):
+        with pytest.raises(UsageError, match="positive shares of style and content"):
+            made(match, features)
+
+
 @pytest.mark.parametrize("name", ["bbdm", "cyclegan", "ddpm", "ldm", "palette"])
 def test_paper_recipes_take_a_step(name, cohort, first_stage):
     """At a small width; the sizes of the others are those of unet_256, which takes no small slices."""

@@ -55,9 +55,12 @@ def run(args: argparse.Namespace) -> int:
     if args.max_minutes is not None and not args.max_minutes > 0:
         raise UsageError(f"--max-minutes must be positive, found {args.max_minutes:g}")
 
+    from spectac_fast.train.distributed import rank
+
     cohort = open_joined(args.data, args)
     path = _train_row(args, cohort) if args.model in ROWS else _train_network(args, cohort)
-    print(f"wrote {path}")
+    if rank() == 0:
+        print(f"wrote {path}")
     return 0
 
 

@@ -5,6 +5,9 @@ There is no published implementation. What the paper leaves open is an argument 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -51,6 +54,25 @@ class MedGAN(nn.Module):
             terms["style"] = self.style_weight * style(found, wanted)
             terms["content"] = self.content_weight * content(found, wanted)
         return terms
+
+    @torch.no_grad()
+    def match(self, nc: Tensor, ac: Tensor, shares: Mapping[str, float]) -> None:
+        """Choose the weights of "style" and "content" so that each is its share of the perceptual term of these images.
+
+        Feature maps of other networks than the paper's differ from them by orders of magnitude, and so do these terms
+        under the paper's weights. ValueError for another term, a share that is not positive, or a term that is nothing.
+        """
+        training = self.training
+        terms = self.eval().generator_loss(nc, ac, self(nc))
+        self.train(training)
+        for name, share in shares.items():
+            own = float(terms[name]) if name in ("style", "content") and name in terms else 0.0
+            if not (isinstance(share, (int, float)) and 0.0 < share < math.inf and 0.0 < own < math.inf):
+                raise ValueError(
+                    f"match takes positive shares of style and content, where features show some, found {name} {share}."
+                )
+            weight = getattr(self, f"{name}_weight") * share * float(terms["perceptual"]) / own
+            setattr(self, f"{name}_weight", weight)
 
     def discriminator_loss(self, nc: Tensor, ac: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """fake: of the last generator step; no gradient reaches it."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import nn
 
@@ -65,6 +68,14 @@ class MakeThrice(Adversaries):
         return values | self.discriminator_step(terms)
 
 
+class MedGANLearner(MakeThrice):
+    """MedGAN, whose weight file also says which features it had and how their terms were weighted."""
+
+    def config(self) -> dict[str, Any]:
+        weights = {name: getattr(self.method, f"{name}_weight") for name in ("perceptual", "style", "content")}
+        return super().config() | {"features": self.recipe.loss["features"], "loss_weights": weights}
+
+
 def make_pix2pix(setting: Setting) -> JudgeFirst:
     """recipe.network: {"generator", "discriminator": arguments of `PatchDiscriminator`}."""
     recipe = setting.recipe
@@ -87,12 +98,14 @@ def make_reggan(setting: Setting) -> MakeFirst:
     return MakeFirst(method, making, [discriminator], generator, setting)
 
 
-def make_medgan(setting: Setting) -> MakeThrice:
+def make_medgan(setting: Setting) -> MedGANLearner:
     """recipe.network: {"generator", "discriminator"}; recipe.loss: weights, and "features" (models/features.py), where
-    "disc" is the paper's ablation without style.
+    "disc" is the paper's ablation without style; optional "match": {"style", "content"}, which share of the perceptual
+    term each is before the first step, on one batch (`MedGAN.match`), in place of a weight.
     """
     recipe = setting.recipe
     weights = dict(recipe.loss)
+    shares = weights.pop("match", None)
     try:
         features = feature_extractor(weights.pop("features"))
     except ValueError as error:
@@ -101,4 +114,12 @@ def make_medgan(setting: Setting) -> MakeThrice:
         generator = small_normal(build_network(recipe.network["generator"]))
         discriminator = small_normal(PatchDiscriminator(generator.in_channels + 1, **recipe.network["discriminator"]))
     method = MedGAN(generator, discriminator, features, **weights)
-    return MakeThrice(method, [generator], [discriminator], generator, setting)
+    learner = MedGANLearner(method, [generator], [discriminator], generator, setting)
+    if shares:
+        # Of fresh weights and the same slices on every rank, so that all ranks and a run taken up again agree.
+        nc, ac = learner.images(np.random.default_rng(setting.seed))
+        try:
+            method.match(nc, ac, shares)
+        except ValueError as error:
+            raise UsageError(f"the recipe {recipe.name}: {error}") from error
+    return learner
