@@ -223,7 +223,7 @@ def test_neighbours_of_a_file_are_read_off_its_channels(tmp_path, capsys, layout
         command = ["import", str(back), "--layout", layout, "-o", str(again), "--size", "32", "32", "--fit", "pad"]
         if count == 1:
             assert main(command) == 2
-            assert "context_slices, 0 or 1" in capsys.readouterr().err
+            assert "0 for copies of the slice, 1 for its neighbours" in capsys.readouterr().err
             assert not again.exists()
             command += ["--set", "context_slices=1"]
         assert main(command) == 0
@@ -232,6 +232,18 @@ def test_neighbours_of_a_file_are_read_off_its_channels(tmp_path, capsys, layout
         assert one.context_mm == other.context_mm
         assert len(one.context_mm) == 2 * count
         assert torch.equal(one.translate(nc, neighbours=beside), other.translate(nc, neighbours=beside))
+
+
+def test_an_even_number_of_channels_is_nobodys(tmp_path, capsys):
+    config = {"kind": "resnet_generator", "width": 2, "blocks": 1, "in_channels": 2}
+    torch.save(build_network(config).state_dict(), tmp_path / "odd.pth")
+    assert (
+        main(["import", str(tmp_path / "odd.pth"), "--layout", "cyclegan", "-o", str(tmp_path / "o.safetensors")]) == 2
+    )
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "a generator from 2 channels to one" in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["odd.pth"]
 
 
 def test_tensors_that_share_memory_are_stored(tmp_path):

@@ -40,9 +40,11 @@ class GeneratorTranslator(NetworkTranslator):
             model = build_network(config["network"])
             context = config.get("context_slices", config["network"].get("context_slices", 0))
             if context is None:
+                beside, odd = divmod(model.in_channels - 1, 2)
+                neighbours = "" if odd else f", {beside} for its neighbours"
                 raise ValueError(
-                    f"a generator from {model.in_channels} channels to one takes copies of a slice or also its "
-                    f"neighbours; say which by context_slices, 0 or {(model.in_channels - 1) // 2}."
+                    f"no shape tells what a generator from {model.in_channels} channels to one is given; "
+                    f"set context_slices, 0 for copies of the slice{neighbours}."
                 )
             translator = cls(model, int(context), describe(header, path), device)
         fill(model, tensors, str(path))

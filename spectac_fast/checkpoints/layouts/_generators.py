@@ -41,11 +41,12 @@ def read_generator(tensors: Mapping[str, Tensor], source: str) -> tuple[dict[str
 def neighbours(inputs: int, outputs: int) -> int | None:
     """How many slices on either side a generator of so many channels looks at; None where only its user can tell.
 
-    The published loaders give images of one channel or of three equal ones, so that three to one may be either.
+    The published loaders give images of one channel or of three equal ones, so that three to one may be either, and an
+    even number to one is neither.
     """
-    if outputs != 1 or inputs % 2 == 0:
+    if outputs != 1 or inputs == 1:
         return 0
-    return None if inputs == 3 else (inputs - 1) // 2
+    return None if inputs == 3 or inputs % 2 == 0 else (inputs - 1) // 2
 
 
 def checked(network: Mapping[str, Any], tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
