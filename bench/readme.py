@@ -84,13 +84,21 @@ def _table() -> Iterable[str]:
 
 
 def _comparison() -> Iterable[str]:
-    """Every method of the comparison, the heart region: where targets clipped for bounded networks cost nothing."""
+    """A row for every method, the heart region: where targets clipped for bounded networks cost nothing."""
     page, picture = (RESULTS / "table1" / name for name in ("table.md", "panel.png"))
-    rows = [row for row in section(page, "Heart region") if row.startswith("|")]
-    if not rows:
+    head = [line for line in section(page, "Heart region") if line.startswith("|")]
+    if not head:
         return ["Not made yet."]
-    more = f"Whole field, segments, tests, what each model is, the published table: {_link(page)}."
-    return [*rows, "", more, "", f"![Every method on one patient]({picture.relative_to(ROOT)})"]
+    rows = head[2:]
+    combined = {_method(row) for row in rows if "planes combined" in row}
+    shown = [row for row in rows if "planes combined" in row or _method(row) not in combined]
+    more = f"Whole field, samples, segments, tests, what each model is, the published table: {_link(page)};"
+    return [*head[:2], *shown, "", more, f"every method on one patient: {_link(picture)}."]
+
+
+def _method(row: str) -> str:
+    """The method of a table's row: what stands before its first comma."""
+    return row.removeprefix("| ").split(" |")[0].split(",")[0]
 
 
 BLOCKS: dict[str, Callable[[], Iterable[str]]] = {
