@@ -44,7 +44,7 @@ def test_the_folder_says_what_it_holds(tmp_path):
     PretrainedTranslator("bbdm", "cpu").save_pretrained(tmp_path)
     card = ModelCard.load(tmp_path / "README.md")
     assert card.data.library_name == "spectac_fast"
-    assert "Not a medical device" in card.text
+    assert "not a medical device" in card.text
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["model"] == "bbdm"
     assert config["config"]["gain"] == sf.load("bbdm", "cpu").gain
