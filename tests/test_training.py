@@ -208,6 +208,12 @@ def test_nodes_of_a_table_are_all_that_is_trained(cohort, monkeypatch):
     assert seen == {process.num_timesteps - 1, *nodes}
 
 
+def test_the_uniform_recipe_draws_its_timesteps_otherwise_and_differs_in_nothing_else():
+    table, uniform = (load_recipe("bbdm", f"native64-{name}").as_dict() for name in ("table", "uniform"))
+    assert uniform["loss"].pop("nodes") == "uniform"
+    assert {**uniform, "name": table["name"]} == table
+
+
 def test_densities_of_nodes():
     process = BrownianBridge(num_timesteps=50)
     assert np.allclose(node_density(process, "uniform"), 1 / 50)
