@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bench.calibration_planes import Planes
     from spectac_fast.data.cohort import Cohort
     from spectac_fast.evaluate.calibration import Figures, Voxels
     from spectac_fast.models.translator import SamplingTranslator
@@ -27,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patients", type=int, default=24, help="of each cohort, evenly spaced (default: 24)")
     parser.add_argument("--samples", type=int, default=32, help="an even number, at least 4 (default: 32)")
     parser.add_argument("--stride", type=int, default=6, help="take every so-manyth slice of the heart (default: 6)")
+    parser.add_argument(
+        "--combined",
+        type=int,
+        default=8,
+        help="patients of each cohort whose planes are also combined: every slice of their hearts takes half of the "
+        "samples (default: 8; 0: none)",
+    )
     parser.add_argument("--phase", default="stress", help="stress or rest (default: stress)")
     parser.add_argument("-d", "--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--store", action="store_true", help="write the calibration beside the weights, to be used")
@@ -42,22 +51,16 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.models.uncertainty import FORMAT, calibration_file, check_sampling
 
     model = check_sampling(load(args.model, args.device))
-    halves, whole = {}, {}
-    for split, folder in (("validation", args.data), ("test", args.test)):
-        cohort = Cohort(folder)
-        half, all_of = zip(*(patient_voxels(model, cohort, i, args) for i in _spaced(len(cohort), args.patients)))
-        halves[split], whole[split] = list(half), list(all_of)
+    drawn = {
+        split: _draw(model, Cohort(folder), split, args)
+        for split, folder in (("validation", args.data), ("test", args.test))
+    }
+    whole = {split: one.whole for split, one in drawn.items()}
     plain = fit(whole["validation"], with_floor=False)
     chosen = plain
     if judge(whole["validation"], *plain).worst > ENOUGH:
         chosen = fit(whole["validation"], with_floor=True)
-    rows: list[tuple[str, str, tuple[float, float], Figures]] = []
-    for split in ("validation", "test"):
-        rows.append((split, f"{args.samples} samples as they are", (1.0, 0.0), judge(whole[split], 1.0, 0.0)))
-        rows.append((split, "temperature alone", plain, judge(whole[split], *plain)))
-        if chosen != plain:
-            rows.append((split, "temperature and floor", chosen, judge(whole[split], *chosen)))
-        rows.append((split, f"the same, {args.samples // 2} samples", chosen, judge(halves[split], *chosen)))
+    rows = _judged(drawn, plain, chosen, args.samples)
     facts = {
         "model": model.name,
         "weights_sha256": model.weights_sha256,
@@ -89,6 +92,55 @@ def run(args: argparse.Namespace) -> int:
         write_json(calibration_file(find(args.model)), {**known, **fitted, "fitted_on": facts["fitted_on"]})
     print((args.out / "calibration.md").read_text())
     return 0
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The patients of one cohort: voxels with the spread of half of the samples and of all, and some in all planes."""
+
+    half: list[Voxels]
+    whole: list[Voxels]
+    planes: list[Planes]
+
+
+def _draw(model: SamplingTranslator, cohort: Cohort, split: str, args: argparse.Namespace) -> Drawn:
+    from bench.calibration_planes import Planes
+    from spectac_fast.progress import Progress
+
+    apart, together = _spaced(len(cohort), args.patients), _spaced(len(cohort), args.combined)
+    drawn = Drawn([], [], [])
+    with Progress(len(apart) + len(together), f"drawing samples, {split}", "patients") as progress:
+        for i in apart:
+            half, whole = patient_voxels(model, cohort, i, args)
+            drawn.half.append(half)
+            drawn.whole.append(whole)
+            progress.step()
+        for i in together:
+            drawn.planes.append(Planes(model, cohort, i, args.phase, args.samples // 2))
+            progress.step(note="planes combined")
+    return drawn
+
+
+def _judged(
+    drawn: Mapping[str, Drawn], plain: tuple[float, float], chosen: tuple[float, float], samples: int
+) -> list[tuple[str, str, tuple[float, float], Figures]]:
+    """(section, row, (temperature, floor), figures) for every row of the page."""
+    from spectac_fast.evaluate.calibration import judge
+
+    rows = []
+    for split, one in drawn.items():
+        rows.append((split, f"{samples} samples as they are", (1.0, 0.0), judge(one.whole, 1.0, 0.0)))
+        rows.append((split, "temperature alone", plain, judge(one.whole, *plain)))
+        if chosen != plain:
+            rows.append((split, "temperature and floor", chosen, judge(one.whole, *chosen)))
+        rows.append((split, f"the same, {samples // 2} samples", chosen, judge(one.half, *chosen)))
+    for split, one in drawn.items():
+        for name, combined in (("each plane for itself", False), ("planes combined", True)):
+            voxels = [patient.voxels(*chosen, combined=combined) for patient in one.planes]
+            if voxels:
+                title = f"{split}, whole heart region"
+                rows.append((title, f"{name}, {samples // 2} samples", chosen, judge(voxels, 1.0, 0.0)))
+    return rows
 
 
 def _spaced(count: int, wanted: int) -> list[int]:

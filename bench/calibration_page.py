@@ -13,6 +13,12 @@ from spectac_fast.evaluate.calibration import CURVE, LEVELS, Figures, Voxels, co
 from spectac_fast.evaluate.files import appearing
 
 _BINS = 12
+_COMBINED = (
+    "Planes combined: what `spectac correct` writes, the mean of what the model adds in SA, VLA and HLA; announced for",
+    "it is the mean of their calibrated deviations, as much as its error has where the planes err alike. All voxels of",
+    "the heart region in every slice of the three planes; the row above has the same voxels, each plane for itself.",
+    "",
+)
 
 
 def page(
@@ -57,6 +63,7 @@ def page(
         "mean square of the standard deviation; of two that are calibrated the smaller says more. Rank correlation:",
         "Spearman's, between absolute error and standard deviation, over the voxels of a patient.",
         "",
+        *_COMBINED * any("combined" in row[1] for row in rows),
         "![Coverage against nominal, and error against deviation](calibration.png)",
     ]
     return "\n".join(lines) + "\n"

@@ -7,9 +7,10 @@ import argparse
 import numpy as np
 import pytest
 import torch
-from fake_cohort import FakeCohort
+from fake_cohort import FakeCohort, FakeTranslator
 
 from bench import calibration, explain, foreign
+from bench.calibration_planes import Planes
 from spectac_fast.data.population import Population, plane_population
 from spectac_fast.models.registry import load
 
@@ -23,6 +24,26 @@ def test_errors_and_spreads_are_those_of_the_default_image():
     assert np.isfinite(whole.spread).all()
     # Two halves of two samples each: their squares average to that of a half, whatever lies between their means.
     assert 0.5 < np.mean(whole.spread**2) / np.mean(half.spread**2) < 2.0
+
+
+def test_deviations_of_combined_planes_are_the_mean_of_theirs():
+    """Samples as wide as the plane's number: apart each has its own, together every voxel has what lies between."""
+
+    class Wide(FakeTranslator):
+        drawn = 0
+
+        def moments(self, nc, seeds=None, *, samples, neighbours=None):
+            self.drawn += 1
+            return nc, torch.full_like(nc, 0.01 * self.drawn)
+
+    planes = Planes(Wide("wide", slope=1.2), FakeCohort(5, cases=1, slices=9, side=32), 0, "stress", 4)
+    apart, together = (planes.voxels(2.0, 0.0, combined=combined) for combined in (False, True))
+    np.testing.assert_allclose(np.unique(apart.spread), [0.02, 0.04, 0.06], rtol=1e-6)
+    assert together.spread.min() >= 0.02 - 1e-6
+    assert together.spread.max() <= 0.06 + 1e-6
+    # Where all three meet with full weight it is their mean; errors are averaged as well.
+    assert np.isclose(together.spread, 0.04, atol=1e-6).mean() > 0.2
+    assert together.error.std() < apart.error.std()
 
 
 def test_changes_are_told_from_what_they_change():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,15 +52,23 @@ class Phase:
         """
         counts, seconds = self._translated(row)
         start = time.perf_counter()
+        stacks = self.together(counts, row.translator.gain, row.together)
+        return stacks, seconds + time.perf_counter() - start
+
+    def together(
+        self, stacks: Mapping[str, NDArray[np.float32]], gain: float, groups: Sequence[tuple[str, ...]]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Stacks of every plane with what they add to gain times NC averaged within groups of planes, as `correct` does
+        (`correct.agreement`); a gain of 0 averages the stacks themselves.
+        """
         nc = [self.nc[plane] for plane in PLANES]
         lattices = [_lattices(stack.shape, self.spacing_mm)[plane] for plane, stack in zip(PLANES, nc, strict=True)]
-        groups = [next(group for group in row.together if plane in group) for plane in PLANES]
+        own = [next(group for group in groups if plane in group) for plane in PLANES]
         partners = [
-            [PLANES.index(other) for other in group if other != plane]
-            for plane, group in zip(PLANES, groups, strict=True)
+            [PLANES.index(other) for other in group if other != plane] for plane, group in zip(PLANES, own, strict=True)
         ]
-        stacks = agreed([counts[plane] for plane in PLANES], nc, row.translator.gain, lattices, partners)
-        return dict(zip(PLANES, stacks, strict=True)), seconds + time.perf_counter() - start
+        found = agreed([stacks[plane] for plane in PLANES], nc, gain, lattices, partners)
+        return dict(zip(PLANES, found, strict=True))
 
     def _translated(self, row: Row) -> tuple[dict[str, NDArray[np.float32]], float]:
         """Every plane for itself."""
