@@ -55,6 +55,6 @@ fi
 
 step 110 kernels python3 -m bench kernels --device cuda -o "$out" "${peers[@]}"
 # A row takes its warm-up and this many seconds; what a cut run has measured is written.
-step 50 latency python3 -m bench latency --device cuda --seconds 1 -o "$out"
+step 55 latency python3 -m bench latency --device cuda --seconds 1 -o "$out"
 step 10 times python3 -m bench quality --times --device cuda -o "$out/quality-cost"
 exit "$failed"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from bench.latency_goals import NATIVE, Case, Goal, goals, judged, standard
+from bench.latency_goals import NATIVE, Case, Goal, equal_sample, goals, judged, standard
 from bench.timing import ratio, surroundings
 from bench.workloads import PAPER, PAPER_WHOLE, workload
 from spectac_fast.models.registry import load
@@ -38,6 +38,7 @@ class Latency:
     model: str
     batch: int
     steps: int
+    solver: str | None
     dtype: str
     median: float
     p20: float
@@ -53,7 +54,7 @@ class Latency:
 
     @property
     def case(self) -> Case:
-        return Case(self.model, self.batch, self.steps, self.published_steps, self.dtype)
+        return Case(self.model, self.batch, self.steps, self.published_steps, self.dtype, self.solver)
 
     @property
     def outside(self) -> float:
@@ -78,14 +79,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     device = torch.device(args.device)
     torch.set_num_threads(args.threads)
-    defaults = load(NATIVE, device="cpu").defaults
-    wanted = goals(defaults["steps"], defaults["sample_steps"])
+    native = load(NATIVE, device="cpu")
+    equal = equal_sample(RESULTS / "quality-cost" / "measured_cpu.json", native.weights_sha256)
+    wanted = goals(native.defaults["steps"], native.defaults["sample_steps"], equal)
     if args.model:
         cases = [Case(m, b, s, s) for m in args.model for s in args.steps for b in args.batch]
     else:
-        cases = standard(device.type, defaults["steps"], defaults["sample_steps"])
+        cases = standard(device.type, wanted)
     args.out.mkdir(parents=True, exist_ok=True)
     facts = {**surroundings(device), "seconds per row": f"{args.seconds:g}"}
+    said = f"{equal.evaluations}, {equal.solver}" if equal else "not known of these weights: `python -m bench quality`"
+    facts["fewest evaluations that sample like the published 200"] = said
     target = args.out / f"latency_{device.type}"
     results = []
     for case in cases:
@@ -103,7 +107,7 @@ def measure(case: Case, device: torch.device, seconds: float) -> Latency:
 
     Where a round takes longer than that, two are enough.
     """
-    calls = workload(case.model, case.batch, case.steps, case.published_steps, device, case.dtype)
+    calls = workload(case.model, case.batch, case.steps, case.published_steps, device, case.dtype, case.solver)
     wait = torch.cuda.synchronize if device.type == "cuda" else _nothing
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -124,6 +128,7 @@ def measure(case: Case, device: torch.device, seconds: float) -> Latency:
         case.model,
         case.batch,
         case.steps,
+        case.solver,
         case.dtype,
         *at,
         slices_per_s=1e3 / at[0],
@@ -173,7 +178,8 @@ def _cells(row: Latency) -> str:
     share = "-" if row.network != row.network else f"{row.network:.1%}"
     cells = (
         row.model if row.dtype == "float32" else f"{row.model}, {row.dtype} body",
-        *(row.batch, row.steps, f"{row.median:.2f}", f"{row.p20:.2f} - {row.p80:.2f}", f"{row.p99:.2f}"),
+        *(row.batch, f"{row.steps}, {row.solver}" if row.solver else row.steps),
+        *(f"{row.median:.2f}", f"{row.p20:.2f} - {row.p80:.2f}", f"{row.p99:.2f}"),
         *(f"{row.slices_per_s:.1f}", share, f"{row.peak_mb:.0f}", "-" if row.kernels is None else row.kernels),
         *(f"{row.published:.2f}", row.published_steps, f"{row.ratio:.2f} x"),
     )
@@ -193,6 +199,7 @@ def markdown(results: Sequence[Latency], facts: dict[str, str], wanted: Sequence
         rows += [f"| {' | '.join(cells)} |" for cells in judged(wanted, device, value_of)]
         rows += ["", "## Rows", ""]
     rows += [
+        "`evaluations`: by the weights' own solver where none is named.",
         "`ms`: median time of one call divided by its slices, its 20th to 80th and its 99th percentile. `network`:",
         "share of the time inside networks. `MB`: peak of the device's memory, on a CPU of the process so far.",
         "`published`: the published sampler's arithmetic in eager torch with the same weights in float32, measured in",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from bench.quality_summary import fewest
 from bench.workloads import PAPER, PAPER_WHOLE
 
 NATIVE = "bbdm"
@@ -17,7 +20,7 @@ FILL_IN = {"cuda": "`bench/gpu.sh`", "cpu": "`python -m bench latency --device c
 class Case:
     """One row: a model at a batch size, by so many evaluations, against so many of the published sampler.
 
-    dtype: of the body of our network; theirs is float32.
+    dtype: of the body of our network; theirs is float32. solver: by its name in solvers.py; None is the weights' own.
     """
 
     model: str
@@ -25,6 +28,27 @@ class Case:
     steps: int
     published_steps: int
     dtype: str = "float32"
+    solver: str | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How one sample is drawn: network evaluations, and the solver's name in solvers.py."""
+
+    evaluations: int
+    solver: str
+
+
+def equal_sample(measured: Path, weights_sha256: str) -> Sample | None:
+    """The fewest evaluations, and their solver, that sample as the published 200 do, as `bench quality` found it.
+
+    measured: its result. None where there is none of these weights, or it found none.
+    """
+    found = json.loads(measured.read_text()) if measured.is_file() else {}
+    if "rows" not in found or not found["facts"]["model"].endswith(f" {weights_sha256[:12]}"):
+        return None
+    best = fewest(found["rows"], "sample")
+    return best and Sample(best["evaluations"], best["solver"])
 
 
 @dataclass(frozen=True)
@@ -39,11 +63,24 @@ class Goal:
     most: bool = False
 
 
-def goals(default: int, sample: int) -> tuple[Goal, ...]:
-    """All goals. default, sample: network evaluations of the native model's default estimate and of a sample."""
+def goals(default: int, sample: int, equal: Sample | None) -> tuple[Goal, ...]:
+    """All goals.
 
-    def native(batch: int, steps: int, dtype: str = "float32") -> Case:
-        return Case(NATIVE, batch, steps, PUBLISHED_STEPS, dtype)
+    default, sample: network evaluations of the native model's default estimate and of a sample as its weights draw it.
+    equal: the cheapest sample of equal quality (`equal_sample`), which is measured beside the weights' own.
+    """
+
+    def native(batch: int, steps: int, solver: str | None = None) -> Case:
+        return Case(NATIVE, batch, steps, PUBLISHED_STEPS, solver=solver)
+
+    def samples(device: str, limits: dict[int, float]) -> Iterator[Goal]:
+        for batch, limit in limits.items():
+            if equal:
+                called = f"a sample, fewest evaluations ({equal.evaluations}, {equal.solver})"
+                case = native(batch, equal.evaluations, equal.solver)
+                yield Goal(f"{quality}, {called}, batch {batch}", device, case, "ratio", limit)
+            called = f"a sample, the weights' settings ({sample} evaluations)"
+            yield Goal(f"{quality}, {called}, batch {batch}", device, native(batch, sample), "ratio", limit)
 
     def paper(batch: int, dtype: str = "float32") -> Case:
         return Case(PAPER, batch, 3, 3, dtype)
@@ -51,15 +88,15 @@ def goals(default: int, sample: int) -> tuple[Goal, ...]:
     long, whole = native(1, PUBLISHED_STEPS), Case(PAPER_WHOLE, 64, 6, 6)
     # Of a throughput the share of the published sampler's 200 steps tells nothing, and they would take minutes.
     many = Case(NATIVE, 64, default, default)
-    same, equal = "same steps, LBBDM-f8 sizes", "equal quality, native 64"
+    same, quality = "same steps, LBBDM-f8 sizes", "equal quality, native 64"
+    one = f"{quality}, the default ({default} evaluation{'s' * (default > 1)})"
     return (
         Goal(f"{same}, batch 1", "cpu", paper(1), "ratio", 1.4),
         Goal(f"{same}, batch 8", "cpu", Case(PAPER, 8, 1, 1), "ratio", 1.05),
         Goal("outside the network, 200 steps, %", "cpu", long, "outside", 2.0, most=True),
-        Goal(f"{equal}, a sample, batch 1", "cpu", native(1, sample), "ratio", 40.0),
-        Goal(f"{equal}, a sample, batch 8", "cpu", native(8, sample), "ratio", 30.0),
-        Goal(f"{equal}, the default, batch 1", "cpu", native(1, default), "ratio", 40.0),
-        Goal(f"{equal}, the default, batch 8", "cpu", native(8, default), "ratio", 30.0),
+        Goal(f"{one}, batch 1", "cpu", native(1, default), "ratio", 40.0),
+        Goal(f"{one}, batch 8", "cpu", native(8, default), "ratio", 30.0),
+        *samples("cpu", {1: 40.0, 8: 30.0}),
         Goal("native 64, the default, one slice, ms", "cpu", native(1, default), "median", 60.0, most=True),
         Goal("native 64, the default, slices/s", "cpu", many, "slices_per_s", 40.0),
         Goal(f"{same}, batch 1", "cuda", paper(1), "ratio", 3.0),
@@ -67,17 +104,16 @@ def goals(default: int, sample: int) -> tuple[Goal, ...]:
         Goal(f"{same}, batch 1, bf16 body", "cuda", paper(1, "bfloat16"), "ratio", 5.0),
         Goal(f"{same}, batch 64, bf16 body", "cuda", paper(64, "bfloat16"), "ratio", 2.5),
         Goal("outside the network, 200 steps, %", "cuda", long, "outside", 2.0, most=True),
-        Goal(f"{equal}, a sample, batch 1", "cuda", native(1, sample), "ratio", 150.0),
-        Goal(f"{equal}, a sample, batch 64", "cuda", native(64, sample), "ratio", 80.0),
+        *samples("cuda", {1: 150.0, 64: 80.0}),
         Goal("native 64, the default, one slice, ms", "cuda", native(1, default), "median", 3.0, most=True),
         Goal("native 64, the default, slices/s", "cuda", many, "slices_per_s", 5000.0),
         Goal("LBBDM-f8 with VQGAN, 256x256, 6 evaluations, ms", "cuda", whole, "median", 8.0, most=True),
     )
 
 
-def standard(device: str, default: int, sample: int) -> list[Case]:
+def standard(device: str, wanted: Sequence[Goal]) -> list[Case]:
     """The rows that the goals of a device kind need, each once, and one that is only reported."""
-    cases = dict.fromkeys(goal.case for goal in goals(default, sample) if goal.device == device)
+    cases = dict.fromkeys(goal.case for goal in wanted if goal.device == device)
     if device == "cpu":
         cases[Case(PAPER_WHOLE, 1, 6, 6)] = None
     return list(cases)

@@ -17,6 +17,7 @@ from bench.quality_page import write
 from bench.quality_parts import Store, content, error_curve, fitted_rows, quality, stacks
 from bench.quality_slices import Slices, central_slices, draw
 from bench.quality_summary import summarise
+from bench.solvers import SOLVERS
 from bench.timing import surroundings
 from spectac_fast.data.cohort import Cohort
 from spectac_fast.data.scale import to_counts, to_model
@@ -27,15 +28,6 @@ from spectac_fast.models.registry import load
 
 RESULTS = Path(__file__).parent / "results" / "quality-cost"
 EVALUATIONS = (1, 2, 3, 4, 5, 6, 8, 10, 20, 50, 200)
-SOLVERS: dict[str, dict[str, Any]] = {
-    "published": {"solver": "ancestral", "eta_mode": "bbdm", "eta": 1.0, "spacing": "reference", "boot": False},
-    "ancestral": {"solver": "ancestral"},
-    "DBIM-1": {"solver": "dbim", "order": 1},
-    "DBIM-2": {"solver": "dbim", "order": 2},
-    "DBIM-3": {"solver": "dbim", "order": 3},
-    "UniPC": {"solver": "unipc", "order": 2},
-    "SDE-2M": {"solver": "sde", "order": 2},
-}
 FITTED = "fitted"
 # Beyond this number of evaluations only these are measured unless all are asked for.
 _LONG, _LONG_SOLVERS = 10, ("published", "DBIM-2")

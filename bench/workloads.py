@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import spectac_fast
 from bench.published import PublishedSampler
+from bench.solvers import translate_options
 from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.diffusion.graph import Graphs, run_graphed
 from spectac_fast.diffusion.solvers import StepTable, solver_table
@@ -46,18 +47,30 @@ class Workload:
 
 
 def workload(
-    model: str, batch: int, steps: int, published_steps: int, device: torch.device, dtype: str = "float32"
+    model: str,
+    batch: int,
+    steps: int,
+    published_steps: int,
+    device: torch.device,
+    dtype: str = "float32",
+    solver: str | None = None,
 ) -> Workload:
-    """So many slices at a time, by so many network evaluations each. dtype: of the body of our network."""
+    """So many slices at a time, by so many network evaluations each.
+
+    dtype: of the body of our network. solver: of a translator, by its name in solvers.py; None is the weights' own.
+    """
     torch.manual_seed(0)
     if model == PAPER:
         return _latent(batch, steps, published_steps, device, dtype)
     if model == PAPER_WHOLE:
         return _whole(batch, steps, published_steps, device, dtype)
-    return _translator(model, batch, steps, published_steps, device, dtype)
+    return _translator(model, batch, steps, published_steps, device, dtype, solver)
 
 
-def _translator(model: str, batch: int, steps: int, published_steps: int, device: torch.device, dtype: str) -> Workload:
+def _translator(
+    model: str, batch: int, steps: int, published_steps: int, device: torch.device, dtype: str, solver: str | None
+) -> Workload:
+    options = translate_options(solver)
     translator = load(model, device=str(device))
     nc = torch.rand(batch, 1, 64, 64) * 2.0 - 1.0
     seeds, context = torch.arange(batch), len(translator.context_mm)
@@ -66,7 +79,7 @@ def _translator(model: str, batch: int, steps: int, published_steps: int, device
 
     def ours() -> Tensor:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
-            return translator.translate(nc, seeds, steps=steps, samples=1)
+            return translator.translate(nc, seeds, steps=steps, samples=1, **options)
 
     return Workload(ours, lambda: translator.model.finish(published(*translator.model.start(images))))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import pytest
 import torch
@@ -10,12 +11,16 @@ from golden_bridge import GoldenBridge, needs_golden
 
 from bench import latency, workloads
 from bench.__main__ import main
-from bench.latency_goals import goals, judged, standard
+from bench.latency_goals import Sample, equal_sample, goals, judged, standard
 from bench.published import PublishedSampler
+from bench.quality_parts import content
+from bench.solvers import SOLVERS, translate_options
 from spectac_fast.cli import main as spectac
 from spectac_fast.data import demo
 from spectac_fast.data.dicom import read_series
 from spectac_fast.diffusion.bridge import BrownianBridge
+from spectac_fast.diffusion.solvers import solver_table
+from spectac_fast.models.registry import load
 from spectac_fast.models.unet import UNetModel
 from spectac_fast.tracing import PHASES, phase, tracing
 
@@ -77,8 +82,8 @@ def small_paper_network(device):
 
 
 def test_goals_are_judged_by_their_own_rows():
-    wanted = goals(1, 4)
-    assert {goal.case for goal in wanted if goal.device == "cpu"} < set(standard("cpu", 1, 4))
+    wanted = goals(1, 6, Sample(4, "UniPC"))
+    assert {goal.case for goal in wanted if goal.device == "cpu"} < set(standard("cpu", wanted))
     values = {"ratio": 1.2, "outside": 1.0, "median": 120.0, "slices_per_s": float("nan")}
     told = list(judged(wanted, "cpu", lambda case, name: None if case.batch == 8 else values[name]))
     assert len(told) == len(wanted)
@@ -89,6 +94,34 @@ def test_goals_are_judged_by_their_own_rows():
     assert by_name["native 64, the default, one slice, ms"][4] == "missed by 100 %"
     assert by_name["native 64, the default, slices/s"][4] == "not measured"
     assert {cells[4] for cells in told if cells[1] == "GPU"} == {"not yet run: `bench/gpu.sh`"}
+
+
+def test_both_samples_of_equal_quality_have_a_row_of_their_own():
+    asked = {(goal.case.steps, goal.case.solver) for goal in goals(1, 6, Sample(4, "UniPC")) if "sample" in goal.name}
+    assert asked == {(4, "UniPC"), (6, None)}
+    assert {goal.case.steps for goal in goals(1, 6, None) if "sample" in goal.name} == {6}
+
+
+def test_the_cheapest_sample_is_what_quality_measured_of_these_weights(tmp_path):
+    result, sha = latency.RESULTS / "quality-cost" / "measured_cpu.json", load("bbdm", "cpu").weights_sha256
+    content = json.loads(result.read_text())
+    found = equal_sample(result, sha)
+    assert f"**{found.evaluations}** ({found.solver})" in (result.parent / "table_cpu.md").read_text()
+    for row in content["rows"]:
+        row["sample"] = (row["solver"], row["evaluations"]) == ("DBIM-3", 8)
+    changed = tmp_path / "measured.json"
+    changed.write_text(json.dumps(content))
+    assert equal_sample(changed, sha) == Sample(8, "DBIM-3")
+    assert equal_sample(changed, "0" * 64) is None
+    assert equal_sample(tmp_path / "none.json", sha) is None
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_translator_draws_by_the_solver_that_quality_measured(name):
+    translator = load("bbdm", "cpu")
+    options = {"order": None, "eta": None} | translate_options(name)
+    table = translator.sampler(5, **options).table
+    assert content(table) == content(solver_table(translator.model.bridge, 5, **SOLVERS[name]))
 
 
 def test_phases_are_seen_only_within(monkeypatch):
