@@ -14,8 +14,10 @@ export OMP_NUM_THREADS ?= 2
 demo: $(VENV)/ready
 	$(VENV)/bin/spectac demo -o demo-out
 
+# A file of tests at a time per core; a process that shares the cores does best with one thread.
+test: OMP_NUM_THREADS = 1
 test: $(VENV)/ready
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # What a newcomer does, in a fresh clone of the committed state: set up, see the demo, pass the tests. Then what takes
 # long: more than 2^31 elements, and a night's work (crash, fuzz, soak, Orthanc, Ray), whose figures are printed and put
