@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     device = torch.device(args.device)
     torch.set_num_threads(args.threads)
     native = load(NATIVE, device="cpu")
-    equal = equal_sample(RESULTS / "quality-cost" / "measured_cpu.json", native.weights_sha256)
+    equal = equal_sample(RESULTS / "quality-cost" / "measured_cpu.json", native)
     wanted = goals(native.defaults["steps"], native.defaults["sample_steps"], equal)
     if args.model:
         cases = [Case(m, b, s, s) for m in args.model for s in args.steps for b in args.batch]

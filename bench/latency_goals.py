@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.quality_summary import fewest
 from bench.workloads import PAPER, PAPER_WHOLE
+from spectac_fast.models.bridge_translator import FITTED, BridgeTranslator
 
 NATIVE = "bbdm"
 PUBLISHED_STEPS = 200
@@ -39,15 +40,17 @@ class Sample:
     solver: str
 
 
-def equal_sample(measured: Path, weights_sha256: str) -> Sample | None:
+def equal_sample(measured: Path, translator: BridgeTranslator) -> Sample | None:
     """The fewest evaluations, and their solver, that sample as the published 200 do, as `bench quality` found it.
 
-    measured: its result. None where there is none of these weights, or it found none.
+    measured: its result. None where there is none of these weights, or it found none. What was fitted there counts if
+    the weights hold it.
     """
     found = json.loads(measured.read_text()) if measured.is_file() else {}
-    if "rows" not in found or not found["facts"]["model"].endswith(f" {weights_sha256[:12]}"):
+    if "rows" not in found or not found["facts"]["model"].endswith(f" {translator.weights_sha256[:12]}"):
         return None
-    best = fewest(found["rows"], "sample")
+    usable = [row for row in found["rows"] if row["solver"] != FITTED or row["evaluations"] in translator.fitted]
+    best = fewest(usable, "sample")
     return best and Sample(best["evaluations"], best["solver"])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from bench.quality_page import write
-from bench.quality_parts import Store, content, error_curve, fitted_rows, quality, stacks
+from bench.quality_parts import Store, content, error_curve, quality, stacks
 from bench.quality_slices import Slices, central_slices, draw
 from bench.quality_summary import summarise
 from bench.solvers import SOLVERS
@@ -23,12 +23,12 @@ from spectac_fast.data.cohort import Cohort
 from spectac_fast.data.scale import to_counts, to_model
 from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.diffusion.solvers import StepTable, solver_table
-from spectac_fast.models.bridge_translator import BridgeTranslator
+from spectac_fast.models.bridge_translator import FITTED, BridgeTranslator
 from spectac_fast.models.registry import load
+from spectac_fast.train.fitting import fitted_table
 
 RESULTS = Path(__file__).parent / "results" / "quality-cost"
 EVALUATIONS = (1, 2, 3, 4, 5, 6, 8, 10, 20, 50, 200)
-FITTED = "fitted"
 # Beyond this number of evaluations only these are measured unless all are asked for.
 _LONG, _LONG_SOLVERS = 10, ("published", "DBIM-2")
 _FITTED_EVALUATIONS = (2, 3, 4, 5, 6)
@@ -99,7 +99,7 @@ def measure(args: argparse.Namespace, translator: BridgeTranslator) -> dict[str,
     }
     default = _default_sample(translator)
     names = (
-        solver for solver, table in _tables(translator.model.bridge, args, {}) if content(table) == content(default)
+        solver for solver, table in _tables(translator.model.bridge, args, fits) if content(table) == content(default)
     )
     return {
         "facts": facts,
@@ -129,9 +129,7 @@ def _rows(
 
 
 def _default_sample(translator: BridgeTranslator) -> StepTable:
-    defaults = translator.defaults
-    options = {name: defaults[name] for name in ("solver", "order", "eta")}
-    return solver_table(translator.model.bridge, defaults["sample_steps"], **options)
+    return translator.sampler(translator.defaults["sample_steps"], None, None, None).table
 
 
 def _stacks(store: Store, translator: BridgeTranslator, cohort: Cohort, cases: int) -> list[dict[str, Any]]:
@@ -169,10 +167,16 @@ def _fits(store: Store, translator: BridgeTranslator, slices: Slices, args: argp
     steps, found = args.teacher_steps, {}
     for evaluations in (n for n in _FITTED_EVALUATIONS if n in args.evaluations):
         key = {"part": "fit", "evaluations": evaluations, "steps": steps, "seeds": slices.seeds.tolist()}
-        rows = store.part(key, lambda n=evaluations: fitted_rows(translator, slices, n, steps))
+        rows = store.part(key, lambda n=evaluations: _fitted(translator, slices, n, steps))
         if rows:
             found[str(evaluations)] = rows
     return found
+
+
+def _fitted(translator: BridgeTranslator, slices: Slices, evaluations: int, steps: int) -> list[list[float]]:
+    """Rows of the table that the weights hold, or of one fitted to these slices."""
+    table = translator.fitted.get(evaluations)
+    return (table or fitted_table(translator, slices.nc, slices.beside, slices.seeds, evaluations, steps)).rows.tolist()
 
 
 def _measured(translator: BridgeTranslator, slices: Slices, table: StepTable, samples: int) -> list[dict[str, Any]]:

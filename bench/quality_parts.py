@@ -17,8 +17,7 @@ from bench.quality_slices import Slices, draw, whole_stack
 from spectac_fast.data.cohort import Cohort
 from spectac_fast.data.scale import heart_mask
 from spectac_fast.data.terms import PLANES
-from spectac_fast.diffusion.fitted import fit_table, long_path
-from spectac_fast.diffusion.solvers import StepTable, solver_table
+from spectac_fast.diffusion.solvers import StepTable
 from spectac_fast.evaluate.files import appearing
 from spectac_fast.models.bridge_translator import BridgeTranslator
 from spectac_fast.ops import slice_metrics
@@ -137,14 +136,3 @@ def stacks(
         }
         for name, own in planes.items()
     }
-
-
-def fitted_rows(translator: BridgeTranslator, slices: Slices, evaluations: int, steps: int) -> list[list[float]]:
-    """The rows of DBIM of second order, fitted to its path of so many steps on these slices (diffusion/fitted.py)."""
-    model, fast = translator.model, translator.engine
-    table = solver_table(model.bridge, evaluations)
-    images, seeds = translator.inputs(slices.nc, slices.seeds, slices.beside)
-    with torch.no_grad():
-        end, context = model.start(images)
-    path = long_path(fast, model.bridge, end, table.t, seeds=seeds, context=context, steps=steps)
-    return fit_table(fast, end, table, path, context=context).rows.tolist()

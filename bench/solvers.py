@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spectac_fast.models.bridge_translator import PUBLISHED
+from spectac_fast.models.bridge_translator import FITTED, PUBLISHED
 
 SOLVERS: dict[str, dict[str, Any]] = {
     "published": {"solver": "ancestral", "eta_mode": "bbdm", "eta": 1.0, "spacing": "reference", "boot": False},
@@ -24,5 +24,7 @@ def translate_options(name: str | None) -> dict[str, Any]:
         return {}
     if name == "published":
         return {"solver": PUBLISHED, "eta": 1.0}
+    if name == FITTED:
+        return {"solver": FITTED}
     own = SOLVERS[name]
     return {"solver": own["solver"], "order": own.get("order", 1), "eta": 0.0}

@@ -21,6 +21,7 @@ COMMANDS = {
     "serve": "be a DICOM node that corrects what it is sent",
     "phantom": "make a synthetic cohort by physics",
     "train": "train a model on a cohort",
+    "fit": "fit a bridge's solver to the bridge",
     "evaluate": "compare models on a cohort, with confidence intervals",
     "import": "turn a published checkpoint into a weight file",
     "export": "turn a weight file into a published checkpoint",

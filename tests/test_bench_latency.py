@@ -103,17 +103,24 @@ def test_both_samples_of_equal_quality_have_a_row_of_their_own():
 
 
 def test_the_cheapest_sample_is_what_quality_measured_of_these_weights(tmp_path):
-    result, sha = latency.RESULTS / "quality-cost" / "measured_cpu.json", load("bbdm", "cpu").weights_sha256
+    result, translator = latency.RESULTS / "quality-cost" / "measured_cpu.json", load("bbdm", "cpu")
     content = json.loads(result.read_text())
-    found = equal_sample(result, sha)
+    found = equal_sample(result, translator)
     assert f"**{found.evaluations}** ({found.solver})" in (result.parent / "table_cpu.md").read_text()
     for row in content["rows"]:
         row["sample"] = (row["solver"], row["evaluations"]) == ("DBIM-3", 8)
     changed = tmp_path / "measured.json"
     changed.write_text(json.dumps(content))
-    assert equal_sample(changed, sha) == Sample(8, "DBIM-3")
-    assert equal_sample(changed, "0" * 64) is None
-    assert equal_sample(tmp_path / "none.json", sha) is None
+    assert equal_sample(changed, translator) == Sample(8, "DBIM-3")
+    for row in content["rows"]:
+        row["sample"] = row["solver"] == "fitted"
+    changed.write_text(json.dumps(content))
+    assert equal_sample(changed, translator) is None
+    translator.fitted = {6: solver_table(translator.model.bridge, 6)}
+    assert equal_sample(changed, translator) == Sample(6, "fitted")
+    translator.weights_sha256 = "0" * 64
+    assert equal_sample(changed, translator) is None
+    assert equal_sample(tmp_path / "none.json", translator) is None
 
 
 @pytest.mark.parametrize("name", SOLVERS)

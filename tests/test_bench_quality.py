@@ -147,6 +147,6 @@ def test_a_run_is_resumed_and_written(cohort_folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr("sys.argv", ["bench", "quality", *arguments, *places, *few, "--finished", "--device", "cpu"])
     monkeypatch.setattr(quality, "draw", never)
-    monkeypatch.setattr(quality, "fitted_rows", never)
+    monkeypatch.setattr(quality, "fitted_table", never)
     assert main() == 0
     assert (tmp_path / "out" / "table_cpu.md").read_text() == page

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from spectac_fast import BrownianBridge, sample_bridge, solver_table
-from spectac_fast.diffusion.fitted import fit_table, long_path
+from spectac_fast.diffusion.fitted import fit_table, long_path, stored, table_from
 
 BRIDGE = BrownianBridge(max_var=0.05)
 
@@ -66,3 +68,50 @@ def test_tables_that_cannot_be_fitted(slices, options):
     path = long_path(posterior, BRIDGE, y, solver_table(BRIDGE, 5).t, seeds=seeds, steps=1)
     with pytest.raises(ValueError, match="only a table that boots"):
         fit_table(posterior, y, table, path)
+
+
+@pytest.fixture(scope="module")
+def stored_table():
+    y, seeds = torch.randn(4, 1, 12, 12), torch.arange(4)
+    table = solver_table(BRIDGE, 4)
+    return fit_table(posterior, y, table, long_path(posterior, BRIDGE, y, table.t, seeds=seeds, steps=20))
+
+
+def test_a_stored_table_comes_back_bit_for_bit(stored_table):
+    found = table_from(BRIDGE, json.loads(json.dumps(stored(stored_table))))
+    assert np.array_equal(found.rows, stored_table.rows)
+    assert (found.t, found.m, found.boots, found.noise_rows) == (stored_table.t, stored_table.m, True, (0,))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda data: data.pop("rows"), "exactly"),
+        (lambda data: data.update(solver="dbim"), "exactly"),
+        (lambda data: data.update(timesteps="999"), "whole numbers"),
+        (lambda data: data.update(timesteps=[999]), "whole numbers"),
+        (lambda data: data["timesteps"].__setitem__(1, True), "whole numbers"),
+        (lambda data: data["timesteps"].__setitem__(0, 998), "start at timestep 999"),
+        (lambda data: data["timesteps"].reverse(), "start at timestep 999"),
+        (lambda data: data["timesteps"].__setitem__(3, data["timesteps"][2]), "decrease"),
+        (lambda data: data["rows"].pop(), "finite numbers"),
+        (lambda data: data["rows"][1].pop(), "finite numbers"),
+        (lambda data: data["rows"][1].__setitem__(3, float("nan")), "finite numbers"),
+        (lambda data: data["rows"][1].__setitem__(3, float("inf")), "finite numbers"),
+        (lambda data: data["rows"][1].__setitem__(3, "1"), "finite numbers"),
+        (lambda data: data["rows"][1].__setitem__(3, data["rows"][1][3] + 1e-6), "another bridge"),
+        (lambda data: data["rows"][0].__setitem__(8, data["rows"][0][8] * 1.01), "another bridge"),
+        (lambda data: data["rows"][2].__setitem__(8, 0.1), "another bridge"),
+        (lambda data: data["rows"][3].__setitem__(2, 0.5), "another bridge"),
+    ],
+)
+def test_what_no_fit_gives_is_refused(stored_table, spoil, message):
+    data = stored(stored_table)
+    spoil(data)
+    with pytest.raises(ValueError, match=message):
+        table_from(BRIDGE, data)
+
+
+def test_a_table_of_another_bridge_is_refused(stored_table):
+    with pytest.raises(ValueError, match="another bridge"):
+        table_from(BrownianBridge(max_var=0.06), stored(stored_table))

@@ -87,6 +87,9 @@ def _model(name: str, device: str) -> Iterable[str]:
 
     translator = load(name, device=device)
     yield _headline(translator)
+    for count, table in sorted(getattr(translator, "fitted", {}).items()):
+        own = "the solver of its samples" if count == translator.defaults["sample_steps"] else "a solver"
+        yield f"  fitted table of {count} evaluations, {own}: timesteps {', '.join(map(str, table.t))}"
     for key, value in translator.card.items():
         yield f"  {key}: {value}"
 

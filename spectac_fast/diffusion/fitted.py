@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,10 @@ from .bridge import BrownianBridge
 from .nodes import choose_nodes
 from .sampler import Denoiser, run_table
 from .solvers import StepTable, solver_table
+
+# What a file keeps of a row: px to wn. A fitted table has no corrector.
+_STORED = 9
+_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -108,3 +113,47 @@ def _solve(columns: Sequence[Tensor], goal: Tensor, prior: NDArray[np.float64], 
     gram = (matrix @ matrix.T).cpu().numpy()
     held = ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
     return np.linalg.solve(gram + held, (matrix @ goal.flatten()).cpu().numpy() + held @ prior)
+
+
+def stored(table: StepTable) -> dict[str, Any]:
+    """A fitted table as plain data: {"timesteps": [N], "rows": [N][9], the columns px to wn}."""
+    return {"timesteps": list(table.t), "rows": table.rows[:, :_STORED].tolist()}
+
+
+def table_from(process: BrownianBridge, data: Any) -> StepTable:
+    """The table that `stored` made; ValueError for anything that `fit_table` cannot have given for this bridge."""
+    if not isinstance(data, dict) or set(data) != {"timesteps", "rows"}:
+        raise ValueError('a fitted table must hold exactly "timesteps" and "rows".')
+    steps, rows = data["timesteps"], data["rows"]
+    if not isinstance(steps, list) or not all(type(t) is int for t in steps) or len(steps) < 2:
+        raise ValueError(f"the timesteps of a fitted table must be two whole numbers or more, found {steps}.")
+    if steps[0] != process.num_timesteps - 1:
+        raise ValueError(f"a fitted table must start at timestep {process.num_timesteps - 1}, found {steps[0]}.")
+    table = solver_table(process, steps)
+    if not isinstance(rows, list) or not all(_is_row(row) for row in rows) or len(rows) != len(steps):
+        raise ValueError(
+            f"a fitted table of {len(steps)} timesteps must have as many rows of {_STORED} finite numbers."
+        )
+    values = np.array(table.rows)
+    values[:, :_STORED] = rows
+    own, middle, last = table.rows, values[1:-1], values[-1]
+    image = last[0] + last[2] + (last[1] if process.objective == "x0" else 0.0)
+    kept = (
+        (values[0], own[0]),
+        (middle[:, :3], own[1:-1, :3]),
+        (values[1:, 8], 0.0),
+        (middle[:, 3:8].sum(axis=1), 1.0),
+        (image, 1.0),
+    )
+    if not all(np.allclose(found, expected, rtol=0.0, atol=_TOLERANCE) for found, expected in kept):
+        raise ValueError(f"the fitted table of {len(steps)} timesteps belongs to another bridge, or is damaged.")
+    values.setflags(write=False)
+    return replace(table, rows=values)
+
+
+def _is_row(row: Any) -> bool:
+    return (
+        isinstance(row, list)
+        and len(row) == _STORED
+        and all(type(value) in (int, float) and abs(value) < float("inf") for value in row)
+    )

@@ -17,6 +17,7 @@ from spectac_fast.checkpoints.weights import load_weights
 from spectac_fast.correct import correct_files
 from spectac_fast.errors import InputError, SpectacError
 from spectac_fast.models.bbdm import BBDM, model_of
+from spectac_fast.models.bridge_translator import FITTED, UNFITTED
 from spectac_fast.models.registry import find
 from spectac_fast.models.translator import Translator
 
@@ -93,7 +94,7 @@ def _inference(config: dict[str, Any]) -> dict[str, Any]:
             "process": "$@network_def.bridge",
             "steps": defaults["steps"],
             "mode": "crossattn",
-            "solver": defaults["solver"],
+            "solver": UNFITTED if defaults["solver"] == FITTED else defaults["solver"],
             "order": defaults["order"],
             "eta": defaults["eta"],
         },

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import fill
 from spectac_fast.diffusion.bridge_sampler import BridgeSampler
+from spectac_fast.diffusion.fitted import table_from
 from spectac_fast.diffusion.graph import Graphs
+from spectac_fast.diffusion.solvers import StepTable
 from spectac_fast.tracing import phase
 
 from .batches import in_batches
@@ -22,6 +24,9 @@ _DEFAULTS = ("steps", "samples", "sample_steps", "solver", "order", "eta")
 # The published code's sampler, whose step list, first step and meaning of eta are its own.
 PUBLISHED = "published"
 _PUBLISHED_ARGUMENTS = {"solver": "ancestral", "eta_mode": "bbdm", "spacing": "reference", "boot": False}
+# The solver whose numbers a weight file may hold (`spectac fit`), and what it is where it holds none.
+FITTED = "fitted"
+UNFITTED = "dbim"
 
 
 class BridgeTranslator(NetworkTranslator):
@@ -30,7 +35,8 @@ class BridgeTranslator(NetworkTranslator):
     model:    has `bridge`, `multiple`, `context_slices`, `start(images) -> (end, context or None)`,
               `finish(x0) -> slices`, and a network that `spectac_fast.engine` takes.
     config:   of the weight file; its "defaults" are {"steps", "samples", "sample_steps", "solver", "order", "eta"} of
-              `translate`.
+              `translate`, and its "fitted", where there is one, a list of tables (diffusion/fitted.py).
+    fitted:   those tables, by their number of evaluations.
     """
 
     def __init__(
@@ -39,6 +45,9 @@ class BridgeTranslator(NetworkTranslator):
         super().__init__(model, description, device, multiple=model.multiple, context_slices=model.context_slices)
         self.defaults = {key: config["defaults"][key] for key in _DEFAULTS}
         self.graphs = Graphs()
+        self.fitted = _fitted(model, config)
+        if self.defaults["solver"] == FITTED and self.defaults["sample_steps"] not in self.fitted:
+            raise ValueError(f"no fitted table of {self.defaults['sample_steps']} evaluations, those of a sample.")
 
     def translate(
         self,
@@ -57,7 +66,9 @@ class BridgeTranslator(NetworkTranslator):
 
         steps=1 is the regression estimate E[ac | nc] and draws nothing. Without steps and samples the defaults of the
         weights hold; samples alone means samples of the weights' "sample_steps" evaluations. solver: one of
-        `solver_table`, or "published" for the sampler of the published code with its step list (1 step, or 3 and more).
+        `solver_table`, or "published" for the sampler of the published code with its step list (1 step, or 3 and more),
+        or "fitted" for the table of so many evaluations that the weights hold; where the weights' own solver is fitted,
+        other numbers of evaluations are DBIM's, from which it was.
         """
         steps, count = self._steps_and_samples(steps, samples)
         if count < 1:
@@ -116,6 +127,14 @@ class BridgeTranslator(NetworkTranslator):
         It takes any number of slices and keeps to fixed batch sizes itself, with all samples of a slice in few batches.
         """
         arguments: dict[str, Any] = {"solver": solver or self.defaults["solver"]}
+        if arguments["solver"] == FITTED:
+            table = self._fitted_table(steps)
+            if table:
+                return BridgeSampler(self.engine, self.model.bridge, table, finish=self._finish, graphs=self.graphs)
+            if solver and steps != 1:
+                known = ", ".join(map(str, sorted(self.fitted))) or "none at all"
+                raise ValueError(f"the weights hold no fitted table for steps={steps}; those there are: {known}.")
+            arguments = {"solver": UNFITTED}
         if arguments["solver"] == PUBLISHED:
             # One evaluation is the same by every solver, and the published list has none so short.
             arguments = {"solver": "ancestral"} if steps == 1 else _PUBLISHED_ARGUMENTS
@@ -130,6 +149,11 @@ class BridgeTranslator(NetworkTranslator):
             **arguments,
         )
 
+    def _fitted_table(self, steps: int | list[int]) -> StepTable | None:
+        count = steps if isinstance(steps, int) else len(steps)
+        table = self.fitted.get(count)
+        return table if table and (isinstance(steps, int) or list(table.t) == list(steps)) else None
+
     @torch.no_grad()
     def _sampled(self, sampler: BridgeSampler, images: Tensor, seeds: Tensor, count: int, reduce: str) -> Any:
         """`count` samples, reduced."""
@@ -142,6 +166,16 @@ class BridgeTranslator(NetworkTranslator):
     def _finish(self, x0: Tensor) -> Tensor:
         with phase("decode"):
             return self.model.finish(x0)
+
+
+def _fitted(model: nn.Module, config: Mapping[str, Any]) -> dict[int, StepTable]:
+    stored = config.get(FITTED, [])
+    if not isinstance(stored, list):
+        raise ValueError(f'"{FITTED}" must be a list of tables, found {stored!r}.')
+    tables = {len(table): table for table in (table_from(model.bridge, data) for data in stored)}
+    if len(tables) < len(stored):
+        raise ValueError("two fitted tables have the same number of evaluations.")
+    return tables
 
 
 _Bridge = TypeVar("_Bridge", bound=BridgeTranslator)
