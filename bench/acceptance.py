@@ -23,6 +23,7 @@ PARTS = {
     "soak": ("test_soak.py", "a thousand studies in flat memory"),
     "archive": ("test_orthanc.py", "a real Orthanc, and a DICOM node that is killed"),
     "cluster": ("test_ray.py", "a Ray cluster that loses a worker"),
+    "report": ("test_report.py", "the report in a real browser"),
 }
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 
