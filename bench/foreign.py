@@ -1,10 +1,12 @@
-"""Whether foreign input is told from the training population: false alarms, and what is detected, by plane and kind."""
+"""Whether foreign input is told from the training population, by its own statistics and by the spread of samples of it:
+false alarms, and what is detected, by plane and kind.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +16,13 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from spectac_fast.data.cohort import Cohort
     from spectac_fast.data.population import Population
+    from spectac_fast.data.spread import SpreadPopulation
+    from spectac_fast.models.translator import SamplingTranslator
 
 RESULTS = Path(__file__).parent / "results" / "foreign"
-# Share of the training series above the limit.
+# Share of the training series beyond the limit, of either score.
 SHARE = 0.005
+PLAIN = "as they are (false alarms)"
 Stack = tuple[NDArray[np.float32], tuple[float, float, float]]
 
 
@@ -26,32 +31,82 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="validation cohort, to judge on")
     parser.add_argument("-m", "--model", default="bbdm", help="whose weights --store writes beside (default: bbdm)")
     parser.add_argument("--stride", type=int, default=2, help="take every so-manyth training patient (default: 2)")
+    parser.add_argument("--spread-stride", type=int, default=10, help="the same for samples (default: 10)")
+    parser.add_argument(
+        "--spread-patients", type=int, default=6, help="of the validation cohort, drawn for each kind (default: 6)"
+    )
+    parser.add_argument("-d", "--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--store", action="store_true", help="write the population beside the weights, to be used")
     parser.add_argument("-o", "--out", type=Path, default=RESULTS, help="folder of the results")
 
 
 def run(args: argparse.Namespace) -> int:
+    from bench.foreign_page import page
     from spectac_fast.data.cohort import Cohort
     from spectac_fast.data.population import Population, plane_population, population_file, to_json
     from spectac_fast.data.terms import PLANES
     from spectac_fast.evaluate.provenance import commit
-    from spectac_fast.models.registry import find
+    from spectac_fast.models.registry import find, load
+    from spectac_fast.models.translator import SamplingTranslator
     from spectac_fast.train.export import write_json
 
+    made_by = commit()
     train, judged = Cohort(args.train), Cohort(args.data)
+    model = load(args.model, args.device)
     taken = range(0, len(train), args.stride)
     about = f"{len(taken)} synthetic patients of seeds {min(train.seeds)}-{max(train.seeds)}, stress and rest"
     planes = {plane: plane_population(list(_stacks(train, taken, plane).values()), SHARE) for plane in PLANES}
-    population = Population(planes, about)
+    sampling = model if isinstance(model, SamplingTranslator) else None
+    spread = _spread(sampling, train, range(0, len(train), args.spread_stride)) if sampling else None
+    population = Population(planes, about, spread)
     if args.store:
         write_json(population_file(find(args.model)), to_json(population))
-    rows = [row for kind, change in CHANGES.items() for row in _judge(population, judged, kind, change)]
+    rows = _rows(population, judged, sampling, args.spread_patients)
     args.out.mkdir(parents=True, exist_ok=True)
-    facts = {"population": about, "judged_on": f"seeds {min(judged.seeds)}-{max(judged.seeds)}", "commit": commit()}
+    facts = {"population": about, "judged_on": f"seeds {min(judged.seeds)}-{max(judged.seeds)}", "commit": made_by}
+    if spread:
+        facts["spread"] = f"{spread.about}; {spread.samples} samples of 3 slices 20 mm apart of each series"
+        facts["weights_sha256"] = model.weights_sha256
     (args.out / "foreign.json").write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
-    (args.out / "foreign.md").write_text(page(facts, rows))
-    print(page(facts, rows))
+    (args.out / "foreign.md").write_text(page(facts, rows, SHARE))
+    print((args.out / "foreign.md").read_text())
     return 0
+
+
+def _spread(model: SamplingTranslator, cohort: Cohort, cases: range) -> SpreadPopulation:
+    """The spread of the model's samples over some patients of a cohort."""
+    from bench.foreign_spread import SAMPLES, spread_of
+    from spectac_fast.data.spread import spread_population
+    from spectac_fast.data.terms import PLANES
+    from spectac_fast.progress import Progress
+
+    about = f"{len(cases)} synthetic patients of seeds {min(cohort.seeds)}-{max(cohort.seeds)}, stress and rest"
+    spreads: dict[str, list[float]] = {}
+    with Progress(2 * len(PLANES) * len(cases), "samples of the population", "series") as progress:
+        for plane in PLANES:
+            spreads[plane] = []
+            for key, given in _stacks(cohort, cases, plane).items():
+                spreads[plane].append(spread_of(model, *given, f"{plane}/{key}"))
+                progress.step()
+    return spread_population(spreads, SHARE, samples=SAMPLES, weights=model.weights_sha256, about=about)
+
+
+def _rows(
+    population: Population, cohort: Cohort, model: SamplingTranslator | None, patients: int
+) -> list[dict[str, object]]:
+    """The rows of every kind of input; samples are drawn of all patients at stress as they are, else of some."""
+    from spectac_fast.data.terms import PHASES
+    from spectac_fast.progress import Progress
+
+    every = [(i, PHASES[0]) for i in range(len(cohort))]
+    some = every[:: max(1, len(every) // max(1, patients))][:patients]
+    rows = []
+    with Progress(len(CHANGES), "judging", "kinds of input") as progress:
+        for kind, change in CHANGES.items():
+            drawn = every if kind == PLAIN else some
+            rows += _judge(population, cohort, kind, change, model, drawn)
+            progress.step(note=kind)
+    return rows
 
 
 def _stacks(cohort: Cohort, cases: range, plane: str) -> dict[tuple[int, str], Stack]:
@@ -67,8 +122,17 @@ def _stacks(cohort: Cohort, cases: range, plane: str) -> dict[tuple[int, str], S
 
 
 def _respaced(factor: tuple[float, float, float]) -> Callable[[Stack, np.random.Generator], Stack]:
-    """The same voxels under a header with other sizes."""
-    return lambda given, rng: (given[0], tuple(mm * f for mm, f in zip(given[1], factor)))
+    """The same voxels under a header with other sizes, as the model sees them: at its own pixel size."""
+
+    def change(given: Stack, rng: np.random.Generator) -> Stack:
+        from spectac_fast.data.resample import InPlane
+
+        stack, (slice_mm, *pixel_mm) = given
+        claimed = tuple(mm * f for mm, f in zip(pixel_mm, factor[1:]))
+        grid = InPlane(stack.shape[1:], claimed, pixel_mm[0])
+        return grid.to_model(stack), (slice_mm * factor[0], *grid.pixel_mm)
+
+    return change
 
 
 def _flipped(axis: int) -> Callable[[Stack, np.random.Generator], Stack]:
@@ -107,7 +171,7 @@ def _other_plane(given: Stack, rng: np.random.Generator) -> Stack:
 
 
 CHANGES: dict[str, Callable[[Stack, np.random.Generator], Stack]] = {
-    "as they are (false alarms)": lambda given, rng: given,
+    PLAIN: lambda given, rng: given,
     "uniform noise": _only_noise,
     "cut along another axis under the plane's name": _other_plane,
     "slices in reverse order": _flipped(0),
@@ -123,57 +187,59 @@ CHANGES: dict[str, Callable[[Stack, np.random.Generator], Stack]] = {
 
 
 def _judge(
-    population: Population, cohort: Cohort, kind: str, change: Callable[[Stack, np.random.Generator], Stack]
+    population: Population,
+    cohort: Cohort,
+    kind: str,
+    change: Callable[[Stack, np.random.Generator], Stack],
+    model: SamplingTranslator | None = None,
+    drawn: Sequence[tuple[int, str]] = (),
 ) -> list[dict[str, object]]:
-    """Each plane's share above the limit, and the area under the ROC curve against the series as they are."""
+    """Each plane's share above the limit, and the area under the ROC curve against the series as they are.
+
+    drawn: (case, phase) of the series that a model's samples are drawn of as well.
+    """
     from scipy.stats import mannwhitneyu
 
     rng, rows = np.random.default_rng(0), []
     for plane in population.planes:
-        stacks = _stacks(cohort, range(len(cohort)), plane).values()
-        plain = [population.score(plane, *given)[0] for given in stacks]
-        found = [population.score(plane, *change(given, rng)) for given in stacks]
-        scores, strange = [one[0] for one in found], [one[2] for one in found]
+        stacks = _stacks(cohort, range(len(cohort)), plane)
+        plain = [population.score(plane, *given)[0] for given in stacks.values()]
+        changed = {key: change(given, rng) for key, given in stacks.items()}
+        found = {key: population.score(plane, *given) for key, given in changed.items()}
+        scores, strange = [one[0] for one in found.values()], [one[2] for one in found.values()]
         area = mannwhitneyu(scores, plain).statistic / (len(scores) * len(plain))
-        flagged = float(np.mean([score > limit for score, limit, _ in found]))
-        named = max(set(strange), key=strange.count)
-        rows.append(
-            {
-                "input": kind,
-                "plane": plane,
-                "series": len(found),
-                "median_score": round(float(np.median(scores)), 3),
-                "flagged": round(flagged, 4),
-                "auc": round(float(area), 4),
-                "most_often_named": named,
-            }
-        )
+        beyond = {key: score > limit for key, (score, limit, _) in found.items()}
+        row = {
+            "input": kind,
+            "plane": plane,
+            "series": len(found),
+            "median_score": round(float(np.median(scores)), 3),
+            "flagged": round(float(np.mean(list(beyond.values()))), 4),
+            "auc": round(float(area), 4),
+            "most_often_named": max(set(strange), key=strange.count),
+        }
+        if model is not None and population.spread is not None:
+            row |= _by_spread(population.spread, model, plane, {key: changed[key] for key in drawn}, beyond)
+        rows.append(row)
     return rows
 
 
-def page(facts: dict[str, str], rows: list[dict[str, object]]) -> str:
-    """The table, one line for an input and a plane."""
-    columns = list(rows[0])
-    lines = [
-        "# Is foreign input noticed?",
-        "",
-        "Made by `python -m bench foreign --train TRAIN --data VALIDATION`. Scores are Mahalanobis distances of",
-        f"{len(_features())} numbers read off a series; the limit of a plane is exceeded by {SHARE:.1%} of the",
-        "training series. `auc`: area under the ROC curve against the series as they are (0.5: not told apart).",
-        "",
-        *(f"* {name}: {value}" for name, value in facts.items()),
-        "",
-        "| " + " | ".join(columns) + " |",
-        "|" + " --- |" * len(columns),
-        *("| " + " | ".join(str(row[name]) for name in columns) + " |" for row in rows),
-        "",
-        "Other count levels are stood for by added noise here; the simulated camera at other doses and transaxial",
-        "reconstructions have not been scored yet.",
-    ]
-    return "\n".join(lines) + "\n"
+def _by_spread(
+    known: SpreadPopulation,
+    model: SamplingTranslator,
+    plane: str,
+    stacks: dict[tuple[int, str], Stack],
+    beyond: dict[tuple[int, str], bool],
+) -> dict[str, object]:
+    """The same for the spread of samples of some series; beyond: which are flagged by their statistics."""
+    from bench.foreign_spread import spread_of
 
-
-def _features() -> list[str]:
-    from spectac_fast.data.population import FEATURES
-
-    return list(FEATURES)
+    scores = {key: known.score(plane, spread_of(model, *given, f"{plane}/{key}")) for key, given in stacks.items()}
+    off = {key: abs(score) > known.limit for key, score in scores.items()}
+    return {
+        "drawn": len(scores),
+        "median_spread": round(float(np.median(list(scores.values()))), 2),
+        "by_input": sum(beyond[key] for key in scores),
+        "by_spread": sum(off.values()),
+        "by_either": sum(off[key] or beyond[key] for key in scores),
+    }

@@ -9,9 +9,11 @@ import pytest
 import torch
 from fake_cohort import FakeCohort, FakeTranslator
 
-from bench import calibration, explain, foreign
+from bench import calibration, explain, foreign, foreign_page
 from bench.calibration_planes import Planes
+from bench.foreign_spread import spread_of
 from spectac_fast.data.population import Population, plane_population
+from spectac_fast.data.spread import spread_population
 from spectac_fast.models.registry import load
 
 
@@ -49,14 +51,30 @@ def test_deviations_of_combined_planes_are_the_mean_of_theirs():
 def test_changes_are_told_from_what_they_change():
     cohort = FakeCohort(4, cases=30, slices=9, side=32)
     stacks = list(foreign._stacks(cohort, range(30), "SA").values())
-    population = Population({"SA": plane_population(stacks, 0.02)})
+
+    class Rough(FakeTranslator):
+        """Its samples differ where a slice is rough."""
+
+        def moments(self, nc, seeds=None, *, samples, neighbours=None):
+            return nc, (nc - torch.nn.functional.avg_pool2d(nc, 3, 1, 1)).abs()
+
+    model, drawn = Rough("rough"), [(i, "stress") for i in range(20)]
+    spreads = {"SA": [spread_of(model, *stack, "") for stack in stacks]}
+    spread = spread_population(spreads, 0.02, samples=4, weights="")
+    population = Population({"SA": plane_population(stacks, 0.02)}, "", spread)
     rows = {
-        kind: foreign._judge(population, cohort, kind, foreign.CHANGES[kind])[0]
-        for kind in ("as they are (false alarms)", "uniform noise")
+        kind: foreign._judge(population, cohort, kind, foreign.CHANGES[kind], model, drawn)[0]
+        for kind in (foreign.PLAIN, "uniform noise")
     }
-    assert rows["as they are (false alarms)"]["flagged"] == pytest.approx(0.02, abs=0.02)
-    assert rows["as they are (false alarms)"]["auc"] == 0.5
-    assert (rows["uniform noise"]["flagged"], rows["uniform noise"]["auc"]) == (1.0, 1.0)
+    plain, noise = rows.values()
+    assert (noise["drawn"], noise["by_input"], noise["by_spread"], noise["by_either"]) == (20, 20, 20, 20)
+    assert plain["by_spread"] <= 2
+    assert plain["by_either"] <= plain["by_input"] + plain["by_spread"]
+    text = foreign_page.page({}, list(rows.values()), 0.02)
+    assert f"| uniform noise | {' | '.join(['20 of 20'] * 3)} |" in text
+    assert plain["flagged"] == pytest.approx(0.02, abs=0.02)
+    assert plain["auc"] == 0.5
+    assert (noise["flagged"], noise["auc"]) == (1.0, 1.0)
 
 
 def test_areas_of_a_map_that_knows():

@@ -17,7 +17,7 @@ from spectac_fast.errors import InputError, SetupError, UsageError
 from spectac_fast.models.batches import SIZES
 from spectac_fast.models.fit import NO_COUNTS
 from spectac_fast.models.translator import Translator
-from spectac_fast.models.uncertainty import translate_with_std
+from spectac_fast.models.uncertainty import drawing_options, translate_with_std
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -68,6 +68,11 @@ class Network:
             self.size = choose_batch_size(self._trial, self.translator.device)
             self.seconds += time.perf_counter() - started
         return self.size
+
+    @property
+    def usual_samples(self) -> int:
+        """How many samples the deviations come from; 0 without any, or where options change how they are drawn."""
+        return 0 if drawing_options(self.options) else self._std_samples or 0
 
     def start_at(self, size: int) -> None:
         """Take the batch size of an earlier run instead of choosing one."""

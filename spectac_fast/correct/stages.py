@@ -95,12 +95,14 @@ class Stages:
         uncertainty: tuple[NDArray[np.float32], ...] = ()
         partners: tuple[tuple[int, ...], ...] = ()
         written: tuple[Path, ...] = ()
+        warnings: tuple[str, ...] = ()
         try:
             if isinstance(outputs, InputError):
                 raise InputError(f"{_place(read.study)}: {outputs}")
             if outputs is not None and read.prepared is not None:
                 with phase("denormalise"):
-                    counts, uncertainty = self._finish(read.prepared, outputs)
+                    counts, uncertainty, unusual = self._finish(read.prepared, outputs)
+                warnings = read.prepared.warnings + unusual
                 partners = tuple(read.prepared.partners)
                 if self._store is not None:
                     with phase("write"):
@@ -122,19 +124,21 @@ class Stages:
             written,
             skipped=tuple(read.skipped),
             failed=tuple(read.failed),
-            warnings=read.prepared.warnings if read.prepared and counts else (),
+            warnings=warnings if counts else (),
             seconds=seconds,
         )
 
     def _finish(
         self, prepared: Prepared, outputs: Sequence[NDArray[np.float32]]
-    ) -> tuple[tuple[NDArray[np.float32], ...], tuple[NDArray[np.float32], ...]]:
-        """(corrected counts, their standard deviations if there are any) of each series."""
+    ) -> tuple[tuple[NDArray[np.float32], ...], tuple[NDArray[np.float32], ...], tuple[str, ...]]:
+        """(corrected counts of each series, their standard deviations if there are any, sentences on these)."""
         translator = self._network.translator
         counts = tuple(prepared.finish([output[:, 0] for output in outputs], translator))
         if self._network.channels == 1:
-            return counts, ()
-        return counts, tuple(prepared.finish_deviations([output[:, 1] for output in outputs], translator))
+            return counts, (), ()
+        deviations = [output[:, 1] for output in outputs]
+        finished = tuple(prepared.finish_deviations(deviations, translator))
+        return counts, finished, prepared.foreign_spread(deviations, translator, self._network.usual_samples)
 
     def _read_all(self, sources: Sequence[Source], read: Read) -> None:
         series = []

@@ -17,9 +17,11 @@ from spectac_fast.data.neighbours import neighbours
 from spectac_fast.data.resample import InPlane, check_geometry
 from spectac_fast.data.scale import count_scale, to_counts, to_model
 from spectac_fast.data.seeds import stable_seed
+from spectac_fast.data.spread import central_slices, heart_spread
 from spectac_fast.data.study import Series, Study
 from spectac_fast.errors import InputError, SpectacError, UsageError
 from spectac_fast.models.translator import SamplingTranslator
+from spectac_fast.models.uncertainty import calibration_of
 
 if TYPE_CHECKING:
     from spectac_fast.models.translator import Translator
@@ -117,6 +119,26 @@ class Prepared:
             grid.carry_back_deviation(series.counts, nc, std, scale=scale)
             for grid, series, nc, std, scale in zip(self.grids, self.study.series, self.nc, stds, self.scales)
         ]
+
+    def foreign_spread(
+        self, outputs: Sequence[NDArray[np.float32]], translator: Translator, samples: int
+    ) -> tuple[str, ...]:
+        """One sentence, which is also logged, for each series whose samples lie unlike those of the model's training
+        population, from the deviations that the model gave; none where fewer samples were drawn than for that.
+        """
+        population = getattr(translator, "population", None)
+        known = population.spread if population else None
+        if known is None or samples < known.samples:
+            return ()
+        found = []
+        for series, grid, output in zip(self.study.series, self.grids, outputs):
+            taken = output[central_slices(len(output), series.slice_mm)]
+            deviation = heart_spread(taken, output.shape, (series.slice_mm, *grid.pixel_mm))
+            text = known.warning(series.path, series.plane, calibration_of(translator).undone(deviation))
+            if text:
+                _log.warning(text)
+                found.append(text)
+        return tuple(found)
 
 
 def prepare(study: Study, translator: Translator, options: Mapping[str, Any], seed: int) -> Prepared:

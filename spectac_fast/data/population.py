@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from spectac_fast.data.resample import linear_weights
 from spectac_fast.data.scale import heart_mask
+from spectac_fast.data.spread import SpreadPopulation, spread_from_json, spread_to_json
 from spectac_fast.errors import InputError
 
 FORMAT = 1
@@ -82,10 +83,13 @@ class PlanePopulation:
 
 @dataclass(frozen=True)
 class Population:
-    """What is known of a training population: its planes by name, and where it comes from."""
+    """What is known of a training population: its planes by name, where it comes from, and how far apart a model's
+    samples lie in it, if that was measured.
+    """
 
     planes: Mapping[str, PlanePopulation]
     about: str = ""
+    spread: SpreadPopulation | None = None
 
     def score(self, plane: str, stack: NDArray[np.floating], spacing_mm: Sequence[float]) -> tuple[float, float, str]:
         """(score, limit, name of the strangest feature) of a series as a model sees it.
@@ -220,11 +224,15 @@ def to_json(population: Population) -> dict[str, Any]:
         }
         for name, plane in population.planes.items()
     }
-    return {"format": FORMAT, "about": population.about, "features": list(FEATURES), "planes": planes}
+    content = {"format": FORMAT, "about": population.about, "features": list(FEATURES), "planes": planes}
+    return content | ({"spread": spread_to_json(population.spread)} if population.spread else {})
 
 
-def read_population(path: Path) -> Population | None:
-    """The population of a file, None where there is none. Raises InputError for one that is damaged."""
+def read_population(path: Path, weights: str = "") -> Population | None:
+    """The population of a file, None where there is none. Raises InputError for one that is damaged.
+
+    weights: SHA-256 of the model's; the spread of another model's samples is left out.
+    """
     if not path.is_file():
         return None
     count = len(FEATURES)
@@ -240,6 +248,7 @@ def read_population(path: Path) -> Population | None:
             planes[name] = PlanePopulation(*parts, float(plane["limit"]))
         if "SA" not in planes:
             raise ValueError("no plane SA")
-        return Population(planes, str(content["about"]))
+        spread = spread_from_json(content["spread"]) if "spread" in content else None
+        return Population(planes, str(content["about"]), spread if spread and spread.weights == weights else None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: expected a population, but it cannot be read as one ({error}).") from None

@@ -72,7 +72,7 @@ def _load_network(path: Path, device: torch.device) -> Translator:
     module, _, builder = BUILDERS[model].partition(":")
     translator = getattr(importlib.import_module(module), builder)(tensors, header, path, device)
     translator.calibration = read_calibration(path, translator.weights_sha256)
-    translator.population = read_population(population_file(path))
+    translator.population = read_population(population_file(path), translator.weights_sha256)
     return translator
 
 

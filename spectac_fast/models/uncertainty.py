@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,10 @@ class Calibration:
     def __call__(self, spread: Tensor) -> Tensor:
         """The standard deviation of the error, of the samples' own, both in model units."""
         return (self.temperature * spread).square().add_(self.floor**2).sqrt_()
+
+    def undone(self, deviation: float) -> float:
+        """The samples' own spread, of a standard deviation or the root mean square of several."""
+        return math.sqrt(max(deviation**2 - self.floor**2, 0.0)) / self.temperature
 
 
 def check_sampling(translator: Translator) -> SamplingTranslator:
@@ -72,14 +78,21 @@ def translate_with_std(
     the default estimate is the image it was fitted for. Raises UsageError for a model that draws no samples.
     """
     sampling = check_sampling(translator)
-    # One evaluation is the mean itself and has no spread; samples take as many as the weights say.
-    drawing = {key: value for key, value in options.items() if key != "samples" and (key, value) != ("steps", 1)}
+    drawing = drawing_options(options)
     mean, spread = sampling.moments(nc, seeds, samples=std_samples, neighbours=neighbours, **drawing)
     if options.get("samples") == std_samples and options.get("steps") != 1:
         image = mean
     else:
         image = translator.translate(nc, seeds, neighbours=neighbours, **options)
     return image, calibration_of(translator)(spread)
+
+
+def drawing_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options of `translate` that the samples of a deviation take; none is as the weights say.
+
+    One evaluation is the mean itself and has no spread, so samples take the weights' number then.
+    """
+    return {key: value for key, value in options.items() if key != "samples" and (key, value) != ("steps", 1)}
 
 
 def calibration_of(translator: Translator) -> Calibration:
