@@ -13,7 +13,7 @@ from fake_study import Times, heart, write_nc, write_planes
 
 from spectac_fast.cli import main
 from spectac_fast.commands import correct as command
-from spectac_fast.correct import Corrector, Report, carry_out
+from spectac_fast.correct import Corrector, Report, carry_out, correct_study, correct_study_with_std
 from spectac_fast.correct.study import prepare
 from spectac_fast.data.resample import InPlane
 from spectac_fast.data.scale import count_scale
@@ -61,6 +61,21 @@ def test_the_deviation_is_carried_to_the_sources_counts(tmp_path, rng, pixel_mm,
     (plain,) = Corrector(Spread(gain=1.7), batch_size=4).map([tmp_path])
     assert plain.uncertainty == ()
     np.testing.assert_array_equal(plain.counts[0], result.counts[0])
+
+
+def test_one_study_in_memory_gives_what_a_run_gives(tmp_path, rng):
+    write_planes(tmp_path)
+    study, model = read_study(tmp_path), Spread(gain=1.5)
+    counts, stds = correct_study_with_std(study, model, std_samples=4, batch_size=8)
+    (result,) = Corrector(model, batch_size=8, uncertainty=4).map([tmp_path])
+    for own, expected in zip((*counts, *stds), (*result.counts, *result.uncertainty), strict=True):
+        np.testing.assert_array_equal(own, expected)
+    for own, expected in zip(counts, correct_study(study, model), strict=True):
+        np.testing.assert_array_equal(own, expected)
+    with pytest.raises(UsageError, match="times gives one image without a spread"):
+        correct_study_with_std(study, Times())
+    with pytest.raises(UsageError, match="at least 2 samples, found 1"):
+        correct_study_with_std(study, model, std_samples=1)
 
 
 def test_no_deviation_carried_back_is_below_that_of_the_result(rng):

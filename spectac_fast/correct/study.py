@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from spectac_fast.correct.agreement import agreed, partners_of
 from spectac_fast.data.lattice import Lattice
@@ -21,7 +22,14 @@ from spectac_fast.data.spread import central_slices, heart_spread
 from spectac_fast.data.study import Series, Study
 from spectac_fast.errors import InputError, SpectacError, UsageError
 from spectac_fast.models.translator import SamplingTranslator
-from spectac_fast.models.uncertainty import calibration_of
+from spectac_fast.models.uncertainty import (
+    SAMPLES,
+    calibration_of,
+    check_sampling,
+    drawing_options,
+    translate_with_std,
+    warn_unmeasured,
+)
 
 if TYPE_CHECKING:
     from spectac_fast.models.translator import Translator
@@ -62,7 +70,55 @@ def correct_study(
     """
     options = {key: value for key, value in (("steps", steps), ("samples", samples)) if value is not None}
     prepared = prepare(study, translator, options, seed)
-    return prepared.finish(_translate(translator, prepared, options, batch_size, on_slices), translator)
+
+    def image(nc: Tensor, **given: Any) -> Tensor:
+        return translator.translate(nc, **given, **options)
+
+    outputs = _run(image, 1, prepared, translator, options, batch_size, on_slices)
+    return prepared.finish([output[:, 0] for output in outputs], translator)
+
+
+def correct_study_with_std(
+    study: Study,
+    translator: Translator,
+    *,
+    std_samples: int = SAMPLES,
+    steps: int | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    on_slices: Callable[[int], None] | None = None,
+) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    """(attenuation-corrected counts, standard deviation of their error) for every series of `study`.
+
+    The counts are those of `correct_study` with the same arguments, bit for bit; the deviations are what
+    `spectac correct --uncertainty` writes: the spread of the model's samples, by the calibration of its weights
+    (`translate_with_std`), and where planes are averaged the mean of theirs.
+
+    Args:
+        std_samples: how many samples of each slice the deviation is taken from, at least 2.
+        Others as for `correct_study`.
+
+    Returns two lists of one float32 array [slices, rows, columns] per series, counts >= 0 and deviations >= 0 in
+    counts, in the source's geometry. Series whose samples lie unlike those of the training population are named in
+    the log. Raises as `correct_study` does, and UsageError for a model that draws no samples or fewer than 2 of them.
+    """
+    check_sampling(translator)
+    if std_samples < 2:
+        raise UsageError(f"uncertainty: expected at least 2 samples, found {std_samples}.")
+    warn_unmeasured(translator)
+    options = {key: value for key, value in (("steps", steps), ("samples", samples)) if value is not None}
+    prepared = prepare(study, translator, options, seed)
+
+    def both(nc: Tensor, **given: Any) -> Tensor:
+        return torch.cat(translate_with_std(translator, nc, **given, std_samples=std_samples, **options), dim=1)
+
+    outputs = _run(both, 2, prepared, translator, options, batch_size, on_slices)
+    deviations = [output[:, 1] for output in outputs]
+    counts = prepared.finish([output[:, 0] for output in outputs], translator)
+    finished = prepared.finish_deviations(deviations, translator)
+    prepared.foreign_spread(deviations, translator, 0 if drawing_options(options) else std_samples)
+    return counts, finished
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,31 +264,35 @@ def _scale(series: Series, grid: InPlane, nc: NDArray[np.float32]) -> float:
         raise InputError(f"{series.path}: {error}.") from None
 
 
-def _translate(
-    translator: Translator,
+def _run(
+    compute: Callable[..., Tensor],
+    channels: int,
     prepared: Prepared,
-    options: dict[str, int],
+    translator: Translator,
+    options: Mapping[str, int],
     batch_size: int,
     on_slices: Callable[[int], None] | None,
 ) -> list[NDArray[np.float32]]:
-    """Run all stacks through the model; stacks with slices of one shape travel in common batches."""
+    """compute(nc [b, 1, H, W], seeds=, neighbours=) -> [b, channels, H, W] for all stacks of a study, one array
+    [slices, channels, rows, columns] a series; stacks with slices of one shape travel in common batches.
+    """
     inputs = prepared.inputs
-    outputs = [np.empty_like(stack) for stack in inputs]
+    outputs = [np.empty((len(stack), channels, *stack.shape[1:]), np.float32) for stack in inputs]
     for shape in dict.fromkeys(stack.shape[1:] for stack in inputs):
         members = [k for k, stack in enumerate(inputs) if stack.shape[1:] == shape]
         slices = np.concatenate([inputs[k] for k in members])
         around = np.concatenate([prepared.beside[k] for k in members])
         keys = np.concatenate([prepared.seeds[k] for k in members])
-        result = np.empty_like(slices)
+        result = np.empty((len(slices), channels, *shape), np.float32)
         for start in range(0, len(slices), batch_size):
             batch = slice(start, start + batch_size)
             nc = torch.from_numpy(slices[batch, None])
             given = {"seeds": torch.from_numpy(keys[batch]), "neighbours": torch.from_numpy(around[batch])}
             try:
-                ac = translator.translate(nc, **given, **options)
+                found = compute(nc, **given)
             except ValueError as error:
-                raise UsageError(f"the model {translator.name} cannot run with {options}: {error}") from error
-            result[batch] = ac[:, 0].float().cpu().numpy()
+                raise UsageError(f"the model {translator.name} cannot run with {dict(options)}: {error}") from error
+            result[batch] = found.float().cpu().numpy()
             if on_slices:
                 on_slices(len(nc))
         bounds = np.cumsum([len(inputs[k]) for k in members])[:-1]
