@@ -11,11 +11,9 @@ from spectac_fast.checkpoints.weights import save_weights
 from spectac_fast.diffusion.sampler import sample_diffusion
 from spectac_fast.diffusion.vp_solvers import vp_table
 from spectac_fast.errors import InputError
-from spectac_fast.models.attenuation import attenuated, attenuation_factor
 from spectac_fast.models.fit import Fit
 from spectac_fast.models.networks import build_network
 from spectac_fast.models.registry import load
-from spectac_fast.models.regression import Regression
 from spectac_fast.models.translator import Translator
 
 FOLDED = {
@@ -132,33 +130,6 @@ def test_regression_adds_what_the_network_says(make):
     with torch.no_grad():
         expected = nc + translator.model.denoise_fn(nc, torch.zeros(2, dtype=torch.int64), context=nc)
     assert worst(translator.translate(nc), expected) < 1e-5
-
-
-def test_attenuation_factor(make):
-    """A uniform body of known thickness, the limits, and the head within a regression."""
-    mu, paths = torch.tensor(0.15), torch.tensor([4.0, 12.0])
-    raw = [torch.log(torch.expm1(value)) for value in (mu, paths)]
-    factor = attenuation_factor(raw[0].view(1, 1, 1, 1), raw[1].view(1, 2, 1, 1))
-    expected = 2.0 / (torch.exp(-0.15 * 4.0 * torch.ones(())) + torch.exp(-0.15 * 12.0 * torch.ones(())))
-    assert float(factor) == pytest.approx(float(expected), rel=1e-5)
-    nc = torch.tensor([[[[-1.0, 0.5]]]])
-    assert attenuated(nc, torch.tensor(2.0), 1.6).flatten().tolist() == pytest.approx([-1.0, 2.0 * 1.5 / 1.6 - 1.0])
-    huge = torch.full((1, 3, 1, 1), 50.0)
-    assert float(attenuation_factor(huge[:, :1], huge)) == pytest.approx(torch.e**8, rel=1e-4)
-    translator, nc = make("regression", with_network("regression", out_channels=6)), torch.randn(2, 1, 16, 16)
-    with torch.no_grad():
-        raw = translator.model.denoise_fn(nc, torch.zeros(2, dtype=torch.int64), context=nc)
-    physical = attenuated(nc, attenuation_factor(raw[:, 1:2], raw[:, 2:]), 1.7)
-    assert worst(translator.translate(nc), 0.5 * (nc + raw[:, :1] + physical)) < 1e-5
-
-
-def test_the_attenuation_head_learns():
-    network = build_network({**FOLDED, "out_channels": 6})
-    model, nc = Regression(network, 1.7), torch.randn(2, 1, 16, 16)
-    (model(nc) - 2.0).square().mean().backward()
-    gradient = network.head.weight.grad
-    assert torch.isfinite(gradient).all()
-    assert bool((gradient.abs().amax(dim=(1, 2, 3)) > 0).all())
 
 
 @pytest.mark.parametrize(

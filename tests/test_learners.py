@@ -14,6 +14,7 @@ import pytest
 import torch
 from tiny_training import TinyCohort, changed
 
+from spectac_fast import cli
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.models.registry import load
 from spectac_fast.train import loop
@@ -316,17 +317,20 @@ train(TinyCohort([3, 4], side=SIDE), None, Path({run!r}), small("regression"), O
 
 
 def looking(recipe):
-    """The recipe with one neighbouring slice on either side; latent diffusion needs a rescaler to take it."""
+    """The recipe with one neighbouring slice on either side, which latent diffusion needs a rescaler to take, and with
+    an attenuation factor where there are counts.
+    """
     network = json.loads(json.dumps(recipe.network))
     if recipe.model == "ldm":
         network["rescaler"] = {"in_channels": 1, "out_channels": 4}
-    network.get("generator", network)["context_slices"] = 1
+    home = network.get("generator", network)
+    home |= {"context_slices": 1} if recipe.model in LATENT else {"context_slices": 1, "attenuation_paths": 4}
     return dataclasses.replace(recipe, network=network)
 
 
 @pytest.mark.parametrize("model", sorted(set(MAKERS) - {"vqgan"}))
-def test_every_method_can_look_at_neighbours(model, cohort, first_stage, tmp_path):
-    """The recipe's key alone widens the networks; weight file and published layout say the same of the channels."""
+def test_every_method_takes_both_options(model, cohort, first_stage, tmp_path, capsys):
+    """The recipe's keys alone widen the networks; weight file and `spectac info` say the same of the channels."""
     recipe = looking(small(model, learning_rate=0.1))
     path = train(cohort, None, tmp_path, recipe, options(model, first_stage, budget=Budget(steps=2)))
     translator, nc = load(path, device="cpu"), torch.randn(2, 1, SIDE, SIDE)
@@ -335,12 +339,14 @@ def test_every_method_can_look_at_neighbours(model, cohort, first_stage, tmp_pat
     assert torch.equal(alone, translator.translate(nc, neighbours=nc.expand(-1, 2, -1, -1), steps=2))
     assert not torch.equal(alone, translator.translate(nc, neighbours=torch.randn(2, 2, SIDE, SIDE), steps=2))
     assert torch.isfinite(alone).all()
+    assert cli.main(["info", str(path), "--device", "cpu"]) == 0
+    assert ("'attenuation_paths': 4" in capsys.readouterr().out) == (model not in LATENT)
 
 
 def test_neighbours_need_a_way_into_a_latent_model(cohort, first_stage):
     recipe = small("ldm")
     recipe = dataclasses.replace(recipe, network=recipe.network | {"context_slices": 1})
-    with pytest.raises(ValueError, match="context_slices 1 and rescaler null"):
+    with pytest.raises(UsageError, match="context_slices 1 and rescaler null"):
         make_learner(Setting(recipe, SlicePairs(cohort, [0, 1], 2.0), 0, torch.device("cpu"), first_stage))
 
 

@@ -37,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
                 f"the weight file {args.file} holds a model {header['model']!r}, which layout {args.layout} is not for "
                 f"(expected {' or '.join(layout.MODELS)})"
             )
+        if header["config"].get("network", {}).get("attenuation_paths"):
+            raise InputError(f"the weight file {args.file} has an attenuation factor, which no published layout knows")
         content = layout.write(tensors, header["config"])
     except InputError as error:
         raise UsageError(str(error)) from error

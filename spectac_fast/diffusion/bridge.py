@@ -139,6 +139,15 @@ class BrownianBridge:
             return prediction
         return x_t - prediction
 
+    def prediction_line(self, x_t: Tensor, y: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(a, b): the network output a x0 + b that stands for an estimate x0, the inverse of `x0_from`."""
+        if self.objective == "noise":
+            m, std = self.coefficients(t, x_t.dim())
+            return (m - 1.0) / std, (x_t - m * y) / std
+        if self.objective == "x0":
+            return x_t.new_ones(()), x_t.new_zeros(())
+        return x_t.new_full((), -1.0), y if self.objective == "ysubx" else x_t
+
     def lambda_density(self) -> NDArray[np.float64]:
         """Probability of each t (float64 [T], sum 1) when lambda = -log sigma_t is drawn uniformly.
 

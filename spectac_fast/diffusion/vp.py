@@ -82,6 +82,13 @@ class VPProcess:
         level = level.view(-1, *(1,) * (x_t.dim() - 1))
         return (x_t - (1.0 - level).sqrt() * prediction) / level.sqrt()
 
+    @staticmethod
+    def prediction_line(x_t: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """(a, b): the predicted noise a x0 + b that stands for an estimate x0, the inverse of `x0_from`."""
+        level = level.view(-1, *(1,) * (x_t.dim() - 1))
+        std = (1.0 - level).sqrt()
+        return -level.sqrt() / std, x_t / std
+
     def buffers(self) -> dict[str, Tensor]:
         """The schedule buffers that Palette's checkpoints hold, float32 [T], under their names."""
         level, beta = self.level, self.beta

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spectac_fast.diffusion.bridge import BrownianBridge
 
+from .attenuation import Attenuation
 from .bridge_translator import BridgeTranslator, load_bridge
 from .networks import build_network, conditioned
 
@@ -69,7 +70,15 @@ class BBDMTranslator(BridgeTranslator):
 
 def model_of(config: Mapping[str, Any]) -> BBDM:
     """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none."""
-    return BBDM(BrownianBridge(**config["bridge"]), build_network(config["network"]))
+    bridge = BrownianBridge(**config["bridge"])
+
+    def line(x: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return context[:, :1], *bridge.prediction_line(x, context[:, :1], t)
+
+    model = BBDM(bridge, build_network(config["network"], Attenuation(config.get("gain", 1.0), line)))
+    if config["network"].get("attenuation_paths") and not model.conditioned:
+        raise ValueError("attenuation_paths needs a network that takes NC beside the state, found one of 1 channel.")
+    return model
 
 
 def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> BBDMTranslator:

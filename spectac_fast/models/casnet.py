@@ -11,8 +11,8 @@ from .unet_generator import UNetGenerator
 class CasNet(nn.Module):
     """`blocks` UNet generators end to end; six of width 64 with eight halvings are the paper's (326 M parameters).
 
-    inner_tanh: bound the answer of every block instead of the last one's only; the paper does not say. The other
-    arguments are those of `UNetGenerator`.
+    inner_tanh: bound the answer of every block instead of the last one's only; the paper does not say. last: activation
+    of the last one's answer, a tanh by default. The other arguments are those of `UNetGenerator`.
 
     forward(x [B, in_channels, H, W], seeds int64 [B] or None for 0 ... B-1) -> [B, out_channels, H, W] in (-1, 1);
     H and W divisible by `multiple`.
@@ -28,11 +28,14 @@ class CasNet(nn.Module):
         norm: str = "batch1",
         dropout: str = "none",
         inner_tanh: bool = False,
+        last: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if blocks < 1:
             raise ValueError(f"blocks must be at least 1, found {blocks}.")
         self.in_channels, self.multiple = in_channels, 2**num_downs
+        last = last if last is not None else nn.Tanh()
+        inner = nn.Tanh() if inner_tanh else nn.Identity()
         self.blocks = nn.ModuleList(
             UNetGenerator(
                 out_channels if block else in_channels,
@@ -41,7 +44,7 @@ class CasNet(nn.Module):
                 width,
                 norm,
                 dropout,
-                last=nn.Tanh() if inner_tanh or block == blocks - 1 else nn.Identity(),
+                last=last if block == blocks - 1 else inner,
                 first_dropout=block * num_downs,
             )
             for block in range(blocks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from spectac_fast.diffusion.solvers import StepTable
 from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.diffusion.vp_solvers import vp_table
 
+from .attenuation import Attenuation
 from .description import Description, describe, reading
 from .networks import build_network, conditioned
 from .noise_translator import NoiseTranslator
@@ -86,14 +87,23 @@ class DDPMTranslator(NoiseTranslator):
         return self.engine.prepare(condition, table.t)
 
 
+def model_of(config: Mapping[str, Any]) -> DDPM:
+    """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none."""
+    process = VPProcess(**config["process"])
+
+    def line(x: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return context[:, :1], *process.prediction_line(x, process.levels(t))
+
+    return DDPM(process, build_network(config["network"], Attenuation(config["gain"], line)))
+
+
 def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> DDPMTranslator:
     """The translator of a weight file; InputError if its description and tensors do not make one."""
     with reading(path):
         config = header["config"]
-        process = VPProcess(**config["process"])
-        model = DDPM(process, build_network(config["network"]))
+        model = model_of(config)
         translator = DDPMTranslator(
-            model, process, sampling_defaults(config), clip_of(config), describe(header, path), device
+            model, model.process, sampling_defaults(config), clip_of(config), describe(header, path), device
         )
     fill(model, {name: value.float() for name, value in tensors.items()}, str(path))
     return translator

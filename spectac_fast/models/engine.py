@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .attenuation import AttenuationHead
 from .engine_blocks import Body, Film
 from .engine_convolution import Convolution
 from .folded_unet import FoldedUNet
@@ -26,8 +27,8 @@ _NAMES = ("", "denoise_fn", "model.diffusion_model")
 def engine(model: Any, dtype: torch.dtype = torch.float32, device: str | torch.device | None = None) -> Engine:
     """A network for inference: the same function, faster; see `Engine`.
 
-    model:  a `UNetModel` or `FoldedUNet`, a model around one (BBDM, LatentBBDM, CPDM, DDPM, LatentDiffusion, ...), or a
-            translator of such a model.
+    model:  a `UNetModel` or `FoldedUNet`, an `AttenuationHead` or a model around one (BBDM, LatentBBDM, CPDM, DDPM,
+            LatentDiffusion, ...), or a translator of such a model.
     dtype:  of the network's body: torch.float32, bfloat16 or float16.
     device: to run on; None means where the network is.
 
@@ -35,22 +36,25 @@ def engine(model: Any, dtype: torch.dtype = torch.float32, device: str | torch.d
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be torch.float32, bfloat16 or float16, found {dtype}.")
-    network = _network_of(model)
+    network, head = _network_of(model)
     where = next(network.parameters()).device if device is None else torch.device(device)
-    return Engine(network, dtype, where)
+    return Engine(network, dtype, where, head)
 
 
-def _network_of(model: Any) -> UNetModel | FoldedUNet:
+def _network_of(model: Any) -> tuple[UNetModel | FoldedUNet, AttenuationHead | None]:
     module = model if isinstance(model, nn.Module) else getattr(model, "model", None)
     parts = dict(module.named_modules()) if isinstance(module, nn.Module) else {}
     for name in _NAMES:
-        if isinstance(parts.get(name), (UNetModel, FoldedUNet)):
-            return parts[name]
+        found = parts.get(name)
+        head = found if isinstance(found, AttenuationHead) else None
+        network = found if head is None else head.network
+        if isinstance(network, (UNetModel, FoldedUNet)):
+            return network, head
     raise TypeError(f"model must hold a UNetModel or a FoldedUNet, found {type(model).__name__}.")
 
 
 class Engine:
-    """A `UNetModel` or `FoldedUNet` for inference; made by `engine`.
+    """A `UNetModel` or `FoldedUNet` for inference, with what an `AttenuationHead` makes of it; made by `engine`.
 
     A network as published computes for every slice at every step the timestep's embedding and, from it, each block's
     FiLM vectors; the share of the first convolution that sees only the condition; and normalisation, FiLM, activation
@@ -61,9 +65,15 @@ class Engine:
     and last convolution; inputs, FiLM vectors, statistics and output are float32. Nothing has a gradient.
     """
 
-    def __init__(self, network: UNetModel | FoldedUNet, dtype: torch.dtype, device: torch.device) -> None:
-        self.dtype, self.device = dtype, device
-        self.in_channels, self.out_channels = network.in_channels, network.out_channels
+    def __init__(
+        self,
+        network: UNetModel | FoldedUNet,
+        dtype: torch.dtype,
+        device: torch.device,
+        attenuation: AttenuationHead | None = None,
+    ) -> None:
+        self.dtype, self.device, self._attenuation = dtype, device, attenuation
+        self.in_channels, self.out_channels = network.in_channels, (attenuation or network).out_channels
         self.multiple = network.multiple
         self.fold = 2 if isinstance(network, FoldedUNet) else 1
         body = network.body if self.fold == 2 else network
@@ -86,7 +96,7 @@ class Engine:
         """
         with self._inference():
             film = self._film(timestep_embedding(t, self._embedding_channels))
-            return self._run(x, film, self._hold(context))
+            return self._finish(self._run(x, film, self._hold(context)), x, t, context)
 
     def prepare(self, context: Tensor | None, timesteps: Sequence[int]) -> Callable[[Tensor, Tensor, Any], Tensor]:
         """(x, t, anything) -> prediction, for the slices of one context and a table's timesteps.
@@ -103,9 +113,12 @@ class Engine:
                 raise ValueError(f"t must be one of the table's timesteps for the whole batch, found {t.tolist()}.")
             with self._inference():
                 own = film.index_select(0, rows.index_select(0, t[:1]))
-                return self._run(x, own.expand(len(x), -1), held)
+                return self._finish(self._run(x, own.expand(len(x), -1), held), x, t, context)
 
         return denoise
+
+    def _finish(self, raw: Tensor, x: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
+        return raw if self._attenuation is None else self._attenuation.finish(raw, x, t, context)
 
     @contextmanager
     def _inference(self) -> Iterator[None]:

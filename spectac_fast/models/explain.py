@@ -131,7 +131,7 @@ def differentiable(translator: Translator) -> Callable[[Tensor], Tensor]:
     if isinstance(translator, BridgeTranslator) and type(translator.model) is BBDM:
         compute = _first_estimate(translator.model)
     elif isinstance(translator, RegressionTranslator):
-        compute = _regression(translator)
+        compute = translator.model
     elif isinstance(translator, GeneratorTranslator):
         compute = _generator(translator)
     else:
@@ -152,15 +152,6 @@ def _first_estimate(model: BBDM) -> Callable[[Tensor], Tensor]:
         end, context = model.start(images)
         t = torch.full((len(images),), model.bridge.num_timesteps - 1, dtype=torch.int64, device=images.device)
         return model.finish(model.bridge.x0_from(model(end, t, context), end, end, t))
-
-    return compute
-
-
-def _regression(translator: RegressionTranslator) -> Callable[[Tensor], Tensor]:
-    def compute(images: Tensor) -> Tensor:
-        nc = images[:, :1]
-        t = torch.zeros(len(nc), dtype=torch.int64, device=nc.device)
-        return translator.model.image(nc, translator.model.denoise_fn(nc, t, context=images))
 
     return compute
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import fill
 
+from .attenuation import Attenuation, of_image
 from .description import Description, describe, reading
 from .network_translator import NetworkTranslator
 from .networks import build_network
@@ -37,7 +38,7 @@ class GeneratorTranslator(NetworkTranslator):
         """The translator of a weight file; InputError if its description and tensors do not make one."""
         with reading(path):
             config = header["config"]
-            model = build_network(config["network"])
+            model = build_network(config["network"], Attenuation(float(config["gain"]), of_image))
             context = config.get("context_slices", config["network"].get("context_slices", 0))
             if context is None:
                 beside, odd = divmod(model.in_channels - 1, 2)

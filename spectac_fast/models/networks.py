@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from .attenuation import Attenuation, AttenuationHead, FirstBounded
 from .casnet import CasNet
 from .folded_unet import FoldedUNet
 from .resnet import ResnetGenerator
@@ -25,24 +26,43 @@ _KINDS: dict[str, type[nn.Module]] = {
 }
 # Kinds that know by themselves what neighbouring slices change.
 _OWN_CONTEXT = ("folded_unet", "unit")
+# Kinds whose image is bounded by a tanh.
+_BOUNDED = ("unet_generator", "resnet_generator", "casnet")
 
 
-def build_network(config: Mapping[str, Any]) -> nn.Module:
+def build_network(config: Mapping[str, Any], attenuation: Attenuation | None = None) -> nn.Module:
     """Build the network of a configuration {"kind": name, **constructor arguments}; ValueError if it fits none.
 
     "context_slices" is understood of every kind: so many neighbouring slices on either side are further channels,
-    behind the `in_channels` that the network takes without them.
+    behind the `in_channels` that the network takes without them. "attenuation_paths" is understood where `attenuation`
+    says what the network predicts: so many path lengths of an attenuation factor (models/attenuation.py).
     """
     arguments = dict(config)
     kind = arguments.pop("kind", None)
+    paths = arguments.pop("attenuation_paths", 0)
     if kind not in _KINDS:
         raise ValueError(f"the network kind must be one of {', '.join(_KINDS)}, found {kind!r}.")
     try:
         if "context_slices" in arguments and kind not in _OWN_CONTEXT:
             arguments["in_channels"] = arguments.get("in_channels", 1) + 2 * arguments.pop("context_slices")
-        return _KINDS[kind](**arguments)
+        return _attenuating(kind, arguments, paths, attenuation) if paths else _KINDS[kind](**arguments)
     except TypeError as error:
         raise ValueError(f"the arguments of network {kind!r} do not fit: {error}.") from error
+
+
+def _attenuating(kind: str, arguments: dict[str, Any], paths: int, attenuation: Attenuation | None) -> nn.Module:
+    """A network with the outputs of an attenuation factor; ValueError where it can have none."""
+    if attenuation is None:
+        raise ValueError("attenuation_paths needs a network that makes AC of NC in pixels, found one of other images.")
+    if not isinstance(paths, int) or paths < 1:
+        raise ValueError(f"attenuation_paths must be a whole number, 0 for no factor, found {paths!r}.")
+    channels = arguments.get("channels" if kind == "unit" else "out_channels", 1)
+    if channels != 1:
+        raise ValueError(f"attenuation_paths needs a network of images of one channel, found {channels}.")
+    if kind == "unit":
+        return UNITGenerators(**arguments, attenuation_paths=paths, gain=attenuation.gain)
+    last = {"last": FirstBounded()} if kind in _BOUNDED else {}
+    return AttenuationHead(_KINDS[kind](**arguments | {"out_channels": 2 + paths}, **last), attenuation)
 
 
 def conditioned(network: nn.Module) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from spectac_fast.checkpoints.weights import fill
 from spectac_fast.diffusion.solvers import StepTable
 from spectac_fast.diffusion.vp import VPProcess
 
+from .attenuation import Attenuation
 from .ddpm import DDPMTranslator, clip_of, sampling_defaults
 from .description import describe, reading
 from .networks import build_network, conditioned
@@ -52,7 +53,12 @@ class PaletteTranslator(DDPMTranslator):
 
 def model_of(config: Mapping[str, Any]) -> Palette:
     """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none."""
-    return Palette(build_network(config["network"]))
+    return Palette(build_network(config["network"], Attenuation(config.get("gain", 1.0), _line)))
+
+
+def _line(own: Tensor, level: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The condition comes first here, and the state leads what is concatenated to it."""
+    return own, *VPProcess.prediction_line(rest[:, :1], level)
 
 
 def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> PaletteTranslator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from spectac_fast.checkpoints.weights import fill
 from spectac_fast.tracing import phase
 
-from .attenuation import attenuated, attenuation_factor
+from .attenuation import Attenuation
 from .description import describe, reading
 from .network_translator import NetworkTranslator
 from .networks import build_network
@@ -20,35 +21,25 @@ from .networks import build_network
 class Regression(nn.Module):
     """AC from NC and its neighbours by the same network that a bridge runs, at its start (state = condition, t = 0).
 
-    forward([B, 1 + 2 context, H, W]) -> [B, 1, H, W], both in model units. The network predicts AC - NC. If it gives
-    2 + K channels, the second and those after it are the raw attenuation coefficient and K path lengths
-    (models/attenuation.py), and AC is the mean of both estimates. gain: AC/NC gain of the training data.
+    forward([B, 1 + 2 context, H, W]) -> [B, 1, H, W], both in model units. The network predicts AC - NC.
 
     Raises ValueError for a network of other channels.
     """
 
-    def __init__(self, network: nn.Module, gain: float) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        if network.in_channels < 2 or network.in_channels % 2 or network.out_channels == 2:
+        if network.in_channels < 2 or network.in_channels % 2 or network.out_channels != 1:
             raise ValueError(
-                "the network must take 2 channels, and two for each neighbour, and give 1, or 3 and more with an "
-                f"attenuation factor, found {network.in_channels} and {network.out_channels}."
+                "the network must take 2 channels, and two for each neighbour, and give 1 (attenuation_paths adds the "
+                f"others of a factor), found {network.in_channels} and {network.out_channels}."
             )
         self.denoise_fn = network
-        self.gain = gain
         self.context_slices = network.in_channels // 2 - 1
 
     def forward(self, seen: Tensor) -> Tensor:
+        nc = seen[:, :1]
         t = torch.zeros(len(seen), dtype=torch.int64, device=seen.device)
-        return self.image(seen[:, :1], self.denoise_fn(seen[:, :1], t, context=seen))
-
-    def image(self, nc: Tensor, predicted: Tensor) -> Tensor:
-        """AC from NC [B, 1, H, W] and what the network gives for it."""
-        correction, mu, lengths = predicted.tensor_split([1, 2], dim=1)
-        direct = nc + correction
-        if not mu.shape[1]:
-            return direct
-        return 0.5 * (direct + attenuated(nc, attenuation_factor(mu, lengths), self.gain))
+        return nc + self.denoise_fn(nc, t, context=seen)
 
 
 class RegressionTranslator(NetworkTranslator):
@@ -66,17 +57,41 @@ class RegressionTranslator(NetworkTranslator):
         nc = seen[:, :1]
         start = torch.zeros(len(nc), dtype=torch.int64, device=nc.device)
         with phase("network"):
-            return self.model.image(nc, self.engine.prepare(seen, (0,))(nc, start))
+            return nc + self.engine.prepare(seen, (0,))(nc, start)
+
+
+def model_of(config: Mapping[str, Any]) -> Regression:
+    """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none."""
+
+    def line(x: Tensor, t: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return x, x.new_ones(()), -x
+
+    return Regression(build_network(config["network"], Attenuation(config["gain"], line)))
 
 
 def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> RegressionTranslator:
     """The translator of a weight file; InputError if its description and tensors do not make one."""
     with reading(path):
-        description = describe(header, path)
-        network = build_network(header["config"]["network"])
-        model = Regression(network, description.gain)
+        config, state = _as_now(header["config"], tensors)
+        model = model_of(config)
         translator = RegressionTranslator(
-            model, description, device, multiple=network.multiple, context_slices=model.context_slices
+            model,
+            describe(header, path),
+            device,
+            multiple=model.denoise_fn.multiple,
+            context_slices=model.context_slices,
         )
-    fill(model, {name: value.float() for name, value in tensors.items()}, str(path))
+    fill(model, {name: value.float() for name, value in state.items()}, str(path))
     return translator
+
+
+def _as_now(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and tensors of a file that says 2 + K channels where files now say K `attenuation_paths`."""
+    network = config["network"]
+    paths = network.get("out_channels", 1) - 2
+    if paths < 1:
+        return config, tensors
+    network = {**network, "out_channels": 1, "attenuation_paths": paths}
+    return {**config, "network": network}, {
+        name.replace("denoise_fn.", "denoise_fn.network.", 1): value for name, value in tensors.items()
+    }

@@ -39,7 +39,7 @@ class ResnetGenerator(nn.Module):
     """Two halvings, residual blocks, two doublings between 7x7 convolutions.
 
     width: channels of the first level. blocks: 9 as published for 256x256, or 6. norm: see `norm_layer`. dropout: see
-    `check_dropout`; in every residual block.
+    `check_dropout`; in every residual block. last: activation of the output; the published network has a tanh.
 
     forward(x [B, in_channels, H, W], seeds int64 [B] or None for 0 ... B-1) -> [B, out_channels, H, W] in (-1, 1);
     H and W divisible by 4 and at least 8.
@@ -55,6 +55,7 @@ class ResnetGenerator(nn.Module):
         blocks: int = 9,
         norm: str = "instance",
         dropout: str = "none",
+        last: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
@@ -68,7 +69,7 @@ class ResnetGenerator(nn.Module):
         for channels in (4 * width, 2 * width):
             up = nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1, bias=bias)
             layers += [up, normalise(channels // 2), nn.ReLU()]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), last if last is not None else nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, seeds: Tensor | None = None) -> Tensor:

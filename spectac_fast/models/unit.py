@@ -56,22 +56,22 @@ class UNIT(nn.Module):
 
     def forward(self, nc: Tensor, ac: Tensor, noise: Callable[[Tensor], Tensor] = torch.randn_like) -> Passage:
         """noise(latent) is added to every latent mean once: the variance of a latent is fixed at one."""
-        a, b = self.gen.a, self.gen.b
+        a, b, to_ac = self.gen.a, self.gen.b, self.gen.to_ac
         nc_latent, ac_latent = a.enc(nc), b.enc(ac)
         nc_code, ac_code = nc_latent + noise(nc_latent), ac_latent + noise(ac_latent)
-        fake_nc, fake_ac = a.dec(ac_code), b.dec(nc_code)
+        fake_nc, fake_ac = a.dec(ac_code), to_ac(nc_code, nc)
         fake_nc_latent, fake_ac_latent = a.enc(fake_nc), b.enc(fake_ac)
         return Passage(
             nc_latent,
             ac_latent,
             a.dec(nc_code),
-            b.dec(ac_code),
+            to_ac(ac_code),
             fake_nc,
             fake_ac,
             fake_nc_latent,
             fake_ac_latent,
             a.dec(fake_ac_latent + noise(fake_ac_latent)),
-            b.dec(fake_nc_latent + noise(fake_nc_latent)),
+            to_ac(fake_nc_latent + noise(fake_nc_latent), fake_nc),
         )
 
     def generator_loss(self, nc: Tensor, ac: Tensor, passage: Passage) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .attenuation import FirstBounded, of_image, with_factor
 from .norms import SliceNorm2d, in_row
 
 
@@ -84,9 +85,12 @@ class VAEGenerator(nn.Module):
 
     enc(x [B, C, H, W]) -> mean of the latent [B, width 2**downs, H / 2**downs, W / 2**downs]; its variance is fixed at
     one. dec(latent) -> image in (-1, 1). H and W divisible by `multiple`, and at least twice as large.
+    attenuation_paths: if any, dec gives the outputs of an attenuation factor of so many paths behind the image.
     """
 
-    def __init__(self, channels: int = 1, width: int = 64, downs: int = 2, residuals: int = 4) -> None:
+    def __init__(
+        self, channels: int = 1, width: int = 64, downs: int = 2, residuals: int = 4, attenuation_paths: int = 0
+    ) -> None:
         super().__init__()
         self.multiple = 2**downs
         inner = width * 2**downs
@@ -102,7 +106,9 @@ class VAEGenerator(nn.Module):
         self.dec = _Chain(
             _Chain(*(_Residual(inner) for _ in range(residuals))),
             *ups,
-            _Conv(width, channels, 7, activation=nn.Tanh()),
+            _Conv(width, channels + 1 + attenuation_paths, 7, activation=FirstBounded())
+            if attenuation_paths
+            else _Conv(width, channels, 7, activation=nn.Tanh()),
         )
 
 
@@ -110,22 +116,38 @@ class UNITGenerators(nn.Module):
     """The generators of both domains: `a` of NC, `b` of AC.
 
     context_slices: neighbouring slices on either side, which are part of the NC domain's images; AC's are one slice.
+    attenuation_paths, gain: of an attenuation factor (models/attenuation.py) in the AC that is made of NC, if any.
 
     forward(nc [B, C + 2 context, H, W]) -> AC [B, C, H, W] in (-1, 1), by the mean of the latent, without noise; H
     and W divisible by `multiple` and at least twice as large.
     """
 
     def __init__(
-        self, channels: int = 1, width: int = 64, downs: int = 2, residuals: int = 4, context_slices: int = 0
+        self,
+        channels: int = 1,
+        width: int = 64,
+        downs: int = 2,
+        residuals: int = 4,
+        context_slices: int = 0,
+        attenuation_paths: int = 0,
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
+        self.attenuation_paths, self.gain = attenuation_paths, gain
         self.in_channels, self.out_channels = channels + 2 * context_slices, channels
         self.a = VAEGenerator(self.in_channels, width, downs, residuals)
-        self.b = VAEGenerator(channels, width, downs, residuals)
+        self.b = VAEGenerator(channels, width, downs, residuals, attenuation_paths)
         self.multiple = self.a.multiple
 
     def forward(self, nc: Tensor, seeds: Tensor | None = None) -> Tensor:
-        return self.b.dec(self.a.enc(nc))
+        return self.to_ac(self.a.enc(nc), nc)
+
+    def to_ac(self, code: Tensor, nc: Tensor | None = None) -> Tensor:
+        """AC of a code [B, C, H, W]. nc: what the code is of, if of NC: only then has a factor counts to raise."""
+        image = self.b.dec(code)
+        if not self.attenuation_paths:
+            return image
+        return image[:, :1] if nc is None else with_factor(image, self.gain, *of_image(nc, None, None))
 
 
 class MultiScaleDiscriminator(nn.Module):

@@ -10,6 +10,8 @@ from typing import Any
 from spectac_fast.errors import InputError, UsageError
 
 _FOLDER = Path(__file__).parent / "recipes"
+# Models whose networks predict codes of a first stage, or are one.
+_OF_CODES = ("cpdm", "lbbdm", "ldm", "vqgan")
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Recipe:
     """A training recipe.
 
     model: name in models/registry.py. network, process: constructor arguments of the network(s) and of the diffusion
-    process; "context_slices" (in the generator of a GAN) is how many neighbouring slices on either side are seen too.
+    process; in that of a GAN's generator, or in the network itself, "context_slices" is how many neighbouring slices on
+    either side are seen too, and "attenuation_paths" how many path lengths an attenuation factor is made of (0: none).
     loss: the learner's own settings. defaults: how the finished model samples unless told otherwise.
     data: {"size", "fit": how slices get to the network (models/fit.py), "batch": slices per step and process,
     "accumulate": batches per step, "shift_px": largest random shift, "scale_jitter": largest relative change of the
@@ -78,4 +81,23 @@ def load_recipe(model: str, name_or_path: str) -> Recipe:
         raise InputError(f"the recipe {path} must hold exactly the known keys; missing or unknown: {', '.join(wrong)}")
     if data["model"] != model:
         raise InputError(f"the recipe {path} is for {data['model']!r}, expected one for {model!r}")
+    _check_options(data)
     return Recipe(**data)
+
+
+def _check_options(data: dict[str, Any]) -> None:
+    """UsageError for neighbours or a factor where the model can have none, or where no network would read of them."""
+    network, model, recipe = data["network"], data["model"], f"the recipe {data['name']}"
+    places = {"network": network, **{f"network.{k}": part for k, part in network.items() if isinstance(part, dict)}}
+    home = "network.generator" if "generator" in network else "network"
+    for option in ("context_slices", "attenuation_paths"):
+        found = [place for place, part in places.items() if part.get(option)]
+        if found and option == "attenuation_paths" and model in _OF_CODES:
+            raise UsageError(
+                f"{recipe}: attenuation_paths makes a factor that raises counts of NC, but {model} predicts codes of a "
+                "first stage, which are no counts"
+            )
+        if found and model == "vqgan":
+            raise UsageError(f"{recipe}: a vqgan rebuilds the slice it sees and has no use for context_slices")
+        if found and found != [home]:
+            raise UsageError(f"{recipe}: {option} belongs into {home}, found in {' and '.join(found)}")

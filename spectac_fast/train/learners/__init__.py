@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from spectac_fast.errors import UsageError
+
 from ..learner import Learner
 
 if TYPE_CHECKING:
@@ -29,6 +31,13 @@ MAKERS = {
 
 
 def make_learner(setting: Setting) -> Learner:
-    """The learner of a recipe's model, its fresh weights a function of the seed."""
+    """The learner of a recipe's model, its fresh weights a function of the seed.
+
+    Raises UsageError for a recipe whose networks cannot be built.
+    """
     module, _, function = MAKERS[setting.recipe.model].partition(":")
-    return getattr(importlib.import_module(f"{__name__}.{module}"), function)(setting)
+    make = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+    try:
+        return make(setting)
+    except ValueError as error:
+        raise UsageError(f"the recipe {setting.recipe.name}: {error}") from error

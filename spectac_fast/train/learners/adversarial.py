@@ -11,14 +11,13 @@ from torch import nn
 from spectac_fast.errors import UsageError
 from spectac_fast.models.features import feature_extractor
 from spectac_fast.models.medgan import MedGAN
-from spectac_fast.models.networks import build_network
 from spectac_fast.models.patchgan import PatchDiscriminator
 from spectac_fast.models.pix2pix import Pix2Pix
 from spectac_fast.models.reggan import ImageDiscriminator, RegGAN
 from spectac_fast.models.registration import Registration
 
 from ..learner import Setting, fresh_weights, generator_of
-from .gan import Adversaries, frozen, small_normal
+from .gan import Adversaries, build_generator, frozen, small_normal
 
 
 class JudgeFirst(Adversaries):
@@ -80,7 +79,7 @@ def make_pix2pix(setting: Setting) -> JudgeFirst:
     """recipe.network: {"generator", "discriminator": arguments of `PatchDiscriminator`}."""
     recipe = setting.recipe
     with fresh_weights(setting.seed):
-        generator = small_normal(build_network(recipe.network["generator"]))
+        generator = small_normal(build_generator(setting))
         discriminator = small_normal(PatchDiscriminator(generator.in_channels + 1, **recipe.network["discriminator"]))
     method = Pix2Pix(generator, discriminator, **recipe.loss)
     return JudgeFirst(method, [generator], [discriminator], generator, setting)
@@ -90,7 +89,7 @@ def make_reggan(setting: Setting) -> MakeFirst:
     """recipe.network: {"generator", "discriminator", "registration": arguments of `Registration`}."""
     recipe = setting.recipe
     with fresh_weights(setting.seed):
-        generator = build_network(recipe.network["generator"])
+        generator = build_generator(setting)
         discriminator = ImageDiscriminator(1, **recipe.network["discriminator"])
         registration = Registration(**recipe.network["registration"])
     method = RegGAN(generator, discriminator, registration, **recipe.loss)
@@ -111,7 +110,7 @@ def make_medgan(setting: Setting) -> MedGANLearner:
     except ValueError as error:
         raise UsageError(f"the recipe {recipe.name}: {error}") from error
     with fresh_weights(setting.seed):
-        generator = small_normal(build_network(recipe.network["generator"]))
+        generator = small_normal(build_generator(setting))
         discriminator = small_normal(PatchDiscriminator(generator.in_channels + 1, **recipe.network["discriminator"]))
     method = MedGAN(generator, discriminator, features, **weights)
     learner = MedGANLearner(method, [generator], [discriminator], generator, setting)

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.errors import UsageError
-from spectac_fast.models.bbdm import BBDM
-from spectac_fast.models.networks import build_network
+from spectac_fast.models.bbdm import BBDM, model_of
 
 from ..learner import Estimate, Setting, autocast, fresh_weights
 from ..slices import Batch
@@ -110,5 +109,5 @@ def make(setting: Setting) -> BridgeLearner:
     """Fresh weights of a recipe."""
     recipe = setting.recipe
     with fresh_weights(setting.seed):
-        model = BBDM(BrownianBridge(**recipe.process), build_network(recipe.network))
+        model = model_of({"bridge": recipe.process, "network": recipe.network, "gain": setting.pairs.gain})
     return BridgeLearner(model, setting)

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spectac_fast.models.attenuation import Attenuation, of_image
+from spectac_fast.models.networks import build_network
+
 from ..learner import Estimate, Setting, adam, autocast, descend
 from ..slices import Batch
 from ..supply import Supply
@@ -24,6 +27,11 @@ def small_normal(module: nn.Module) -> nn.Module:
         if isinstance(bias, nn.Parameter):
             nn.init.zeros_(bias)
     return module
+
+
+def build_generator(setting: Setting) -> nn.Module:
+    """The generator NC -> AC of a recipe."""
+    return build_network(setting.recipe.network["generator"], Attenuation(setting.pairs.gain, of_image))
 
 
 @contextmanager

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from spectac_fast.diffusion.sampler import sample_diffusion
 from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.diffusion.vp_solvers import vp_table
-from spectac_fast.models.ddpm import DDPM
-from spectac_fast.models.networks import build_network
-from spectac_fast.models.palette import Palette
+from spectac_fast.models import ddpm, palette
 from spectac_fast.ops import TRAINING, counter_normal
 
 from ..learner import Estimate, Setting, autocast, fresh_weights
@@ -108,10 +106,9 @@ class PaletteLearner(_NoiseLearner):
 def make_ddpm(setting: Setting) -> DDPMLearner:
     """Fresh weights of a recipe; recipe.process: arguments of `VPProcess`."""
     recipe = setting.recipe
-    process = VPProcess(**recipe.process)
     with fresh_weights(setting.seed):
-        model = DDPM(process, build_network(recipe.network))
-    return DDPMLearner(model, process, process, setting)
+        model = ddpm.model_of({"process": recipe.process, "network": recipe.network, "gain": setting.pairs.gain})
+    return DDPMLearner(model, model.process, model.process, setting)
 
 
 def make_palette(setting: Setting) -> PaletteLearner:
@@ -119,5 +116,5 @@ def make_palette(setting: Setting) -> PaletteLearner:
     recipe = setting.recipe
     training, sampling = (VPProcess(**recipe.process[key]) for key in ("training", "sampling"))
     with fresh_weights(setting.seed):
-        model = Palette(build_network(recipe.network))
+        model = palette.model_of({"network": recipe.network, "gain": setting.pairs.gain})
     return PaletteLearner(model, training, sampling, setting)

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spectac_fast.errors import UsageError
-from spectac_fast.models.networks import build_network
-from spectac_fast.models.regression import Regression
+from spectac_fast.models.regression import Regression, model_of
 
 from ..learner import Estimate, Setting, autocast, fresh_weights
 from ..slices import Batch
@@ -57,5 +56,5 @@ def make(setting: Setting) -> RegressionLearner:
     """Fresh weights of a recipe."""
     recipe = setting.recipe
     with fresh_weights(setting.seed):
-        model = Regression(build_network(recipe.network), setting.pairs.gain)
+        model = model_of({"network": recipe.network, "gain": setting.pairs.gain})
     return RegressionLearner(model, setting)

@@ -14,7 +14,7 @@ from spectac_fast.models.unit_networks import MultiScaleDiscriminator
 from spectac_fast.ops import TRAINING, counter_normal
 
 from ..learner import Setting, fresh_weights, generator_of
-from .gan import Adversaries, frozen, small_normal
+from .gan import Adversaries, build_generator, frozen, small_normal
 
 
 class History(nn.Module):
@@ -105,9 +105,11 @@ def make_cyclegan(setting: Setting) -> CycleLearner:
     weights = dict(recipe.loss)
     history = weights.pop("history")
     with fresh_weights(setting.seed):
-        there = small_normal(build_network(recipe.network["generator"]))
+        there = small_normal(build_generator(setting))
         seen = there.in_channels
-        back = recipe.network["generator"] | {"in_channels": 1, "out_channels": seen, "context_slices": 0}
+        # The way back loses counts, which no factor of at least one does.
+        other = {"in_channels": 1, "out_channels": seen, "context_slices": 0, "attenuation_paths": 0}
+        back = recipe.network["generator"] | other
         generators = [there, small_normal(build_network(back))]
         judges = [small_normal(PatchDiscriminator(c, **recipe.network["discriminator"])) for c in (1, seen)]
     method = CycleGAN(*generators, *judges, **weights)
@@ -118,7 +120,7 @@ def make_unit(setting: Setting) -> UNITLearner:
     """recipe.network: {"generator", "discriminator": arguments of `MultiScaleDiscriminator`}."""
     recipe = setting.recipe
     with fresh_weights(setting.seed):
-        generators = build_network(recipe.network["generator"])
+        generators = build_generator(setting)
         judges = [
             small_normal(MultiScaleDiscriminator(channels, **recipe.network["discriminator"]))
             for channels in (generators.in_channels, generators.out_channels)
