@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.quality_others import other_rows
 from bench.quality_page import write
 from bench.quality_parts import Store, content, error_curve, quality, stacks
 from bench.quality_slices import Slices, central_slices, draw
-from bench.quality_summary import summarise
+from bench.quality_summary import HALF, summarise
 from bench.solvers import SOLVERS
 from bench.timing import surroundings
 from spectac_fast.data.cohort import Cohort
-from spectac_fast.data.scale import to_counts, to_model
 from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.diffusion.solvers import StepTable, solver_table
 from spectac_fast.models.bridge_translator import FITTED, BridgeTranslator
@@ -38,7 +38,13 @@ _CURVE = (0, 1, 4, 16, 46, 110, 230, 400, 550, 700, 850, 950, 989, 999)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="cohort of patients the model was not trained on")
     parser.add_argument("-m", "--model", default="bbdm", help="bridge by name or file (default: bbdm)")
-    parser.add_argument("--also", nargs="*", default=[], metavar="FILE", help="models that draw nothing, a row each")
+    parser.add_argument(
+        "--also",
+        nargs="*",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="other weights, in rows of their own: the default image, and of a bridge the default sample",
+    )
     parser.add_argument("--cases", type=int, default=16, help="patients of the table; fits use others (default: 16)")
     parser.add_argument("--fit-cases", type=int, default=8, help="patients that tables are fitted to (default: 8)")
     parser.add_argument("--stack-cases", type=int, default=4, help="patients with whole stacks (default: 4)")
@@ -88,7 +94,8 @@ def measure(args: argparse.Namespace, translator: BridgeTranslator) -> dict[str,
     store = Store(args.work, common, closed=args.finished)
     fits = _fits(store, translator, central_slices(cohort, translator, spare), args) if spare else {}
     rows = [*_rows(store, translator, slices, args, fits)]
-    rows += [_deterministic(store, name, cohort, cases, slices, translator.gain) for name in args.also]
+    for text in args.also:
+        rows += other_rows(store, text, cohort, cases, slices, translator.gain, args.samples, args.device)
     nodes = [t for t in _CURVE if t < translator.model.bridge.num_timesteps]
     facts = {
         **surroundings(translator.device),
@@ -125,7 +132,7 @@ def _rows(
 
     for solver, table in _tables(translator.model.bridge, args, fits):
         yield row(solver, table, "solver", _measured)
-    yield row("default, bfloat16", _default_sample(translator), "bfloat16", _in_bfloat16)
+    yield row(HALF, _default_sample(translator), "bfloat16", _in_bfloat16)
 
 
 def _default_sample(translator: BridgeTranslator) -> StepTable:
@@ -186,21 +193,6 @@ def _measured(translator: BridgeTranslator, slices: Slices, table: StepTable, sa
 def _in_bfloat16(translator: BridgeTranslator, slices: Slices, table: StepTable, samples: int) -> list[dict[str, Any]]:
     with torch.autocast(translator.device.type, dtype=torch.bfloat16):
         return _measured(translator, slices, table, samples)
-
-
-def _deterministic(
-    store: Store, name: str, cohort: Cohort, cases: Iterable[int], slices: Slices, gain: float
-) -> dict[str, Any]:
-    """A row of a model that draws nothing, in the units of the bridge's AC."""
-    translator = load(name)
-
-    def compute() -> list[dict[str, Any]]:
-        own = central_slices(cohort, translator, cases)
-        found = translator.translate(own.nc, own.seeds, neighbours=own.beside)[:, 0].numpy()
-        return quality(slices, to_model(to_counts(found, translator.gain), gain)[None])
-
-    patients = store.part({"part": "also", "other weights": translator.weights_sha256}, compute)
-    return {"solver": Path(name).stem, "evaluations": 1, "samples": 1, "patients": patients}
 
 
 def times(translator: BridgeTranslator, numbers: Iterable[int]) -> dict[str, float]:

@@ -55,6 +55,11 @@ _READING = (
     "lambda, as all others; fitted: DBIM-2, its coefficients fitted by least squares to its 200-step path on other",
     "patients.",
 )
+_OTHERS = (
+    "Other weights on the same slices, each by its own settings: the image it gives unless told otherwise, and of a",
+    "bridge also samples. Held against the published sampler's 200 evaluations of the bridge above, and not among",
+    "what is chosen from. A network of the bridge's shape takes the time of as many evaluations there.",
+)
 _STACKS = (
     "patients, all slices of SA, VLA and HLA. Roughness: root mean square of the second difference from slice to",
     "slice in the heart; disagreement: root mean square difference of SA to VLA and HLA on the voxels that they share;",
@@ -71,7 +76,8 @@ def write(measured: Mapping[str, Any], folder: Path, device: str) -> None:
 
 
 def markdown(measured: Mapping[str, Any]) -> str:
-    rows = measured["rows"]
+    rows = [row for row in measured["rows"] if "other" not in row]
+    others = [row for row in measured["rows"] if "other" in row]
     lines = ["# Quality against network evaluations", ""]
     lines += [f"* {name}: {value}" for name, value in measured["facts"].items()]
     if "times" in measured:
@@ -81,6 +87,8 @@ def markdown(measured: Mapping[str, Any]) -> str:
     lines += [*_READING, ""]
     lines += [_row(*_HEAD), _row(*("---" if i == 0 else "---:" for i in range(len(_HEAD))))]
     lines += [_row(", ".join(names), *_cells(row, measured)) for names, row in _distinct(rows)]
+    if others:
+        lines += ["", "## Other weights", "", *_other_lines(others, measured)]
     if measured["stacks"]:
         lines += ["", "## Slices of a stack", "", *_stack_lines(measured["stacks"])]
     if measured["curve"]:
@@ -169,6 +177,16 @@ def _cells(row: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[str]
     time = times.get(str(row["evaluations"])) if "samples" in row and row["samples"] > 1 else None
     yield f"{time:.1f}" if time else "-"
     yield "sample" if row.get("sample") else "yes" if row.get("equal") else ""
+
+
+def _other_lines(others: list[dict[str, Any]], measured: Mapping[str, Any]) -> Iterator[str]:
+    head = ("weights", "method", "image", *_HEAD[1:])
+    shown = [i for i, name in enumerate(head) if name != "ms per slice"]
+    yield from (*_OTHERS, "", _row(*(head[i] for i in shown)))
+    yield _row(*("---" if i < 3 else "---:" for i in shown))
+    for row in others:
+        cells = row["solver"], row["other"], row["image"], *_cells(row, measured)
+        yield _row(*(cells[i] for i in shown))
 
 
 def _stack_lines(stacks: list[dict[str, dict[str, float]]]) -> Iterator[str]:

@@ -30,6 +30,7 @@ _PANELS = (
     ("spread", "spread between samples", "the 200-step sampler's is the goal"),
     ("rmse_of_mean", "RMSE of the mean of samples", "lower is better"),
 )
+_OTHER_MARKERS = "XshD^vp"
 _TICKS = (1, 2, 3, 4, 6, 10, 20, 50, 200)
 
 
@@ -66,15 +67,30 @@ def _panel(axes: Axes, rows: list[dict[str, Any]], name: str) -> None:
         points = [
             (row["evaluations"], row["estimates"][name]["value"])
             for row in rows
-            if row["solver"] == solver and name in row["estimates"]
+            if row["solver"] == solver and "other" not in row and name in row["estimates"]
         ]
         if points:
             axes.plot(*zip(*points), color=colour, marker=marker, ms=4.5, lw=1.3, label=solver)
+    _other_points(axes, rows, name)
     axes.set_xscale("log")
     axes.set_xticks(_TICKS, labels=[str(n) for n in _TICKS])
     axes.minorticks_off()
     axes.set_xlabel("network evaluations")
     axes.grid(alpha=0.25, lw=0.6)
+
+
+def _other_points(axes: Axes, rows: list[dict[str, Any]], name: str) -> None:
+    """Other weights; what is far outside would press everything else flat, and stands in the table only."""
+    low, high = axes.get_ylim()
+    least, most = 2 * low - high, 2 * high - low
+    others = dict.fromkeys(row["solver"] for row in rows if "other" in row)
+    for marker, label in zip(_OTHER_MARKERS, others):
+        own = [row for row in rows if row["solver"] == label and "other" in row and name in row["estimates"]]
+        points = [(row["evaluations"], row["estimates"][name]["value"]) for row in own]
+        if points:
+            axes.plot(*zip(*points), color="#7a3b00", marker=marker, mfc="none", ms=7, ls="", label=label)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, least), min(top, most))
 
 
 def _curve(axes: Axes, curve: list[dict[str, float]]) -> None:

@@ -8,12 +8,14 @@ import json
 import numpy as np
 import pytest
 from fake_cohort import FakeCohort
+from test_bbdm_model import CONFIG, random_tensors
 
 from bench import quality
 from bench.__main__ import main
 from bench.measures import disagreement, radial_power, roughness, texture
 from bench.quality_parts import content, stacks
-from bench.quality_summary import fewest, summarise
+from bench.quality_summary import HALF, fewest, spread_to_error, summarise
+from spectac_fast.checkpoints.weights import save_weights
 from spectac_fast.data.cohort import STACK_SHAPE
 from spectac_fast.diffusion.solvers import solver_table
 from spectac_fast.models.registry import load
@@ -106,6 +108,22 @@ def test_the_choice_is_the_shortest_of_equal_quality():
     assert fewest(summarise(rows[:-1]), "equal") is None
 
 
+def test_other_weights_are_not_chosen_from_and_have_an_error_of_their_own():
+    other = {"other": "bbdm", "solver": "student"}
+    rows = [
+        row("A", 1, rmse_heart=0.05, spread=0.0),
+        row("A", 4, rmse_heart=0.05),
+        row(HALF, 4, rmse=0.04),
+        row("A", 1, rmse=0.04, rmse_heart=0.1) | other,
+        row("A", 2, rmse=0.04, rmse_heart=0.1) | other,
+        row("published", 200, rmse_heart=0.05),
+    ]
+    summary = summarise(rows)
+    assert all(one["equal"] for one in summary)
+    assert (fewest(summary, "equal")["solver"], fewest(summary, "sample")["evaluations"]) == ("A", 4)
+    assert [spread_to_error(summary[i], summary) for i in (1, 4)] == pytest.approx([0.8, 0.4])
+
+
 def test_solvers_that_coincide_are_one():
     bridge = load("bbdm", "cpu").model.bridge
     first, second, third = (content(solver_table(bridge, 3, order=order)) for order in (1, 2, 3))
@@ -130,6 +148,9 @@ def cohort_folder(tmp_path):
 def test_a_run_is_resumed_and_written(cohort_folder, tmp_path, monkeypatch):
     arguments = ["--cases", "2", "--fit-cases", "1", "--stack-cases", "0", "--samples", "2", "--teacher-steps", "4"]
     few = ["--evaluations", "1", "2", "3"]
+    small = tmp_path / "small.safetensors"
+    save_weights(small, random_tensors(), "bbdm", CONFIG, {})
+    few += ["--also", "linear", f"distilled={small}"]
     places = ["--data", str(cohort_folder), "--work", str(tmp_path / "parts"), "--out", str(tmp_path / "out")]
     monkeypatch.setattr("sys.argv", ["bench", "quality", *arguments, *places, *few, "--device", "cpu"])
     assert main() == 0
@@ -138,7 +159,14 @@ def test_a_run_is_resumed_and_written(cohort_folder, tmp_path, monkeypatch):
     assert (tmp_path / "out" / "plot_cpu.png").stat().st_size > 10_000
     with (tmp_path / "out" / "table_cpu.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["solver"] for row in rows} == {*quality.SOLVERS, quality.FITTED, "default, bfloat16"}
+    own = {*quality.SOLVERS, quality.FITTED, HALF}
+    assert {row["solver"] for row in rows} == own | {"linear", "distilled"}
+    others = [line.split(" | ")[:4] for line in page.partition("## Other weights")[2].splitlines()]
+    assert [line for line in others if line[0] in ("| linear", "| distilled")] == [
+        ["| linear", "linear", "default", "1"],
+        ["| distilled", "bbdm", "default", "1"],
+        ["| distilled", "bbdm", "samples", "3"],
+    ]
     for entry in rows:
         assert np.isfinite(float(entry["value"]))
 
