@@ -145,6 +145,8 @@ def test_regression_adds_what_the_network_says(make):
         ("regression", {"network": {**UNET, "in_channels": 3}}),
         ("regression", {"network": {**FOLDED, "out_channels": 2}}),
         ("regression", {"size": [16]}),
+        ("ddpm", {"process": {**GENTLE, "objective": "speed"}}),
+        ("palette", {"sampling": {**GENTLE, "objective": "velocity"}}),
         ("regression", {"fit": "resize", "size": [18, 18]}),
     ],
 )

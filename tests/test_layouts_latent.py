@@ -200,6 +200,12 @@ def test_networks_of_our_own_kind_are_not_written(tmp_path):
             layouts.layout(layout).write(tiny.tensors({"bbdm": "lbbdm"}.get(layout, layout), config), config)
 
 
+def test_a_network_of_velocities_is_not_written_for_code_that_takes_them_for_noise():
+    process = {"training": {"objective": "velocity"}, "sampling": {"objective": "velocity"}}
+    with pytest.raises(InputError, match="predicts velocity, and the published layout knows noise only"):
+        layouts.layout("palette").write({}, process)
+
+
 def test_a_first_stage_leaves_its_losses_behind(tmp_path):
     config = {**tiny.FIRST_STAGE, "network": VQGAN}
     state = tiny.tensors("vqgan", config)

@@ -11,7 +11,14 @@ import torch
 from gaussian_tables import follow
 
 from spectac_fast.diffusion.sampler import sample_diffusion
-from spectac_fast.diffusion.vp import DDPM_PROCESS, LDM_PROCESS, PALETTE_SAMPLING, PALETTE_TRAINING, VPProcess
+from spectac_fast.diffusion.vp import (
+    DDPM_PROCESS,
+    LDM_PROCESS,
+    OBJECTIVES,
+    PALETTE_SAMPLING,
+    PALETTE_TRAINING,
+    VPProcess,
+)
 from spectac_fast.diffusion.vp_solvers import eta_row, midpoint_row, vp_table
 
 PX, PF, KA, W0, WN = 0, 1, 3, 4, 8
@@ -34,6 +41,33 @@ def test_noising_and_prediction_are_inverse():
     assert torch.allclose(DDPM_PROCESS.x0_from(noise, x_t, level), x0, atol=1e-5)
     expected = level.sqrt()[1] * x0[1] + (1 - level).sqrt()[1] * noise[1]
     assert torch.allclose(x_t[1], expected)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_what_is_trained_for_says_what_the_image_is(objective):
+    process = VPProcess(objective=objective)
+    x0, noise, t = torch.randn(3, 1, 4, 4), torch.randn(3, 1, 4, 4), torch.tensor([0, 500, 900])
+    level = process.levels(t)
+    x_t, target = process.add_noise(x0, level, noise), process.target(x0, level, noise)
+    assert torch.allclose(process.x0_from(target, x_t, level), x0, atol=1e-5)
+    for i, a in enumerate(level.tolist()):
+        state, prediction = process.estimate_row(a)
+        assert torch.allclose(state * x_t[i] + prediction * target[i], x0[i], atol=1e-5)
+
+
+def test_the_same_estimate_of_the_image_gives_the_same_sample_by_noise_and_by_velocity():
+    samples = {}
+    for objective in OBJECTIVES:
+        process = VPProcess(objective=objective)
+
+        def denoiser(x, t, process=process):
+            level = process.levels(t).view(-1, 1, 1, 1)
+            x0 = torch.tanh(x) * level  # any estimate
+            return process.target(x0, level.view(-1), (x - level.sqrt() * x0) / (1 - level).sqrt())
+
+        table = vp_table(process, 10, eta=0.5, clip=(-0.5, 0.4))
+        samples[objective] = sample_diffusion(denoiser, (1, 8, 8), table, seeds=torch.arange(3))
+    assert torch.allclose(*samples.values(), atol=1e-4)
 
 
 def test_training_levels_lie_between_neighbours():

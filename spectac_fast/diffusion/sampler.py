@@ -146,7 +146,7 @@ def sample_diffusion(
 ) -> Tensor:
     """Sample a variance-preserving process (`vp_table`) from pure noise; returns float32 [B, *shape].
 
-    denoiser: (x, t) -> predicted noise; x float32 [B, C, H, W], t int64 [B]. shape: (C, H, W).
+    denoiser: (x, t) -> prediction; x float32 [B, C, H, W], t int64 [B]. shape: (C, H, W).
     seeds:    int64 [B], one per slice, on the device to work on.
     start:    float32 [B, *shape], the first state; None draws it from the seeds, the same for every table.
     noise, sample, callback: as for `sample_bridge`; "m" is the level.

@@ -8,6 +8,7 @@ The level a_t falls from nearly 1 to nearly 0. The condition does not enter the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,15 +18,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 SCHEDULES = ("linear", "scaled_linear")
+OBJECTIVES = ("noise", "velocity")
 _SMALLEST_VARIANCE = 1e-20
 
 
 @dataclass(frozen=True)
 class VPProcess:
-    """The process: noise schedule, forward noising and what a predicted noise says of x0.
+    """The process: noise schedule, forward noising and what a network's prediction says of x0.
 
     num_timesteps: T >= 2. schedule: "linear" (beta), or "scaled_linear" (square root of beta; latent diffusion calls it
-    "linear"). beta_start, beta_end: first and last beta, 0 < beta_start <= beta_end < 1. The network predicts eps.
+    "linear"). beta_start, beta_end: first and last beta, 0 < beta_start <= beta_end < 1. objective: what the network
+    predicts, "noise" (eps) or "velocity" (sqrt(a) eps - sqrt(1 - a) x0; Salimans, Ho, ICLR 2022, arXiv 2202.00512),
+    from which x0 is not found by dividing through sqrt(a): near pure noise that division makes much of little errors.
 
     Raises ValueError for values outside these ranges.
     """
@@ -34,12 +38,15 @@ class VPProcess:
     schedule: str = "linear"
     beta_start: float = 1e-4
     beta_end: float = 2e-2
+    objective: str = "noise"
 
     def __post_init__(self) -> None:
         if self.num_timesteps < 2:
             raise ValueError(f"num_timesteps must be at least 2, found {self.num_timesteps}.")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, found {self.schedule!r}.")
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, found {self.objective!r}.")
         if not 0 < self.beta_start <= self.beta_end < 1:
             raise ValueError(
                 f"beta_start, beta_end must satisfy 0 < beta_start <= beta_end < 1, "
@@ -76,11 +83,25 @@ class VPProcess:
         level = level.view(-1, *(1,) * (x0.dim() - 1))
         return level.sqrt() * x0 + (1.0 - level).sqrt() * noise
 
-    @staticmethod
-    def x0_from(prediction: Tensor, x_t: Tensor, level: Tensor) -> Tensor:
-        """The estimate of x0 that a predicted noise stands for; same shapes as `add_noise`."""
+    def target(self, x0: Tensor, level: Tensor, noise: Tensor) -> Tensor:
+        """What the network must predict for an image and the noise in it; same shapes as `add_noise`."""
+        if self.objective == "noise":
+            return noise
+        level = level.view(-1, *(1,) * (x0.dim() - 1))
+        return level.sqrt() * noise - (1.0 - level).sqrt() * x0
+
+    def x0_from(self, prediction: Tensor, x_t: Tensor, level: Tensor) -> Tensor:
+        """The estimate of x0 that a prediction stands for; same shapes as `add_noise`."""
         level = level.view(-1, *(1,) * (x_t.dim() - 1))
-        return (x_t - (1.0 - level).sqrt() * prediction) / level.sqrt()
+        if self.objective == "noise":
+            return (x_t - (1.0 - level).sqrt() * prediction) / level.sqrt()
+        return level.sqrt() * x_t - (1.0 - level).sqrt() * prediction
+
+    def estimate_row(self, level: float) -> tuple[float, float]:
+        """(px, pF): `x0_from` as the sum of px times the state and pF times the prediction."""
+        if self.objective == "noise":
+            return 1.0 / math.sqrt(level), -math.sqrt(1.0 / level - 1.0)
+        return math.sqrt(level), -math.sqrt(1.0 - level)
 
     @staticmethod
     def prediction_line(x_t: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Samplers of the variance-preserving process as tables of the same rows that the bridge's solvers use (solvers.py).
 
-With x the state, F the predicted noise and d the prediction of x0, a row from level a_s to level a_t means
+With x the state, F the network's output and d the prediction of x0, a row from level a_s to level a_t means
 
     d = clip(px x + pF F),    x = ka x + w0 d + wn eps
 
@@ -59,7 +59,7 @@ def vp_table(
     amount = 1.0 if solver == "ancestral" else eta
     rows = np.zeros((len(t), len(COLUMNS)))
     for i, a in enumerate(level):
-        rows[i, :2] = 1.0 / math.sqrt(a), -math.sqrt(1.0 / a - 1.0)
+        rows[i, :2] = process.estimate_row(a)
         if i + 1 < len(t):
             if solver == "dpmpp_2m":
                 rows[i, (3, 4, 5, 8)] = midpoint_row(a, level[i + 1], level[i - 1] if i else None, eta)
@@ -72,7 +72,7 @@ def vp_table(
         ka, w0, _ = eta_row(level[-1], float(process.level[0]), amount)
         rows[-1, :2] = ka + w0 * rows[-1, 0], w0 * rows[-1, 1]
     rows.setflags(write=False)
-    return StepTable(tuple(t), tuple(level), rows, (False,) * len(t), False, clip, "noise")
+    return StepTable(tuple(t), tuple(level), rows, (False,) * len(t), False, clip, process.objective)
 
 
 def eta_row(a_s: float, a_t: float, eta: float) -> tuple[float, float, float]:

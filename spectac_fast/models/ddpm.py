@@ -22,9 +22,9 @@ from .noise_translator import NoiseTranslator
 
 
 class DDPM(nn.Module):
-    """A noise predictor and its process; parameters under `denoise_fn.`.
+    """A predictor of noise or velocity and its process; parameters under `denoise_fn.`.
 
-    forward(x [B, C, H, W], t int64 [B], y [B, C + 2 context, H, W]) -> the noise in x, of the shape of x. y is the
+    forward(x [B, C, H, W], t int64 [B], y [B, C + 2 context, H, W]) -> the prediction, of the shape of x. y is the
     condition, followed by neighbouring slices where the network takes any; the state comes first.
     """
 

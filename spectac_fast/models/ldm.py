@@ -27,12 +27,12 @@ _DEFAULTS = ("steps", "samples", "solver", "eta")
 
 
 class LatentDiffusion(nn.Module):
-    """A noise predictor between latents: `model.diffusion_model.*`, `first_stage_model.*`, `cond_stage_model.*`.
+    """Noise or velocity between latents, by `model.diffusion_model.*`, `first_stage_model.*`, `cond_stage_model.*`.
 
     cond_stage_model: makes the context from the NC slices and their neighbours; None where the first stage does,
     without neighbours. scale_factor: what the target's latents (not the condition's) are multiplied by.
 
-    forward(z [B, C, h, w], t int64 [B], context [B, C', h, w]) -> the noise in z, of its shape; z comes first.
+    forward(z [B, C, h, w], t int64 [B], context [B, C', h, w]) -> the prediction, of z's shape; z comes first.
     The first stage is frozen.
     """
 

@@ -20,9 +20,9 @@ from .networks import build_network, conditioned
 
 
 class Palette(nn.Module):
-    """A noise predictor under the published names, `denoise_fn.*`.
+    """A predictor of noise or velocity (`VPProcess`) under the published names, `denoise_fn.*`.
 
-    forward(x [B, C, H, W], level float32 [B], y [B, C + 2 context, H, W]) -> the noise in x, of the shape of x.
+    forward(x [B, C, H, W], level float32 [B], y [B, C + 2 context, H, W]) -> the prediction, of the shape of x.
     level: a_t of the process (the published gamma). The condition comes first, then the state, then neighbours.
     """
 
@@ -66,10 +66,14 @@ def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device
     with reading(path):
         config = header["config"]
         model = model_of(config)
-        VPProcess(**config["training"])
+        training, sampling = VPProcess(**config["training"]), VPProcess(**config["sampling"])
+        if training.objective != sampling.objective:
+            raise ValueError(
+                f"expected one objective, found {training.objective} in training, {sampling.objective} in sampling"
+            )
         translator = PaletteTranslator(
             model,
-            VPProcess(**config["sampling"]),
+            sampling,
             sampling_defaults(config),
             clip_of(config),
             describe(header, path),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import check_names
 from spectac_fast.diffusion.bridge import SCHEDULES, BrownianBridge
+from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.errors import InputError
 
 # Buffers are float32 roundings of float64 arithmetic; the published ones and ours differ by the last bit.
@@ -135,3 +136,11 @@ def on_meta(build: Any, config: Mapping[str, Any], source: str) -> nn.Module:
             return build(config)
     except (ValueError, TypeError, IndexError, ZeroDivisionError) as error:
         raise InputError(f"{source} does not fit the layout: {error}") from error
+
+
+def check_predicts_noise(process: VPProcess) -> None:
+    """InputError for a process whose published code would take the prediction for noise, which it is not."""
+    if process.objective != "noise":
+        raise InputError(
+            f"the network of these weights predicts {process.objective}, and the published layout knows noise only"
+        )

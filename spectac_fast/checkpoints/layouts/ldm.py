@@ -16,7 +16,7 @@ from spectac_fast.errors import InputError
 from spectac_fast.models import ldm
 
 from . import Imported
-from ._shapes import Shapes, check_against, on_meta, unet_config, vqgan_config
+from ._shapes import Shapes, check_against, check_predicts_noise, on_meta, unet_config, vqgan_config
 
 MODELS = ("ldm",)
 _NETWORK, _FIRST, _CONDITION = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."
@@ -58,6 +58,7 @@ def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Any]:
         config["network"].get("kind") != "unet"
     ):
         raise InputError("the network of these weights does not exist in the published layout, which has one kind only")
+    check_predicts_noise(VPProcess(**config["process"]))
     state = {name: value.float() for name, value in tensors.items()}
     average = {
         "model_ema." + name.removeprefix("model.").replace(".", ""): value

@@ -18,7 +18,7 @@ from spectac_fast.errors import InputError
 from spectac_fast.models.palette import model_of
 
 from . import Imported
-from ._shapes import Shapes, check_against, on_meta, unet_config
+from ._shapes import Shapes, check_against, check_predicts_noise, on_meta, unet_config
 
 MODELS = ("palette",)
 _PREFIX = "denoise_fn."
@@ -53,6 +53,7 @@ def read(tensors: dict[str, Tensor], source: str) -> Imported:
 
 
 def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
+    check_predicts_noise(VPProcess(**config["training"]))
     return {**{name: value.float() for name, value in tensors.items()}, **VPProcess(**config["training"]).buffers()}
 
 

@@ -21,7 +21,7 @@ _WATCH_STEPS = 5
 
 
 class LDMLearner(Supervised):
-    """Mean absolute error of the predicted noise, as published, at timesteps uniform in 0 ... T-1.
+    """Mean absolute error of what the process wants predicted (published: noise), at timesteps uniform in 0 ... T-1.
 
     recipe.network: the configuration of models/ldm.py without the first stage's and the process.
     """
@@ -38,12 +38,13 @@ class LDMLearner(Supervised):
         t = torch.from_numpy(rng.integers(model.process.num_timesteps, size=len(batch.ac))).to(self.device)
         seeds = torch.from_numpy(rng.integers(2**63, size=len(t))).to(self.device)
         noise = counter_normal(seeds, batch.ac.shape[1:], step=step, purpose=TRAINING)
-        z_t = model.process.add_noise(model.scale_factor * batch.ac, model.process.levels(t), noise)
+        z, level = model.scale_factor * batch.ac, model.process.levels(t)
+        z_t = model.process.add_noise(z, level, noise)
         with autocast(self.device, self.recipe.precision):
             # Where the first stage is the condition, its latents are at hand already.
             context = batch.nc if model.cond_stage_model is None else model.context(batch.seen)
             output = model(z_t, t, context)
-        return {"loss": (output.float() - noise).abs().mean()}
+        return {"loss": (output.float() - model.process.target(z, level, noise)).abs().mean()}
 
     def estimate(self, shipped: nn.Module) -> Estimate:
         table = vp_table(shipped.process, _WATCH_STEPS, solver="ddim", eta=0.0)

@@ -1,4 +1,4 @@
-"""Training networks that predict the noise in an image, with NC as a condition: DDPM and Palette."""
+"""Training networks that tell the noise in an image from the image, with NC as a condition: DDPM and Palette."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WATCH_STEPS = 5
 
 
 class _NoiseLearner(Supervised):
-    """Mean squared error of the predicted noise. process, sampling: of training and of the finished model.
+    """Mean squared error of what the process wants predicted. process, sampling: of training and of the finished model.
 
     recipe.loss: {"clip": bounds of x0 while sampling, or null}.
     """
@@ -48,7 +48,7 @@ class _NoiseLearner(Supervised):
 
     @abstractmethod
     def denoiser(self, shipped: nn.Module, seen: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """(state, timestep of the sampling process) -> noise, for slices and their neighbours."""
+        """(state, timestep of the sampling process) -> prediction, for slices and their neighbours."""
 
     def losses(self, batch: Batch, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
         """Ho et al. 2020, equation 14, with t uniform; the noise comes from the counter."""
@@ -59,7 +59,7 @@ class _NoiseLearner(Supervised):
         x_t = self.process.add_noise(batch.ac, level, noise)
         with autocast(self.device, self.recipe.precision):
             output = self.shipped(x_t, told, torch.cat([batch.nc, batch.neighbours], dim=1))
-        return {"loss": (output.float() - noise).square().mean()}
+        return {"loss": (output.float() - self.process.target(batch.ac, level, noise)).square().mean()}
 
     def estimate(self, shipped: nn.Module) -> Estimate:
         table = vp_table(self.sampling, _WATCH_STEPS, solver="ddim", eta=0.0, clip=self.clip)
