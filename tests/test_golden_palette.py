@@ -70,6 +70,7 @@ def test_configuration_is_read_off_the_file(imported):
         "schedule": schedule["schedule"],
         "beta_start": schedule["linear_start"],
         "beta_end": schedule["linear_end"],
+        "objective": "noise",
     }
 
 
