@@ -9,7 +9,7 @@ sigma_t = sqrt(2 s m_t / (1 - m_t)); lambda_t = -log sigma_t is the half log sig
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -158,7 +158,8 @@ class BrownianBridge:
         return width / width.sum()
 
 
-@lru_cache(maxsize=16)
+# Kept for good: recorded CUDA graphs read them where they lie, and they are small.
+@cache
 def _schedule(bridge: BrownianBridge, device: torch.device) -> Tensor:
     """m_t and sqrt(delta_t), float32 [T, 2]."""
     return torch.tensor(np.stack([bridge.m, np.sqrt(bridge.variance)], 1), dtype=torch.float32, device=device)
