@@ -64,14 +64,15 @@ def soak(folder: Path, studies: int = 1000, *, model: str = "bbdm", device: str 
     ) as process:
         for line in process.stderr or ():
             # One object a second; the process may be gone after the last.
-            size = _resident(process.pid)
+            size = resident_mib(process.pid)
             if line.startswith("{") and size:
                 resident.append((int(json.loads(line)["done"]), size))
     written = len(list((folder / "out").rglob("*_DL-AC.dcm")))
     return Soak(studies, time.perf_counter() - started, process.returncode, written, tuple(resident))
 
 
-def _resident(process: int) -> float | None:
+def resident_mib(process: int | str = "self") -> float | None:
+    """The resident size of a process, None where it is gone."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from spectac_fast.correct.memory import choose_batch_size, is_out_of_memory
+from spectac_fast.correct.memory import FreedMemory, choose_batch_size, is_out_of_memory
 from spectac_fast.errors import InputError, SetupError, UsageError
 from spectac_fast.models.batches import SIZES
 from spectac_fast.models.fit import NO_COUNTS
@@ -59,6 +59,7 @@ class Network:
         self._std_samples, self.channels = std_samples, 1 if std_samples is None else 2
         self.halvings: list[int] = []
         self.seconds = 0.0
+        self._freed = FreedMemory()
 
     @property
     def batch_size(self) -> int:
@@ -98,6 +99,7 @@ class Network:
                 self._halve()
             else:
                 start += size
+        self._freed.check()
         return outputs
 
     def room_for(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
