@@ -10,6 +10,7 @@ BENCHES = {
     "kernels": "time of every fused operator against plain torch and against a copy of the same bytes",
     "latency": "time per slice of whole models, and where it goes",
     "quality": "quality of samples against network evaluations, for every solver",
+    "curve": "error along the bridge of two trainings side by side",
     "throughput": "studies per hour of whole runs, what the network waits for; memory over a thousand studies",
     "acceptance": "the long tests of a night's work, and what each measured",
     "readme": "the committed results copied into README",

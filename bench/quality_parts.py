@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,18 @@ def _ssim(prediction: NDArray[np.float64], reference: NDArray[np.float64]) -> ND
 
 def error_curve(translator: BridgeTranslator, slices: Slices, nodes: list[int]) -> list[dict[str, float]]:
     """Error of the network's prediction of AC along the bridge, from states of the forward process at each timestep."""
+    bridge = translator.model.bridge
+    return [
+        {"t": t, "m": float(bridge.m[t]), "sigma": float(bridge.sigma[t]), "rmse": float(errors.mean() ** 0.5)}
+        for t, errors in zip(nodes, squared_errors(translator, slices, nodes))
+    ]
+
+
+def squared_errors(translator: BridgeTranslator, slices: Slices, nodes: Sequence[int | None]) -> NDArray[np.float64]:
+    """Mean squared error of the network's prediction of AC for each slice at each node, [nodes, B].
+
+    From states of the forward process; at None from the state that samplers start from, x = y at T-1.
+    """
     model, rows = translator.model, []
     bridge = model.bridge
     images, seeds = translator.inputs(slices.nc, slices.seeds, slices.beside)
@@ -97,13 +109,11 @@ def error_curve(translator: BridgeTranslator, slices: Slices, nodes: list[int]) 
     with torch.no_grad():
         end, context = model.start(images)
         for node in nodes:
-            t = torch.full((len(end),), node, dtype=torch.int64, device=end.device)
-            x, _ = bridge.noised(target, end, t, seeds=seeds)
+            t = torch.full((len(end),), bridge.num_timesteps - 1 if node is None else node, device=end.device)
+            x = end if node is None else bridge.noised(target, end, t, seeds=seeds)[0]
             found = bridge.x0_from(translator.engine(x, t, context), x, end, t)
-            error = float((found - target).double().square().mean().sqrt())
-            noise = float(bridge.sigma[node])
-            rows.append({"t": node, "m": float(bridge.m[node]), "sigma": noise, "rmse": error})
-    return rows
+            rows.append((found - target).double().square().mean(dim=(1, 2, 3)).cpu().numpy())
+    return np.stack(rows)
 
 
 def stacks(

@@ -14,9 +14,10 @@ from bench import quality
 from bench.__main__ import main
 from bench.measures import disagreement, radial_power, roughness, texture
 from bench.quality_parts import content, stacks
+from bench.quality_slices import central_slices
 from bench.quality_summary import HALF, fewest, spread_to_error, summarise
 from spectac_fast.checkpoints.weights import save_weights
-from spectac_fast.data.cohort import STACK_SHAPE
+from spectac_fast.data.cohort import STACK_SHAPE, Cohort
 from spectac_fast.diffusion.solvers import solver_table
 from spectac_fast.models.registry import load
 
@@ -178,3 +179,31 @@ def test_a_run_is_resumed_and_written(cohort_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(quality, "fitted_table", never)
     assert main() == 0
     assert (tmp_path / "out" / "table_cpu.md").read_text() == page
+
+
+def test_two_trainings_along_the_bridge(cohort_folder, tmp_path, monkeypatch, capsys):
+    small, other = tmp_path / "small.safetensors", tmp_path / "other.safetensors"
+    save_weights(small, random_tensors(), "bbdm", CONFIG, {"recipe": {"name": "native64-table"}, "steps": 7})
+    save_weights(other, random_tensors(), "bbdm", {**CONFIG, "gain": 2 * CONFIG["gain"]}, {})
+    places = ["--data", str(cohort_folder), "-o", str(tmp_path / "out"), "-d", "cpu"]
+    monkeypatch.setattr("sys.argv", ["bench", "curve", f"one={small}", f"two={other}", *places])
+    assert main() == 0
+    found = json.loads((tmp_path / "out" / "curve.json").read_text())
+    assert found["facts"]["one"].startswith("native64-table, 7 steps, weights ")
+    for row in found["rows"]:
+        first, second = row["rmse"]
+        assert row["ratio"]["value"] == pytest.approx(second / first)
+        assert row["ratio"]["low"] <= row["ratio"]["value"] <= row["ratio"]["high"]
+    cohort = Cohort(cohort_folder)
+    for rmse, path in zip(found["rows"][-1]["rmse"], (small, other)):
+        translator = load(path, "cpu")
+        slices = central_slices(cohort, translator, range(3))
+        error = translator.translate(slices.nc, steps=1) - slices.ac
+        expected = float(error.double().square().mean().sqrt()) * translator.gain / CONFIG["gain"]
+        assert rmse == pytest.approx(expected, rel=1e-5)
+    assert found["rows"][-1]["t"] is None
+    # At the end of the bridge hardly anything but the start is left of its states.
+    assert found["rows"][-2]["rmse"] == pytest.approx(found["rows"][-1]["rmse"], rel=0.1)
+    page = (tmp_path / "out" / "curve.md").read_text()
+    assert page in capsys.readouterr().out
+    assert (tmp_path / "out" / "curve.png").stat().st_size > 10_000
