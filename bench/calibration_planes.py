@@ -51,7 +51,7 @@ class Planes:
         part = slice(max(inside[0] - 1, 0), inside[-1] + 2)
         given = to_model(nc, self._planes.scale)
         beside = neighbours(given, spacing[0], self._model.context_mm)[part]
-        seeds = slice_seeds(0, self._planes.case_seed, self._planes.phase, plane, len(nc))[part]
+        seeds = slice_seeds(0, self._planes.key, self._planes.phase, plane, len(nc))[part]
         _, std = self._model.moments(
             torch.from_numpy(given[part, None]), seeds, samples=samples, neighbours=torch.from_numpy(beside)
         )

@@ -62,16 +62,14 @@ def _over_linear(row: Mapping[str, Any], region: str) -> float:
 def model_card(name: str, card: Mapping[str, Any], rows: list[Mapping[str, Any]], head: Mapping[str, Any]) -> str:
     """The Markdown card of one model: its training's card and its rows of the table."""
     data, recipe = card["data"], card["recipe"]
-    seeds = ", ".join(f"{low}–{high}" for low, high in data["training_seeds"])
-    seen = "seeds {}–{}".format(min(head["case_seeds"]), max(head["case_seeds"]))
     given = "AC, encoded and decoded" if rows[0]["label"].endswith("round trip of AC") else "NC"
     facts = {
         "what it does": f"{name} of the comparison in `bench/results/table1/table.md`; given {given}",
         "size": f"{card['parameters'] / 1e6:.2f} M parameters trained; far smaller than the published networks",
-        "training data": f"{data['cases']} synthetic patients (seeds {seeds}), {data['slices']} slices",
+        "training data": f"{data['cases']} patients: {_trained_on(data)}; {data['slices']} slices",
         "recipe": f"`{recipe['name']}`, seed {card['seed']}, {card['steps']} steps in {card['minutes']:.0f} minutes on "
         f"{card['threads']} thread(s), {card.get('device', 'cpu')}; commit {card['commit']}; `bench/table1.sh`",
-        "measured on": f"{head['patients']} synthetic patients ({seen}), never trained on; commit {head['commit']}",
+        "measured on": f"{_measured_on(name, data, head)}; commit {head['commit']}",
     }
     for row in rows:
         parts = [
@@ -84,6 +82,37 @@ def model_card(name: str, card: Mapping[str, Any], rows: list[Mapping[str, Any]]
     return (
         f"# Model card: {name}64\n\n| | |\n|---|---|\n{lines}\n\n"
         "**Use.** A row to compare with, trained for minutes; the model to correct with is `bbdm`.\n\n"
-        "**Limits.** Not a medical device, not for diagnosis. One camera model, one reconstruction, one tracer and\n"
-        "bodies drawn from one population; nothing else has been measured.\n"
+        f"**Limits.** Not a medical device, not for diagnosis. {_limits(data)}\n"
+    )
+
+
+def _trained_on(data: Mapping[str, Any]) -> str:
+    """Synthetic patients are named by their seeds, others by the digest of their NC counts, both where both were."""
+    seeds = ", ".join(f"{low}–{high}" for low, high in data.get("training_seeds", ()))
+    digest = data.get("training_pairs_sha256")
+    said = [f"synthetic ones (seeds {seeds})"] if seeds else []
+    return " and ".join(said + ([f"pairs of one's own (SHA-256 of their NC counts {digest[:16]})"] if digest else []))
+
+
+def _measured_on(name: str, data: Mapping[str, Any], head: Mapping[str, Any]) -> str:
+    """The patients of the table, and whether the model was trained on them, as far as digests tell."""
+    count, seeds, digest = head["patients"], head["case_seeds"], head.get("pairs_sha256")
+    if seeds is None:
+        patients = f"{count} patients, pairs of one's own (SHA-256 of their NC counts {digest[:16]})"
+    else:
+        patients = f"{count} synthetic patients (seeds {min(seeds)}–{max(seeds)})"
+    if trained := head.get("seen_in_training", {}).get(name):
+        return f"{patients}, {trained} of them trained on"
+    both_own = seeds is None and "training_pairs_sha256" in data
+    return f"{patients}, {'not the set that was' if both_own else 'never'} trained on"
+
+
+def _limits(data: Mapping[str, Any]) -> str:
+    if "training_pairs_sha256" in data:
+        return (
+            "It knows the camera, the reconstruction and the\npatients of its training; nothing else has been measured."
+        )
+    return (
+        "One camera model, one reconstruction, one tracer and\nbodies drawn from one population; nothing else has been "
+        "measured."
     )

@@ -48,6 +48,25 @@ def test_a_finished_run_becomes_a_model_by_name(folders, capsys):
     assert "unit: not finished" in capsys.readouterr().out
 
 
+def test_the_card_of_a_model_of_ones_own_pairs(folders):
+    """Trained and measured on pairs: digests stand where synthetic patients have seeds."""
+    _, arguments = folders
+    (row,), head = (json.loads(arguments.table.read_text())[key] for key in ("rows", "head"))
+    card = json.loads((arguments.work / "table1" / "pix2pix" / "card.json").read_text())
+    assert "1 patients: synthetic ones (seeds 1–1)" in ship.model_card("pix2pix", card, [row], head)
+    card["data"] = {"training_pairs_sha256": "ab" * 32, "cases": 7, "slices": 70}
+    text = ship.model_card("pix2pix", card, [row], head)
+    assert f"7 patients: pairs of one's own (SHA-256 of their NC counts {'ab' * 8}); 70 slices" in text
+    assert "2 synthetic patients (seeds 600000–600001), never trained on" in text
+    assert "one tracer" not in text
+    own = head | {"case_seeds": None, "pairs_sha256": "cd" * 32}
+    assert f"NC counts {'cd' * 8}), not the set that was trained on" in ship.model_card("pix2pix", card, [row], own)
+    own["seen_in_training"] = {"pix2pix": 2}
+    assert "2 of them trained on" in ship.model_card("pix2pix", card, [row], own)
+    card["data"]["training_seeds"] = [[0, 3], [9, 9]]
+    assert "synthetic ones (seeds 0–3, 9–9) and pairs of one's own" in ship.model_card("pix2pix", card, [row], own)
+
+
 def test_what_is_too_large_stays_away(folders, monkeypatch):
     shelf, arguments = folders
     monkeypatch.setattr(ship, "LARGEST", 1000)

@@ -262,7 +262,7 @@ def test_segments_are_compared_with_ac(evaluated):
         return np.array([[segment_means(stack, KNOWN) for stack in row] for row in stacks])
 
     nc, ac = segments(0), segments(1)
-    np.testing.assert_allclose(scores.ac_segments, ac)
+    np.testing.assert_allclose(scores.segments["AC"], ac)
     error = np.abs(nc - ac).mean()
     assert numbers["reference_segments"]["NC"]["error"]["value"] == pytest.approx(error, rel=1e-12)
     assert numbers["reference_segments"]["AC"]["error"]["value"] == 0

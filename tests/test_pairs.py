@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import shutil
 
 import numpy as np
 import pytest
+from own_pairs import SPACING, png, put, stacks, three_patients, tiff
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 from tiny_training import SIDE, tiny_recipe
 
 from spectac_fast import cli
 from spectac_fast.data.cohort import JoinedCohort
 from spectac_fast.data.neighbours import neighbours
+from spectac_fast.data.paired import left_ventricle_gain
 from spectac_fast.data.pairs import PairFolder
 from spectac_fast.data.scale import count_scale, heart_mask, to_model
 from spectac_fast.errors import InputError
 from spectac_fast.train.budget import Budget
 from spectac_fast.train.run import Options, train
-from spectac_fast.train.slices import SlicePairs, cases_of, left_ventricle_gain
-
-SPACING = (4.0, 6.8, 6.8)
+from spectac_fast.train.slices import SlicePairs, cases_of
 
 
 @pytest.fixture
@@ -31,43 +28,9 @@ def rng():
     return np.random.default_rng()
 
 
-def stacks(rng, slices=5, side=SIDE, whole=False):
-    nc = 400 * gaussian_filter(rng.random((slices, side, side)), (0, 2, 2))
-    pair = nc, 2 * nc + 0.002 * gaussian_filter(nc, 2) ** 2
-    return tuple(np.rint(stack).astype(np.uint16) if whole else stack.astype(np.float32) for stack in pair)
-
-
-def put(folder, name, pair, save=np.save):
-    for side, stack in zip(("NC", "AC"), pair, strict=True):
-        (folder / side).mkdir(parents=True, exist_ok=True)
-        save(folder / side / name, stack)
-
-
-def png(path, counts):
-    Image.fromarray(counts).save(path)
-
-
-def tiff(path, stack):
-    first, *others = [Image.fromarray(counts) for counts in stack]
-    first.save(path, save_all=True, append_images=others)
-
-
 @pytest.fixture
 def folder(tmp_path, rng):
-    """Three patients: two planes of two phases, a plane of one phase, and a name that tells nothing."""
-    made = tmp_path / "own"
-    kept = {}
-    for name, slices in (
-        ("p1_stress_VLA", 5),
-        ("p1_stress_SA", 7),
-        ("p1_REST_sa", 6),
-        ("second_patient_rest_HLA", 4),
-        ("third", 3),
-    ):
-        kept[name] = stacks(rng, slices)
-        put(made, f"{name}.npy", kept[name])
-    (made / "spacing.json").write_text(json.dumps({"pixel_mm": 6.8, "slice_mm": 4.0}))
-    return made, kept
+    return tmp_path / "own", three_patients(tmp_path / "own", rng)
 
 
 def test_names_tell_patients_phases_and_planes(folder):
@@ -189,6 +152,11 @@ def both(name, make):
     return spoil
 
 
+def twice(path):
+    for side in ("NC", "AC"):
+        shutil.copy(path / side / "third.npy", path / side / "fourth.npy")
+
+
 def gap(path):
     for number in (1, 2, 4):
         for side in ("NC", "AC"):
@@ -232,6 +200,7 @@ def gap(path):
         ),
         (image("fourth.tif", "RGB"), r"expected a 16-bit greyscale image, found colour \(mode RGB\)"),
         (lambda path: (path / "NC/third.npy").write_bytes(b"none"), r"expected a npy file, found damage"),
+        (twice, r"expected every patient once, found fourth and third with the same NC counts"),
         (gap, r"slices without gaps, found x_rest_SA_4.npy after x_rest_SA_2.npy"),
         (lambda path: (path / "spacing.json").write_text("[]"), r"spacing.json: expected"),
         (lambda path: (path / "spacing.json").unlink(), r"or --pixel-mm and --slice-mm, found neither"),
@@ -270,17 +239,10 @@ def test_validation_holds_other_patients(folder, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def spectac(*words):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "spectac_fast.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-
-
-def test_a_row_is_fitted_to_pairs(folder, tmp_path):
+def test_a_row_is_fitted_to_pairs(folder, tmp_path, capsys):
     path, _ = folder
-    done = spectac("train", "linear", "--data", path, "-o", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-    assert "own: 3 patients, 5 stacks, 25 slices of 16 x 16" in done.stdout
+    assert cli.main(["train", "linear", "--data", str(path), "-o", str(tmp_path / "run")]) == 0
+    assert "own: 3 patients, 5 stacks, 25 slices of 16 x 16" in capsys.readouterr().out
     card = json.loads((tmp_path / "run" / "linear.json").read_text())["card"]
     assert (card["data"]["cases"], card["data"]["slices"]) == (3, 25)
 
@@ -299,10 +261,3 @@ def test_a_model_is_trained_on_pairs(folder, tmp_path, rng):
         if file.is_file():
             assert b"second_patient" not in file.read_bytes()
             assert b"someone" not in file.read_bytes()
-
-
-def test_evaluate_says_what_it_takes(folder, tmp_path, capsys):
-    words = ["evaluate", "--data", str(folder[0]), "--models", "linear", "-o", str(tmp_path / "table")]
-    assert cli.main(words) == 2
-    assert "expected a cohort of `spectac phantom`, found folders of pairs" in capsys.readouterr().err
-    assert not (tmp_path / "table").exists()

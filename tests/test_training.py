@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_training import SLICES, TinyCohort, tiny_recipe
 
+from spectac_fast.data.paired import left_ventricle_gain
 from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.diffusion.solvers import solver_table
 from spectac_fast.errors import InputError, UsageError
@@ -25,7 +26,7 @@ from spectac_fast.train.log import RunLog
 from spectac_fast.train.recipe import load_recipe
 from spectac_fast.train.rows import train_row
 from spectac_fast.train.run import Options, train
-from spectac_fast.train.slices import SlicePairs, cases_of, left_ventricle_gain
+from spectac_fast.train.slices import SlicePairs, cases_of
 
 
 @pytest.fixture(scope="module")

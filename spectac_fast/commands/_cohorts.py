@@ -63,15 +63,6 @@ def open_joined(folders: Sequence[Path], args: argparse.Namespace) -> JoinedCoho
         raise UsageError(str(error)) from error
 
 
-def check_made(folder: Path) -> None:
-    """Raise UsageError for pairs, where only cohorts of `spectac phantom` will do."""
-    if _kind(folder) == (False, True):
-        raise UsageError(
-            f"{folder}: expected a cohort of `spectac phantom`, found folders of pairs, whose ventricle is not known; "
-            "they are for `spectac train`."
-        )
-
-
 def _kind(folder: Path) -> tuple[bool, bool]:
     """Whether a folder is a cohort of `spectac phantom`, and whether it holds pairs."""
     made = any((folder / name).is_file() for name in ("index.json", "cohort.json"))

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
-from spectac_fast.commands._cohorts import check_made
+from spectac_fast.commands._cohorts import add_spacing, open_cohort, open_joined
+from spectac_fast.errors import NoInputError, UsageError
+
+if TYPE_CHECKING:
+    from spectac_fast.data.cohort import Cohort
+    from spectac_fast.data.pairs import PairFolder
+    from spectac_fast.evaluate.normals import NormalLimits
+    from spectac_fast.evaluate.variants import Row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="cohort made by `spectac phantom`")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="cohort")
+    add_spacing(parser)
     parser.add_argument(
         "--models",
         default="identity,scale,linear,bbdm",
@@ -24,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="DIR",
-        help="cohorts whose normal patients set the normal limits (default: the normal patients of --data)",
+        help="cohorts of `spectac phantom` whose normal patients set the normal limits (default: the normal patients "
+        "of --data)",
     )
     parser.add_argument(
         "--metric-profile",
@@ -53,43 +65,72 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from spectac_fast.data.cohort import Cohort, JoinedCohort
-    from spectac_fast.data.terms import PHASES, PLANES
-    from spectac_fast.errors import NoInputError
+    """Score, write, and say where the results lie."""
+    if not args.data.is_dir():
+        raise NoInputError(f"--data {args.data}: expected a cohort folder, found none.")
+    # Before torch, so that what is wrong with the data is said at once.
+    cohort = open_cohort(args.data, args)
+
     from spectac_fast.evaluate import render, table, variants
     from spectac_fast.evaluate.files import output_folder
-    from spectac_fast.evaluate.normals import limits_of_group
-    from spectac_fast.evaluate.pictures import comparison_panel
-    from spectac_fast.evaluate.score import corrected_stacks, score_cohort
+    from spectac_fast.evaluate.known import hearts_are_known
+    from spectac_fast.evaluate.score import score_cohort
     from spectac_fast.models.registry import load
     from spectac_fast.progress import Progress
 
-    if not args.data.is_dir():
-        raise NoInputError(f"--data {args.data}: expected a cohort folder, found none.")
-    check_made(args.data)
     names = [name.strip() for name in args.models.split(",") if name.strip()]
     rows = variants.expand(
         names, lambda name: load(name, device=args.device), args.steps, args.samples, args.noise_steps
     )
-    cohort = Cohort(args.data)
-    count = len(cohort) if args.cases is None else min(args.cases, len(cohort))
+    if not hearts_are_known(cohort.cases):
+        rows = variants.separate(rows)
+    limits = _limits(args, cohort)
     folder = output_folder(args.out)
-    limits = None
-    if args.normals:
-        limits = limits_of_group(JoinedCohort([Cohort(part) for part in args.normals]), "the cohort given by --normals")
-    with Progress(count * len(PHASES) * len(PLANES) * len(rows), "evaluating", "series") as progress:
+    count = len(cohort) if args.cases is None else min(args.cases, len(cohort))
+    series = sum(len(cohort.series(i)) for i in range(count))
+    with Progress(series * len(rows), "evaluating", "series") as progress:
         scores = score_cohort(cohort, rows, seed=args.seed, cases=count, step=progress.step)
     numbers = table.build(scores, cohort.cases[:count], seed=args.seed, limits=limits, profile=args.metric_profile)
-    written = table.write(numbers, folder)
-    # Of every network what `correct` writes, its first row with planes combined; without networks, whatever there is.
-    networks = dict.fromkeys(row.name for row in rows if not row.is_baseline)
-    own = ([row for row in rows if row.name == name] for name in networks)
-    shown = [min(group, key=lambda row: row.together != variants.COMBINED) for group in own] or rows[-1:]
-    stacks = {row.label: corrected_stacks(cohort, 0, PHASES[0], row, seed=args.seed) for row in shown}
-    gain = rows[0].translator.gain
-    written.append(comparison_panel(folder / "panel.png", PHASES[0], stacks, gain=gain))
+    written = [*table.write(numbers, folder), _picture(folder / "panel.png", cohort, rows, args.seed)]
     print(render.terminal(render.pooled_values(numbers)))
-    print(f"\n{count} patients, pooled per patient, data range 2. Intervals, segments and conventions:")
+    for line in render.remarks(numbers["head"]):
+        print(f"\n{textwrap.fill(line, 100)}")
+    patients = "1 patient" if count == 1 else f"{count} patients"
+    print(f"\n{patients}, pooled per patient, data range 2. Intervals, tests and conventions:")
     for path in written:
         print(f"  {path}")
     return 0
+
+
+def _picture(path: Path, cohort: Cohort | PairFolder, rows: Sequence[Row], seed: int) -> Path:
+    """The first patient, of every network as `correct` writes it: its first row with planes combined, if there is one.
+
+    Without networks, whatever there is.
+    """
+    from spectac_fast.data.paired import phases_of
+    from spectac_fast.evaluate.pictures import comparison_panel
+    from spectac_fast.evaluate.score import corrected_stacks
+    from spectac_fast.evaluate.variants import COMBINED
+
+    networks = dict.fromkeys(row.name for row in rows if not row.is_baseline)
+    own = ([row for row in rows if row.name == name] for name in networks)
+    shown = [min(group, key=lambda row: row.together != COMBINED) for group in own] or rows[-1:]
+    phase = next(iter(phases_of(cohort, 0)))
+    stacks = {row.label: corrected_stacks(cohort, 0, phase, row, seed=seed) for row in shown}
+    return comparison_panel(path, phase, stacks, gain=rows[0].translator.gain)
+
+
+def _limits(args: argparse.Namespace, cohort: Cohort | PairFolder) -> NormalLimits | None:
+    """Those of the cohorts given by --normals; UsageError where there can be none."""
+    from spectac_fast.evaluate.known import hearts_are_known
+    from spectac_fast.evaluate.normals import limits_of_group
+
+    if not args.normals:
+        return None
+    group = open_joined(args.normals, args)
+    if not all(hearts_are_known(part.cases) for part in (cohort, group)):
+        raise UsageError(
+            "--normals: expected cohorts of `spectac phantom` here and in --data, found pairs, of which nothing tells "
+            "who is normal and where the ventricle lies."
+        )
+    return limits_of_group(group, "the cohort given by --normals")

@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ class PairFolder:
 
     pixel_mm, slice_mm: spacing in mm, instead of that of spacing.json in the folder.
     Raises InputError with one sentence for a folder without NC or AC, without pairs, with names that lack a partner,
-    pairs or slices of unequal sizes, files that `read_counts` refuses, and where the spacing is not known.
+    pairs or slices of unequal sizes, files that `read_counts` refuses, patients with the same NC counts, and where the
+    spacing is not known.
     """
 
     def __init__(self, folder: str | Path, pixel_mm: float | None = None, slice_mm: float | None = None) -> None:
@@ -50,6 +52,7 @@ class PairFolder:
         self.cases: list[dict[str, Any]] = [
             {"patient": patient, "sha256": self._checked(series)} for patient, series in patients.items()
         ]
+        _check_each_once(self.folder, self.cases)
         self._scales = [
             {phase: self._scale(i, phase) for phase in dict.fromkeys(phase for phase, _ in self.series(i))}
             for i in range(len(self))
@@ -114,6 +117,22 @@ class PairFolder:
                 said = str(error).replace("NC stack", f"{side} stack")
                 raise InputError(f"{self.folder / side / first}: {said}.") from None
         return scales[0]
+
+
+def pairs_sha256(cases: Sequence[Mapping[str, Any]]) -> str | None:
+    """SHA-256 of the NC counts of all patients that are no synthetic ones, in any order; None where there are none."""
+    digests = sorted(case["sha256"] for case in cases if "seed" not in case)
+    return hashlib.sha256("".join(digests).encode()).hexdigest() if digests else None
+
+
+def _check_each_once(folder: Path, cases: Sequence[Mapping[str, Any]]) -> None:
+    known: dict[str, str] = {}
+    for case in cases:
+        other = known.setdefault(case["sha256"], case["patient"])
+        if other != case["patient"]:
+            raise InputError(
+                f"{folder}: expected every patient once, found {other} and {case['patient']} with the same NC counts."
+            )
 
 
 def _paired_names(folder: Path) -> list[str]:

@@ -31,6 +31,19 @@ FIELD_REFUSED_MM = 1000.0
 _RATIO_FLOOR = 0.05
 
 
+def check_pixels(name: str, pixel_mm: tuple[float, float], model_mm: float) -> None:
+    """Raise InputError for pixels (row, column), mm, more than 2 x off those of a model. name: of what has them."""
+    low, high = PIXEL_RATIO_REFUSED
+    if min(pixel_mm) < low * model_mm or max(pixel_mm) > high * model_mm:
+        raise InputError(
+            f"{name}: the model needs pixels of {low * model_mm:g} to {high * model_mm:g} mm, found {_said(pixel_mm)}."
+        )
+
+
+def _said(pixel_mm: tuple[float, float]) -> str:
+    return f"pixels of {pixel_mm[0]:g} x {pixel_mm[1]:g} mm"
+
+
 def check_geometry(series: Series, model_mm: float) -> list[str]:
     """Hold a series' geometry against the pixel size of a model, mm.
 
@@ -38,13 +51,7 @@ def check_geometry(series: Series, model_mm: float) -> list[str]:
     spacing more than 2 x off, fewer than 10 or more than 90 slices, a field below 120 mm).
     Raises InputError for a pixel more than 2 x off or a field above 1 m.
     """
-    found = f"found pixels of {series.pixel_mm[0]:g} x {series.pixel_mm[1]:g} mm"
-    ratios = [mm / model_mm for mm in series.pixel_mm]
-    low, high = PIXEL_RATIO_REFUSED
-    if min(ratios) < low or max(ratios) > high:
-        raise InputError(
-            f"{series.path}: the model needs pixels of {low * model_mm:g} to {high * model_mm:g} mm, {found}."
-        )
+    check_pixels(str(series.path), series.pixel_mm, model_mm)
     field = [n * mm for n, mm in zip(series.counts.shape[1:], series.pixel_mm)]
     if max(field) > FIELD_REFUSED_MM:
         raise InputError(
@@ -52,9 +59,12 @@ def check_geometry(series: Series, model_mm: float) -> list[str]:
         )
 
     warnings = []
+    ratios = [mm / model_mm for mm in series.pixel_mm]
     low, high = PIXEL_RATIO_FLAGGED
     if min(ratios) < low or max(ratios) > high:
-        warnings.append(f"{series.path}: the model was trained on pixels of {model_mm:g} mm, {found}.")
+        warnings.append(
+            f"{series.path}: the model was trained on pixels of {model_mm:g} mm, found {_said(series.pixel_mm)}."
+        )
     low, high = SLICE_RATIO_FLAGGED
     spacing = abs(series.slice_mm)
     if not low <= spacing / model_mm <= high:

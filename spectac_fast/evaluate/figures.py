@@ -261,32 +261,37 @@ def cohort_panel(
 
 def models_panel(
     path: Path,
-    images: Mapping[str, Mapping[str, np.ndarray]],
+    images: Mapping[str, Mapping[str | None, np.ndarray]],
     pixel_mm: tuple[float, float],
     *,
     title: str,
     note: str = "",
 ) -> Path:
-    """Draw one phase as every model gives it: a row each, columns SA, VLA, HLA, then their differences to AC.
+    """Draw one phase as every model gives it: a row each, columns SA, VLA, HLA (those there are), then their
+    differences to AC.
 
     Args:
         path: where the PNG goes.
         images: {"AC" | "NC" | model: {plane: [H, W]}} in the order of the rows, all in one unit: % of the AC peak of
-            the heart region, NC multiplied by the gain. All have the same planes; AC is one of them.
+            the heart region, NC multiplied by the gain. All have the same planes, a plane of unknown name is None; AC
+            is one of them.
         pixel_mm: (row, column).
         title, note: head and small print.
     """
-    planes = [plane for plane in PLANES if plane in images["AC"]]
+    planes = [plane for plane in (*PLANES, None) if plane in images["AC"]]
+    names = [plane or "slice" for plane in planes]
     groups = [
-        Group(planes, bar="% of the AC peak in the heart region"),
-        Group([f"{plane} − AC" for plane in planes], bar="difference, percentage points", signed=True),
+        Group(names, bar="% of the AC peak in the heart region"),
+        Group([f"{name} − AC" for name in names], bar="difference, percentage points", signed=True),
     ]
     tiles = [
         [row[plane] for plane in planes] + [row[plane] - images["AC"][plane] for plane in planes]
         for row in images.values()
     ]
+    # However few planes there are, title and bars need their room.
+    tile = max(1.2, 2.4 / len(planes))
     layout = _Layout(
-        tile=1.2, rows=len(images), widths=(len(planes),) * 2, left=1.55, top=0.76, foot=1.08, space=0.04, turned=0.0
+        tile=tile, rows=len(images), widths=(len(planes),) * 2, left=1.55, top=0.76, foot=1.08, space=0.04, turned=0.0
     )
     names = [textwrap.fill(name, 20) for name in images]
     sizes = [[pixel_mm] * len(tiles[0])] * len(images)

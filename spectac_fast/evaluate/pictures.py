@@ -49,14 +49,17 @@ def phase_panel(path: Path, phase: str, planes: Mapping[str, Stacks], *, gain: f
     return study_panel(path, slices, pixel_mm, title=f"Attenuation correction without CT: {phase}", note=note)
 
 
-def comparison_panel(path: Path, phase: str, rows: Mapping[str, Mapping[str, Stacks]], *, gain: float) -> Path:
+def comparison_panel(
+    path: Path, phase: str | None, rows: Mapping[str, Mapping[str | None, Stacks]], *, gain: float
+) -> Path:
     """Draw the central slices of one phase of one patient, corrected by several models, as a PNG.
 
-    rows: {model: {plane: stacks}}, all of one patient and so with the same NC and AC. gain, scale: as `phase_panel`.
+    phase: None where it is not known. rows: {model: {plane: stacks}}, all of one patient and so with the same NC and
+    AC. gain, scale: as `phase_panel`.
     """
     first = next(iter(rows.values()))
-    sa = next(iter(first.values()))
-    percent = 100.0 / count_scale(sa.ac, sa.spacing_mm)
+    of_scale = next(iter(first.values()))
+    percent = 100.0 / count_scale(of_scale.ac, of_scale.spacing_mm)
 
     def middle(stack: np.ndarray) -> np.ndarray:
         return percent * stack[len(stack) // 2]
@@ -70,8 +73,8 @@ def comparison_panel(path: Path, phase: str, rows: Mapping[str, Mapping[str, Sta
         f"Central {VIEW_MM:.0f} mm of the central slices. NC multiplied by the AC/NC gain {gain:.2f}. "
         "AC peak: 99.5th percentile of AC within 60 mm of the heart's centre."
     )
-    title = f"Attenuation correction without CT, every model: {phase}"
-    return models_panel(path, images, sa.spacing_mm[1:], title=title, note=note)
+    title = ": ".join(filter(None, ("Attenuation correction without CT, every model", phase)))
+    return models_panel(path, images, of_scale.spacing_mm[1:], title=title, note=note)
 
 
 def patients_panel(path: Path, cohort: Cohort, indices: Sequence[int], phase: str) -> Path:

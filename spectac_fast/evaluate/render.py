@@ -23,6 +23,7 @@ _HEAD_NAMES = {
     "empty_slices": "Empty slices",
     "segments": "Segments",
     "normal_limit": "Normal limit",
+    "left_out": "Left out",
 }
 
 
@@ -122,19 +123,48 @@ def _segments(table: Mapping[str, Any]) -> str:
     return _markdown_table(header, lines)
 
 
+def _facts(head: Mapping[str, Any]) -> list[str]:
+    """The head of the table: whose images, by which models, on what, and what its numbers are."""
+    own = f"that of these patients: {head['patients_gain']:.4f}"
+    facts = [
+        f"Patients: {_patients(head)}; {head['slices']} slices, {head['empty_slices']} of them empty",
+        f"AC/NC gain: {head['gain']:.4f} ({own}). Seed {head['seed']}, {head['resamples']} bootstrap resamples",
+        f"Commit {head['commit']}, spectac_fast {head['version']}; device {head['device']}; {head['machine']}",
+    ]
+    said = head["convention"]
+    return _not_unseen(head) + facts + [f"{name}: {said[key]}" for key, name in _HEAD_NAMES.items() if key in said]
+
+
+def _patients(head: Mapping[str, Any]) -> str:
+    if head["case_seeds"] is not None:
+        return f"{head['patients']} ({head['normal_patients']} normal), seeds {_span(head['case_seeds'])}"
+    stacks = ", ".join(f"{count} {name}" for name, count in head["stacks"].items())
+    rows, columns = head["shape"]
+    depth, pixel, _ = head["spacing_mm"]
+    size = f"{rows} x {columns} pixels of {pixel:g} mm, slices {depth:g} mm apart"
+    return f"{head['patients']}, stacks: {stacks}; {size}; SHA-256 of their NC counts {head['pairs_sha256'][:16]}"
+
+
+def _not_unseen(head: Mapping[str, Any]) -> list[str]:
+    """Which models were trained on patients of the table, as far as their cards tell: a sentence, if there are any."""
+    of = head["patients"]
+    trained = ", ".join(f"{name} (on {count} of {of})" for name, count in head["seen_in_training"].items())
+    return [f"Not unseen: trained on patients of this table, which flatters: {trained}"] if trained else []
+
+
+def remarks(head: Mapping[str, Any]) -> list[str]:
+    """What a reader of the figures alone must know too, one sentence each; often nothing."""
+    left = head["convention"].get("left_out")
+    return [f"{line}." for line in (*_not_unseen(head), *([f"Left out: {left}"] if left else []))]
+
+
 def markdown(table: Mapping[str, Any]) -> str:
     """The whole table as Markdown, its convention first. Intervals stand in parentheses."""
     head = table["head"]
-    seed_line = f"- Patients: {head['patients']} ({head['normal_patients']} normal), seeds {_span(head['case_seeds'])}"
-    facts = [
-        f"{seed_line}; {head['slices']} slices, {head['empty_slices']} of them empty.",
-        f"- AC/NC gain: {head['gain']:.4f}. Seed {head['seed']}, {head['resamples']} bootstrap resamples.",
-        f"- Commit {head['commit']}, spectac_fast {head['version']}; device {head['device']}; {head['machine']}.",
-        *(f"- {_HEAD_NAMES[key]}: {text}." for key, text in head["convention"].items()),
-    ]
+    shown = "pairs of one's own" if head["case_seeds"] is None else "synthetic patients"
     parts = [
-        f"# NC to AC: results on synthetic patients, metric profile {head['metric_profile']}",
-        "\n".join(facts),
+        f"# NC to AC: results on {shown}, metric profile {head['metric_profile']}",
+        "\n".join(f"- {fact}." for fact in _facts(head)),
         *(f"## {name}\n\n{_pooled(table, region)}" for region, name in _NAMES.items()),
         "## Paired with the best baseline\n\nBest baseline: lowest RMSE in that region.\n\n"
         + _paired(table, "against_best_baseline", "baseline"),
@@ -143,8 +173,9 @@ def markdown(table: Mapping[str, Any]) -> str:
         *sections(table),
         "## Per slice, whole field\n\n`psnr_gap` = PSNR per slice - pooled PSNR; it is never negative, and large where "
         f"the error sits in few slices. Time: one series a call.\n\n{_per_slice(table)}",
-        f"## 17 segments\n\n{_segments(table)}",
     ]
+    if table["reference_segments"] is not None:
+        parts.append(f"## 17 segments\n\n{_segments(table)}")
     return "\n\n".join(parts) + "\n"
 
 

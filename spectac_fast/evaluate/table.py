@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from spectac_fast._version import __version__
+from spectac_fast.data.pairs import pairs_sha256
 from spectac_fast.data.terms import PHASES
 from spectac_fast.evaluate import bootstrap, paired, provenance, published, regional, trained
 from spectac_fast.evaluate.bootstrap import Estimate
+from spectac_fast.evaluate.convention import convention
 from spectac_fast.evaluate.files import appearing
-from spectac_fast.evaluate.metrics import PSNR_CAP_DB
+from spectac_fast.evaluate.known import key_of
 from spectac_fast.evaluate.normals import NormalLimits, limits_of_table
 from spectac_fast.evaluate.render import markdown
 from spectac_fast.evaluate.repeats import Repeated, merged
@@ -33,38 +35,7 @@ PROFILES = {
     "strict": {"ssim": "ssim", "psnr": "psnr", "rmse": "rmse"},
     "paper": {"ssim": "ssim", "psnr": "slice_psnr", "rmse": "slice_rmse"},
 }
-PAPER_CONVENTION = {
-    "psnr": f"20 log10(2 / RMSE) of every slice, at most {PSNR_CAP_DB:.0f} dB, mean over a patient's slices, then over "
-    "patients; best guess at the published table, not confirmed",
-    "rmse": "of every slice, mean over a patient's slices, then over patients; best guess at the published table, not "
-    "confirmed",
-}
 PER_SLICE = ("slice_psnr", "slice_rmse", "psnr_gap")
-
-CONVENTION = {
-    "rows": "identity = NC times the gain; scale = NC times one fitted factor; linear = fitted slope and offset in "
-    "model units; a bridge has a row for one evaluation, one for the mean of samples, one for a single sample; a model "
-    "that starts from noise the last two; planes combined = the corrections (image minus NC times the gain) of SA, VLA "
-    "and HLA averaged where they overlap, as `spectac correct` does with all "
-    "but single samples; a first stage the round trip of AC, the floor of models between its latents; "
-    "trainings that differ in their seed are one row, averaged patient by patient, segments of the first of them",
-    "scale": "one count scale a phase, the 99.5th percentile of the NC short-axis stack within 60 mm of its centre; "
-    "[0, scale] -> [-1, 1] for NC, [0, scale x gain] for AC and every corrected image; no clipping above 1",
-    "data_range": "2 (SSIM and PSNR)",
-    "ssim": "Gaussian window 11 x 11, sigma 1.5, population covariance, windows inside the 64 x 64 slice, mean over "
-    "slices; heart region: mean of the SSIM map over the region's voxels",
-    "rmse": "pooled over all voxels of a patient (stress and rest; SA, VLA, HLA), then mean over patients",
-    "psnr": "20 log10(2 / RMSE) of each patient's pooled RMSE, then mean over patients",
-    "per_slice": f"mean over a patient's slices, then over patients; a slice's PSNR is capped at {PSNR_CAP_DB:.0f} dB",
-    "heart": "sphere of 60 mm about the centre of the stack",
-    "interval": "95 % percentile bootstrap over patients, paired across rows",
-    "p": "Wilcoxon signed-rank test over patients, two-sided, Holm-adjusted for the rows tested",
-    "empty_slices": "slices without any AC count stay in pooled RMSE and PSNR, and are left out of SSIM and of the "
-    "per-slice means",
-    "segments": "17 segments, % of the polar map's 99th percentile; error = mean absolute difference to AC, or to the "
-    "phantom's own activity (truth); low segment = a normal patient's segment below the normal limit, new where AC is "
-    "not; defect contrast = 1 - defect / remote segments",
-}
 
 
 def _column(result: Repeated, region: str, name: str) -> np.ndarray:
@@ -76,12 +47,6 @@ def _plain(estimate: Estimate | None) -> dict[str, float | None] | None:
     if estimate is None:
         return None
     return {k: v if math.isfinite(v) else None for k, v in asdict(estimate).items()}
-
-
-def _said(limits: NormalLimits | None) -> str:
-    if limits is None:
-        return "none: too few normal patients"
-    return f"mean - 2 SD of AC, both phases, of the normal patients of a group: {limits.group}"
 
 
 def _better_and_separated(row: dict[str, Estimate], other: dict[str, Estimate]) -> bool:
@@ -144,10 +109,16 @@ def _compare(
 
 
 def _patient(case: Mapping[str, Any], scores: Any) -> dict[str, Any]:
-    return {"seed": case["seed"]} | {region: asdict(getattr(scores, region)) for region in REGIONS}
+    return {"seed" if "seed" in case else "sha256": key_of(case)} | {
+        region: asdict(getattr(scores, region)) for region in REGIONS
+    }
 
 
-def _regional(scores: regional.RegionalScores) -> dict[str, Any]:
+def _regional(segments: Any, ref: regional.Reference | None) -> dict[str, Any] | None:
+    """Of segments [case, phase, 17]; None where hearts are not known."""
+    if ref is None:
+        return None
+    scores = regional.score(np.asarray(segments), ref)
     return {
         name: _plain(value) if isinstance(value, Estimate) else value
         for name, value in ((f, getattr(scores, f)) for f in scores.__dataclass_fields__)
@@ -170,10 +141,10 @@ def build(
     Estimates are {"value", "low", "high"}; the limits are None where fewer than two patients leave no interval.
     """
     indices = bootstrap.resample(len(cases), seed, resamples)
-    limits = limits or limits_of_table(cases, scores.ac_segments)
-    ref = regional.reference(
-        cases, PHASES, scores.nc_segments, scores.ac_segments, scores.truth_segments, indices, limits
-    )
+    ref = None
+    if scores.segments is not None:
+        limits = limits or limits_of_table(cases, scores.segments["AC"])
+        ref = regional.reference(cases, PHASES, *scores.segments.values(), indices, limits)
     patients = scores.rows[0].patients
     # The rows that are no networks need no device; a table of them alone was made on the CPU.
     device = scores.rows[-1].row.translator.device
@@ -190,7 +161,7 @@ def build(
             "baseline": result.row.is_baseline,
         }
         entry |= {region: _region(result, region, merged_rows, indices, profile) for region in REGIONS}
-        entry["segments"] = _regional(regional.score(np.stack(result.trainings[0].segments), ref))
+        entry["segments"] = _regional(result.trainings[0].segments, ref)
         entry["seconds_per_slice"] = result.seconds_per_slice
         entry["capped_slices"] = sum(p.capped_slices for p in result.patients)
         entry["patients"] = [_patient(case, p) for case, p in zip(cases, result.patients, strict=True)]
@@ -198,16 +169,21 @@ def build(
         rows.append(entry)
     for region in REGIONS:
         _compare(rows, merged_rows, region, indices, profile)
-    convention = CONVENTION | (PAPER_CONVENTION if profile == "paper" else {})
     head = {
         "metric_profile": profile,
-        "convention": convention | {"normal_limit": _said(limits)},
+        "convention": convention(scores, limits, profile),
         "patients": len(cases),
-        "normal_patients": int(ref.normal.sum()),
-        "case_seeds": [case["seed"] for case in cases],
+        "normal_patients": ref and int(ref.normal.sum()),
+        "case_seeds": [case["seed"] for case in cases] if ref else None,
+        "pairs_sha256": pairs_sha256(cases),
+        "seen_in_training": {r.row.name or r.row.label: r.seen for r in scores.rows if r.seen},
+        "stacks": scores.stacks,
+        "shape": list(scores.shape),
+        "spacing_mm": list(scores.spacing_mm),
         "slices": sum(p.slices for p in patients),
         "empty_slices": sum(p.empty_slices for p in patients),
         "gain": scores.gain,
+        "patients_gain": scores.patients_gain,
         "seed": seed,
         "resamples": resamples,
         "commit": provenance.commit(),
@@ -215,13 +191,12 @@ def build(
         "device": str(device),
         "machine": provenance.machine(device),
     }
-    images = {"NC": scores.nc_segments, "AC": scores.ac_segments, "truth": scores.truth_segments}
-    segments = {name: _regional(regional.score(values, ref)) for name, values in images.items()}
+    images = (scores.segments or {}).items()
     return {
         "format": 1,
         "head": head,
         "rows": rows,
-        "reference_segments": segments,
+        "reference_segments": {name: _regional(values, ref) for name, values in images} or None,
         "models": trained.models(merged_rows),
         "published": published.beside(rows),
     }
@@ -238,7 +213,7 @@ def as_csv(table: Mapping[str, Any]) -> str:
                 cell = row[region].get(name)
                 if cell is not None:
                     writer.writerow([row["label"], region, name, *(cell[k] for k in ("value", "low", "high"))])
-        for name, cell in row["segments"].items():
+        for name, cell in (row["segments"] or {}).items():
             values = [cell[k] for k in ("value", "low", "high")] if isinstance(cell, dict) else [cell, None, None]
             writer.writerow([row["label"], "segments", name, *values])
         writer.writerow([row["label"], "", "seconds_per_slice", row["seconds_per_slice"], None, None])

@@ -89,6 +89,11 @@ def expand(
     return rows
 
 
+def separate(rows: Sequence[Row]) -> list[Row]:
+    """The rows that need not know how the planes of a phase lie to each other."""
+    return [row for row in rows if row.together == SEPARATE]
+
+
 def _variants(name: str, translator: Translator, steps: int, samples: int, noise_steps: int | None) -> list[Row]:
     """The rows of one model."""
     if translator.name in BRIDGES:

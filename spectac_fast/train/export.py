@@ -8,7 +8,6 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import date
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast._version import __version__
+from spectac_fast.data.pairs import pairs_sha256
 
 
 def half_precision(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -52,9 +52,9 @@ def seed_ranges(seeds: Sequence[int]) -> list[list[int]]:
 def trained_on(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Which patients: "training_seeds" of synthetic ones, "training_pairs_sha256" of others, no more of them."""
     seeds = [case["seed"] for case in cases if "seed" in case]
-    others = sorted(case["sha256"] for case in cases if "seed" not in case)
+    others = pairs_sha256(cases)
     said: dict[str, Any] = {"training_seeds": seed_ranges(seeds)} if seeds else {}
-    return said | ({"training_pairs_sha256": sha256("".join(others).encode()).hexdigest()} if others else {})
+    return said | ({"training_pairs_sha256": others} if others else {})
 
 
 def loss_summary(log: Sequence[dict[str, Any]], points: int = 20) -> list[dict[str, float]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spectac_fast.data.paired import PairedCohort, left_ventricle_gain
 from spectac_fast.models.rows import FORMAT
 
 from .export import surroundings, trained_on, write_json
-from .slices import PairedCohort, SlicePairs, cases_of, left_ventricle_gain
+from .slices import SlicePairs, cases_of
 
 
 def train_row(name: str, cohort: PairedCohort, run: Path) -> Path:

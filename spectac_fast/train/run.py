@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import load_weights, save_weights
+from spectac_fast.data.paired import PairedCohort, left_ventricle_gain
 from spectac_fast.errors import InputError, UsageError
 
 from .budget import Budget, budget_of
@@ -21,7 +22,7 @@ from .learners import make_learner
 from .loop import optimise
 from .recipe import Recipe
 from .schedule import make_schedule
-from .slices import PairedCohort, SlicePairs, cases_of, left_ventricle_gain
+from .slices import SlicePairs, cases_of
 from .state import TrainingState, averaged, has_state
 from .validation import Validation
 

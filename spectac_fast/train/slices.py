@@ -4,32 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spectac_fast.data.cohort import SeriesKey, reference_plane, split_of
-from spectac_fast.data.scale import count_scale, heart_mask
+from spectac_fast.data.cohort import split_of
+from spectac_fast.data.paired import PairedCohort
+from spectac_fast.data.scale import heart_mask
 from spectac_fast.errors import InputError
 
 _CHUNK = 1024
 _ALONE_SHARE = 0.1
-
-
-class PairedCohort(Protocol):
-    """What training needs of a cohort (see data/cohort.py, data/pairs.py)."""
-
-    cases: list[dict]
-    spacing_mm: tuple[float, float, float]
-
-    def series(self, i: int) -> list[SeriesKey]: ...
-
-    def pair(self, i: int, phase: str | None, plane: str | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
-
-    def scale(self, i: int, phase: str | None) -> float: ...
 
 
 class Batch(NamedTuple):
@@ -52,20 +40,6 @@ def cases_of(cohort: PairedCohort, split: str) -> list[int]:
     if not cases:
         raise InputError(f"the cohort of {len(cohort.cases)} cases holds none with a seed of the {split} split")
     return cases
-
-
-def left_ventricle_gain(cohort: PairedCohort, cases: Sequence[int]) -> float:
-    """AC/NC gain of the left ventricle: median over cases and phases of the ratio of their count scales.
-
-    Of the stack that sets the phase's scale, SA where there is one.
-    """
-    gains = []
-    for i in cases:
-        series = cohort.series(i)
-        for phase in dict.fromkeys(phase for phase, _ in series):
-            _, ac = cohort.pair(i, phase, reference_plane(series, phase))
-            gains.append(count_scale(ac, cohort.spacing_mm) / cohort.scale(i, phase))
-    return float(np.median(gains))
 
 
 def _stored(pair: NDArray[np.float32]) -> NDArray[np.uint16] | NDArray[np.float32]:

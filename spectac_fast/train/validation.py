@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .slices import PairedCohort, SlicePairs
+from spectac_fast.data.paired import PairedCohort
+
+from .slices import SlicePairs
 
 Translate = Callable[[Tensor], Tensor]
 
