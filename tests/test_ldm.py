@@ -151,7 +151,7 @@ def test_the_file_goes_round_and_the_average_is_chosen(tmp_path):
     raw, _ = load_weights(tmp_path / "raw.safetensors")
     expected = tensors(WIDE)
     assert average.keys() == expected.keys()
-    assert header["config"]["process"] == PROCESS
+    assert header["config"]["process"] == {**PROCESS, "objective": "noise"}
     assert header["config"]["network"] == WIDE["network"]
     for name, value in expected.items():
         assert torch.equal(average[name], value), name
