@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "correct the bundled study, print its figures and draw a picture",
     "correct": "correct NC studies: DICOM in, DICOM out",
     "report": "write a page for a physician: slices, polar maps, segments",
+    "explain": "show which counts a corrected region was made from, and where the network's attention lay",
     "serve": "be a DICOM node that corrects what it is sent",
     "phantom": "make a synthetic cohort by physics",
     "train": "train a model on a cohort",

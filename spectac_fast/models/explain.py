@@ -45,11 +45,12 @@ class Explanation:
     image: [H, W], what was explained. attribution: [1 + n, H, W], what the counts of the slice and of its n neighbours
     (in the order of `context_mm`) add to the region's mean. attention: by name of the attention block, [H, W], how much
     the region's positions look at each; sums to 1 over the network's field; empty for a network without attention.
-    value, baseline: the region's mean for the slice and for no counts; attribution sums to their difference within
-    `gap`.
+    region: bool [H, W], whose mean was explained. value, baseline: that mean for the slice and for no counts;
+    attribution sums to their difference within `gap`.
     """
 
     image: Tensor
+    region: Tensor
     attribution: Tensor
     attention: dict[str, Tensor]
     value: float
@@ -98,7 +99,7 @@ def explain_slice(
     with torch.no_grad():
         ends = torch.cat([value(images), value(start)]).tolist()
     maps = {name: _looked_at(weights, region, translator, nc) for name, weights in seen.items()}
-    return Explanation(image.cpu(), attribution.cpu(), maps, *ends)
+    return Explanation(image.cpu(), region.cpu(), attribution.cpu(), maps, *ends)
 
 
 def integrated_gradients(

@@ -98,9 +98,9 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
     by_kind: dict[str, dict[tuple[str, str], Series]] = {kind: {} for kind in KINDS}
     warnings = []
     for one in series:
-        kept = by_kind[_kind(one)].setdefault((one.phase, one.plane), one)
+        kept = by_kind[kind_of(one)].setdefault((one.phase, one.plane), one)
         if kept is not one:
-            warnings.append(f"{one.phase} {one.plane}: more than one {_kind(one)} series, the first one is shown.")
+            warnings.append(f"{one.phase} {one.plane}: more than one {kind_of(one)} series, the first one is shown.")
     made_by = list(dict.fromkeys(_derivation(one) for one in by_kind["corrected"].values()))
     if not by_kind["corrected"]:
         if translator is None or not by_kind["NC"]:
@@ -136,7 +136,8 @@ def _read(source: Source, found: Found) -> Series | None:
     return series if series.plane in PLANES else None
 
 
-def _kind(series: Series) -> str:
+def kind_of(series: Series) -> str:
+    """Which of `KINDS` a series is."""
     description = str(series.header.get("SeriesDescription") or "") if series.header is not None else ""
     if description.endswith("DL-AC SD"):
         return "SD"
@@ -148,7 +149,7 @@ def _kind(series: Series) -> str:
 def _slope(series: Series) -> float:
     """What a stored value stands for: only what is derived here says so in a way that is used here."""
     mapping = (series.header or {}).get("RealWorldValueMappingSequence") if series.header is not None else None
-    if _kind(series) not in ("corrected", "SD") or not mapping:
+    if kind_of(series) not in ("corrected", "SD") or not mapping:
         return 1.0
     return float(mapping[0].get("RealWorldValueSlope", 1.0))
 
@@ -191,4 +192,4 @@ def _correct(by_kind: Mapping[str, dict[tuple[str, str], Series]], translator: T
 
 def needs_model(series: Sequence[Series]) -> bool:
     """Whether nothing corrected is among the series of a study."""
-    return not any(_kind(one) == "corrected" for one in series)
+    return not any(kind_of(one) == "corrected" for one in series)

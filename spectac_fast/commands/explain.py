@@ -1,0 +1,57 @@
+"""`spectac explain`: which counts a corrected region was made from, and where the network's attention lay."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from spectac_fast.commands import _flags
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", metavar="STUDY", type=Path, nargs="+", help="NC series: DICOM files, folders, zip archives, patterns"
+    )
+    _flags.add_output(parser, "folder for the pictures and explain.json; for several studies a folder in it for each")
+    parser.add_argument(
+        "--slice",
+        type=_flags.positive_int,
+        metavar="N",
+        help="the N-th slice of every series, from 1 (default: the middle one)",
+    )
+    _flags.add_model(parser)
+    _flags.add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from spectac_fast.data.study import Study
+    from spectac_fast.errors import InputError
+    from spectac_fast.evaluate.explanation import explained, nc_of, write
+    from spectac_fast.evaluate.files import output_folder
+    from spectac_fast.evaluate.report.gather import gather, pseudonym
+    from spectac_fast.models.explain import differentiable
+    from spectac_fast.models.registry import load
+    from spectac_fast.progress import Progress
+
+    logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
+    translator = load(args.model, device=args.device)
+    differentiable(translator)
+    studies, found = gather(args.inputs)
+    failed = list(found.failed)
+    chosen = [nc_of(series) for series in studies]
+    out = output_folder(args.out)
+    with Progress(sum(map(len, chosen)), "explaining", "series") as progress:
+        for series, nc in zip(studies, chosen):
+            folder = out if len(studies) == 1 else output_folder(out / pseudonym(series[0]))
+            try:
+                if not nc:
+                    raise InputError(f"{series[0].path}: expected NC series of this study, found none.")
+                rows = explained(Study(tuple(nc)), translator, args.slice, step=progress.step)
+            except InputError as reason:
+                failed.append(str(reason))
+                continue
+            print("\n".join(map(str, write(folder, rows, translator))))
+    for reason in failed:
+        print(f"failed: {reason}")
+    return 1 if failed else 0
