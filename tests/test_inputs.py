@@ -86,6 +86,26 @@ def test_a_dicomdir_leads_to_its_files(cases, tmp_path):
     assert again.failed == again.skipped == []
 
 
+def test_a_dicomdir_under_another_name_is_known_by_its_class(cases, tmp_path):
+    disc = FileSet()
+    for path in sorted(cases.rglob("*.dcm")):
+        disc.add(path)
+    disc.write(tmp_path / "disc")
+    index = shutil.copy(tmp_path / "disc" / "DICOMDIR", tmp_path / "disc" / "index.bin")
+    assert names(find_studies([index])) == names(find_studies([tmp_path / "disc" / "DICOMDIR"]))
+    # An image that has the name is an image.
+    shutil.copy(cases / "a" / "stress_SA_NC.dcm", cases / "a" / "DICOMDIR")
+    shutil.copy(index, cases / "b" / "INDEX")
+    packed = archive(cases, tmp_path / "night.zip")
+    for place in (cases, packed):
+        report = correct_files([place], tmp_path / f"out-{place.name}", Times())
+        assert (len(report.written), report.failed) == (3, [])
+        (sentence,) = report.skipped
+        assert sentence.endswith(
+            "INDEX: expected NM slices (Nuclear Medicine Image Storage), found Media Storage Directory Storage."
+        )
+
+
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 def test_a_dicomdir_cannot_lead_elsewhere(cases, tmp_path):
     disc = FileSet()

@@ -175,16 +175,19 @@ def _sources(inputs: Sequence[Path], found: Found) -> Iterator[Source]:
 
 
 def _expand(path: Path, found: Found, named: bool = True) -> Iterator[Source]:
+    from spectac_fast.data.dicom import is_directory
+
     if path.is_dir():
-        # A directory file lists what the search finds anyway.
-        yield from (Source(each, False) for each in dicom_files(path) if each.name != "DICOMDIR")
+        # A directory file lists what the search finds anyway; under another name it is a file of another kind.
+        files = (each for each in dicom_files(path) if each.name != "DICOMDIR" or not is_directory(each))
+        yield from (Source(each, False) for each in files)
     elif _is_pattern(path):
         matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
         for match in matches:
             # Folders come up again under ** as their files do.
             if "**" not in path.parts or not match.is_dir():
                 yield from _expand(match, found, named=False)
-    elif path.name == "DICOMDIR" and path.is_file():
+    elif path.is_file() and is_directory(path):
         yield from (Source(each, False) for each in _listed(path, found))
     elif _is_archive(path):
         yield from _members(path, found)

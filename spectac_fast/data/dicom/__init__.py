@@ -1,7 +1,7 @@
 """NM RECON TOMO objects: read them, derive corrected ones, make synthetic ones. Importing this imports pydicom."""
 
 from spectac_fast.data.dicom.derive import derive_corrected, derive_uncertainty, quantise
-from spectac_fast.data.dicom.directory import directory_entries
+from spectac_fast.data.dicom.directory import directory_entries, is_directory
 from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, quiet_pydicom, save_atomically, stage
 from spectac_fast.data.dicom.parse import check_size, file_content
 from spectac_fast.data.dicom.read import glance, read_series
@@ -16,6 +16,7 @@ __all__ = [
     "directory_entries",
     "file_content",
     "glance",
+    "is_directory",
     "quantise",
     "quiet_pydicom",
     "read_series",

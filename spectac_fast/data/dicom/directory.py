@@ -8,8 +8,21 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from spectac_fast.data.dicom.parse import file_content, sentences
-from spectac_fast.errors import InputError
+from spectac_fast.data.dicom.parse import file_content, file_meta, sentences
+from spectac_fast.errors import InputError, SpectacError
+
+# File meta information is a few hundred bytes.
+_BEGINNING = 2**16
+
+
+def is_directory(path: Path) -> bool:
+    """Whether a file says at its beginning that it is a DICOMDIR, whatever its name; False if it cannot be read."""
+    try:
+        with sentences(path), open(path, "rb") as file:
+            meta = file_meta(file.read(_BEGINNING))
+    except SpectacError:
+        return False
+    return meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
 
 
 def directory_entries(path: Path) -> list[tuple[str, ...]]:

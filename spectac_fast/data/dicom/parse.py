@@ -65,14 +65,15 @@ def parse(path: Path, content: bytes | None, **options: Any) -> Dataset:
     """The data set of a file; to be called within `sentences`."""
     content = file_content(path) if content is None else content
     # Looked at before the data set, because a deflated one would be inflated, to any size, on reading.
-    syntax = UID(_file_meta(content).get("TransferSyntaxUID", ImplicitVRLittleEndian))
+    syntax = UID(file_meta(content).get("TransferSyntaxUID", ImplicitVRLittleEndian))
     if syntax == DeflatedExplicitVRLittleEndian:
         raise NotApplicableError(f"{path}: expected an uncompressed DICOM file, found {syntax.name}.")
     # From memory, a length field of 4 GB reads what is there; from a file it would allocate 4 GB first.
     return dcmread(BytesIO(content), **options)
 
 
-def _file_meta(content: bytes) -> Dataset:
+def file_meta(content: bytes) -> Dataset:
+    """The file meta information at the beginning of a file; to be called within `sentences`."""
     if content[128:132] != b"DICM":
         raise InvalidDicomError
     after = BytesIO(content)

@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    RLELossless,
+)
 
 from spectac_fast.data.dicom.depth import check_depth
 from spectac_fast.data.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, STATE_CODES, VIEW_CODES
@@ -99,6 +105,9 @@ def slice_numbers(ds: Dataset, path: Path) -> NDArray[np.int64]:
 def check_kind(ds: Dataset, path: Path) -> None:
     """Raise NotApplicableError unless a data set is an ungated NM reconstruction."""
     kind = UID(str(ds.get("SOPClassUID", "")))
+    # A DICOMDIR has a class in its file meta information only.
+    if not kind and ds.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        kind = MediaStorageDirectoryStorage
     if not kind:
         raise InputError(f"{path}: expected a SOP Class, found none; the file may be truncated.")
     if kind != NM_IMAGE_STORAGE:
