@@ -11,6 +11,7 @@ from golden_bridge import relative
 import spectac_fast as sf
 from spectac_fast.checkpoints.weights import save_weights
 from spectac_fast.cli import main
+from spectac_fast.diffusion import vp
 from spectac_fast.diffusion.bridge import OBJECTIVES
 from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.errors import InputError, UsageError
@@ -65,18 +66,25 @@ def bridge_of(objective):
     return model, lambda t: t, x0_from
 
 
-def ddpm_of():
-    model = ddpm.model_of({"process": GENTLE, "network": UNET | BOTH, "gain": GAIN})
-    return model, lambda t: t, lambda out, x, y, t: VPProcess.x0_from(out, x, model.process.levels(t))
+def ddpm_of(objective):
+    process = {**GENTLE, "objective": objective}
+    model = ddpm.model_of({"process": process, "network": UNET | BOTH, "gain": GAIN})
+    return model, lambda t: t, lambda out, x, y, t: model.process.x0_from(out, x, model.process.levels(t))
 
 
-def palette_of():
-    model = palette.model_of({"network": UNET | BOTH | {"kind": "palette_unet"}, "gain": GAIN})
-    process = VPProcess(**GENTLE)
-    return model, process.levels, lambda out, x, y, level: VPProcess.x0_from(out, x, level)
+def palette_of(objective):
+    training = {**GENTLE, "objective": objective}
+    model = palette.model_of({"training": training, "network": UNET | BOTH | {"kind": "palette_unet"}, "gain": GAIN})
+    process = VPProcess(**training)
+    return model, process.levels, lambda out, x, y, level: process.x0_from(out, x, level)
 
 
-METHODS = {**{name: lambda name=name: bridge_of(name) for name in OBJECTIVES}, "ddpm": ddpm_of, "palette": palette_of}
+NOISY = {
+    f"{name}, {objective}": lambda make=make, objective=objective: make(objective)
+    for name, make in (("ddpm", ddpm_of), ("palette", palette_of))
+    for objective in vp.OBJECTIVES
+}
+METHODS = {**{name: lambda name=name: bridge_of(name) for name in OBJECTIVES}, **NOISY}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -92,7 +100,7 @@ def test_a_prediction_is_between_the_direct_and_the_attenuated_image(method):
     (raw,) = raws
     physical = attenuated(nc, attenuation_factor(raw[:, 1:2], raw[:, 2:]), GAIN)
     share = torch.full((4, 1, 1, 1), 0.5)
-    if method in ("noise", "ddpm", "palette"):
+    if method in ("noise", *NOISY):
         # How much an image's error weighs in the noise, from two images.
         one, other = (x0_from(torch.full_like(x, value), x, nc, t) for value in (0.0, 1.0))
         share = 0.5 * (one - other)[:, :, :1, :1].clamp(max=1.0)
@@ -114,7 +122,7 @@ def test_the_engine_is_the_same_function(method):
     assert (fast.in_channels, fast.out_channels) == (4, 1)
     t = told(torch.tensor([0, 7, 19]))
     assert relative(fast(x, t, seen), network(x, t, context=seen)) < 1e-5
-    if method != "palette":
+    if not method.startswith("palette"):
         t = torch.full((3,), 7)
         assert relative(fast.prepare(seen, (19, 7))(x, t), network(x, t, context=seen)) < 1e-5
 

@@ -103,12 +103,13 @@ class VPProcess:
             return 1.0 / math.sqrt(level), -math.sqrt(1.0 / level - 1.0)
         return math.sqrt(level), -math.sqrt(1.0 - level)
 
-    @staticmethod
-    def prediction_line(x_t: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """(a, b): the predicted noise a x0 + b that stands for an estimate x0, the inverse of `x0_from`."""
+    def prediction_line(self, x_t: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """(a, b): the prediction a x0 + b that stands for an estimate x0, the inverse of `x0_from`."""
         level = level.view(-1, *(1,) * (x_t.dim() - 1))
         std = (1.0 - level).sqrt()
-        return -level.sqrt() / std, x_t / std
+        if self.objective == "noise":
+            return -level.sqrt() / std, x_t / std
+        return -1.0 / std, level.sqrt() * x_t / std
 
     def buffers(self) -> dict[str, Tensor]:
         """The schedule buffers that Palette's checkpoints hold, float32 [T], under their names."""

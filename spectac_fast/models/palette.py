@@ -53,12 +53,13 @@ class PaletteTranslator(DDPMTranslator):
 
 def model_of(config: Mapping[str, Any]) -> Palette:
     """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none."""
-    return Palette(build_network(config["network"], Attenuation(config.get("gain", 1.0), _line)))
+    process = VPProcess(**config["training"])
 
+    def line(own: Tensor, level: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # The condition comes first here, and the state leads what is concatenated to it.
+        return own, *process.prediction_line(rest[:, :1], level)
 
-def _line(own: Tensor, level: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The condition comes first here, and the state leads what is concatenated to it."""
-    return own, *VPProcess.prediction_line(rest[:, :1], level)
+    return Palette(build_network(config["network"], Attenuation(config.get("gain", 1.0), line)))
 
 
 def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> PaletteTranslator:

@@ -116,5 +116,5 @@ def make_palette(setting: Setting) -> PaletteLearner:
     recipe = setting.recipe
     training, sampling = (VPProcess(**recipe.process[key]) for key in ("training", "sampling"))
     with fresh_weights(setting.seed):
-        model = palette.model_of({"network": recipe.network, "gain": setting.pairs.gain})
+        model = palette.model_of({**recipe.process, "network": recipe.network, "gain": setting.pairs.gain})
     return PaletteLearner(model, training, sampling, setting)
