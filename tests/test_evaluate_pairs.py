@@ -22,6 +22,7 @@ from spectac_fast.data.pairs import PairFolder
 from spectac_fast.data.scale import count_scale
 from spectac_fast.data.study import Series, Study
 from spectac_fast.evaluate.phase import Phase
+from spectac_fast.evaluate.score import corrected_stacks
 from spectac_fast.evaluate.variants import Row
 from spectac_fast.train.rows import train_row
 
@@ -170,29 +171,20 @@ def test_what_pairs_cannot_show_is_refused(folder, tmp_path, capsys, more, statu
 
 def test_slices_smaller_than_ssims_window_are_refused(tmp_path, rng, capsys):
     put(tmp_path / "own", "a.npy", stacks(rng, side=10))
-    words = [
-        "evaluate",
-        "--data",
-        str(tmp_path / "own"),
-        "--pixel-mm",
-        "6.8",
-        "--slice-mm",
-        "6.8",
-        "--models",
-        "linear",
-    ]
-    assert cli.main([*words, "-o", str(tmp_path / "table")]) == 1
+    words = ["evaluate", "--data", str(tmp_path / "own"), "--models", "linear", "-o", str(tmp_path / "table")]
+    assert cli.main([*words, "--pixel-mm", "6.8", "--slice-mm", "6.8"]) == 1
     assert "expected slices of at least 11 x 11 pixels, the window of SSIM, found 10 x 10" in capsys.readouterr().err
 
 
 def test_other_pixel_sizes_are_corrected_as_correct_does(tmp_path, rng):
-    """Without the names of planes, too; a first stage that changes nothing gives back AC."""
-    kept = {name: stacks(rng, slices=5, side=24) for name in ("a_rest_SA", "a_rest_HLA", "b")}
+    """Without short axis or names of planes, too; a first stage that changes nothing gives back AC."""
+    patients = [["a_rest_SA", "a_rest_HLA"], ["b"], ["c_rest_VLA", "c_rest_HLA"]]
+    kept = {name: stacks(rng, slices=5, side=24) for names in patients for name in names}
     for name, pair in kept.items():
         put(tmp_path, f"{name}.npy", pair)
     cohort = PairFolder(tmp_path, 5.1, 4.0)
     model = FakeTranslator("net", slope=1.1, intercept=0.2)
-    for i, names in enumerate((["a_rest_SA", "a_rest_HLA"], ["b"])):
+    for i, names in enumerate(patients):
         (phase,) = phases_of(cohort, i)
         planes = Phase(cohort, i, phase, seed=0)
         series = [
@@ -207,3 +199,5 @@ def test_other_pixel_sizes_are_corrected_as_correct_does(tmp_path, rng):
         trip, _ = planes.correct(Row("trip", FakeTranslator("vqgan"), given="AC"))
         for stack, ac in zip(trip.values(), planes.ac.values(), strict=True):
             np.testing.assert_allclose(stack, ac, rtol=1e-4)
+    # The peak of AC that is 100 % in pictures is that of the plane that sets the count scale.
+    assert next(iter(corrected_stacks(cohort, 2, "rest", Row("net", model)))) == "HLA"

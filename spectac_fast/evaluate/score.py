@@ -103,10 +103,11 @@ def score_cohort(
 def corrected_stacks(
     cohort: PairedCohort, index: int, phase: str | None, row: Row, *, seed: int = 0
 ) -> dict[str | None, Stacks]:
-    """One phase of one patient as counts, by plane, for a picture."""
+    """One phase of one patient as counts, by plane, for a picture; the plane that sets the count scale first."""
     planes = Phase(cohort, index, phase, seed)
     counts, _ = planes.correct(row)
-    return {plane: Stacks(nc, counts[plane], planes.ac[plane], planes.spacing_mm) for plane, nc in planes.nc.items()}
+    order = sorted(planes.nc, key=lambda plane: plane != planes.reference)
+    return {plane: Stacks(planes.nc[plane], counts[plane], planes.ac[plane], planes.spacing_mm) for plane in order}
 
 
 def series_name(phase: str | None, plane: str | None) -> str:
