@@ -44,6 +44,7 @@ python -m bench clinical --data "$work/test" --normals "$work/train" --work "$wo
 python -m bench kernels
 # Chooses the numbers of evaluations that the recipes' "defaults" name; finished parts are kept.
 python -m bench quality --data "$work/validation" --work "$work/quality"
+bench/distill.sh "$work"
 python -m bench quality --times
 python -m bench latency
 python -m bench readme
