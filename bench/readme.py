@@ -1,4 +1,4 @@
-"""Copies the committed results into README: what stands between a pair of its markers is made here, never typed."""
+"""Copies the committed results into README and the model card: what stands between a pair of markers is made here."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from bench.card import CARD, trust
+
 ROOT = Path(__file__).parents[1]
 README, RESULTS = ROOT / "README.md", ROOT / "bench" / "results"
 NOT_YET = "not yet run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--check", action="store_true", help="only say, by the exit status, whether README is current")
+    parser.add_argument("--check", action="store_true", help="only say, by the exit status, whether they are current")
 
 
 def run(args: argparse.Namespace) -> int:
-    text = README.read_text(encoding="utf-8")
-    current = filled(text)
+    texts = {page: page.read_text(encoding="utf-8") for page in (README, CARD)}
+    current = {page: filled(text) for page, text in texts.items()}
     if args.check:
-        return int(current != text)
-    README.write_text(current, encoding="utf-8")
+        return int(current != texts)
+    for page, text in current.items():
+        page.write_text(text, encoding="utf-8")
     return 0
 
 
 def filled(text: str) -> str:
-    """README with every block made anew from the results; KeyError for a marker that names none."""
+    """A page with every block made anew from the results; KeyError for a marker that names none."""
     pattern = re.compile(r"(<!-- python -m bench readme: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
     return pattern.sub(lambda found: found[1] + "\n".join(["", *BLOCKS[found[2]](), "", ""]) + found[3], text)
 
@@ -107,4 +110,5 @@ BLOCKS: dict[str, Callable[[], Iterable[str]]] = {
     "quality": _quality,
     "table": _table,
     "comparison": _comparison,
+    "trust": trust,
 }

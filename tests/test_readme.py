@@ -16,7 +16,7 @@ import torch
 from fake_study import heart
 from tiny_palette import palette_state
 
-from bench.readme import BLOCKS, filled
+from bench.readme import BLOCKS, CARD, filled
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -97,8 +97,11 @@ def test_files_the_readme_points_to_exist() -> None:
 
 def test_blocks_are_those_of_the_committed_results() -> None:
     text = README.read_text()
-    assert len(re.findall(r"<!-- python -m bench readme: \w+ -->", text)) == len(BLOCKS)
+    card = CARD.read_text()
+    named = re.findall(r"<!-- python -m bench readme: (\w+) -->", text + card)
+    assert sorted(named) == sorted(BLOCKS)
     assert filled(text) == text, "run `python -m bench readme`"
+    assert filled(card) == card, "run `python -m bench readme`"
     changed = text.replace("| reached |", "| passed |", 1)
     assert changed != text
     assert filled(changed) == text
