@@ -71,6 +71,9 @@ def _quality() -> Iterable[str]:
         return ["Not measured yet."]
     sentences = [line for line in short if line.startswith("*")]
     more = f"Every solver, the definitions, distilled coefficients, slices of a stack: {_link(page)}."
+    curve = page.with_name("curve.md")
+    if curve.is_file():
+        more += f" What the draw of t in training is worth: {_link(curve)}."
     return [*sentences, "", more, "", f"![Quality against network evaluations]({picture.relative_to(ROOT)})"]
 
 
