@@ -27,7 +27,7 @@ COMMANDS = {
     "import": "turn a published checkpoint into a weight file",
     "export": "turn a weight file into a published checkpoint",
     "profile": "show where the time of a correction goes",
-    "info": "show versions, devices, models, or what a DICOM file holds",
+    "info": "show versions, devices, models, or what a file holds",
 }
 
 _EPILOG = """exit status: 0 all done, 1 some failed, 2 usage, 3 no input found, 4 environment, 130 interrupted

@@ -221,6 +221,29 @@ def test_the_command(tmp_path, rng, capsys):
     np.testing.assert_allclose(after, before, rtol=1e-5)
 
 
+def test_info_says_what_they_hold(tmp_path, rng, capsys):
+    write_nc(tmp_path / "stress_SA.dcm", heart(rng), pixel_mm=(6.4, 6.8), slice_mm=6.5)
+    series = read_series(tmp_path / "stress_SA.dcm")
+    nibabel.save(image_of(series), tmp_path / "stress_SA.nii.gz")
+    np.save(tmp_path / "rest_VLA_AC.npy", series.counts - series.counts.max() / 2)
+
+    def info(name, *words):
+        status = cli.main(["info", str(tmp_path / name), *words])
+        out, err = capsys.readouterr()
+        return status, out.replace(name, "").strip(), err
+
+    status, as_dicom, _ = info("stress_SA.dcm")
+    assert (status, as_dicom) == (0, info("stress_SA.nii.gz")[1])
+    assert "NC stress SA, 29 slices of 64 x 64, pixels 6.4 x 6.8 mm, slices 6.5 mm apart, counts " in as_dicom
+    assert "NC rest HLA" in info("stress_SA.nii.gz", "--plane", "HLA", "--phase", "rest")[1]
+    status, out, err = info("rest_VLA_AC.npy")
+    assert (status, out) == (1, "")
+    assert "holds no geometry, expected --pixel-mm and --slice-mm" in err
+    status, out, _ = info("rest_VLA_AC.npy", "--pixel-mm", "6.8", "--slice-mm", "7")
+    assert status == 0
+    assert ": AC rest VLA, 29 slices of 64 x 64, pixels 6.8 x 6.8 mm, slices 7 mm apart, counts -" in out
+
+
 def test_without_nibabel(tmp_path, monkeypatch):
     (tmp_path / "x.nii").write_bytes(bytes(400))
     monkeypatch.setitem(__import__("sys").modules, "nibabel", None)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spectac_fast.data.volumes import Told
 
 
 def add_inputs(parser: argparse.ArgumentParser, help: str, *, required: bool = True) -> None:
@@ -53,6 +57,22 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         help="average K samples; 1 gives a single sample (default: the model's)",
     )
     add_seed(parser)
+
+
+def add_told(parser: argparse.ArgumentParser, about: str) -> None:
+    """`--plane`, `--phase`, `--pixel-mm` and `--slice-mm`, for `told`; about: a sentence on these files."""
+    group = parser.add_argument_group("NIfTI and npy files", about)
+    group.add_argument("--plane", choices=("SA", "VLA", "HLA"), help="where their names do not tell")
+    group.add_argument("--phase", choices=("stress", "rest"), help="where their names do not tell")
+    group.add_argument("--pixel-mm", type=positive_float, metavar="MM", help="of npy files [slices, rows, columns]")
+    group.add_argument("--slice-mm", type=positive_float, metavar="MM", help="from slice to slice of npy files")
+
+
+def told(args: argparse.Namespace) -> Told:
+    """What the user says of NIfTI and npy files."""
+    from spectac_fast.data.volumes import Told
+
+    return Told(args.plane, args.phase, args.pixel_mm, args.slice_mm)
 
 
 def add_seed(parser: argparse.ArgumentParser, default: int = 0) -> None:

@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="correct named files that are transaxial or corrected already"
     )
-    add_told(parser)
+    _flags.add_told(parser, "each comes back in its own form, counts as float32")
     parser.add_argument(
         "--engine",
         choices=("local", "ray"),
@@ -88,22 +88,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--progress", choices=STYLES, default="auto", help="on stderr (default: auto)")
 
 
-def add_told(parser: argparse.ArgumentParser) -> None:
-    """What NIfTI and npy files do not say."""
-    group = parser.add_argument_group("NIfTI and npy files", "each comes back in its own form, counts as float32")
-    group.add_argument("--plane", choices=("SA", "VLA", "HLA"), help="where their names do not tell")
-    group.add_argument("--phase", choices=("stress", "rest"), help="where their names do not tell")
-    group.add_argument(
-        "--pixel-mm", type=_flags.positive_float, metavar="MM", help="of npy files [slices, rows, columns]"
-    )
-    group.add_argument("--slice-mm", type=_flags.positive_float, metavar="MM", help="from slice to slice of npy files")
-
-
 def run(args: argparse.Namespace) -> int:
     from spectac_fast.correct import Corrector, Report, carry_out
     from spectac_fast.correct.cluster import carry_out_on_ray
     from spectac_fast.correct.corrector import nothing_to_correct
-    from spectac_fast.data.volumes import Told
     from spectac_fast.errors import SpectacError
 
     logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
@@ -119,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         "batch_size": args.batch_size,
         "jobs": args.jobs,
         "force": args.force,
-        "told": Told(args.plane, args.phase, args.pixel_mm, args.slice_mm),
+        "told": _flags.told(args),
     }
     corrector = Corrector(**settings)
     report, failure = Report(), None

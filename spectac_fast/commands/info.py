@@ -1,8 +1,9 @@
-"""`spectac info`: versions, devices and models, or what one DICOM file, folder or model holds. Never an identity."""
+"""`spectac info`: versions, devices and models, or what one file, folder or model holds. Never an identity."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,19 +12,23 @@ from spectac_fast.commands import _flags
 
 if TYPE_CHECKING:
     from spectac_fast.data.study import Series
+    from spectac_fast.data.volumes import Told
     from spectac_fast.models.translator import Translator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("subject", nargs="?", metavar="FILE|MODEL", help="a DICOM file or folder, or a model")
+    parser.add_argument(
+        "subject", nargs="?", metavar="FILE|MODEL", help="a DICOM, NIfTI or npy file, a folder of DICOM, or a model"
+    )
     _flags.add_device(parser)
+    _flags.add_told(parser, "what `correct` would take them for")
 
 
 def run(args: argparse.Namespace) -> int:
     if args.subject is None:
         lines = _surroundings()
     elif Path(args.subject).exists() and Path(args.subject).suffix not in (".safetensors", ".json"):
-        lines = _contents(Path(args.subject))
+        lines = _contents(Path(args.subject), _flags.told(args))
     else:
         lines = _model(args.subject, args.device)
     print("\n".join(lines))
@@ -55,11 +60,16 @@ def _surroundings() -> Iterable[str]:
     yield "Research software, not a medical device."
 
 
-def _contents(path: Path) -> Iterable[str]:
-    from spectac_fast.data.dicom import read_series
-    from spectac_fast.data.study import dicom_files
+def _contents(path: Path, told: Told) -> Iterable[str]:
+    from spectac_fast.data.dicom import file_content, read_series
+    from spectac_fast.data.study import dicom_files, volume_ending
+    from spectac_fast.data.volumes import read_volume
     from spectac_fast.errors import InputError, NoInputError
 
+    logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
+    if path.is_file() and volume_ending(path):
+        yield _describe(path, read_volume(path, file_content(path), told, force=True))
+        return
     files = dicom_files(path) if path.is_dir() else [path]
     if not files:
         raise NoInputError(f"{path}: expected DICOM files here, found none.")
@@ -78,7 +88,7 @@ def _describe(file: Path, series: Series) -> str:
     return (
         f"{file}: {kind} {series.phase} {series.plane}, {slices} slices of {rows} x {columns}, "
         f"pixels {series.pixel_mm[0]:g} x {series.pixel_mm[1]:g} mm, slices {series.slice_mm:g} mm apart, "
-        f"counts 0 to {series.counts.max():g}, sum {series.counts.sum(dtype=float):.4g}"
+        f"counts {series.counts.min():g} to {series.counts.max():g}, sum {series.counts.sum(dtype=float):.4g}"
     )
 
 
