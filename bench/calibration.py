@@ -168,7 +168,7 @@ def patient_voxels(
     from spectac_fast.data.scale import heart_mask, to_model
     from spectac_fast.data.terms import PLANES
     from spectac_fast.evaluate.calibration import Voxels
-    from spectac_fast.evaluate.score import slice_seeds
+    from spectac_fast.evaluate.phase import slice_seeds
 
     scale, case = cohort.scale(index, args.phase), cohort.cases[index]["seed"]
     parts: list[tuple[np.ndarray, ...]] = []

@@ -62,7 +62,8 @@ def judge(model: Translator, cohort: Cohort, index: int) -> dict[str, float]:
     """Areas under the curves of one patient's slice, and the gap of its attributions over what they add up to."""
     from spectac_fast.data.neighbours import neighbours
     from spectac_fast.data.scale import to_model
-    from spectac_fast.models.explain import differentiable, explain_slice
+    from spectac_fast.models.explain import explain_slice
+    from spectac_fast.models.gradients import differentiable
 
     stack = to_model(cohort.pair(index, "stress", "SA")[0], cohort.scale(index, "stress"))
     middle = len(stack) // 2

@@ -40,19 +40,20 @@ def with_network(model, **changes):
     return {**CONFIGS[model], "network": {**CONFIGS[model]["network"], **changes}}
 
 
+def weight_file(folder, model, config):
+    """Random tensors for a configuration."""
+    path = folder / f"{model}.safetensors"
+    torch.manual_seed(1)
+    net = build_network(config["network"])
+    tensors = {f"denoise_fn.{k}": 0.1 * torch.randn(v.shape) for k, v in net.state_dict().items()}
+    save_weights(path, tensors, model, config, {"seed": 5})
+    return path
+
+
 @pytest.fixture
 def make(tmp_path):
     """Write a weight file with random tensors for a configuration, and load it."""
-
-    def build(model, config=None):
-        config, path = config or CONFIGS[model], tmp_path / f"{model}.safetensors"
-        torch.manual_seed(1)
-        net = build_network(config["network"])
-        tensors = {f"denoise_fn.{k}": 0.1 * torch.randn(v.shape) for k, v in net.state_dict().items()}
-        save_weights(path, tensors, model, config, {"seed": 5})
-        return load(path, device="cpu")
-
-    return build
+    return lambda model, config=None: load(weight_file(tmp_path, model, config or CONFIGS[model]), device="cpu")
 
 
 def worst(a, b):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import test_diffusion_models
+import test_ldm
 import torch
-from tiny_latent import LBBDM, weight_file
+from tiny_latent import CPDM, FIRST_STAGE, LBBDM, weight_file
 
 from spectac_fast import load
 from spectac_fast.checkpoints.weights import save_weights
 from spectac_fast.errors import UsageError
-from spectac_fast.models.explain import attention_weights, differentiable, explain_slice, integrated_gradients
+from spectac_fast.models.explain import attention_weights, explain_slice, integrated_gradients
+from spectac_fast.models.gradients import differentiable
 from spectac_fast.models.networks import build_network
 from spectac_fast.models.unet import AttentionBlock
 
@@ -95,11 +98,45 @@ def test_a_regression_is_explained_by_itself(tmp_path, nc):
     assert explain_slice(translator, nc).gap < 1e-3
 
 
+class NoCodes(torch.nn.Module):
+    """A code book of every code there is."""
+
+    def forward(self, h):
+        return h, None
+
+
+@pytest.mark.parametrize(
+    ("build", "model", "config"),
+    [
+        (weight_file, "lbbdm", LBBDM),
+        (weight_file, "cpdm", CPDM),
+        (lambda folder, _, config: test_ldm.weight_file(folder, config), "ldm", test_ldm.CONFIG),
+        (test_diffusion_models.weight_file, "ddpm", test_diffusion_models.CONFIGS["ddpm"]),
+        (test_diffusion_models.weight_file, "palette", test_diffusion_models.CONFIGS["palette"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_diffusion_is_explained_by_its_first_estimate(tmp_path, nc, build, model, config):
+    """What the sampler gives that stops there, but for the code book; the attributions add up to it."""
+    translator = load(build(tmp_path, model, config), device="cpu")
+    first_stage = getattr(translator.model, "vqgan", getattr(translator.model, "first_stage_model", None))
+    if first_stage is not None:
+        first_stage.quantize = NoCodes()
+    steps = 1 if model in ("lbbdm", "cpdm") else [translator.table(None, None, None).t[0]]
+    found = explain_slice(translator, nc)
+    expected = translator.translate(nc, torch.zeros(1, dtype=torch.int64), steps=steps)[0, 0]
+    scale = max(1.0, float(expected.abs().max()))
+    torch.testing.assert_close(found.image, expected, rtol=0, atol=2e-4 * scale)
+    assert float(found.attribution.abs().max()) > 0
+    # Maps of CPDM are those of the slice all the way down to no counts.
+    assert found.gap < 1e-3 * scale
+
+
 def test_what_cannot_be_explained_says_so(tmp_path, nc):
     with pytest.raises(UsageError, match="linear has no gradient"):
         explain_slice(load("linear", device="cpu"), nc)
-    with pytest.raises(UsageError, match="lbbdm has no gradient"):
-        explain_slice(load(weight_file(tmp_path, "lbbdm", LBBDM), device="cpu"), nc)
+    with pytest.raises(UsageError, match="vqgan has no gradient"):
+        explain_slice(load(weight_file(tmp_path, "vqgan", FIRST_STAGE), device="cpu"), nc)
     with pytest.raises(ValueError, match="region must be bool"):
         explain_slice(load("bbdm", device="cpu"), nc, torch.zeros(16, 16, dtype=torch.bool))
     with pytest.raises(ValueError, match="one slice"):

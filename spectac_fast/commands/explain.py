@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.evaluate.explanation import explained, nc_of, write
     from spectac_fast.evaluate.files import output_folder
     from spectac_fast.evaluate.report.gather import gather, pseudonym
-    from spectac_fast.models.explain import differentiable
+    from spectac_fast.models.gradients import differentiable
     from spectac_fast.models.registry import load
     from spectac_fast.progress import Progress
 

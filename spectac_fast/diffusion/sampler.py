@@ -152,7 +152,7 @@ def sample_diffusion(
     noise, sample, callback: as for `sample_bridge`; "m" is the level.
     """
     if start is None:
-        start = counter_normal(seeds, tuple(shape), step=_START, sample=sample, purpose=SAMPLING)
+        start = start_noise(seeds, shape, sample)
     return sample_bridge(
         lambda x, t, _: denoiser(x, t),
         start,
@@ -162,6 +162,11 @@ def sample_diffusion(
         sample=sample,
         callback=callback,
     )
+
+
+def start_noise(seeds: Tensor, shape: Sequence[int], sample: int = 0) -> Tensor:
+    """The first state of `sample_diffusion`, float32 [B, *shape], for seeds int64 [B]; the same for every table."""
+    return counter_normal(seeds, tuple(shape), step=_START, sample=sample, purpose=SAMPLING)
 
 
 class _Uses:

@@ -61,6 +61,10 @@ class BBDM(nn.Module):
         """The slices [B, 1, H, W] that samples x0 stand for."""
         return x0.mean(dim=1, keepdim=True)
 
+    def painted(self, x0: Tensor) -> Tensor:
+        """`finish` as far as it has a gradient."""
+        return self.finish(x0)
+
 
 class BBDMTranslator(BridgeTranslator):
     """A trained bridge in pixel space as a `Translator`."""

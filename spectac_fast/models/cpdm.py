@@ -126,18 +126,22 @@ class CPDMTranslator(BridgeTranslator):
         count = len(self.context_mm)
 
         def guided(part: Tensor) -> Tensor:
-            slices, beside, rest = part.tensor_split((1, 1 + count), dim=1)
-            maps = self.maps(slices, **dict(zip(given, rest.split(1, dim=1))))
-            # In units where -1 is nothing, so that fields are padded with no attention and no attenuation.
-            fitted = self.fit.to_network(torch.cat([slices, 2.0 * maps[0] - 1.0, 1.0 - 2.0 * maps[1], beside], dim=1))
-            slices, attention, attenuation, beside = fitted.tensor_split((1, 2, 3), dim=1)
-            return torch.cat([slices, (attention > 0.0).to(slices.dtype), 0.5 * (1.0 - attenuation), beside], dim=1)
+            images, rest = part.tensor_split((1 + count,), dim=1)
+            return self.guided(images, *self.maps(images[:, :1], **dict(zip(given, rest.split(1, dim=1)))))
 
         seeds = torch.arange(len(nc)) if seeds is None else seeds
         images = with_neighbours(nc.to(self.device), neighbours, count)
         stacked = torch.cat([images, *(value.to(self.device) for value in given.values())], dim=1)
         with torch.no_grad():
             return in_batches(guided, stacked), seeds.to(self.device)
+
+    def guided(self, images: Tensor, attention: Tensor, attenuation: Tensor) -> Tensor:
+        """[NC, attention, attenuation, neighbours] at the working size, of slices and neighbours and of their maps."""
+        slices, beside = images.tensor_split((1,), dim=1)
+        # In units where -1 is nothing, so that fields are padded with no attention and no attenuation.
+        fitted = self.fit.to_network(torch.cat([slices, 2.0 * attention - 1.0, 1.0 - 2.0 * attenuation, beside], dim=1))
+        slices, attention, attenuation, beside = fitted.tensor_split((1, 2, 3), dim=1)
+        return torch.cat([slices, (attention > 0.0).to(slices.dtype), 0.5 * (1.0 - attenuation), beside], dim=1)
 
     def maps(
         self, nc: Tensor, attention: Tensor | None = None, attenuation: Tensor | None = None

@@ -86,6 +86,10 @@ class DDPMTranslator(NoiseTranslator):
         """The network as a function of state and a timestep of the table, for some slices and their neighbours."""
         return self.engine.prepare(condition, table.t)
 
+    def predicted(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """The same in plain torch, with gradients."""
+        return self.model(x, t, condition)
+
 
 def model_of(config: Mapping[str, Any]) -> DDPM:
     """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none."""

@@ -5,9 +5,8 @@ from no counts to the slice, shared out among the pixels,
 
     a_i = (x_i - b_i) integral over s in [0, 1] of d f(b + s (x - b)) / d x_i,      sum of a_i = f(x) - f(b).
 
-A deterministic model is explained as it is, a bridge by its one-evaluation estimate of x0 (its default image, when that
-is one evaluation; of a longer sampler it is the first prediction). Both run in plain torch, because the fast engine has
-no gradients.
+A deterministic model is explained as it is, a diffusion model by its estimate of x0 from one evaluation (`gradients`):
+a bridge's is its default image, when that is one evaluation; of a longer sampler it is the first prediction.
 """
 
 from __future__ import annotations
@@ -22,14 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spectac_fast.errors import UsageError
-
-from .bbdm import BBDM
-from .bridge_translator import BridgeTranslator
 from .fit import NO_COUNTS
-from .generator_translator import GeneratorTranslator
+from .gradients import differentiable
 from .network_translator import NetworkTranslator
-from .regression import RegressionTranslator
 from .translator import Translator, check_slices, with_neighbours
 from .unet import AttentionBlock
 
@@ -82,7 +76,7 @@ def explain_slice(
     check_slices(nc, None)
     if len(nc) != 1:
         raise ValueError(f"nc must be one slice [1, 1, H, W], found {list(nc.shape)}.")
-    function = differentiable(translator)
+    function = differentiable(translator, nc)
     images = with_neighbours(nc.to(translator.device), neighbours, len(translator.context_mm))
     blocks = _attention_blocks(translator)
     with torch.no_grad(), _watched(blocks) as seen:
@@ -121,50 +115,6 @@ def integrated_gradients(
             (slope,) = torch.autograd.grad(value(path).sum(), path)
         total += (weight.view(-1, *ones) * slope).sum(dim=0, keepdim=True)
     return (images - baseline) * total
-
-
-def differentiable(translator: Translator) -> Callable[[Tensor], Tensor]:
-    """A model as a plain function with gradients: slices and neighbours [b, 1 + n, H, W] -> [b, 1, H, W].
-
-    For bridges in pixel space the one-evaluation estimate of x0, for generators and regressions themselves. Raises
-    UsageError for others: latent models quantise, and diffusions from noise say nothing in one evaluation.
-    """
-    if isinstance(translator, BridgeTranslator) and type(translator.model) is BBDM:
-        compute = _first_estimate(translator.model)
-    elif isinstance(translator, RegressionTranslator):
-        compute = translator.model
-    elif isinstance(translator, GeneratorTranslator):
-        compute = _generator(translator)
-    else:
-        raise UsageError(
-            f"explain: expected a bridge in pixel space, a generator or a regression, but {translator.name} has no "
-            "gradient from its slices to its image."
-        )
-
-    def function(images: Tensor) -> Tensor:
-        found = compute(translator.fit.to_network(images))
-        return translator.fit.from_network(found, tuple(images.shape[-2:]))
-
-    return function
-
-
-def _first_estimate(model: BBDM) -> Callable[[Tensor], Tensor]:
-    def compute(images: Tensor) -> Tensor:
-        end, context = model.start(images)
-        t = torch.full((len(images),), model.bridge.num_timesteps - 1, dtype=torch.int64, device=images.device)
-        return model.finish(model.bridge.x0_from(model(end, t, context), end, end, t))
-
-    return compute
-
-
-def _generator(translator: GeneratorTranslator) -> Callable[[Tensor], Tensor]:
-    def compute(images: Tensor) -> Tensor:
-        channels = translator.model.in_channels
-        copies = images if images.shape[1] == channels else images.expand(-1, channels, -1, -1)
-        seeds = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-        return translator.model(copies, seeds).mean(dim=1, keepdim=True)
-
-    return compute
 
 
 def _bright(image: Tensor) -> Tensor:

@@ -62,7 +62,6 @@ class LatentBBDM(BBDM):
             return 0
         return self.cond_stage_model.context_slices(self.vqgan.in_channels)
 
-    @torch.no_grad()
     def encode(self, images: Tensor, condition: bool = False) -> Tensor:
         """Latents [B, C, h, w] of images [B, channels of the VQGAN, H, W]; `condition` chooses whose statistics."""
         h = self.vqgan.encoder(images) if self.before_quant_conv else self.vqgan.encode(images)
@@ -93,6 +92,10 @@ class LatentBBDM(BBDM):
 
     def finish(self, x0: Tensor) -> Tensor:
         return self.decode(x0).mean(dim=1, keepdim=True)
+
+    def painted(self, x0: Tensor) -> Tensor:
+        """`finish` without the code book, which has no gradient: the decoder paints the latents themselves."""
+        return self.vqgan.decode_codes(self.before_codebook(x0)).mean(dim=1, keepdim=True)
 
     def round_trip(self, slices: Tensor) -> Tensor:
         """What the first stage leaves of slices [B, 1, H, W]: the error no bridge between its latents can undo."""

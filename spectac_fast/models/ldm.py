@@ -70,8 +70,7 @@ class LatentDiffusion(nn.Module):
         copies = self._as_channels(images[:, :1])
         if self.cond_stage_model is not None:
             return self.cond_stage_model(torch.cat([copies, images[:, 1:]], dim=1))
-        with torch.no_grad():
-            return self.first_stage_model.encode(copies)
+        return self.first_stage_model.encode(copies)
 
     @torch.no_grad()
     def encode(self, slices: Tensor) -> Tensor:
@@ -82,6 +81,10 @@ class LatentDiffusion(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Slices [B, 1, H, W] of latents, which are quantised first."""
         return self.first_stage_model.decode(z / self.scale_factor).mean(dim=1, keepdim=True)
+
+    def painted(self, z: Tensor) -> Tensor:
+        """`decode` without the code book, which has no gradient."""
+        return self.first_stage_model.decode_codes(z / self.scale_factor).mean(dim=1, keepdim=True)
 
     def _as_channels(self, slices: Tensor) -> Tensor:
         return slices.repeat(1, self.first_stage_model.in_channels, 1, 1)
@@ -119,12 +122,15 @@ class LDMTranslator(NoiseTranslator):
         )
 
     def draw(self, images: Tensor, seeds: Tensor, table: StepTable, count: int) -> Iterator[Tensor]:
-        context = self.model.context(images)
-        factor = self.model.first_stage_model.multiple
-        shape = (self.model.model["diffusion_model"].out_channels, *(length // factor for length in images.shape[2:]))
+        context, shape = self.model.context(images), self.latent_shape(images)
         denoiser = self.engine.prepare(context, table.t)
         for k in range(count):
             yield self._slices(sample_diffusion(denoiser, shape, table, seeds=seeds, sample=k))
+
+    def latent_shape(self, images: Tensor) -> tuple[int, ...]:
+        """(C, h, w) of the latents of images [B, n, H, W]."""
+        factor = self.model.first_stage_model.multiple
+        return (self.model.model["diffusion_model"].out_channels, *(length // factor for length in images.shape[2:]))
 
     def _slices(self, z: Tensor) -> Tensor:
         slices = self.model.decode(z)

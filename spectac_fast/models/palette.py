@@ -50,6 +50,9 @@ class PaletteTranslator(DDPMTranslator):
         own, beside = condition.tensor_split([self.channels], dim=1)
         return lambda x, t: self.engine(own, levels[t], torch.cat([x, beside], dim=1))
 
+    def predicted(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        return self.model(x, self.process.levels(t), condition)
+
 
 def model_of(config: Mapping[str, Any]) -> Palette:
     """The model of a weight file's configuration; KeyError, TypeError or ValueError where it makes none."""
