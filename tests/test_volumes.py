@@ -6,7 +6,8 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from fake_study import Times, heart, write_nc
+import torch
+from fake_study import Times, heart, write_nc, write_planes
 
 from spectac_fast import cli
 from spectac_fast.correct import Corrector, Report, carry_out
@@ -55,6 +56,13 @@ class Turned(Times):
         return nc + nc.flip(-1) / 4 + nc.roll(1, -2) / 8 + neighbours[:, :1] / 16
 
 
+class ByColumn(Times):
+    """Adds counts that grow along its columns, which run another way in each plane."""
+
+    def translate(self, nc, seeds=None, neighbours=None, **options):
+        return super().translate(nc, seeds, neighbours, **options) + torch.linspace(0, 0.5, nc.shape[-1])
+
+
 @pytest.mark.parametrize("plane", ["SA", "VLA", "HLA"])
 @pytest.mark.parametrize("lay", ["as DICOM", "dcm2niix", "closest canonical", "slices reversed", "NIfTI-2"])
 def test_counts_are_those_of_the_dicom_way(tmp_path, rng, plane, lay):
@@ -84,6 +92,58 @@ def test_counts_are_those_of_the_dicom_way(tmp_path, rng, plane, lay):
     orientation = nibabel.io_orientation(to)
     got = nibabel.apply_orientation(after.get_fdata(dtype=np.float32), orientation).transpose(2, 1, 0)
     np.testing.assert_array_equal(got, next(expected).counts[0])
+
+
+def save_planes(folder, dicom, change=lambda image: image):
+    """The DICOM planes in a folder as NIfTI files of one study."""
+    folder.mkdir()
+    for path in sorted(dicom.glob("*.dcm")):
+        nibabel.save(change(image_of(read_series(path))), folder / path.name.replace(".dcm", ".nii"))
+
+
+def test_planes_are_averaged_as_those_of_dicom_where_the_affine_is_a_hearts(tmp_path):
+    write_planes(tmp_path / "dicom")
+    save_planes(tmp_path / "nifti", tmp_path / "dicom")
+    (expected,) = Corrector(ByColumn()).map([tmp_path / "dicom"])
+    (got,) = Corrector(ByColumn()).map([tmp_path / "nifti" / "*"])
+    assert [set(others) for others in got.partners] == [{1, 2}, {0, 2}, {0, 1}]
+    of_dicom = dict(zip((series.plane for series in expected.study.series), expected.counts))
+    for series, counts in zip(got.study.series, got.counts):
+        # Positions and directions are float32 in the affine.
+        np.testing.assert_allclose(counts, of_dicom[series.plane], rtol=1e-4, atol=1e-2)
+        (alone,) = Corrector(ByColumn()).map([series.path])
+        assert np.abs(counts - alone.counts[0]).max() > 10
+    report = run([tmp_path / "nifti" / "*"], tmp_path / "out", ByColumn(), Told())
+    notes = {path.name: nibabel.load(path).header["descrip"].tobytes() for path in report.written}
+    assert b"DL-AC VLA+HLA+SA. Research use only, not a medical device." in notes["stress_VLA_NC_DL-AC.nii"]
+
+
+def coded(codes):
+    """Stores the next image under the next of some codes."""
+    left = iter(codes)
+
+    def change(image):
+        image.set_sform(image.affine, next(left))
+        image.set_qform(None, 0)
+        return image
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        coded([0, 0, 0]),
+        coded([1, 2, 3]),
+        lambda image: nibabel.Nifti1Image(image.get_fdata(), np.diag([6.8] * 3 + [1])),
+    ],
+    ids=["no code", "several codes", "no heart's affine"],
+)
+def test_planes_of_unknown_coordinates_are_corrected_each_on_its_own(tmp_path, change):
+    write_planes(tmp_path / "dicom")
+    save_planes(tmp_path / "nifti", tmp_path / "dicom", change)
+    (got,) = Corrector(ByColumn()).map([tmp_path / "nifti" / "*"])
+    assert got.partners == ((), (), ())
 
 
 @pytest.mark.parametrize(("upwards", "word"), [(False, "downwards"), (True, "upwards")])

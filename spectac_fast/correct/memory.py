@@ -22,10 +22,10 @@ _KEPT_BYTES = 32 << 20
 class FreedMemory:
     """Gives back to the system what the C library keeps of freed buffers; call `check` after every batch.
 
-    glibc seldom finds the place of a freed aligned buffer again for the next one (its bug 14581, up to 2.37), and all
-    of torch's are aligned: every run of a network leaves holes, about a megabyte of them. Once the process is 32 MiB
-    larger than it was after the first batch since the last time, their pages are returned, so that its size follows
-    what is in use however many batches run. Does nothing where the C library has no `malloc_trim`.
+    glibc seldom finds the place of a freed aligned buffer again for the next one (its bug 14581), and torch's are
+    aligned: every run of a network leaves holes, about a megabyte of them. Once the process is 32 MiB larger than it
+    was after the first batch since the last time, their pages are returned, so that its size follows what is in use
+    however many batches run. Does nothing where the C library has no `malloc_trim`.
     """
 
     def __init__(self) -> None:

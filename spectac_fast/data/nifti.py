@@ -43,10 +43,13 @@ _PLAIN = np.array([[0, 1], [1, 1], [2, 1]], float)
 
 
 class NiftiForm:
-    """image: as it was read. orientation: of its axes, as `nibabel.orientations` writes it. packed: with gzip."""
+    """image: as it was read. orientation: of its axes, as `nibabel.orientations` writes it. packed: with gzip.
 
-    def __init__(self, image: Nifti1Image, orientation: NDArray[np.float64], packed: bool) -> None:
-        self._image, self._orientation, self._packed = image, orientation, packed
+    frame: see `Form`.
+    """
+
+    def __init__(self, image: Nifti1Image, orientation: NDArray[np.float64], packed: bool, frame: str) -> None:
+        self._image, self._orientation, self._packed, self.frame = image, orientation, packed, frame
 
     def encode(self, counts: NDArray[np.float32], note: str) -> bytes:
         """Float32 counts under the source's header and affine; note: its description, cut to 79 characters."""
@@ -76,7 +79,7 @@ def nifti_series(path: Path, raw: bytes, plane: str, phase: str, corrected: bool
     affine[:3, 3] = image.affine[:3, 3] * unit
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
         raise InputError(f"{path}: expected an affine with three directions, found another.")
-    orientation = _orientation(path, affine, plane)
+    orientation, of_heart = _orientation(path, affine, plane)
     counts = apply_orientation(np.asarray(image.dataobj, np.float32).reshape(shape), orientation)
     lps = _LPS @ affine @ inv_ornt_aff(orientation, shape)
     steps = np.linalg.norm(lps[:3, :3], axis=0)
@@ -91,7 +94,7 @@ def nifti_series(path: Path, raw: bytes, plane: str, phase: str, corrected: bool
         position=tuple(map(float, lps[:3, 3])),
         attenuation_corrected=corrected,
         path=path,
-        form=NiftiForm(image, orientation, path.name.lower().endswith(".gz")),
+        form=NiftiForm(image, orientation, path.name.lower().endswith(".gz"), _frame(image) if of_heart else ""),
     )
 
 
@@ -119,8 +122,13 @@ def _stack_shape(path: Path, image: Nifti1Image) -> tuple[int, ...]:
     return tuple(shape[:3])
 
 
-def _orientation(path: Path, affine: NDArray[np.float64], plane: str) -> NDArray[np.float64]:
-    """Which axis of the file becomes columns, rows and slices, and which way round."""
+def _frame(image: Nifti1Image) -> str:
+    """What an affine leads to, by the code it is stored with: 1 the scanner's coordinates, 2 another file's ..."""
+    return f"NIfTI {int(image.header['sform_code']) or int(image.header['qform_code'])}"
+
+
+def _orientation(path: Path, affine: NDArray[np.float64], plane: str) -> tuple[NDArray[np.float64], bool]:
+    """Which axis of the file becomes columns, rows and slices, which way round, and whether the affine says so."""
     from nibabel.orientations import io_orientation
 
     heart = np.eye(4)
@@ -132,10 +140,10 @@ def _orientation(path: Path, affine: NDArray[np.float64], plane: str) -> NDArray
     if np.isfinite(orientation).all() and not along_patient:
         cosines = np.abs(seen[:3, :3] / lengths)
         if all(cosines[int(to), k] >= _LEAST_COSINE for k, (to, _) in enumerate(orientation)):
-            return orientation
+            return orientation, True
     upwards = np.linalg.det(affine[:3, :3]) < 0
     _log.warning(
         "%s: expected the affine of a heart in %s, found another; rows are taken to run %s, as in a %s-handed file.",
         *(path, plane, "upwards" if upwards else "downwards", "left" if upwards else "right"),
     )
-    return np.array([[0, 1], [1, -1 if upwards else 1], [2, 1]], float)
+    return np.array([[0, 1], [1, -1 if upwards else 1], [2, 1]], float), False

@@ -61,7 +61,9 @@ class Series:
 
     @property
     def frame_of_reference(self) -> str:
-        """The UID of the coordinates that orientation and position are given in, "" where none is known."""
+        """The UID, or another name, of the coordinates of orientation and position, "" where none is known."""
+        if self.form is not None:
+            return self.form.frame
         return str(self.header.get("FrameOfReferenceUID") or "") if self.header is not None else ""
 
     @property
@@ -203,7 +205,7 @@ def write_corrected(
         uncertainty: where given, the standard deviation of those counts, one array per series; each goes to a second
             series, in a file marked DL-AC-SD beside the corrected one.
         partners: where given, for each series the numbers of the others that its counts were also made from
-            (`correct.agreement`); the object names them among its sources.
+            (`correct.agreement`); the object names them among its sources, a NIfTI file in its description.
         on_staged: called with (temporary file, file) for each, when all are complete on disk and none is in its place.
 
     Every byte is a function of the source, the counts and the provenance: dates and times are the source's, and UIDs
@@ -221,18 +223,17 @@ def write_corrected(
         raise ValueError(f"expected one uncertainty for each of {len(study.series)} series, found {len(uncertainty)}")
     out = Path(out)
     work = []
-    for s, array, numbers in zip(study.series, counts, partners or [()] * len(counts)):
-        derive = partial(derive_corrected, others=[study.series[k] for k in numbers])
+    others = [[study.series[k] for k in numbers] for numbers in partners or [()] * len(counts)]
+    for s, array, beside in zip(study.series, counts, others):
+        derive = partial(_encoded, MARKS[0], beside) if s.form else partial(derive_corrected, others=beside)
         work.append((s, MARKS[0], derive, array))
-    work += [(s, MARKS[1], derive_uncertainty, array) for s, array in zip(study.series, uncertainty)]
+    for s, array, beside in zip(study.series, uncertainty, others):
+        work.append((s, MARKS[1], partial(_encoded, MARKS[1], beside) if s.form else derive_uncertainty, array))
     paths = [output_path(series.path, study.root, out, mark) for series, mark, *_ in work]
     staged: list[Path] = []
     try:
         with quiet_pydicom():
-            objects = [
-                _encoded(series, mark, array, provenance) if series.form else derive(series, array, provenance)
-                for series, mark, derive, array in work
-            ]
+            objects = [derive(series, array, provenance) for series, _, derive, array in work]
             for (series, *_), content, path in zip(work, objects, paths):
                 staged.append(_stage(stage, series, content, path))
         if on_staged:
@@ -247,12 +248,17 @@ def write_corrected(
     return paths
 
 
-def _encoded(series: Series, mark: str, counts: NDArray, provenance: Provenance | None) -> bytes:
-    """The bytes of a NIfTI or npy file."""
+def _encoded(
+    mark: str, others: Sequence[Series], series: Series, counts: NDArray, provenance: Provenance | None
+) -> bytes:
+    """The bytes of a NIfTI or npy file; others: as `derive_corrected` takes them."""
     if np.shape(counts) != series.counts.shape or not np.isfinite(counts).all():
         raise ValueError(f"{series.path}: expected finite counts of shape {series.counts.shape}")
     made = f" {provenance.version}, {provenance.model}" if provenance else ""
-    return series.form.encode(counts, f"{mark} by spectac_fast{made}. Research use only, not a medical device")
+    planes = "".join(f"+{each.plane}" for each in (series, *others)) if others else ""
+    # What must be read stands first: a description has 79 characters.
+    note = f"{mark}{planes.replace('+', ' ', 1)}. Research use only, not a medical device. By spectac_fast{made}"
+    return series.form.encode(counts, note)
 
 
 def _stage(stage: Callable[[Dataset, Path], Path], series: Series, content: Dataset | bytes, path: Path) -> Path:

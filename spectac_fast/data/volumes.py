@@ -42,7 +42,9 @@ NOTHING = Told()
 
 
 class Form(Protocol):
-    """How a stack was stored."""
+    """How a stack was stored. frame: a name for the coordinates of its geometry, "" where there are none to rely on."""
+
+    frame: str
 
     def encode(self, counts: NDArray[np.float32], note: str) -> bytes:
         """A file like the source with other counts, [slices, rows, columns]; its bytes depend on nothing else."""
@@ -51,6 +53,8 @@ class Form(Protocol):
 
 class NpyForm:
     """An array [slices, rows, columns]."""
+
+    frame = ""
 
     def encode(self, counts: NDArray[np.float32], note: str) -> bytes:
         out = BytesIO()
