@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pydicom
 import pytest
+import test_spread
 from fake_cohort import LV
 from fake_study import ORIENTATIONS, Times, edit, write_nc
 from PIL import Image
@@ -22,10 +23,13 @@ from test_ventricle import drawn, image
 from spectac_fast import read_study, write_corrected
 from spectac_fast.cli import main
 from spectac_fast.data.dicom import read_series
+from spectac_fast.data.scale import count_scale
+from spectac_fast.data.study import Provenance
 from spectac_fast.evaluate.report import analysis, gather, images, page
 from spectac_fast.evaluate.report.terminal import segments_table
 from spectac_fast.evaluate.segments import ANGLES, LEVELS, SEGMENT_NAMES
 from spectac_fast.evaluate.ventricle import Ventricle
+from spectac_fast.models.uncertainty import Calibration
 
 PHASES = ("stress", "rest")
 
@@ -165,6 +169,29 @@ def test_what_is_unlike_the_training_is_said_without_file_names(run):
     # Another model than the one that made the corrected series has nothing to say of them.
     model.weights_sha256 = "another"
     assert gather.study_of(series, model).warnings == []
+
+
+@pytest.mark.parametrize(("samples", "steps", "said"), [(4, 1, 1), (2, 1, 0), (4, 3, 0)])
+def test_samples_that_lie_far_apart_are_said(run, tmp_path, samples, steps, said):
+    """Deviations of half the scale at stress, of next to nothing at rest, which says nothing of a mean of planes."""
+    study = read_study(run / "in")
+    study = replace(study, series=tuple(one for one in study.series if one.plane == "SA"))
+    deviations = [
+        np.full_like(one.counts, (0.5 if one.phase == "stress" else 1e-3) * count_scale(one.counts, one.spacing_mm))
+        for one in study.series
+    ]
+    made = Provenance("times", "", "1", {"steps": steps}, {"deviation of samples": samples})
+    write_corrected(study, [one.counts for one in study.series], tmp_path, provenance=made, uncertainty=deviations)
+    model = Times()
+    model.population = test_spread.population()
+    model.calibration = Calibration(2.0, 0.0, measured=True)
+    (series,), _ = gather.gather([run / "in", tmp_path])
+    found = [text for text in gather.study_of(series, model).warnings if "samples lie" in text]
+    assert len(found) == said
+    if found:
+        # Half the scale, of a gain of 1 and a temperature of 2.
+        assert found[0].startswith("stress SA: the model's samples lie further apart")
+        assert "in the heart region 25.0 % of the scale" in found[0]
 
 
 def test_slices_come_in_the_customary_order_whatever_the_file_says(run, tmp_path):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from spectac_fast.data.terms import PHASES, PLANES
 from spectac_fast.errors import InputError, NoInputError, SpectacError
 
 if TYPE_CHECKING:
+    from spectac_fast.correct.study import Prepared
     from spectac_fast.data.study import Series
     from spectac_fast.models.translator import Translator
 
@@ -107,7 +109,7 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
             raise InputError(f"{series[0].path}: expected corrected or NC series of this study, found neither.")
         made_by = [_correct(by_kind, translator)]
     if translator is not None and all(translator.weights_sha256 in text for text in made_by):
-        warnings += _unusual(by_kind["NC"].values(), translator)
+        warnings += _unusual(by_kind, translator)
     stacks: dict[str, dict[str, dict[str, Stack]]] = {}
     for phase in PHASES:
         kinds = {
@@ -158,18 +160,44 @@ def _derivation(series: Series) -> str:
     return str(series.header.get("DerivationDescription") or "Not stated.")
 
 
-def _unusual(nc: Iterable[Series], translator: Translator) -> list[str]:
+def _unusual(by_kind: Mapping[str, Mapping[tuple[str, str], Series]], translator: Translator) -> list[str]:
     """What a model finds unusual about series, which are called by phase and plane: file names may name a patient."""
     from dataclasses import replace
 
     from spectac_fast.correct.study import prepare
     from spectac_fast.data.study import Study
 
-    named = tuple(replace(one, path=Path(f"{one.phase} {one.plane}")) for one in nc)
+    named = tuple(replace(one, path=Path(f"{one.phase} {one.plane}")) for one in by_kind["NC"].values())
     try:
-        return list(prepare(Study(named), translator, {}, 0).warnings)
+        prepared = prepare(Study(named), translator, {}, 0)
     except InputError as reason:
         return [str(reason)]
+    return [*prepared.warnings, *_far_apart(by_kind["SD"], prepared, translator)]
+
+
+def _far_apart(written: Mapping[tuple[str, str], Series], prepared: Prepared, translator: Translator) -> Iterator[str]:
+    """Whose samples lie further apart than in the training population, by the deviations that were written.
+
+    Where planes are averaged, what is written is at most the largest of their deviations: if it is too large, one of
+    them is. Too small a one says nothing here.
+    """
+    from spectac_fast.data.spread import central_slices, heart_spread
+    from spectac_fast.models.uncertainty import calibration_of
+
+    population = getattr(translator, "population", None)
+    known = population.spread if population else None
+    for series, scale in zip(prepared.study.series, prepared.scales):
+        one = written.get((series.phase, series.plane))
+        drawn = re.search(r"deviation of samples (\d+)", _derivation(one)) if one is not None else None
+        usual = drawn is not None and not re.search(r"\bsteps (?!1\b)", _derivation(one))
+        if known is None or not usual or int(drawn[1]) < known.samples:
+            continue
+        stack = one.counts * np.float32(_slope(one) * 2.0 / (scale * translator.gain))
+        taken = stack[central_slices(len(stack), one.slice_mm)]
+        spread = calibration_of(translator).undone(heart_spread(taken, stack.shape, one.spacing_mm))
+        text = known.warning(series.path, series.plane, spread) if known.score(series.plane, spread) > 0 else None
+        if text:
+            yield text
 
 
 def _correct(by_kind: Mapping[str, dict[tuple[str, str], Series]], translator: Translator) -> str:
