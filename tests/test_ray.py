@@ -1,7 +1,10 @@
 """The pipeline on a Ray cluster: the same bytes as on this machine, whatever dies on the way."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -93,3 +96,37 @@ def test_what_a_model_refuses_ends_the_run(cluster, studies, tmp_path):
     corrector, wrong = Corrector(**settings()), settings(steps=0)
     with pytest.raises(UsageError):
         carry_out_on_ray(corrector, wrong, corrector.plan([studies], tmp_path / "out"), Report(), workers=1)
+
+
+def test_the_command_on_a_cluster_of_its_own(studies, tmp_path, figures):
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+
+    def spectac(out, *words):
+        words = ["-i", studies, "-o", tmp_path / out, "-d", "cpu", "--batch-size", "8", "--progress", "json", *words]
+        return subprocess.run(
+            [sys.executable, "-m", "spectac_fast.cli", "correct", *map(str, words)],
+            capture_output=True,
+            text=True,
+            env={**environment, "OMP_NUM_THREADS": "1"},
+            timeout=300,
+        )
+
+    local = spectac("local")
+    started = time.perf_counter()
+    result = spectac("ray", "--engine", "ray", "--workers", "2", "--report", tmp_path / "run.json")
+    seconds = time.perf_counter() - started
+    # One file is damaged: it is listed, and the rest is done.
+    assert (result.returncode, local.returncode) == (1, 1), result.stderr
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    assert len(contents(tmp_path / "ray")) == 2 * STUDIES
+    failed = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+    assert failed == [line for line in local.stderr.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 1
+    last = json.loads([line for line in result.stderr.splitlines() if line.startswith("{")][-1])
+    assert last["done"] == last["total"] == 24 * STUDIES
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert (report["exit_code"], report["studies_corrected"], report["failed"]) == (1, STUDIES, 1)
+    assert sum(study["status"] == "corrected" for study in report["studies"]) == STUDIES
+    again = spectac("ray", "--engine", "ray", "--workers", "2")
+    assert f"{2 * STUDIES} series finished before" in again.stdout
+    figures(f"`spectac correct --engine ray`: {STUDIES} studies in {seconds:.0f} s, the bytes of the local engine")
