@@ -225,7 +225,8 @@ def test_windows_of_the_long_axes_are_centred_on_the_ventricle(run):
         assert 5 <= len(shown.slices) <= images.MOST_TILES
     strip = images.tiles(sa, images.window(phase, "SA", sa, 40.0), phase.peaks["NC"])
     assert strip.shape[0] == images.TILE
-    assert 85 < np.percentile(strip, 99.5) < 125
+    # Of the peak, which is the 99th percentile of the polar map: a noisy heart lies somewhat below or above it.
+    assert 70 < np.percentile(strip, 99.5) < 125
 
 
 def test_a_disc_has_anterior_above_and_lateral_right():
