@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ _PANELS = (
     ("rmse_of_mean", "RMSE of the mean of samples", "lower is better"),
 )
 _OTHER_MARKERS = "XshD^vp"
+# Labels in a line of the legend.
+_WIDEST_LEGEND = 9
 _TICKS = (1, 2, 3, 4, 6, 10, 20, 50, 200)
 
 
@@ -51,7 +54,8 @@ def plot(measured: Mapping[str, Any], path: Path) -> None:
         if measured["curve"]:
             _curve(axes[5], measured["curve"])
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+        columns = math.ceil(len(labels) / math.ceil(len(labels) / _WIDEST_LEGEND))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
         figure.suptitle("Network evaluations against quality", fontsize=12, weight="bold", x=0.01, ha="left")
         with appearing(path) as part:
             figure.savefig(part, dpi=110, format="png", metadata={"Software": None})
