@@ -36,7 +36,9 @@ cp "$work/run/bbdm64.safetensors" "$weights/"
 cp "$work/run/card.json" "$weights/bbdm64.json"
 
 python -m bench foreign --train "$work/train" --data "$work/validation" --store
-python -m bench calibration --data "$work/validation" --test "$work/test" --store
+python -m bench calibration --data "$work/validation" --test "$work/test" --combined 6 --store
+python -m bench calibration --data "$work/validation" --test "$work/unseen" --combined 0 \
+    -o bench/results/calibration-unseen
 python -m bench explain --data "$work/validation"
 # Means of samples of all patients would take an hour: bench/table1.sh means has them for a few.
 spectac evaluate --data "$work/unseen" --models identity,scale,linear,bbdm --samples 1 --normals "$work/train" \
