@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spectac_fast.errors import InputError, SpectacError
+from spectac_fast.data.damage import damaged
+from spectac_fast.errors import InputError
 
 ENDINGS = (".npy", ".png", ".tif", ".tiff")
 # Greyscale of 16 bits, which Pillow calls I in older versions, of 32 bits, and of single precision.
@@ -27,7 +26,7 @@ def read_counts(path: Path) -> NDArray[np.float32]:
     precision; every page of a TIFF is a slice. Raises InputError for a damaged file, one of another kind, 8-bit data,
     counts that are not finite or below zero.
     """
-    with _damaged(path):
+    with damaged(path, path.suffix.lower()[1:]):
         values = _array(path) if path.suffix.lower() == ".npy" else _image(path)
     if values.ndim not in (2, 3) or 0 in values.shape:
         found = " x ".join(map(str, values.shape)) or "a single number"
@@ -78,17 +77,3 @@ def _too_few_levels(path: Path, found: str) -> InputError:
     return InputError(
         f"{path}: expected 16-bit counts, found {found}: counts do not fit into 256 levels; save them as 16-bit or npy."
     )
-
-
-@contextmanager
-def _damaged(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged file makes a reader raise into one sentence."""
-    try:
-        yield
-    except SpectacError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{path}: expected a {path.suffix.lower()[1:]} file, found damage or something else "
-            f"({type(error).__name__})."
-        ) from None

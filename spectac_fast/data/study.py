@@ -255,9 +255,9 @@ def _encoded(
     if np.shape(counts) != series.counts.shape or not np.isfinite(counts).all():
         raise ValueError(f"{series.path}: expected finite counts of shape {series.counts.shape}")
     made = f" {provenance.version}, {provenance.model}" if provenance else ""
-    planes = "".join(f"+{each.plane}" for each in (series, *others)) if others else ""
+    planes = " " + "+".join(each.plane for each in (series, *others)) if others else ""
     # What must be read stands first: a description has 79 characters.
-    note = f"{mark}{planes.replace('+', ' ', 1)}. Research use only, not a medical device. By spectac_fast{made}"
+    note = f"{mark}{planes}. Research use only, not a medical device. By spectac_fast{made}"
     return series.form.encode(counts, note)
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,8 +16,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from spectac_fast.data.damage import damaged
 from spectac_fast.data.study import Series, volume_ending
-from spectac_fast.errors import InputError, NotApplicableError, SpectacError
+from spectac_fast.errors import InputError, NotApplicableError
 
 # A heart study is below 10 MB; what is packed may claim anything.
 MAX_BYTES = 64 * 2**20
@@ -83,7 +82,7 @@ def read_volume(path: Path, content: bytes, told: Told, *, force: bool = False) 
     phase = told.phase or phase_in(texts)
     if phase is None:
         raise InputError(f"{path}: expected stress or rest in its name or from --phase, found neither.")
-    with damaged(path):
+    with damaged(path, volume_ending(path)):
         if volume_ending(path) == ".npy":
             series = _npy(path, content, told, plane, phase, corrected)
         else:
@@ -102,7 +101,7 @@ def glance(path: Path, content: bytes) -> tuple[str, int]:
     """
     from spectac_fast.data.dicom.names import without_terms
 
-    with damaged(path):
+    with damaged(path, volume_ending(path)):
         if volume_ending(path) == ".npy":
             slices = _npy_header(BytesIO(content))[0][0]
         else:
@@ -111,19 +110,6 @@ def glance(path: Path, content: bytes) -> tuple[str, int]:
             slices = slices_of(path, unpacked(path, content))
     rest = without_terms(path.name[: -len(volume_ending(path))])
     return f"{path.absolute().parent}/{rest}", slices
-
-
-@contextmanager
-def damaged(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged file makes a reader raise into one sentence."""
-    try:
-        yield
-    except SpectacError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{path}: expected a {volume_ending(path)} file, found damage or something else ({type(error).__name__})."
-        ) from None
 
 
 def unpacked(path: Path, content: bytes) -> bytes:
