@@ -2,7 +2,8 @@
 # Trains every method of the comparison at its native64 recipe and makes the table of all of them.
 # 20 minutes a run on 2 cores; stops and resumes at any point. Usage: [MINUTES=20] [THREADS=N] bench/table1.sh WORKDIR [RUN...]
 # WORKDIR: of bench/artefacts.sh, whose cohorts it takes. RUN...: make only these; `table` and `means` make the tables of the
-# runs that are finished. MINUTES: wall time of a run, the same for all. THREADS: of the CPU, default all.
+# runs that are finished. MINUTES: wall time of a run; the committed table was made run by run, and says each one's.
+# THREADS: of the CPU, default all.
 set -euo pipefail
 work=$(realpath -m "$1")
 shift
