@@ -64,7 +64,8 @@ def test_weight_tells_what_lies_within(rng, turned):
     edge = np.minimum(number, np.array(other.shape) - 1 - number)
     np.testing.assert_allclose(weight, (edge / RAMP).clip(0, 1).prod(-1), atol=64 * EPS)
     assert weight.max() > 0.9
-    assert (weight == 0).any()
+    # Which of them lies within the other is left to chance; grid numbers are good to a few ulp of their length.
+    assert not weight[edge < -64 * EPS * max(other.shape)].any()
 
 
 def test_every_second_voxel_is_every_second_voxel(rng):
