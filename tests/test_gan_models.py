@@ -253,6 +253,30 @@ def test_tensors_that_share_memory_are_stored(tmp_path):
     assert all(torch.equal(found[name], value) for name, value in (("a", one), ("b", one), ("c", one.t())))
 
 
+def test_a_shared_latent_is_one_set_of_weights_under_both_names(tmp_path):
+    """A step on NC alone moves AC's residual blocks too, and an exported file holds what any UNIT's does."""
+    config = {"kind": "unit", "width": 2, "residuals": 1, "shared_latent": True}
+    shared, apart = build_network(config), build_network(NETWORKS["unit"])
+    assert shared.state_dict().keys() == apart.state_dict().keys()
+    trunk = sum(p.numel() for part in (apart.b.enc.model[-1], apart.b.dec.model[0]) for p in part.parameters())
+    assert sum(p.numel() for p in shared.parameters()) == sum(p.numel() for p in apart.parameters()) - trunk
+
+    nc = torch.randn(1, 1, 32, 32)
+    before = {name: value.clone() for name, value in shared.state_dict().items()}
+    shared.a.dec(shared.a.enc(nc)).square().sum().backward()
+    torch.optim.SGD(shared.parameters(), 0.1).step()
+    after = shared.state_dict()
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    ours = {name for name in moved if name.startswith("b.")}
+    assert {f"b.{name[2:]}" for name in moved if name.startswith(("a.enc.model.3.", "a.dec.model.0."))} == ours != set()
+
+    save_weights(tmp_path / "w.safetensors", after, "unit", {"network": config, **CONFIG}, {})
+    found = load(tmp_path / "w.safetensors", device="cpu").translate(nc)
+    torch.testing.assert_close(found, shared.eval()(nc).detach())
+    written, _ = layouts.flat_state(layouts.layout("unit").write(after, {"network": config}), None, "it")
+    assert layouts.layout("unit").read(written, "it").tensors.keys() == after.keys()
+
+
 def test_a_generator_under_both_names_is_refused():
     ours = build_network(NETWORKS["cyclegan"]).state_dict()
     theirs = layouts.layout("reggan").write(ours, {"network": NETWORKS["cyclegan"]})

@@ -1,7 +1,6 @@
 """UNIT: two VAE-GANs that share a latent space (Liu, Breuel & Kautz, NeurIPS 2017, arXiv 1703.00848).
 
-Written from the paper and from the names, shapes and numbers of its checkpoints. As in the published code, nothing but
-the losses ties the two latent spaces together.
+Written from the paper and from the names, shapes and numbers of its checkpoints.
 """
 
 from __future__ import annotations

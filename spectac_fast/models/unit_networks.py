@@ -116,6 +116,8 @@ class UNITGenerators(nn.Module):
     """The generators of both domains: `a` of NC, `b` of AC.
 
     context_slices: neighbouring slices on either side, which are part of the NC domain's images; AC's are one slice.
+    shared_latent: the residual blocks next to the latent are the same in both domains, as the paper (section 3) has it;
+    the published code ties the domains by nothing but its losses.
     attenuation_paths, gain: of an attenuation factor (models/attenuation.py) in the AC that is made of NC, if any.
 
     forward(nc [B, C + 2 context, H, W]) -> AC [B, C, H, W] in (-1, 1), by the mean of the latent, without noise; H
@@ -129,6 +131,7 @@ class UNITGenerators(nn.Module):
         downs: int = 2,
         residuals: int = 4,
         context_slices: int = 0,
+        shared_latent: bool = False,
         attenuation_paths: int = 0,
         gain: float = 1.0,
     ) -> None:
@@ -137,6 +140,8 @@ class UNITGenerators(nn.Module):
         self.in_channels, self.out_channels = channels + 2 * context_slices, channels
         self.a = VAEGenerator(self.in_channels, width, downs, residuals)
         self.b = VAEGenerator(channels, width, downs, residuals, attenuation_paths)
+        if shared_latent:
+            self.b.enc.model[-1], self.b.dec.model[0] = self.a.enc.model[-1], self.a.dec.model[0]
         self.multiple = self.a.multiple
 
     def forward(self, nc: Tensor, seeds: Tensor | None = None) -> Tensor:
