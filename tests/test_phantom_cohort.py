@@ -176,3 +176,23 @@ def test_scale_round_trip_keeps_counts() -> None:
     counts = np.random.default_rng().uniform(0, 900, (3, 5, 5)).astype(np.float32)
     assert np.allclose(to_counts(to_model(counts, 321.5), 321.5), counts, atol=1e-3)
     assert np.isnan(to_counts(np.array([np.nan]), 2.0)).all()
+
+
+def test_another_acquisition_counts_other_photons_of_the_same_patient(array_cohort: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    command = ("phantom", "--cases", "1", "--seed", SEED, "-o", folder, "--format", "npy", "-d", "cpu")
+    done = spectac(*command, "--acquisition", "1")
+    assert done.returncode == 0, done.stderr
+    first, again = Cohort(array_cohort), Cohort(folder)
+    assert again.cases[0]["lv"] == first.cases[0]["lv"]
+    for plane in ("SA", "VLA", "HLA"):
+        # The true activity differs by the rounding of counts and the total that was counted, the images by noise.
+        truth = [cohort.truth(0, "rest", plane) for cohort in (first, again)]
+        assert np.abs(truth[0] - truth[1]).max() <= 1
+        for one, other in zip(first.pair(0, "rest", plane), again.pair(0, "rest", plane), strict=True):
+            inside = heart_mask(one.shape, first.spacing_mm) > 0
+            assert 0.01 < np.abs(one - other)[inside].mean() / one[inside].mean() < 0.15
+    other = spectac(*command)
+    assert other.returncode == 2
+    assert "'acquisition': 1" in other.stderr
+    assert spectac(*command, "--acquisition", "-1").stderr.strip().endswith("found -1")

@@ -23,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="dicom",
         help="DICOM files, or one memory-mapped array (default dicom)",
     )
+    parser.add_argument(
+        "--acquisition",
+        type=int,
+        default=0,
+        metavar="N",
+        help="another acquisition of the same patients: all but the counts' noise stays (default 0)",
+    )
     parser.add_argument("--jobs", type=positive_int, metavar="J", help="processes (default: one per core, 4 on a GPU)")
     add_device(parser)
 
@@ -33,13 +40,14 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.errors import UsageError
     from spectac_fast.progress import Progress
 
-    if args.seed < 0:
-        raise UsageError(f"--seed: expected a non-negative integer, found {args.seed}")
+    for name in ("seed", "acquisition"):
+        if getattr(args, name) < 0:
+            raise UsageError(f"--{name}: expected a non-negative integer, found {getattr(args, name)}")
     device = resolve_device(args.device)
     jobs = args.jobs or (os.cpu_count() or 1 if device == "cpu" else 4)
     seeds = range(args.seed, args.seed + args.cases)
     with Progress(args.cases, "phantom", "case") as progress:
-        for _ in generate(args.out, seeds, form=args.format, jobs=jobs, device=device):
+        for _ in generate(args.out, seeds, form=args.format, jobs=jobs, device=device, acquisition=args.acquisition):
             progress.step()
     print(f"{args.cases} cases in {args.out}")
     return 0

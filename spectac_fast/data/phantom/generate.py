@@ -20,14 +20,15 @@ from spectac_fast.data.terms import KINDS, PHASES, PLANES
 from spectac_fast.errors import InputError, UsageError
 
 
-def generate(folder: Path, seeds: range, *, form: str, jobs: int, device: str) -> Iterator[int]:
+def generate(folder: Path, seeds: range, *, form: str, jobs: int, device: str, acquisition: int = 0) -> Iterator[int]:
     """Make the cases of `seeds` under `folder`, yielding each seed as it is finished.
 
     form: "dicom" or "npy" (see `spectac_fast.data.cohort`); jobs: processes, one thread each, so the result does not
-    depend on it; device: "cpu" or "cuda[:k]". Cases already finished by an interrupted run of the same request are
-    kept. Raises InputError if the folder cannot be written or holds another cohort.
+    depend on it; device: "cpu" or "cuda[:k]"; acquisition: which one of these patients. Cases already finished by an
+    interrupted run of the same request are kept. Raises InputError if the folder cannot be written or holds another
+    cohort.
     """
-    index = _Index(folder, seeds, form)
+    index = _Index(folder, seeds, form, acquisition)
     yield from index.done
     todo = [(i, seed) for i, seed in enumerate(seeds) if seed not in index.done]
     if not todo:
@@ -36,7 +37,7 @@ def generate(folder: Path, seeds: range, *, form: str, jobs: int, device: str) -
     store = _store_array if form == "npy" else _store_dicom
     # Forked children would inherit torch's thread pools and any CUDA context in an unusable state.
     with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_make, store, folder, i, seed, device) for i, seed in todo]
+        futures = [pool.submit(_make, store, folder, i, seed, device, acquisition) for i, seed in todo]
         try:
             for future in as_completed(futures):
                 record = future.result()
@@ -49,11 +50,13 @@ def generate(folder: Path, seeds: range, *, form: str, jobs: int, device: str) -
 class _Index:
     """The list of finished cases; rewritten atomically after each, complete when its length is `requested`."""
 
-    def __init__(self, folder: Path, seeds: range, form: str) -> None:
+    def __init__(self, folder: Path, seeds: range, form: str, acquisition: int) -> None:
         self.path = folder / ("index.json" if form == "npy" else "cohort.json")
         self.order = {seed: i for i, seed in enumerate(seeds)}
         self.partial = folder / ".unfinished.json"
         self.request = {"first_seed": seeds.start, "cases": len(seeds), "form": form}
+        if acquisition:
+            self.request["acquisition"] = acquisition
         self.records: dict[int, dict[str, Any]] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -108,14 +111,14 @@ class _Index:
         os.replace(temporary, path)
 
 
-def _make(store: Any, folder: Path, position: int, seed: int, device: str) -> dict[str, Any]:
+def _make(store: Any, folder: Path, position: int, seed: int, device: str, acquisition: int) -> dict[str, Any]:
     import torch
 
     from spectac_fast.data.phantom.population import draw
-    from spectac_fast.data.phantom.simulate import simulate
+    from spectac_fast.data.phantom.simulate import Protocol, simulate
 
     torch.set_num_threads(1)
-    case = simulate(draw(seed), device=device)
+    case = simulate(draw(seed), Protocol(acquisition=acquisition), device)
     counts = np.clip(np.rint(case.stacks), 0, 65535).astype(np.uint16)
     store(folder, position, case, counts)
     patient = case.patient

@@ -27,7 +27,7 @@ class Protocol:
     """What a study is made with; the defaults are the cohort's, the others find out which effect causes what.
 
     exact_ct: the attenuation map and the scatter estimate are those of the emission; resolution_recovery: OSEM models
-    the collimator.
+    the collimator. acquisition: another number counts other photons of the same patient.
     """
 
     scatter: bool = True
@@ -37,6 +37,7 @@ class Protocol:
     resolution_recovery: bool = False
     iterations: int = 4
     subsets: int = 8
+    acquisition: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def acquire(patient: Patient, anatomy: Anatomy, protocol: Protocol, device: str)
     # A coarse voxel stands for 8 fine ones, all of which a rebinned view of the fine grid sums.
     scatter = 8 * torch.stack([coarse.forward(scatter_columns, v, coarse.survival(mu_coarse, v)) for v in range(VIEWS)])
     expected = primary + scatter
-    rng = np.random.default_rng((patient.seed, 3))
+    rng = np.random.default_rng((patient.seed, 3, protocol.acquisition))
     counts, gain = torch.empty_like(expected), {}
     for i, phase in enumerate(PHASES):
         part = slice(i * IMAGE_GRID.nz, (i + 1) * IMAGE_GRID.nz)
