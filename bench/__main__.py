@@ -20,6 +20,7 @@ BENCHES = {
     "clinical": "segments, perfusion deficit and detection of defects, and how robust they are",
     "ship": "weights of the comparison to where they are found by name, each with a card",
     "cohort": "the synthetic cohort against published figures",
+    "repeat": "segments of the same patients imaged twice: what repeats of AC and of corrected images",
 }
 
 
