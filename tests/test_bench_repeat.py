@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from fake_cohort import FakeCohort
+from fake_cohort import FakeCohort, FakeTranslator
 
 from bench import repeat
 from spectac_fast.data.seeds import stable_seed
@@ -58,6 +58,7 @@ def test_the_command_compares_two_acquisitions(monkeypatch, tmp_path, capsys):
     cohorts = {name: _Cohort(stable_seed(name) % 1000, cases=8, slices=9, side=32) for name in ("one", "two")}
     cohorts["other"] = _Cohort(5, cases=7, slices=9, side=32)
     monkeypatch.setattr("spectac_fast.data.cohort.Cohort", lambda folder: cohorts[folder.name])
+    monkeypatch.setattr("spectac_fast.models.registry.load", lambda name, _: FakeTranslator(name, slope=1.1))
 
     def bench(*arguments):
         monkeypatch.setattr("sys.argv", ["bench", "repeat", *map(str, arguments)])
@@ -66,12 +67,12 @@ def test_the_command_compares_two_acquisitions(monkeypatch, tmp_path, capsys):
         return main()
 
     command = ("--data", "one", "--normals", "one", "-d", "cpu", "-o", tmp_path, "-m")
-    assert bench(*command, "bbdm", "--again", "two") == 0
+    assert bench(*command, "regression", "--again", "two") == 0
     table = json.loads((tmp_path / "repeat.json").read_text())
     assert [row["image"] for row in table["rows"]] == ["NC", repeat.AC_AGAIN, repeat.CORRECTED, repeat.CORRECTED_AGAIN]
     assert all(0 < value["value"] < 20 for value in table["repeat"].values())
     assert (tmp_path / "repeat.md").read_text().strip() == capsys.readouterr().out.strip()
     with pytest.raises(SystemExit, match="other: expected the patients of one, found others"):
-        bench(*command, "bbdm", "--again", "other")
+        bench(*command, "regression", "--again", "other")
     with pytest.raises(SystemExit, match="linear: expected a model of NC that gives one image"):
         bench(*command, "linear", "--again", "two")
