@@ -14,6 +14,7 @@ spectac phantom --cases 24  --seed 500000 -o "$work/validation" --format npy
 spectac phantom --cases 48  --seed 600000 -o "$work/test"       --format npy
 # Looked at once, when everything was fixed; a new method needs new ones.
 spectac phantom --cases 96  --seed 600048 -o "$work/unseen"     --format npy
+spectac phantom --cases 96  --seed 600048 -o "$work/again"      --format npy --acquisition 1
 spectac phantom --cases 1   --seed 610008 -o "$work/demo"
 python -m spectac_fast.data.demo "$work/demo/case-610008"
 
@@ -45,6 +46,7 @@ spectac evaluate --data "$work/unseen" --models identity,scale,linear,bbdm --sam
     -o bench/results/quality
 spectac evaluate --data "$work/test" --models identity,scale,linear,bbdm --samples 1 --normals "$work/train" \
     -o bench/results/quality-earlier
+python -m bench repeat --data "$work/unseen" --again "$work/again" --normals "$work/train"
 python -m bench cohort --data "$work/train" --pictures "$work/test" --causes 4
 python -m bench clinical --data "$work/test" --normals "$work/train" --work "$work/clinical"
 python -m bench kernels
