@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +24,20 @@ def repository() -> Path:
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """The same numbers in every run: a function of the test's name."""
+    return np.random.default_rng(sum(map(ord, request.node.name)))
+
+
+@pytest.fixture
+def fresh() -> np.random.Generator:
+    """Other numbers in every run; a failing test says which."""
+    seed = np.random.SeedSequence().entropy
+    print(f"np.random.default_rng({seed})")
+    return np.random.default_rng(seed)
 
 
 @pytest.fixture

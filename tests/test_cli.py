@@ -18,11 +18,6 @@ from spectac_fast.data.dicom import read_series
 
 
 @pytest.fixture
-def rng(request):
-    return np.random.default_rng(sum(map(ord, request.node.name)))
-
-
-@pytest.fixture
 def model(tmp_path):
     """A file that describes the identity with gain 1."""
     path = tmp_path / "same.json"

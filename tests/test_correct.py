@@ -15,11 +15,6 @@ from spectac_fast.data.scale import count_scale
 from spectac_fast.errors import InputError, NoInputError, SetupError, SpectacError
 
 
-@pytest.fixture
-def rng(request):
-    return np.random.default_rng(sum(map(ord, request.node.name)))
-
-
 def outputs(out):
     """Every file but the manifest, so that temporary ones are seen too."""
     files = (path for path in sorted(out.rglob("*")) if path.is_file() and path.suffix != ".jsonl")

@@ -35,11 +35,6 @@ class Spread(Times):
         return False
 
 
-@pytest.fixture
-def rng(request):
-    return np.random.default_rng(sum(map(ord, request.node.name)))
-
-
 def files(out):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.rglob("*.dcm"))}
 

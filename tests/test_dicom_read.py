@@ -18,11 +18,6 @@ SAMPLES = Path(__file__).parent.parent.parent / "shared" / "samples"
 
 
 @pytest.fixture
-def rng(request):
-    return np.random.default_rng(sum(map(ord, request.node.name)))
-
-
-@pytest.fixture
 def file(tmp_path, rng):
     path = tmp_path / "SA.dcm"
     write_nc(path, heart(rng))

@@ -24,11 +24,6 @@ PROVENANCE = Provenance("bbdm", "ab" * 32, "0.1.0", {"steps": 1, "seed": 7, "dev
 needs_validator = pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian: dicom3tools)")
 
 
-@pytest.fixture
-def rng(request):
-    return np.random.default_rng(sum(map(ord, request.node.name)))
-
-
 def complaints(path):
     """The error lines of dciodvfy."""
     result = subprocess.run(["dciodvfy", path], capture_output=True, text=True)

@@ -36,13 +36,8 @@ def spectac(*words):
 
 
 @pytest.fixture
-def rng():
-    return np.random.default_rng()
-
-
-@pytest.fixture
-def folder(tmp_path, rng):
-    return tmp_path / "own", three_patients(tmp_path / "own", rng)
+def folder(tmp_path, fresh):
+    return tmp_path / "own", three_patients(tmp_path / "own", fresh)
 
 
 @pytest.fixture
@@ -104,9 +99,9 @@ def test_the_table_of_ones_own_pairs(folder, linear, tmp_path):
         assert b"second_patient" not in file.read_bytes()
 
 
-def test_one_stack_by_the_papers_profile(tmp_path, rng, capsys):
+def test_one_stack_by_the_papers_profile(tmp_path, fresh, capsys):
     """A patient without interval; a picture of one plane that still has room for its title."""
-    put(tmp_path / "own", "a.npy", stacks(rng))
+    put(tmp_path / "own", "a.npy", stacks(fresh))
     words = ["evaluate", "--data", str(tmp_path / "own"), "--models", "identity", "--metric-profile", "paper"]
     assert cli.main([*words, "--pixel-mm", "6.8", "--slice-mm", "6.8", "-o", str(tmp_path / "table")]) == 0
     assert "\n1 patient, pooled" in capsys.readouterr().out
@@ -169,17 +164,17 @@ def test_what_pairs_cannot_show_is_refused(folder, tmp_path, capsys, more, statu
     assert not list((tmp_path / "table").glob("*"))
 
 
-def test_slices_smaller_than_ssims_window_are_refused(tmp_path, rng, capsys):
-    put(tmp_path / "own", "a.npy", stacks(rng, side=10))
+def test_slices_smaller_than_ssims_window_are_refused(tmp_path, fresh, capsys):
+    put(tmp_path / "own", "a.npy", stacks(fresh, side=10))
     words = ["evaluate", "--data", str(tmp_path / "own"), "--models", "linear", "-o", str(tmp_path / "table")]
     assert cli.main([*words, "--pixel-mm", "6.8", "--slice-mm", "6.8"]) == 1
     assert "expected slices of at least 11 x 11 pixels, the window of SSIM, found 10 x 10" in capsys.readouterr().err
 
 
-def test_other_pixel_sizes_are_corrected_as_correct_does(tmp_path, rng):
+def test_other_pixel_sizes_are_corrected_as_correct_does(tmp_path, fresh):
     """Without short axis or names of planes, too; a first stage that changes nothing gives back AC."""
     patients = [["a_rest_SA", "a_rest_HLA"], ["b"], ["c_rest_VLA", "c_rest_HLA"]]
-    kept = {name: stacks(rng, slices=5, side=24) for names in patients for name in names}
+    kept = {name: stacks(fresh, slices=5, side=24) for names in patients for name in names}
     for name, pair in kept.items():
         put(tmp_path, f"{name}.npy", pair)
     cohort = PairFolder(tmp_path, 5.1, 4.0)

@@ -17,11 +17,6 @@ from spectac_fast.errors import NoInputError
 
 
 @pytest.fixture
-def rng(request):
-    return np.random.default_rng(sum(map(ord, request.node.name)))
-
-
-@pytest.fixture
 def cases(tmp_path, rng):
     for case in ("a", "b"):
         write_study(tmp_path / "in" / case, rng, planes=("SA",), phases=("stress",), study_key=case)

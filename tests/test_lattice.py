@@ -13,37 +13,32 @@ EPS = np.finfo(np.float32).eps
 PLACE = np.array([100.0, -50.0, 20.0])
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng()
-
-
 def points(lattice):
     return lattice.first + np.moveaxis(np.indices(lattice.shape), 0, -1) @ lattice.steps
 
 
-def rotation(rng):
-    q, r = np.linalg.qr(rng.normal(size=(3, 3)))
+def rotation(fresh):
+    q, r = np.linalg.qr(fresh.normal(size=(3, 3)))
     return q * np.sign(np.diag(r))
 
 
-def close(rng, turned=False):
+def close(fresh, turned=False):
     """Two lattices about nearly the same point: right angles and any signs, or turned by any rotation if `turned`."""
-    basis = rotation(rng)
-    other = (rotation(rng) if turned else np.eye(3)[rng.permutation(3)] * rng.choice([-1, 1], (3, 1))) @ basis
+    basis = rotation(fresh)
+    other = (rotation(fresh) if turned else np.eye(3)[fresh.permutation(3)] * fresh.choice([-1, 1], (3, 1))) @ basis
     make = []
     for axes in (basis, other):
-        shape = tuple(int(n) for n in rng.integers(16, 40, 3))
-        steps = axes * rng.uniform(4, 8, (3, 1))
-        make.append(Lattice.about(PLACE + rng.uniform(-2, 2, 3), steps, shape))
+        shape = tuple(int(n) for n in fresh.integers(16, 40, 3))
+        steps = axes * fresh.uniform(4, 8, (3, 1))
+        make.append(Lattice.about(PLACE + fresh.uniform(-2, 2, 3), steps, shape))
     return make
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_linear_field_is_met_to_rounding(rng, turned):
+def test_a_linear_field_is_met_to_rounding(fresh, turned):
     for _ in range(5):
-        own, other = close(rng, turned)
-        slope, level = rng.normal(size=3), rng.normal()
+        own, other = close(fresh, turned)
+        slope, level = fresh.normal(size=3), fresh.normal()
         values = ((points(other) - PLACE) @ slope + level).astype(np.float32)
         wanted = (points(own) - PLACE) @ slope + level
         common = overlap(own, other)
@@ -55,8 +50,8 @@ def test_a_linear_field_is_met_to_rounding(rng, turned):
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_weight_tells_what_lies_within(rng, turned):
-    own, other = close(rng, turned)
+def test_weight_tells_what_lies_within(fresh, turned):
+    own, other = close(fresh, turned)
     common = overlap(own, other)
     weight = np.zeros(own.shape)
     weight[common.part] = common.weight
@@ -68,35 +63,35 @@ def test_weight_tells_what_lies_within(rng, turned):
     assert not weight[edge.min(-1) < -64 * EPS * max(other.shape)].any()
 
 
-def test_every_second_voxel_is_every_second_voxel(rng):
-    own, other = close(rng)
+def test_every_second_voxel_is_every_second_voxel(fresh):
+    own, other = close(fresh)
     whole, sparse = overlap(own, other), overlap(own, other, 2)
-    values = rng.normal(size=other.shape).astype(np.float32)
+    values = fresh.normal(size=other.shape).astype(np.float32)
     np.testing.assert_array_equal(sparse.weight, whole.weight[::2, ::2, ::2])
     np.testing.assert_array_equal(sparse.of(values), whole.of(values)[::2, ::2, ::2])
 
 
-def test_lattices_apart_have_nothing_in_common(rng):
-    own, other = close(rng)
+def test_lattices_apart_have_nothing_in_common(fresh):
+    own, other = close(fresh)
     far = Lattice(other.shape, other.first + 5000, other.steps)
     common = overlap(own, far)
     assert not common.weight.any()
     assert common.of(np.ones(far.shape, np.float32)).shape == common.weight.shape
 
 
-def test_one_slice_has_no_inside(rng):
-    own, other = close(rng)
+def test_one_slice_has_no_inside(fresh):
+    own, other = close(fresh)
     flat = Lattice((1, *other.shape[1:]), other.first, other.steps)
     assert not overlap(own, flat).weight.any()
-    values = rng.normal(size=flat.shape).astype(np.float32)
+    values = fresh.normal(size=flat.shape).astype(np.float32)
     assert np.isfinite(overlap(own, flat).of(values)).all()
 
 
 @pytest.mark.parametrize("pixel_mm", [(6.8, 6.8), (9.1, 7.5), (4.8, 5.5), (6.8, 9.3)])
 @pytest.mark.parametrize("slice_mm", [6.8, -4.0])
-def test_a_series_lies_where_its_header_says_at_the_models_pixels_too(rng, pixel_mm, slice_mm):
-    row, column, _ = rotation(rng)
-    position, slope = rng.uniform(-200, 200, 3), rng.normal(size=3)
+def test_a_series_lies_where_its_header_says_at_the_models_pixels_too(fresh, pixel_mm, slice_mm):
+    row, column, _ = rotation(fresh)
+    position, slope = fresh.uniform(-200, 200, 3), fresh.normal(size=3)
     shape = (5, 40, 33)
     k, i, j = np.indices(shape)[..., None]
     mm = position + k * slice_mm * np.cross(row, column) + i * pixel_mm[0] * column + j * pixel_mm[1] * row

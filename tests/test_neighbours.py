@@ -31,11 +31,6 @@ def looking(count=2, **changes):
     return dataclasses.replace(recipe, network={**recipe.network, "context_slices": count})
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng()
-
-
 @pytest.fixture(scope="module")
 def cohort():
     return TinyCohort([3, 4, 7])
@@ -47,15 +42,15 @@ def weights(cohort, tmp_path_factory):
 
 
 @pytest.mark.parametrize("slice_mm", [6.8, -6.8, 6.8001])
-def test_on_the_slices_nothing_is_interpolated(rng, slice_mm):
-    stack = rng.random((5, 3, 4), dtype=np.float32)
+def test_on_the_slices_nothing_is_interpolated(fresh, slice_mm):
+    stack = fresh.random((5, 3, 4), dtype=np.float32)
     found = neighbours(stack, slice_mm, OFFSETS)
     for i in range(5):
         for k, step in enumerate((-2, -1, 1, 2)):
             np.testing.assert_array_equal(found[i, k], stack[min(max(i + step, 0), 4)])
 
 
-def test_another_spacing_is_interpolated(rng):
+def test_another_spacing_is_interpolated(fresh):
     ramp = np.arange(12, dtype=np.float32)[:, None, None] * np.ones((1, 2, 2), np.float32)
     found = neighbours(ramp, 4.0, OFFSETS)
     expected = (np.arange(12)[:, None] + np.array(OFFSETS) / 4.0).clip(0, 11)
@@ -107,8 +102,8 @@ def test_a_slice_alone_is_its_own_neighbour(weights):
         model.translate(nc, neighbours=alone[:, :2])
 
 
-def test_the_pipeline_gives_neighbours_in_millimetres(tmp_path, rng):
-    counts = heart(rng)
+def test_the_pipeline_gives_neighbours_in_millimetres(tmp_path, fresh):
+    counts = heart(fresh)
     write_nc(tmp_path / "SA.dcm", counts)
     seen = []
 

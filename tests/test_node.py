@@ -24,11 +24,6 @@ from spectac_fast.errors import SetupError, UsageError
 from spectac_fast.node import Destination, Limits, Node, Receiver, Spool
 
 
-@pytest.fixture
-def rng(request):
-    return np.random.default_rng(sum(map(ord, request.node.name)))
-
-
 class Archive:
     """A receiver that keeps what it is sent and answers with `status`."""
 

@@ -24,13 +24,8 @@ from spectac_fast.train.slices import SlicePairs, cases_of
 
 
 @pytest.fixture
-def rng():
-    return np.random.default_rng()
-
-
-@pytest.fixture
-def folder(tmp_path, rng):
-    return tmp_path / "own", three_patients(tmp_path / "own", rng)
+def folder(tmp_path, fresh):
+    return tmp_path / "own", three_patients(tmp_path / "own", fresh)
 
 
 def test_names_tell_patients_phases_and_planes(folder):
@@ -61,8 +56,8 @@ def test_flags_go_before_the_file(folder):
         PairFolder(path, pixel_mm=5.0)
 
 
-def test_the_same_counts_from_every_kind_of_file(tmp_path, rng):
-    pair = stacks(rng, slices=12, whole=True)
+def test_the_same_counts_from_every_kind_of_file(tmp_path, fresh):
+    pair = stacks(fresh, slices=12, whole=True)
     put(tmp_path / "npy", "a_rest_SA.npy", pair)
     put(tmp_path / "tiff", "a_rest_SA.tif", pair, tiff)
     put(tmp_path / "float", "a_rest_SA.tiff", [stack.astype(np.float32) for stack in pair], tiff)
@@ -247,10 +242,10 @@ def test_a_row_is_fitted_to_pairs(folder, tmp_path, capsys):
     assert (card["data"]["cases"], card["data"]["slices"]) == (3, 25)
 
 
-def test_a_model_is_trained_on_pairs(folder, tmp_path, rng):
+def test_a_model_is_trained_on_pairs(folder, tmp_path, fresh):
     path, _ = folder
     watched = tmp_path / "watched"
-    put(watched, "someone_stress_SA.npy", stacks(rng))
+    put(watched, "someone_stress_SA.npy", stacks(fresh))
     run = tmp_path / "run"
     train(JoinedCohort([PairFolder(path)]), PairFolder(watched, 6.8, 4.0), run, tiny_recipe(), Options(Budget(steps=2)))
     card = json.loads((run / "card.json").read_text())

@@ -18,11 +18,6 @@ from spectac_fast.correct.network import Network
 from spectac_fast.errors import NoInputError, SetupError, SpectacError, UsageError
 
 
-@pytest.fixture
-def rng(request):
-    return np.random.default_rng(sum(map(ord, request.node.name)))
-
-
 def write_cases(folder, rng, count, slices=29, **geometry):
     for k in range(count):
         counts = heart(rng, (slices, 64, 64))

@@ -20,11 +20,6 @@ from spectac_fast.errors import SetupError
 STUDIES = 8
 
 
-@pytest.fixture
-def rng(request):
-    return np.random.default_rng(sum(map(ord, request.node.name)))
-
-
 @pytest.fixture(scope="module")
 def night(tmp_path_factory):
     """Studies of one or two series, and what comes out of an undisturbed run."""

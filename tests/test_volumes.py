@@ -22,11 +22,6 @@ nibabel = pytest.importorskip("nibabel", reason="needs nibabel (extra: nifti)")
 SA_STRESS = Told("SA", "stress")
 
 
-@pytest.fixture
-def rng(request):
-    return np.random.default_rng(sum(map(ord, request.node.name)))
-
-
 def affine_of(series):
     """The affine (RAS) of [columns, rows, slices] in a DICOM series."""
     row, column = np.array(series.orientation[:3]), np.array(series.orientation[3:])
