@@ -22,16 +22,9 @@ from spectac_fast.models.unit import UNIT
 from spectac_fast.models.unit_networks import MultiScaleDiscriminator, UNITGenerators
 from spectac_fast.models.vqgan import VQGAN
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONFIG = {"pixel_mm": 6.8, "slice_mm": 6.8, "gain": 1.7, "size": [32, 32], "fit": "pad"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Networks this small are over before a second thread has begun."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_style_ignores_where_and_content_does_not():

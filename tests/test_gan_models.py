@@ -23,6 +23,8 @@ from spectac_fast.models.translator import Translator
 from spectac_fast.models.unet_generator import UNetGenerator
 from spectac_fast.models.unit_networks import MultiScaleDiscriminator, SliceLayerNorm, VAEGenerator
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 KEYS = Path(__file__).parents[1] / "../shared/reference/keys"
 
 PUBLISHED = {
@@ -51,15 +53,6 @@ NETWORKS = {
     "unit": {"kind": "unit", "width": 2, "residuals": 1},
 }
 CONFIG = {"pixel_mm": 6.8, "slice_mm": 6.8, "gain": 1.7, "size": [32, 32], "fit": "pad"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Networks this small are over before a second thread has begun."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def names_and_shapes(state):

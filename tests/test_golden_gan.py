@@ -22,7 +22,10 @@ from spectac_fast.models.unet_generator import UNetGenerator
 from spectac_fast.models.unit_networks import MultiScaleDiscriminator, VAEGenerator
 
 ROOT = Path(os.environ.get("SPECTAC_GOLDEN", Path(__file__).parents[1] / "../shared/golden"))
-pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason="no golden data: set SPECTAC_GOLDEN to its folder")
+pytestmark = [
+    pytest.mark.skipif(not ROOT.is_dir(), reason="no golden data: set SPECTAC_GOLDEN to its folder"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 # Other float32 kernels change the published output by up to 3e-5 (registration) and 1e-5 (the rest).
 OUTPUT, FLOW, LOSS = 1e-4, 3e-4, 1e-6
@@ -32,15 +35,6 @@ OUTPUT, FLOW, LOSS = 1e-4, 3e-4, 1e-6
 def _no_gradients():
     with torch.no_grad():
         yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Networks this small are over before a second thread has begun."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def golden(variant):

@@ -85,6 +85,20 @@ def test_every_model_has_a_recipe_and_a_learner():
             assert load_recipe(model, name).name == name
 
 
+def test_batch_norms_are_tested_as_they_were_trained():
+    """By the statistics of one slice alone only where batches of one were what they learned on."""
+    found = set()
+    for model in trainable():
+        for name in recipe_names(model):
+            recipe = load_recipe(model, name)
+            generator = recipe.network.get("generator", {})
+            if generator.get("kind") in ("unet_generator", "casnet"):
+                norm = generator.get("norm", "batch1")
+                found.add(norm)
+                assert norm == "instance" or (norm == "batch1") == (recipe.data["batch"] == 1), (model, name)
+    assert {"batch1", "eval"} <= found
+
+
 @pytest.mark.parametrize("model", sorted(MAKERS))
 def test_a_killed_run_goes_on_and_its_weights_translate(model, cohort, first_stage, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "_LOG_EVERY", 1)
