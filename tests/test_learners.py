@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from small_recipes import LATENT, SIDE, options, small
 from tiny_training import TinyCohort, changed
 
 from spectac_fast import cli
@@ -19,43 +20,13 @@ from spectac_fast.errors import InputError, UsageError
 from spectac_fast.models.registry import load
 from spectac_fast.train import loop
 from spectac_fast.train.budget import Budget
-from spectac_fast.train.learner import Setting, adam, generator_of
+from spectac_fast.train.learner import Setting, generator_of
 from spectac_fast.train.learners import MAKERS, make_learner
 from spectac_fast.train.learners.gan import frozen
 from spectac_fast.train.learners.unpaired import History
-from spectac_fast.train.recipe import load_recipe, recipe_names, trainable
 from spectac_fast.train.run import Options, train
 from spectac_fast.train.schedule import make_schedule
 from spectac_fast.train.slices import SlicePairs
-from spectac_fast.train.supply import Supply
-
-SIDE = 32
-LATENT = ("cpdm", "lbbdm", "ldm")
-_UNET = {"model_channels": 8, "channel_mult": [1, 2], "num_head_channels": 8, "norm_groups": 4}
-_GENERATORS = {
-    "unet_generator": {"num_downs": 5, "width": 4},
-    "casnet": {"num_downs": 5, "width": 2, "blocks": 2},
-    "resnet_generator": {"width": 4, "blocks": 1},
-    "unit": {"width": 4, "residuals": 1},
-}
-
-
-def small(model, name="native64", **changes):
-    """A shipped recipe with narrow networks on small slices."""
-    recipe = load_recipe(model, name)
-    network = json.loads(json.dumps(recipe.network))
-    for part in (network, network.get("network", {})):
-        if "model_channels" in part:
-            part.update(_UNET)
-    if "generator" in network:
-        network["generator"] |= _GENERATORS[network["generator"]["kind"]]
-        network["discriminator"] |= {"width": 4}
-    if "registration" in network:
-        network["registration"] = {"widths": [4, 4], "middle": 8}
-    if "ch" in network:
-        network |= {"ch": 8, "norm_groups": 4, "n_embed": 32}
-    recipe = dataclasses.replace(recipe, network=network, precision="fp32")
-    return changed(recipe, size=[SIDE, SIDE], batch=2, accumulate=1, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -68,35 +39,9 @@ def first_stage(cohort, tmp_path_factory):
     return train(cohort, None, tmp_path_factory.mktemp("vqgan"), small("vqgan"), Options(Budget(steps=2)))
 
 
-def options(model, first_stage, **more):
-    return Options(seed=7, first_stage=first_stage if model in LATENT else None, **more)
-
-
 def entries(run):
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return [{key: value for key, value in entry.items() if key != "minutes"} for entry in lines]
-
-
-def test_every_model_has_a_recipe_and_a_learner():
-    assert set(trainable()) == set(MAKERS)
-    for model in trainable():
-        assert "native64" in recipe_names(model)
-        for name in recipe_names(model):
-            assert load_recipe(model, name).name == name
-
-
-def test_batch_norms_are_tested_as_they_were_trained():
-    """By the statistics of one slice alone only where batches of one were what they learned on."""
-    found = set()
-    for model in trainable():
-        for name in recipe_names(model):
-            recipe = load_recipe(model, name)
-            generator = recipe.network.get("generator", {})
-            if generator.get("kind") in ("unet_generator", "casnet"):
-                norm = generator.get("norm", "batch1")
-                found.add(norm)
-                assert norm == "instance" or (norm == "batch1") == (recipe.data["batch"] == 1), (model, name)
-    assert {"batch1", "eval"} <= found
 
 
 @pytest.mark.parametrize("model", sorted(MAKERS))
@@ -138,26 +83,6 @@ def test_it_learns(model, cohort, tmp_path):
     assert last < 0.9 * first
 
 
-@pytest.mark.parametrize("name", [n for n in sorted(MAKERS) if "paper" in recipe_names(n)])
-def test_paper_recipes_describe_networks(name):
-    """Their networks can be built, on no memory at all; training them takes days."""
-    recipe = load_recipe(name, "paper")
-    assert recipe.data["size"] == [256, 256]
-    with torch.device("meta"):
-        from spectac_fast.models.networks import build_network
-        from spectac_fast.models.vqgan import VQGAN
-
-        inner = recipe.network.get("generator") or recipe.network.get("network")
-        network = inner or ("kind" in recipe.network and recipe.network)
-        parameters = sum(
-            p.numel() for p in (build_network(network) if network else VQGAN(**recipe.network)).parameters()
-        )
-    published = {"pix2pix": 54_407_809, "unit": 2 * 11_127_937, "lbbdm": 237_000_000, "cpdm": 97_400_000}
-    published |= {"cyclegan": 11_365_633, "palette": 62_637_889, "ldm": 215_229_315, "medgan": 6 * 54_407_809}
-    if name in published:
-        assert parameters == pytest.approx(published[name], rel=2e-3)
-
-
 def test_medgan_takes_features_of_a_first_stage(cohort, first_stage):
     recipe = small("medgan")
     recipe = dataclasses.replace(recipe, loss=recipe.loss | {"features": f"vqgan:{first_stage}"})
@@ -193,32 +118,6 @@ def test_medgan_matches_its_terms_at_the_start(cohort):
             made(match, features)
 
 
-@pytest.mark.parametrize("name", ["bbdm", "cyclegan", "ddpm", "ldm", "palette"])
-def test_paper_recipes_take_a_step(name, cohort, first_stage):
-    """At a small width; the sizes of the others are those of unet_256, which takes no small slices."""
-    pairs = SlicePairs(cohort, [0, 1], 2.0)
-    stage = first_stage if name in LATENT else None
-    learner = make_learner(Setting(small(name, "paper"), pairs, 0, torch.device("cpu"), stage))
-    assert np.isfinite(list(learner.step(0).values())).all()
-
-
-def test_unpaired_recipes_do_not_see_pairs(cohort):
-    pairs = SlicePairs(cohort, [0, 1], 2.0)
-    settings = small("cyclegan", shift_px=0).data
-    batch = Supply(pairs, settings | {"batch": 8, "clip": None}, torch.device("cpu"), 0, 1).batch(generator_of(0, 0))
-    nc, ac = pairs.select(np.arange(len(pairs)))
-    of_nc, of_ac = ([next(i for i in range(len(all_)) if torch.equal(all_[i], image)) for image in images]
-                    for all_, images in ((nc, batch.nc), (ac, batch.ac)))  # fmt: skip
-    assert sum(a == b for a, b in zip(of_nc, of_ac)) <= 2
-
-
-def test_targets_of_bounded_models_are_clipped(cohort):
-    pairs = SlicePairs(cohort, [0, 1], 0.5)
-    batch = Supply(pairs, small("pix2pix").data, torch.device("cpu"), 0, 1).batch(generator_of(0, 0))
-    assert float(batch.ac.max()) == 1.0
-    assert float(batch.nc.max()) > 0.9
-
-
 def test_ranks_draw_other_slices(monkeypatch):
     first = generator_of(1, 2).random()
     monkeypatch.setenv("RANK", "1")
@@ -243,49 +142,6 @@ def test_frozen_weights_get_no_gradient():
     assert layer.weight.grad is None
     assert x.grad is not None
     assert layer.weight.requires_grad
-
-
-def test_schedules():
-    recipe = small("regression", learning_rate=2.0)
-    weight = torch.nn.Parameter(torch.ones(1))
-
-    def rates(settings, shares):
-        optimizer = adam([weight], recipe)
-        schedule = make_schedule(settings, [optimizer])
-        found = []
-        for step, share in enumerate(shares):
-            schedule.before(step, share)
-            found.append(optimizer.param_groups[0]["lr"])
-        return found
-
-    assert rates({"kind": "cosine", "warmup_steps": 2}, [0, 0.5, 1.0]) == pytest.approx([1.0, 1.0, 0.0])
-    assert rates({"kind": "linear", "flat": 0.75}, [0, 0.75, 0.875, 1.0]) == pytest.approx([2.0, 2.0, 1.0, 0.0])
-    assert rates({"kind": "constant"}, [0, 1.0]) == [2.0, 2.0]
-    with pytest.raises(ValueError, match="'steep'"):
-        make_schedule({"kind": "steep"}, [])
-
-
-def test_plateau_halves_and_resumes():
-    recipe = small("regression", learning_rate=1.0)
-    settings = {"kind": "plateau", "factor": 0.5, "patience": 2, "cooldown": 1, "min_lr": 0.1}
-
-    def start():
-        optimizer = adam([torch.nn.Parameter(torch.ones(1))], recipe)
-        return optimizer, make_schedule(settings, [optimizer])
-
-    optimizer, schedule = start()
-    rates = []
-    for _ in range(6):
-        schedule.after(1.0)
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5]
-    other, again = start()
-    other.load_state_dict(optimizer.state_dict())
-    again.load(schedule.state())
-    for _ in range(4):
-        schedule.after(1.0)
-        again.after(1.0)
-    assert other.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"] == 0.25
 
 
 def test_averages_start_late(cohort, tmp_path):
