@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains every method of the comparison at its native64 recipe and makes the table of all of them.
-# 20 minutes a run on 2 cores; stops and resumes at any point. Usage: [MINUTES=20] [THREADS=N] bench/table1.sh WORKDIR [RUN...]
+# 15 minutes a run on 2 cores, five hours in all; stops and resumes at any point.
+# Usage: [MINUTES=15] [THREADS=N] bench/table1.sh WORKDIR [RUN...]
 # WORKDIR: of bench/artefacts.sh, whose cohorts it takes. RUN...: make only these; `table` and `means` make the tables of the
 # runs that are finished. MINUTES: wall time of a run; the committed table was made run by run, and says each one's.
 # THREADS: of the CPU, default all.
@@ -27,7 +28,7 @@ train() { # RUN
     case $method in lbbdm | cpdm | ldm) options+=(--first-stage "$work/table1/vqgan/vqgan64.safetensors") ;; esac
     [ ! -f "$run/state.pt" ] || options+=(--resume)
     spectac train "$method" --data "$work/train" --validation "$work/validation" -o "$run" --recipe "$recipe" \
-        --seed "$seed" --max-minutes "${MINUTES:-20}" "${options[@]}"
+        --seed "$seed" --max-minutes "${MINUTES:-15}" "${options[@]}"
 }
 
 weights() { # RUN: its weight file, and with + those of its other seeds
