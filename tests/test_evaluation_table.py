@@ -105,6 +105,19 @@ def test_pooled_numbers_follow_from_counts(evaluated):
         np.testing.assert_allclose(recorded, rmse, rtol=1e-5)
 
 
+def test_what_a_bounded_network_cannot_show_is_told(evaluated):
+    cohort, _, numbers = evaluated
+    rmse = []
+    for i in range(len(cohort)):
+        beyond = []
+        for phase in PHASES:
+            white = cohort.scale(i, phase) * 1.75
+            beyond += [2 * np.maximum(cohort.pair(i, phase, plane)[1] / white - 1, 0) for plane in PLANES]
+        rmse.append(np.sqrt(np.mean(np.square(beyond))))
+    assert np.mean(rmse) > 0
+    assert f"an RMSE of {np.mean(rmse):.4f} in the whole field" in numbers["head"]["convention"]["bounded"]
+
+
 def test_every_estimate_is_the_mean_of_its_patients(evaluated):
     _, _, numbers = evaluated
     for row in numbers["rows"]:

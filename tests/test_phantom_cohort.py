@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from spectac_fast.data.cohort import Cohort, split_of
@@ -196,3 +197,15 @@ def test_another_acquisition_counts_other_photons_of_the_same_patient(array_coho
     assert other.returncode == 2
     assert "'acquisition': 1" in other.stderr
     assert spectac(*command, "--acquisition", "-1").stderr.strip().endswith("found -1")
+
+
+def test_another_acquisition_is_another_study_of_the_same_patient(dicom_cohort: Path, tmp_path: Path) -> None:
+    command = ("phantom", "--cases", "1", "--seed", SEED, "-o", tmp_path / "again", "-d", "cpu", "--acquisition", "1")
+    done = spectac(*command)
+    assert done.returncode == 0, done.stderr
+    name = f"case-{SEED}/stress_SA_NC.dcm"
+    first, again = (pydicom.dcmread(folder / name) for folder in (dicom_cohort, tmp_path / "again"))
+    assert first.PatientID == again.PatientID
+    assert first.pixel_array.shape == again.pixel_array.shape
+    for uid in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        assert first[uid].value != again[uid].value

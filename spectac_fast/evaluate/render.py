@@ -12,6 +12,7 @@ _NAMES = {"whole": "Whole field", "heart": "Heart region"}
 _HEAD_NAMES = {
     "rows": "Rows",
     "scale": "Scale",
+    "bounded": "Bounded networks",
     "data_range": "Data range",
     "ssim": "SSIM",
     "rmse": "RMSE",

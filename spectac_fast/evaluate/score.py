@@ -49,14 +49,15 @@ class CohortScores:
 
     segments: {"NC", "AC", "truth": float64 [case, phase, 17]} in this order, % of maximum, of the short-axis stacks;
     None where it is not known where hearts lie. gain: of the table's AC, the first row's. patients_gain: AC/NC gain of
-    the patients themselves. stacks: how many there are of each phase and plane, {"stress SA": 2}. shape: (rows,
-    columns) of a slice.
+    the patients themselves. cut: scores of every patient's AC cut at [-1, 1], beyond which no network that ends in a
+    tanh goes. stacks: how many there are of each phase and plane, {"stress SA": 2}. shape: (rows, columns) of a slice.
     """
 
     rows: list[RowResult]
     segments: dict[str, np.ndarray] | None
     gain: float
     patients_gain: float
+    cut: list[PatientScores]
     stacks: dict[str, int]
     shape: tuple[int, int]
     spacing_mm: tuple[float, float, float]
@@ -92,12 +93,11 @@ def score_cohort(
     for result in results:
         first.warm_up(result.row)
     gain = rows[0].translator.gain
-    for index in range(count):
-        _score_case(cohort, index, results, gain, seed, step)
+    cut = [_score_case(cohort, index, results, gain, seed, step) for index in range(count)]
     stacks = Counter(series_name(*key) for i in range(count) for key in cohort.series(i))
     own_gain = left_ventricle_gain(cohort, range(count))
     segments = _segments_of_images(cohort, count) if known else None
-    return CohortScores(results, segments, gain, own_gain, dict(stacks), shape, cohort.spacing_mm)
+    return CohortScores(results, segments, gain, own_gain, cut, dict(stacks), shape, cohort.spacing_mm)
 
 
 def corrected_stacks(
@@ -143,15 +143,18 @@ def _segments(cohort: PairedCohort, index: int, stack: np.ndarray) -> np.ndarray
 
 def _score_case(
     cohort: PairedCohort, index: int, results: list[RowResult], gain: float, seed: int, step: Callable[[], None]
-) -> None:
+) -> PatientScores:
+    """Score one patient in every row; returns the scores of its AC cut at [-1, 1]."""
     known = hearts_are_known(cohort.cases)
     pairs: list[list[SeriesPair]] = [[] for _ in results]
     segments: list[list[np.ndarray]] = [[] for _ in results]
+    cut: list[SeriesPair] = []
     for phase in phases_of(cohort, index):
         planes = Phase(cohort, index, phase, seed)
         scale = planes.scale * gain
         references = {plane: to_model(ac, scale) for plane, ac in planes.ac.items()}
         hearts = {plane: heart_mask(nc.shape, planes.spacing_mm) for plane, nc in planes.nc.items()}
+        cut += [SeriesPair(ac.clip(-1, 1), ac, hearts[plane]) for plane, ac in references.items()]
         for k, result in enumerate(results):
             counts, seconds = planes.correct(result.row)
             # In the units of the table's AC, whatever gain the row's own model has.
@@ -167,3 +170,4 @@ def _score_case(
         result.patients.append(score_patient(pairs[k]))
         if known:
             result.segments.append(np.stack(segments[k]))
+    return score_patient(cut)

@@ -142,7 +142,7 @@ def _store_array(folder: Path, position: int, case: Any, counts: np.ndarray) -> 
 def _store_dicom(folder: Path, position: int, case: Any, counts: np.ndarray) -> None:
     from spectac_fast.data.dicom import write_series
 
-    seed = case.patient.seed
+    seed, acquisition = case.patient.seed, case.protocol.acquisition
     target, temporary = folder / f"case-{seed}", folder / f".case-{seed}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -164,7 +164,7 @@ def _store_dicom(folder: Path, position: int, case: Any, counts: np.ndarray) -> 
                         position=tuple(cut.first_voxel(6.8)),
                         patient_id=f"SYN{seed:06d}",
                         sex=case.patient.sex,
-                        study_key=f"phantom-{seed}",
+                        study_key=f"phantom-{seed}" + (f"-{acquisition}" if acquisition else ""),
                     )
         np.savez_compressed(temporary / "truth.npz", truth=counts[:, :, 2])
         shutil.rmtree(target, ignore_errors=True)

@@ -59,6 +59,7 @@ class Case:
     """
 
     patient: Patient
+    protocol: Protocol
     stacks: np.ndarray
     cuts: dict[str, planes.Cut]
     lv: dict[str, float]
@@ -138,7 +139,9 @@ def simulate(patient: Patient, protocol: Protocol | None = None, device: str = "
         stacks = torch.stack(
             [torch.stack([planes.resample(volumes[k], IMAGE_GRID, cut) for k in KINDS], 1) for cut in cuts.values()], 1
         )
-    return Case(patient, stacks.cpu().numpy(), cuts, _sampling(patient, anatomy, axes), taken.scatter_to_primary)
+    return Case(
+        patient, protocol, stacks.cpu().numpy(), cuts, _sampling(patient, anatomy, axes), taken.scatter_to_primary
+    )
 
 
 def halve(volume: Tensor) -> Tensor:
