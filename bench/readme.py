@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bench.card import CARD, trust
+from bench.evidence import link, measured, segments
 
 ROOT = Path(__file__).parents[1]
 README, RESULTS = ROOT / "README.md", ROOT / "bench" / "results"
@@ -44,11 +45,6 @@ def section(path: Path, title: str) -> list[str]:
     return "\n".join(rest[:end]).strip("\n").splitlines()
 
 
-def _link(path: Path) -> str:
-    where = path.relative_to(ROOT)
-    return f"[`{where}`]({where})"
-
-
 def _kernels() -> Iterable[str]:
     return [line for line in section(RESULTS / "kernels_cpu.md", "Goals") if NOT_YET not in line]
 
@@ -61,7 +57,7 @@ def _latency() -> Iterable[str]:
         cpu = [line for line in cpu if "| GPU |" not in line] + [line for line in cuda if "| GPU |" in line]
     if not cpu:
         return ["Not measured yet."]
-    return [*cpu, "", "Every row: " + ", ".join(_link(page) for page in pages if page.is_file()) + "."]
+    return [*cpu, "", "Every row: " + ", ".join(link(page) for page in pages if page.is_file()) + "."]
 
 
 def _quality() -> Iterable[str]:
@@ -70,10 +66,10 @@ def _quality() -> Iterable[str]:
     if not short:
         return ["Not measured yet."]
     sentences = [line for line in short if line.startswith("*")]
-    more = f"Every solver, the definitions, distilled coefficients, slices of a stack: {_link(page)}."
+    more = f"Every solver, the definitions, distilled coefficients, slices of a stack: {link(page)}."
     curve = page.with_name("curve.md")
     if curve.is_file():
-        more += f" What the draw of t in training is worth: {_link(curve)}."
+        more += f" What the draw of t in training is worth: {link(curve)}."
     return [*sentences, "", more, "", f"![Quality against network evaluations]({picture.relative_to(ROOT)})"]
 
 
@@ -86,7 +82,7 @@ def _table() -> Iterable[str]:
         # An explanation stands before some tables, and the rows of other methods have a table of their own.
         rows = [row for row in rows if row.startswith(("| row", "| ---", "| NC", "| AC", "| linear", "| bbdm"))]
         lines += [f"{title}:", "", *rows, ""]
-    return [*lines, f"Conventions and every row: {_link(page)}."] if lines else ["Not measured yet."]
+    return [*lines, f"Conventions and every row: {link(page)}."] if lines else ["Not measured yet."]
 
 
 def _comparison() -> Iterable[str]:
@@ -98,8 +94,8 @@ def _comparison() -> Iterable[str]:
     rows = head[2:]
     combined = {_method(row) for row in rows if "planes combined" in row}
     shown = [row for row in rows if "planes combined" in row or _method(row) not in combined]
-    more = f"Whole field, samples, segments, tests, what each model is, the published table: {_link(page)};"
-    return [*head[:2], *shown, "", more, f"every method on one patient: {_link(picture)}."]
+    more = f"Whole field, samples, segments, tests, what each model is, the published table: {link(page)};"
+    return [*head[:2], *shown, "", more, f"every method on one patient: {link(picture)}."]
 
 
 def _method(row: str) -> str:
@@ -113,5 +109,7 @@ BLOCKS: dict[str, Callable[[], Iterable[str]]] = {
     "quality": _quality,
     "table": _table,
     "comparison": _comparison,
+    "segments": segments,
+    "measured": measured,
     "trust": trust,
 }

@@ -124,6 +124,15 @@ def test_ranks_draw_other_slices(monkeypatch):
     assert generator_of(1, 2).random() != first
 
 
+@pytest.mark.parametrize("name", ["bbdm", "cyclegan", "ddpm", "ldm", "palette"])
+def test_paper_recipes_take_a_step(name, cohort, first_stage):
+    """At a small width; the sizes of the others are those of unet_256, which takes no small slices."""
+    pairs = SlicePairs(cohort, [0, 1], 2.0)
+    stage = first_stage if name in LATENT else None
+    learner = make_learner(Setting(small(name, "paper"), pairs, 0, torch.device("cpu"), stage))
+    assert np.isfinite(list(learner.step(0).values())).all()
+
+
 def test_history_gives_old_fakes_back():
     history, rng = History(4, (1, 2, 2)), np.random.default_rng(0)
     first = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 2, 2)
