@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +93,6 @@ def measure(
     limit: NDArray[np.float64],
 ) -> dict[str, Any]:
     """Everything against the first AC; first, again: of `segments_of`; limit: normal limits [case, 1, 17]."""
-    from dataclasses import asdict
-
     from spectac_fast.evaluate import bootstrap
 
     indices = bootstrap.resample(len(cases), 0, bootstrap.RESAMPLES)

@@ -6,12 +6,12 @@ import re
 import numpy as np
 import pytest
 import torch
-from fake_cohort import LV, PHASES, PLANES, FakeCohort, FakeTranslator, defect
+from fake_cohort import LV, PHASES, PLANES, FakeCohort, FakeTranslator
+from fake_rows import fake_rows
 from scipy.ndimage import map_coordinates
 
-from spectac_fast.errors import InputError, SpectacError, UsageError
-from spectac_fast.evaluate import bootstrap, regional, render, table, variants
-from spectac_fast.evaluate.normals import limits_of_group
+from spectac_fast.errors import InputError, SpectacError
+from spectac_fast.evaluate import bootstrap, render, table, variants
 from spectac_fast.evaluate.phase import Phase, slice_seeds
 from spectac_fast.evaluate.score import score_cohort
 from spectac_fast.evaluate.segments import segment_means
@@ -20,69 +20,12 @@ from spectac_fast.evaluate.ventricle import Ventricle
 KNOWN = Ventricle.of_phantom(LV)
 
 
-def models():
-    return {
-        "identity": FakeTranslator("identity"),
-        "scale": FakeTranslator("scale", slope=1.02, intercept=0.02),
-        "linear": FakeTranslator("linear", slope=1.05, intercept=0.05),
-        "bbdm": FakeTranslator("bbdm", slope=1.01, intercept=0.01, noise=0.01),
-    }
-
-
-def rows_of(names=("identity", "scale", "linear", "bbdm")):
-    every = models()
-    return variants.expand(list(names), every.__getitem__, steps=6, samples=8)
-
-
 @pytest.fixture(scope="module")
 def evaluated():
     cohort = FakeCohort(np.random.default_rng().integers(1 << 30))
-    rows = rows_of()
+    rows = fake_rows()
     scores = score_cohort(cohort, rows)
     return cohort, scores, table.build(scores, cohort.cases, seed=3, resamples=2000)
-
-
-def test_a_diffusion_model_gives_estimates_and_a_sample():
-    rows = rows_of()
-    assert [row.label for row in rows] == [
-        "identity",
-        "scale",
-        "linear",
-        "bbdm, 1 evaluation",
-        "bbdm, 1 evaluation, planes combined",
-        "bbdm, mean of 8 x 6-step samples",
-        "bbdm, mean of 8 x 6-step samples, planes combined",
-        "bbdm, one 6-step sample",
-    ]
-    assert [row.options for row in rows[3:]] == [
-        *[{"steps": 1, "samples": 1}] * 2,
-        *[{"steps": 6, "samples": 8}] * 2,
-        {"steps": 6, "samples": 1},
-    ]
-    assert [row.is_baseline for row in rows] == [True] * 3 + [False] * 5
-    assert [row.together == variants.COMBINED for row in rows[3:]] == [False, True, False, True, False]
-
-
-def test_files_are_told_apart_by_their_names():
-    files = {f"runs/{k}/bbdm_{k}.safetensors": FakeTranslator("bbdm") for k in "ab"}
-    files["x/l.json"] = FakeTranslator("linear")
-    rows = variants.expand(list(files), files.__getitem__, steps=4, samples=1)
-    assert [row.label for row in rows] == [
-        "bbdm_a, 1 evaluation",
-        "bbdm_a, 1 evaluation, planes combined",
-        "bbdm_a, one 4-step sample",
-        "bbdm_b, 1 evaluation",
-        "bbdm_b, 1 evaluation, planes combined",
-        "bbdm_b, one 4-step sample",
-        "l",
-    ]
-    assert [row.is_baseline for row in rows] == [False] * 6 + [True]
-
-
-def test_models_named_twice_or_not_at_all_are_refused():
-    for names in (["identity", "identity"], []):
-        with pytest.raises(UsageError, match=r"--models"):
-            rows_of(names)
 
 
 def test_pooled_numbers_follow_from_counts(evaluated):
@@ -187,7 +130,7 @@ def test_results_repeat_and_follow_the_seed():
     cohort = FakeCohort(7, cases=3)
 
     def run(seed):
-        scores = score_cohort(cohort, rows_of(), seed=seed)
+        scores = score_cohort(cohort, fake_rows(), seed=seed)
         numbers = table.build(scores, cohort.cases, seed=seed, resamples=2000)
         for row in numbers["rows"]:
             assert row.pop("seconds_per_slice") > 0
@@ -222,12 +165,12 @@ def test_values_that_are_not_finite_end_the_run():
         score_cohort(cohort, [variants.Row("broken", broken)])
     cohort.pair(0, "rest", "HLA")[1][2, 3, 4] = np.inf
     with pytest.raises(InputError, match=r"case 600000, rest HLA"):
-        score_cohort(cohort, rows_of(["identity"]))
+        score_cohort(cohort, fake_rows(["identity"]))
 
 
 def test_one_patient_has_no_interval_and_the_files_say_so(tmp_path):
     cohort = FakeCohort(13, cases=1)
-    numbers = table.build(score_cohort(cohort, rows_of()), cohort.cases, seed=0, resamples=2000)
+    numbers = table.build(score_cohort(cohort, fake_rows()), cohort.cases, seed=0, resamples=2000)
     cell = numbers["rows"][0]["whole"]["rmse"]
     assert cell["value"] > 0
     assert cell["low"] is None
@@ -295,67 +238,6 @@ def test_segments_are_compared_with_ac(evaluated):
     new = (nc[1:] < limit) & (ac[1:] >= limit)
     assert numbers["reference_segments"]["NC"]["new_low"] == new.sum()
     assert identity["normal_segments"] == 4 * 2 * 17
-
-
-def test_contrast_of_a_known_defect():
-    cases = [{"defects": d} for d in ([defect(stress=0.6)], [], [defect(angle=-100, stress=0.1, rest=0.5)])]
-    share = np.array([regional.defect_overlap(c["defects"][0]) if c["defects"] else np.zeros(17) for c in cases])
-    assert share[0, 6] > 0.9
-    assert share[0, [3, 9, 4]].max() == 0
-    assert share[2, 9] > 0.9
-    ac = np.full((3, 2, 17), 80.0)
-    ac[0, 0, share[0] >= 0.5] = 40
-    ac[2, 1, share[2] >= 0.5] = 60
-    weak = ac + (80 - ac) / 2
-    indices = bootstrap.resample(3, 0, 2000)
-    ref = regional.reference(cases, PHASES, weak, ac, ac, indices, None)
-    assert [(i, j) for i, j, *_ in ref.defects] == [(0, 0), (2, 1)]
-    scores = regional.score(weak, ref)
-    assert scores.contrast.value == pytest.approx((0.25 + 0.125) / 2)
-    assert scores.contrast_over_ac.value == pytest.approx(0.5)
-    assert scores.defects == 2
-    assert scores.new_low is None
-
-
-def test_normal_limits_of_a_larger_group_hold_for_each_sex():
-    group = FakeCohort(1, cases=8)
-    limits = limits_of_group(group, "the others")
-    women = [i for i in range(1, 8) if group.cases[i]["sex"] == "F"]
-    ac = np.array([[segment_means(group.pair(i, p, "SA")[1], KNOWN) for p in PHASES] for i in women]).reshape(-1, 17)
-    np.testing.assert_allclose(limits.by_sex["F"], ac.mean(0) - 2 * ac.std(0, ddof=1))
-    assert limits.group == "4 F and 3 M of the others, each sex its own"
-
-    cases = [{"sex": sex, "defects": []} for sex in "FMF"]
-    level = np.stack([limits.by_sex[case["sex"]] for case in cases])[:, None] * np.ones((1, 2, 1))
-    ref = regional.reference(cases, PHASES, level, level + 1, level, bootstrap.resample(3, 0, 2000), limits)
-    found = level.copy()
-    found[1, 0, :5] -= 1e-6
-    scores = regional.score(found, ref)
-    assert (scores.low, scores.new_low, scores.normal_segments) == (5, 5, 102)
-    ref.ac[1, 0, :2] = 0
-    assert regional.score(found, ref).new_low == 3
-    assert limits_of_group(FakeCohort(2), "few").by_sex == {}
-    np.testing.assert_array_equal(limits_of_group(FakeCohort(2), "few").of(cases[:1]), np.full((1, 1, 17), np.nan))
-
-
-def test_rows_of_every_kind_of_model():
-    kinds = {"cpdm": "cpdm64", "ddpm": "ddpm64", "vqgan": "vqgan64", "pix2pix": "pix2pix64"}
-    files = {f"runs/{file}.safetensors": FakeTranslator(name) for name, file in kinds.items()}
-    files["runs/ddpm64.safetensors"].defaults = {"steps": 50}
-    rows = variants.expand(list(files), files.__getitem__, steps=6, samples=8)
-    assert [(row.label, row.options) for row in rows if row.together == variants.SEPARATE] == [
-        ("cpdm64, 1 evaluation", {"steps": 1, "samples": 1}),
-        ("cpdm64, mean of 8 x 6-step samples", {"steps": 6, "samples": 8}),
-        ("cpdm64, one 6-step sample", {"steps": 6, "samples": 1}),
-        ("ddpm64, mean of 8 x 50-step samples", {"steps": 50, "samples": 8}),
-        ("ddpm64, one 50-step sample", {"steps": 50, "samples": 1}),
-        ("vqgan64, round trip of AC", {}),
-        ("pix2pix64", {}),
-    ]
-    assert {row.label for row in rows if row.given == "AC"} == {"vqgan64, round trip of AC"}
-    combined = ["cpdm64, 1 evaluation", "cpdm64, mean of 8 x 6-step samples", "ddpm64, mean of 8 x 50-step samples"]
-    labels = [row.label for row in rows if row.together == variants.COMBINED]
-    assert labels == [f"{label}, planes combined" for label in [*combined, "pix2pix64"]]
 
 
 def test_combined_planes_are_the_mean_of_their_corrections():
