@@ -49,10 +49,14 @@ def test_what_is_trained_for_says_what_the_image_is(objective):
     x0, noise, t = torch.randn(3, 1, 4, 4), torch.randn(3, 1, 4, 4), torch.tensor([0, 500, 900])
     level = process.levels(t)
     x_t, target = process.add_noise(x0, level, noise), process.target(x0, level, noise)
-    assert torch.allclose(process.x0_from(target, x_t, level), x0, atol=1e-5)
+    found = process.x0_from(target, x_t, level)
     for i, a in enumerate(level.tolist()):
         state, prediction = process.estimate_row(a)
-        assert torch.allclose(state * x_t[i] + prediction * target[i], x0[i], atol=1e-5)
+        parts = state * x_t[i], prediction * target[i]
+        # Near pure noise two large parts nearly cancel: each was rounded a few times, and that stays.
+        bound = 8 * torch.finfo(torch.float32).eps * (parts[0].abs() + parts[1].abs())
+        assert ((parts[0] + parts[1] - x0[i]).abs() <= bound).all()
+        assert ((found[i] - x0[i]).abs() <= bound).all()
 
 
 def test_the_same_estimate_of_the_image_gives_the_same_sample_by_noise_and_by_velocity():
