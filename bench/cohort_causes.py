@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import count
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from spectac_fast.data.phantom.simulate import IMAGE_GRID, OBJECT_GRID, VIEWS, C
 from spectac_fast.data.scale import count_scale
 from spectac_fast.evaluate.segments import polar_map, segment_means
 from spectac_fast.evaluate.ventricle import Ventricle
+from spectac_fast.processes import process_pool
 
 TUNING_SEEDS = 480_000
 MM = (6.8, 6.8, 6.8)
@@ -89,7 +88,7 @@ def causes(patients: int) -> dict[str, Any]:
             break
     names = [*CHANGES, *FBP_OF]
     jobs = [(name, seed) for name in names for seed in seeds["M"] + seeds["F"]]
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    with process_pool() as pool:
         measured = dict(zip(jobs, pool.map(_measure, jobs), strict=True))
     rows = []
     for name in names:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 # Modules at the top that any room may use; they use none.
-SHARED = {"_version", "errors", "progress", "device", "tracing"}
+SHARED = {"_version", "errors", "progress", "processes", "device", "tracing"}
 
 # Room -> rooms it may import. Anything not listed here is not a room, and fails.
 ARROWS = {
