@@ -8,8 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from spectac_fast.cohort.cohort import FORMAT, STACK_SHAPE
 from spectac_fast.errors import InputError, UsageError
+from spectac_fast.processes import process_pool
 from spectac_fast.terms import KINDS, PHASES, PLANES
 
 
@@ -35,8 +35,7 @@ def generate(folder: Path, seeds: range, *, form: str, jobs: int, device: str, a
         index.write()
         return
     store = _store_array if form == "npy" else _store_dicom
-    # Forked children would inherit torch's thread pools and any CUDA context in an unusable state.
-    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
+    with process_pool(min(jobs, len(todo))) as pool:
         futures = [pool.submit(_make, store, folder, i, seed, device, acquisition) for i, seed in todo]
         try:
             for future in as_completed(futures):

@@ -268,6 +268,8 @@ def test_two_processes_train_as_one(repository, cohort, tmp_path):
         learners[0].optimizers["model"].zero_grad()
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert all(entry["step"] <= 3 for entry in log)
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    assert card["slices"] == 2 * 3 * small("regression").data["batch"]
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["networks"]["model"]
     for name, value in learners[0].shipped.state_dict().items():
         torch.testing.assert_close(state[name], value, rtol=1e-3, atol=1e-5)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import count
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from spectac_fast.evaluate.regional.ventricle import Ventricle
 from spectac_fast.phantom.anatomy import build
 from spectac_fast.phantom.people import Patient, draw
 from spectac_fast.phantom.simulate import IMAGE_GRID, OBJECT_GRID, VIEWS, Case, Protocol, acquire, simulate
+from spectac_fast.processes import process_pool
 from spectac_fast.reconstruct import planes
 from spectac_fast.reconstruct.camera import Projector, to_volume, view_angles
 from spectac_fast.reconstruct.osem import butterworth, filtered_back_projection
@@ -89,7 +88,7 @@ def causes(patients: int) -> dict[str, Any]:
             break
     names = [*CHANGES, *FBP_OF]
     jobs = [(name, seed) for name in names for seed in seeds["M"] + seeds["F"]]
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    with process_pool() as pool:
         measured = dict(zip(jobs, pool.map(_measure, jobs), strict=True))
     rows = []
     for name in names:
