@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from spectac_fast.models.network_translator import NetworkTranslator
+from spectac_fast.models.translators.network import NetworkTranslator
 
 
 class SamplingNetworkTranslator(NetworkTranslator, ABC):
