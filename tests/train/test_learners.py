@@ -22,8 +22,8 @@ from spectac_fast.train.learner import Setting, generator_of
 from spectac_fast.train.learners import MAKERS, make_learner
 from spectac_fast.train.learners.gan import frozen
 from spectac_fast.train.learners.unpaired import History
+from spectac_fast.train.loop import optimise as loop
 from spectac_fast.train.loop.budget import Budget
-from spectac_fast.train.loop.optimise import optimise as loop
 from spectac_fast.train.loop.schedule import make_schedule
 from spectac_fast.train.run import Options, train
 from spectac_fast.train.slices import SlicePairs

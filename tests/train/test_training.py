@@ -20,9 +20,9 @@ from spectac_fast.train.export import seed_ranges
 from spectac_fast.train.learner import Setting, generator_of
 from spectac_fast.train.learners import make_learner
 from spectac_fast.train.learners.bridge import BridgeLearner, node_density, one_evaluation
+from spectac_fast.train.loop import optimise as loop
 from spectac_fast.train.loop.budget import Budget, budget_of
 from spectac_fast.train.loop.log import RunLog
-from spectac_fast.train.loop.optimise import optimise as loop
 from spectac_fast.train.recipe import load_recipe
 from spectac_fast.train.rows import train_row
 from spectac_fast.train.run import Options, train
