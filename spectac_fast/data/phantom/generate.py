@@ -115,11 +115,13 @@ def _make(store: Any, folder: Path, position: int, seed: int, device: str, acqui
     import torch
 
     from spectac_fast.data.phantom.population import draw
-    from spectac_fast.data.phantom.simulate import Protocol, simulate
+    from spectac_fast.data.phantom.simulate import simulate
+    from spectac_fast.phantom.protocol import Protocol
+    from spectac_fast.phantom.stacks import working_stacks
 
     torch.set_num_threads(1)
     case = simulate(draw(seed), Protocol(acquisition=acquisition), device)
-    counts = np.clip(np.rint(case.stacks), 0, 65535).astype(np.uint16)
+    counts = np.clip(np.rint(working_stacks(case, KINDS)), 0, 65535).astype(np.uint16)
     store(folder, position, case, counts)
     patient = case.patient
     return {
