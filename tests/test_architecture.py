@@ -22,7 +22,9 @@ ARROWS = {
     "checkpoints": set(),
     # An importer checks every tensor against the network it fills, and schedules against the process.
     "checkpoints.layouts": {"models", "diffusion"},
-    "data": set(),
+    "data": {"phantom", "cohort"},
+    "phantom": {"data"},
+    "cohort": {"data", "phantom"},
     "diffusion": {"ops"},
     "models": {"diffusion", "checkpoints", "ops", "data"},
     "correct": {"models", "data"},
@@ -32,6 +34,7 @@ ARROWS = {
     "evaluate": {"models", "data", "diffusion", "correct", "ops"},
     "integrations": {"models", "diffusion", "correct", "evaluate", "checkpoints", "ops"},
     "commands": {
+        "phantom",
         "models",
         "data",
         "correct",

@@ -7,19 +7,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from spectac_fast.data.phantom.camera import Collimator
-
-# Hole, length and intrinsic resolution in mm, and sensitivity over that of LEHR. FWHM at 10 cm: 6.9, 9.3 and 5.3 mm.
-# LEHR: customary data-sheet values of one vendor; LEGP: a hole so wide that resolution and sensitivity are those
-# customary for general purpose (about 9 mm, twice). CZT: a parallel-hole stand-in for dedicated cardiac cameras, whose
-# resolution (6.7 and 8.6 mm in the image, against 15.3) and counts (460 and 850 s-1 MBq-1, against 130) were measured
-# by Imbert et al., J Nucl Med 2012;53:1897; their pinholes and moving columns are not modelled.
-COLLIMATORS = {
-    "LEHR": (Collimator(), 1.0),
-    "LEGP": (Collimator(hole=2.2, length=35.0, intrinsic=3.8), 2.0),
-    "CZT": (Collimator(hole=1.2, length=35.0, intrinsic=2.5), 3.5),
-}
-
 
 @dataclass(frozen=True)
 class Filter:

@@ -29,8 +29,8 @@ from spectac_fast.phantom.scan import (
 @dataclass(frozen=True)
 class Case:
     """volumes: NC, AC, TRUTH and, where asked for, IDEAL, {kind: [phase, nz, n, n]} float32 in stored units
-    (`Protocol.stored_per_count` of them a count of all views) on `grid`; cuts: the operator's reorientation; lv: where
-    the ventricle lies in the short-axis stack.
+    (`Protocol.stored_per_count` of them a count of all views) on `grid`; cuts: the operator's reorientation; radius_mm:
+    of the orbit at every view; lv: where the ventricle lies in the short-axis stack.
     """
 
     patient: Patient
@@ -38,6 +38,7 @@ class Case:
     volumes: dict[str, Tensor]
     grid: Grid
     cuts: dict[str, planes.Cut]
+    radius_mm: tuple[float, ...]
     lv: dict[str, float]
     scatter_to_primary: float
 
@@ -58,7 +59,8 @@ def simulate(patient: Patient, protocol: Protocol = HANOI, device: str = "cpu", 
         axes = planes.operator_axes(anatomy.lv.axes, patient.centring, patient.tilt)
         volumes = {kind: protocol.stored_per_count * volume for kind, volume in volumes.items()}
     lv = _sampling(patient, anatomy, axes)
-    return Case(patient, protocol, volumes, scan.image, planes.cuts(axes), lv, taken.scatter_to_primary)
+    radius = tuple(scan.radius.tolist())
+    return Case(patient, protocol, volumes, scan.image, planes.cuts(axes), radius, lv, taken.scatter_to_primary)
 
 
 def reconstruct(
