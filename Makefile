@@ -43,7 +43,7 @@ sanitize: $(VENV)/ready
 	    LDFLAGS="-fsanitize=address,undefined" $(VENV)/bin/python setup.py -q build_ext \
 	    --build-lib $(SANITIZED) --build-temp $(SANITIZED)/objects
 	LD_PRELOAD="$(SANITIZERS):$(CXX_LIBRARY)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	    $(VENV)/bin/python -m bench.samples --extension $(SANITIZED)/spectac_fast
+	    $(VENV)/bin/python -m bench.speed.samples --extension $(SANITIZED)/spectac_fast
 
 # The site, from docs/ and the docstrings, into build/site; a link that leads nowhere fails.
 docs: $(VENV)/docs-ready

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spectac_fast.data.cohort import STACK_SHAPE
-from spectac_fast.data.phantom import planes
-from spectac_fast.data.phantom.simulate import Case
-from spectac_fast.data.resample import SAME_PIXEL, linear_weights
+from spectac_fast.cohort.cohort import STACK_SHAPE
+from spectac_fast.data.geometry.resample import SAME_PIXEL, linear_weights
 from spectac_fast.phantom.protocol import Field
+from spectac_fast.phantom.simulate import Case
+from spectac_fast.reconstruct import planes
 
 WORKING_MM = 6.8
 STACK_MM = STACK_SHAPE[0] * WORKING_MM

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-from spectac_fast.data.phantom.heart import occupancy
-
-if TYPE_CHECKING:
-    from spectac_fast.data.phantom.anatomy import Grid
+from spectac_fast.phantom.heart import occupancy
+from spectac_fast.reconstruct.grid import Grid
 
 TORSO_CENTRE_Y = 12.0
 

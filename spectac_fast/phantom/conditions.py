@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from spectac_fast.data.phantom.population import Patient
+from spectac_fast.phantom.people import Patient
 
 Change = Callable[[Patient, np.random.Generator], Patient]
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spectac_fast.data.phantom.camera import blur
-from spectac_fast.data.phantom.heart import HeartFrame, occupancy
-from spectac_fast.data.phantom.population import Patient
-from spectac_fast.data.terms import PHASES
 from spectac_fast.phantom.canvas import TORSO_CENTRE_Y, Canvas
+from spectac_fast.phantom.heart import HeartFrame, occupancy
+from spectac_fast.phantom.people import Patient
+from spectac_fast.reconstruct.camera import blur
+from spectac_fast.terms import PHASES
 
 # 1/cm at 140 keV: fluid and bowel as water; a titanium can with its battery by its mean density, chosen.
 MU_FLUID, MU_MUSCLE, MU_HUMERUS, MU_GENERATOR, MU_GAS = 0.153, 0.153, 0.24, 0.45, 0.010

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from spectac_fast.data.phantom.population import Patient, draw
 from spectac_fast.phantom.conditions import CONDITIONS, Change, prone, with_bmi
 from spectac_fast.phantom.drawn import FAMILIES, draw_protocol
+from spectac_fast.phantom.people import Patient, draw
 from spectac_fast.phantom.protocol import HANOI, Camera, Field, Filter, Protocol
 from spectac_fast.phantom.worldwide import draw_worldwide
 

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectac_fast.data.phantom.anatomy import Anatomy, Grid
-from spectac_fast.data.phantom.camera import (
+from spectac_fast.phantom.anatomy import Anatomy
+from spectac_fast.phantom.people import Patient
+from spectac_fast.phantom.protocol import Camera, Protocol
+from spectac_fast.reconstruct.camera import (
     Collimator,
     Projector,
     gaussian_matrix,
@@ -18,10 +20,9 @@ from spectac_fast.data.phantom.camera import (
     to_columns,
     view_angles,
 )
-from spectac_fast.data.phantom.population import Patient
-from spectac_fast.data.terms import PHASES
-from spectac_fast.phantom.protocol import Camera, Protocol
-from spectac_fast.phantom.regrid import halved, regridded
+from spectac_fast.reconstruct.grid import Grid
+from spectac_fast.reconstruct.regrid import halved, regridded
+from spectac_fast.terms import PHASES
 
 # Hole, length and intrinsic resolution in mm, and sensitivity over that of LEHR. FWHM at 10 cm: 6.9, 9.3 and 5.3 mm.
 # LEHR: customary data-sheet values of one vendor; LEGP: a hole so wide that resolution and sensitivity are those

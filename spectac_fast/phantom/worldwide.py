@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from spectac_fast.data.phantom.population import Patient, Uptake, draw
-from spectac_fast.data.terms import PHASES
 from spectac_fast.phantom.conditions import BREAST_MM, CONDITIONS, ELEVATION_DEG, HEARTS, WOMEN_ONLY
+from spectac_fast.phantom.people import Patient, Uptake, draw
+from spectac_fast.terms import PHASES
 
 # BMI of published MPI populations, mean and SD in kg/m2: Western 28 +- 6, Asian 24 +- 3.5, to 45. As the skewed thing
 # that it is: a least value plus a lognormal of that mean and SD.

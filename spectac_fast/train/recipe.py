@@ -22,7 +22,7 @@ class Recipe:
     process; in that of a GAN's generator, or in the network itself, "context_slices" is how many neighbouring slices on
     either side are seen too, and "attenuation_paths" how many path lengths an attenuation factor is made of (0: none).
     loss: the learner's own settings. defaults: how the finished model samples unless told otherwise.
-    data: {"size", "fit": how slices get to the network (models/fit.py), "batch": slices per step and process,
+    data: {"size", "fit": how slices get to the network (models/engine/fit.py), "batch": slices per step and process,
     "accumulate": batches per step, "shift_px": largest random shift, "scale_jitter": largest relative change of the
     count scale, "clip": bounds of the targets or null, "paired": whether NC and AC show the same slice; optional, for
     models between latents, "latent_slices": how many slices are encoded, all by default}.

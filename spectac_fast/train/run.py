@@ -11,20 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import load_weights, save_weights
-from spectac_fast.data.paired import PairedCohort, left_ventricle_gain
+from spectac_fast.cohort.paired import PairedCohort, left_ventricle_gain
 from spectac_fast.errors import InputError, UsageError
-
-from .budget import Budget, budget_of
-from .distributed import rank, start
-from .export import half_precision, loss_summary, surroundings, trained_on, write_json
-from .learner import Learner, Setting
-from .learners import make_learner
-from .loop import optimise
-from .recipe import Recipe
-from .schedule import make_schedule
-from .slices import SlicePairs, cases_of
-from .state import TrainingState, averaged, has_state
-from .validation import Validation
+from spectac_fast.train.export import half_precision, loss_summary, surroundings, trained_on, write_json
+from spectac_fast.train.learner import Learner, Setting
+from spectac_fast.train.learners import make_learner
+from spectac_fast.train.loop.budget import Budget, budget_of
+from spectac_fast.train.loop.distributed import rank, start
+from spectac_fast.train.loop.optimise import optimise
+from spectac_fast.train.loop.schedule import make_schedule
+from spectac_fast.train.loop.state import TrainingState, averaged, has_state
+from spectac_fast.train.recipe import Recipe
+from spectac_fast.train.slices import SlicePairs, cases_of
+from spectac_fast.train.validation import Validation
 
 # A sampler takes a minute for 24 patients, and that time is the budget's: while training goes on, few are looked at.
 _GLANCE = 4
