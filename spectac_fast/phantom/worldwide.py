@@ -45,8 +45,10 @@ def draw_worldwide(seed: int, origin: str | None = None, without: Collection[str
 def _bmi(rng: np.random.Generator, origin: str) -> float:
     mean, sd, least = BMI[origin]
     square = math.log(1 + (sd / (mean - least)) ** 2)
-    value = least + math.exp(rng.normal(math.log(mean - least) - square / 2, math.sqrt(square)))
-    return float(np.clip(value, *BMI_LIMITS))
+    value = math.inf
+    while not BMI_LIMITS[0] <= value <= BMI_LIMITS[1]:
+        value = least + math.exp(rng.normal(math.log(mean - least) - square / 2, math.sqrt(square)))
+    return float(value)
 
 
 def _body(patient: Patient, rng: np.random.Generator, origin: str) -> Patient:
