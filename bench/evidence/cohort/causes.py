@@ -62,6 +62,7 @@ NOISE_FREE = replace(HANOI, noise=False)
 EXACT_BOTH = replace(HANOI, exact_map=True, ac=replace(HANOI.ac, scatter="exact"))
 RECOVERED = {"resolution_recovery": True, "iterations": 8}
 FBP = "NC by filtered back-projection"
+HEAVY_FBP = f"{FBP}, {HEAVY}"
 CHANGES: dict[str, tuple[Callable[[Patient], Patient], Protocol]] = {
     BASE: (_same, HANOI),
     "no scatter in the data": (_same, replace(HANOI, scatter=False)),
@@ -78,7 +79,7 @@ CHANGES: dict[str, tuple[Callable[[Patient], Patient], Protocol]] = {
     "BMI + 6": (_heavier, HANOI),
     HEAVY: (_heavy, HANOI),
     FBP: (_same, PLANS["fbp"].protocol),
-    f"{FBP}, {HEAVY}": (_heavy, PLANS["fbp"].protocol),
+    HEAVY_FBP: (_heavy, PLANS["fbp"].protocol),
 }
 
 
