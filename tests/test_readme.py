@@ -18,6 +18,8 @@ from tiny_palette import palette_state
 
 from bench.readme import BLOCKS, CARD, filled
 
+pytestmark = pytest.mark.chain
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 
