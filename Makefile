@@ -23,10 +23,11 @@ endef
 demo: $(VENV)/ready
 	$(VENV)/bin/spectac demo -o demo-out
 
-# A file of tests at a time per core; a process that shares the cores does best with one thread.
+# A file of tests at a time per core, in the order that tests/conftest.py puts them in; a process that shares the cores does
+# best with one thread.
 test: OMP_NUM_THREADS = 1
 test: $(VENV)/ready
-	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # What a newcomer does, in a fresh clone of the committed state: set up, see the demo, pass the tests. Then what takes
 # long: more than 2^31 elements, a night's work (crash, fuzz, soak, Orthanc, Ray), and the report in a browser. Figures are

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import triton
 
+pytestmark = pytest.mark.chain
+
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 MAX_REGISTERS = 80  # six blocks of 128 threads on a multiprocessor
 MIX_REGISTERS = 144  # eleven taps of up to four arrays are on their way at a time

@@ -28,6 +28,8 @@ from spectac_fast.train.loop.schedule import make_schedule
 from spectac_fast.train.run import Options, train
 from spectac_fast.train.slices import SlicePairs
 
+pytestmark = pytest.mark.chain
+
 
 @pytest.fixture(scope="module")
 def cohort():
