@@ -35,11 +35,19 @@ def counts_of(ds: Dataset, path: Path) -> Counted:
     floating = stored.values.dtype.kind == "f"
     mapping = mapping_of(ds, stored.values.dtype.kind == "i", path)
     counts, beyond = mapping.counts(stored.values, stored.padded, path)
-    padding = None
+    padding, notes = None, (*stored.notes, *mapping.notes, *beyond)
     if stored.padded is not None:
         # What no 16-bit word holds is written as 0.
         padding = np.where(stored.padded, np.nan_to_num(stored.values), np.nan).astype(np.float32)
-    return Counted(counts, padding, 0.0 if floating else mapping.step, (*stored.notes, *mapping.notes, *beyond))
+        notes += _note_among(stored.values[stored.padded], stored.values[~stored.padded])
+    return Counted(counts, padding, 0.0 if floating else mapping.step, notes)
+
+
+def _note_among(padding: NDArray, values: NDArray) -> tuple[str, ...]:
+    """A sentence where padding looks like a value."""
+    if not values.size or not values.min() < padding.max() or not padding.min() < values.max():
+        return ()
+    return (f"its padding value {padding.flat[0]:g} lies among its values; where it is there is no signal.",)
 
 
 def stacked(parts: Sequence[Counted]) -> Counted:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.pixels import get_decoder
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from spectac_fast.errors import InputError
@@ -81,10 +82,12 @@ def _shape(ds: Dataset, keyword: str, path: Path) -> tuple[int, int, int]:
 
 
 def _decompressed(ds: Dataset, dtype: np.dtype) -> NDArray:
-    return ds.pixel_array.view(f"u{dtype.itemsize}").astype(dtype, copy=False).reshape(-1)
+    # As bytes: arrays have the bits above BitsStored cut off, which may tell padding or be wanted.
+    content, _ = get_decoder(RLELossless).as_buffer(ds)
+    return np.frombuffer(_even(content, dtype.itemsize), dtype)
 
 
-def _even(content: bytes, size: int) -> memoryview:
+def _even(content: bytes | bytearray, size: int) -> memoryview:
     """As much of the bytes as are whole samples."""
     return memoryview(content)[: len(content) // size * size]
 

@@ -16,8 +16,6 @@ _UCUM = {
     "{COUNTS}": "",
     "{COUNT}": "",
     "US": "",
-    "NONE": "",
-    "1": "",
     "{PROPCOUNTS}": "{propcounts}",
     "PROPCNTS": "{propcounts}",
     "BQML": "Bq/ml",
@@ -35,11 +33,12 @@ _UCUM = {
     "G/ML{SUVBW}": "g/ml{SUVbw}",
     "ML/MIN/G": "ml/min/g",
 }
-UNKNOWN = "another unit"
+# No unit, or one that is not known here.
+OTHER = "1"
 
 
 def unit_of_header(ds: Dataset) -> str:
-    """The unit that Units or Rescale Type names: a UCUM code, "" for counts, or `UNKNOWN`."""
+    """The unit that Units or Rescale Type names: a UCUM code, `OTHER`, or "" for counts and where neither says."""
     return _named(ds.get("Units")) or (_named(ds.get("RescaleType")) if "RescaleSlope" in ds else "")
 
 
@@ -53,15 +52,16 @@ def unit_code(unit: str) -> Dataset:
     """The code of a unit as the functions above give it."""
     if not unit:
         return code("UCUM", "{counts}", "Counts")
-    return code("UCUM", "1", "no units") if unit == UNKNOWN else code("UCUM", unit, unit)
+    return code("UCUM", unit, "no units" if unit == OTHER else unit)
 
 
 def note_on_unit(unit: str) -> tuple[str, ...]:
     """A sentence on a unit that is not counts."""
     if not unit:
         return ()
-    return (f"its values are in {unit} by its header, not counts; they are corrected as proportional to counts.",)
+    named = "another unit" if unit == OTHER else unit
+    return (f"its values are in {named} by its header, not counts; they are corrected as proportional to counts.",)
 
 
 def _named(text: object) -> str:
-    return _UCUM.get(str(text or "").strip().upper(), UNKNOWN)
+    return _UCUM.get(str(text or "").strip().upper(), OTHER)

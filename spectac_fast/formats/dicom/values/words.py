@@ -61,12 +61,24 @@ def values_of(ds: Dataset, words: NDArray, path: Path) -> tuple[NDArray, NDArray
         padded = _padded(ds, words, field)
     values = field.of(words)
     _check_whole(values, padded, field, path)
-    return values, padded, notes
+    return values if padded is None else _with_padding(ds, words, field, values), padded, notes
+
+
+def _with_padding(ds: Dataset, words: NDArray, field: Field, values: NDArray) -> NDArray:
+    """The values of a field, and where the whole word is padding all of it."""
+    whole = _whole(field, words)
+    padding = padding_of(ds, whole.bits, field.signed)
+    return np.where(padding.holds(whole.of(words)), whole.of(words), values) if padding else values
+
+
+def _whole(field: Field, words: NDArray) -> Field:
+    """All bits of the words, signed as a field is."""
+    return Field(0, 8 * words.dtype.itemsize, field.signed)
 
 
 def _padded(ds: Dataset, words: NDArray, field: Field) -> NDArray[np.bool_] | None:
     """Padding may use bits of the word that values do not."""
-    whole = Field(0, 8 * words.dtype.itemsize, field.signed)
+    whole = _whole(field, words)
     padding = padding_of(ds, whole.bits, field.signed)
     if padding is None:
         return None
@@ -78,7 +90,7 @@ def _padded(ds: Dataset, words: NDArray, field: Field) -> NDArray[np.bool_] | No
 
 def _overflows(field: Field, words: NDArray) -> bool:
     """Whether bits of the words besides the field are in use; those above a negative value repeat its sign."""
-    whole = replace(field, low=0, bits=8 * words.dtype.itemsize)
+    whole = _whole(field, words)
     return field != whole and bool((field.of(words) != whole.of(words)).any())
 
 
@@ -92,7 +104,7 @@ def _meant(
 ) -> tuple[Field, tuple[str, ...]]:
     """The field that the header proves, or else the only sensible one, with a note unless it is what it says."""
     known = words if padded is None else words[~padded]
-    whole = replace(field, low=0, bits=8 * words.dtype.itemsize)
+    whole = _whole(field, words)
     right = replace(field, low=0)
     candidates = [field, right, whole, *(replace(each, signed=not field.signed) for each in (field, right, whole))]
     keyword = next((each for each in _LIMITS if whole_number(ds, each) is not None), "")
