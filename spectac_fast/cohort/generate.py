@@ -8,9 +8,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from spectac_fast.cohort.cohort import FORMAT_HANOI, FORMAT_PROTOCOLS, STACK_SHAPE
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.phantom.protocol import HANOI
+from spectac_fast.processes import process_pool
 from spectac_fast.terms import IDEAL, KINDS, PHASES, PLANES
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ def generate(folder: Path, seeds: range, wanted: Wanted, jobs: int) -> Iterator[
     if not todo:
         index.write()
         return
-    # Forked children would inherit torch's thread pools and any CUDA context in an unusable state.
-    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
+    with process_pool(min(jobs, len(todo))) as pool:
         futures = [pool.submit(_make, folder, i, seed, wanted) for i, seed in todo]
         try:
             for future in as_completed(futures):

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.chain
+
 SKIPPED = shutil.ignore_patterns(
     ".git", ".venv", "build", "dist", "runs", "*.so", "*.egg-info", "__pycache__", "_build.json"
 )

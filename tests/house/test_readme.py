@@ -19,6 +19,8 @@ from tiny_palette import palette_state
 
 from bench.pages.readme import BLOCKS, CARD, filled
 
+pytestmark = pytest.mark.chain
+
 README = ROOT / "README.md"
 
 

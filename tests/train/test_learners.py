@@ -22,11 +22,13 @@ from spectac_fast.train.learner import Setting, generator_of
 from spectac_fast.train.learners import MAKERS, make_learner
 from spectac_fast.train.learners.gan import frozen
 from spectac_fast.train.learners.unpaired import History
+from spectac_fast.train.loop import optimise as loop
 from spectac_fast.train.loop.budget import Budget
-from spectac_fast.train.loop.optimise import optimise as loop
 from spectac_fast.train.loop.schedule import make_schedule
 from spectac_fast.train.run import Options, train
 from spectac_fast.train.slices import SlicePairs
+
+pytestmark = pytest.mark.chain
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +270,8 @@ def test_two_processes_train_as_one(repository, cohort, tmp_path):
         learners[0].optimizers["model"].zero_grad()
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert all(entry["step"] <= 3 for entry in log)
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    assert card["slices"] == 2 * 3 * small("regression").data["batch"]
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["networks"]["model"]
     for name, value in learners[0].shipped.state_dict().items():
         torch.testing.assert_close(state[name], value, rtol=1e-3, atol=1e-5)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import count
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from spectac_fast.phantom.people import Patient, draw
 from spectac_fast.phantom.protocol import HANOI, Protocol
 from spectac_fast.phantom.protocols import PLANS
 from spectac_fast.phantom.simulate import simulate
+from spectac_fast.processes import process_pool
 
 TUNING_SEEDS = 480_000
 MM = (6.8, 6.8, 6.8)
@@ -63,6 +62,7 @@ NOISE_FREE = replace(HANOI, noise=False)
 EXACT_BOTH = replace(HANOI, exact_map=True, ac=replace(HANOI.ac, scatter="exact"))
 RECOVERED = {"resolution_recovery": True, "iterations": 8}
 FBP = "NC by filtered back-projection"
+HEAVY_FBP = f"{FBP}, {HEAVY}"
 CHANGES: dict[str, tuple[Callable[[Patient], Patient], Protocol]] = {
     BASE: (_same, HANOI),
     "no scatter in the data": (_same, replace(HANOI, scatter=False)),
@@ -79,7 +79,7 @@ CHANGES: dict[str, tuple[Callable[[Patient], Patient], Protocol]] = {
     "BMI + 6": (_heavier, HANOI),
     HEAVY: (_heavy, HANOI),
     FBP: (_same, PLANS["fbp"].protocol),
-    f"{FBP}, {HEAVY}": (_heavy, PLANS["fbp"].protocol),
+    HEAVY_FBP: (_heavy, PLANS["fbp"].protocol),
 }
 
 
@@ -93,7 +93,7 @@ def causes(patients: int) -> dict[str, Any]:
         if all(len(s) == patients for s in seeds.values()):
             break
     jobs = [(name, seed) for name in CHANGES for seed in seeds["M"] + seeds["F"]]
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    with process_pool() as pool:
         measured = dict(zip(jobs, pool.map(_measure, jobs), strict=True))
     rows = []
     for name in CHANGES:
