@@ -13,7 +13,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from spectac_fast.data.study import dicom_files, read_nc_series, read_nc_slices
@@ -36,7 +36,7 @@ class Source:
     path: its own; for a member of an archive that of the archive followed by the member's name. named: the user named
     this very file. sha256: of its content when it was found. frames: as its header says. archive: the zip file it is
     in. slices: where a series has a file for every slice, all of them; path is then the first one's. told: what the
-    user says of a NIfTI or npy file.
+    user says of a NIfTI or npy file. twin: another file that was found has its SOP Instance UID and other content.
     """
 
     path: Path
@@ -46,6 +46,7 @@ class Source:
     archive: Path | None = None
     slices: tuple[Source, ...] = ()
     told: Told = NOTHING
+    twin: bool = False
 
     def contents(self) -> tuple[bytes, ...]:
         """The bytes of the file, or of those of all slices.
@@ -68,8 +69,9 @@ class Source:
         if volume_ending(self.path):
             return read_volume(self.path, contents[0], self.told, force=force)
         if self.slices:
-            return read_nc_slices([(each.path, content) for each, content in zip(self.slices, contents)], force=force)
-        return read_nc_series(self.path, contents[0], force=force)
+            files = [(each.path, content) for each, content in zip(self.slices, contents)]
+            return replace(read_nc_slices(files, force=force), twin=self.twin)
+        return replace(read_nc_series(self.path, contents[0], force=force), twin=self.twin)
 
     def content(self) -> bytes:
         """The bytes of one file as they are now."""
@@ -93,9 +95,10 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
     NIfTI and npy files among them are grouped by folder and name (`formats.volumes.glance`); told: of all these.
     Raises NoInputError if there is no file at all, SetupError for NIfTI without nibabel.
     """
-    from spectac_fast.formats.dicom import glance, series_of_slice
+    from spectac_fast.formats.dicom import glance, instance_uid, series_of_slice
 
     found, missing = Found(), 0
+    instances: dict[str, list[Source]] = {}
     studies: dict[str, list[Source]] = {}
     stacks: dict[tuple[str, str], list[Source]] = {}
     for source in _sources(inputs, found):
@@ -114,6 +117,8 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
         else:
             known = Source(source.path, source.named, _digest((content,)), frames, source.archive, told=told)
             studies.setdefault(uid, []).append(known)
+            if not volume:
+                instances.setdefault(instance_uid(source.path, content), []).append(known)
             if stack:
                 stacks.setdefault((uid, stack), []).append(known)
     if not studies and missing == len(found.failed) and not found.skipped:
@@ -121,8 +126,14 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
     for (uid, _), slices in stacks.items():
         if len(slices) > 1:
             _join(studies[uid], slices)
-    found.studies = list(studies.values())
+    shared = [files for uid, files in instances.items() if uid and len({each.sha256 for each in files}) > 1]
+    twins = {each.path for files in shared for each in files}
+    found.studies = [[_marked(source, twins) for source in study] for study in studies.values()]
     return found
+
+
+def _marked(source: Source, twins: set[Path]) -> Source:
+    return replace(source, twin=True) if any(each.path in twins for each in source.slices or (source,)) else source
 
 
 def _join(study: list[Source], slices: list[Source]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,8 +140,9 @@ def write_corrected(
         on_staged: called with (temporary file, file) for each, when all are complete on disk and none is in its place.
 
     Every byte is a function of the source, the counts and the provenance: dates and times are the source's, and UIDs
-    are hashes, so writing again gives the same files. Counts are stored as uint16 one to one; where one exceeds 65535
-    the whole series is divided by a power of two. The Real World Value Mapping records what a stored value stands for.
+    are hashes, so writing again gives the same files. Counts are stored as 16-bit words in the source's steps; where
+    one does not fit, the whole series is divided by a power of two. The Real World Value Mapping and, unless it is 1,
+    the Rescale Slope record what a stored value stands for. Padding of the source is padding again.
 
     Returns the files written, corrected ones first. Raises ValueError for counts that do not fit the study or are not
     finite, InputError for a header that cannot be encoded, SetupError where the folder cannot be written.
@@ -155,10 +156,11 @@ def write_corrected(
     out = Path(out)
     work = []
     others = [[study.series[k] for k in numbers] for numbers in partners or [()] * len(counts)]
-    for s, array, beside in zip(study.series, counts, others):
+    sources = _told_apart(study.series)
+    for s, array, beside in zip(sources, counts, others):
         derive = partial(_encoded, MARKS[0], beside) if s.form else partial(derive_corrected, others=beside)
         work.append((s, MARKS[0], derive, array))
-    for s, array, beside in zip(study.series, uncertainty, others):
+    for s, array, beside in zip(sources, uncertainty, others):
         work.append((s, MARKS[1], partial(_encoded, MARKS[1], beside) if s.form else derive_uncertainty, array))
     paths = [output_path(series.path, study.root, out, mark) for series, mark, *_ in work]
     staged: list[Path] = []
@@ -177,6 +179,19 @@ def write_corrected(
         for temporary in staged:
             temporary.unlink(missing_ok=True)
     return paths
+
+
+def _told_apart(series: Sequence[Series]) -> list[Series]:
+    """The series, those marked of which another one has the SOP Instance UID but not the content."""
+    held: dict[str, set[str]] = {}
+    for one in series:
+        if one.header is not None:
+            held.setdefault(str(one.header.SOPInstanceUID), set()).add(one.digest)
+    shared = {uid for uid, contents in held.items() if len(contents) > 1}
+    return [
+        replace(one, twin=True) if one.header is not None and str(one.header.SOPInstanceUID) in shared else one
+        for one in series
+    ]
 
 
 def _encoded(

@@ -7,11 +7,13 @@ the user. NIfTI needs nibabel (extra: nifti).
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from spectac_fast.errors import InputError, NotApplicableError
+from spectac_fast.formats.background import without_background
 from spectac_fast.formats.damage import damaged
 from spectac_fast.formats.npy import npy_series, npy_slices
 from spectac_fast.formats.series import Series, Told, volume_ending
@@ -48,9 +50,9 @@ def read_volume(path: Path, content: bytes, told: Told, *, force: bool = False) 
             from spectac_fast.formats.nifti import nifti_series
 
             series = nifti_series(path, unpacked(path, content), plane, phase, corrected)
-    if not np.isfinite(series.counts).all() or not (series.counts > 0).any():
-        raise InputError(f"{path}: expected finite counts, found NaN, infinity or only zeros.")
-    return series
+    counts, silent, notes = without_background(path, series.counts.copy())
+    padding = None if silent is None else np.where(silent, np.float32(0), np.float32(np.nan))
+    return replace(series, counts=counts, padding=padding, notes=(*series.notes, *notes))
 
 
 def glance(path: Path, content: bytes) -> tuple[str, int]:

@@ -281,7 +281,7 @@ def test_info_says_what_they_hold(tmp_path, rng, capsys):
     write_nc(tmp_path / "stress_SA.dcm", heart(rng), pixel_mm=(6.4, 6.8), slice_mm=6.5)
     series = read_series(tmp_path / "stress_SA.dcm")
     nibabel.save(image_of(series), tmp_path / "stress_SA.nii.gz")
-    np.save(tmp_path / "rest_VLA_AC.npy", series.counts - series.counts.max() / 2)
+    np.save(tmp_path / "rest_VLA_AC.npy", series.counts - series.counts.max() / 8)
 
     def info(name, *words):
         status = cli.main(["info", str(tmp_path / name), *words])
@@ -297,7 +297,8 @@ def test_info_says_what_they_hold(tmp_path, rng, capsys):
     assert "holds no geometry, expected --pixel-mm and --slice-mm" in err
     status, out, _ = info("rest_VLA_AC.npy", "--pixel-mm", "6.8", "--slice-mm", "7")
     assert status == 0
-    assert ": AC rest VLA, 29 slices of 64 x 64, pixels 6.8 x 6.8 mm, slices 7 mm apart, counts -" in out
+    assert ": AC rest VLA, 29 slices of 64 x 64, pixels 6.8 x 6.8 mm, slices 7 mm apart, counts 0 to " in out
+    assert "% of the values lie below zero" in out.splitlines()[1]
 
 
 def test_without_nibabel(tmp_path, monkeypatch):

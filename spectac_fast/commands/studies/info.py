@@ -89,6 +89,7 @@ def _describe(file: Path, series: Series) -> str:
         f"{file}: {kind} {series.phase} {series.plane}, {slices} slices of {rows} x {columns}, "
         f"pixels {series.pixel_mm[0]:g} x {series.pixel_mm[1]:g} mm, slices {series.slice_mm:g} mm apart, "
         f"counts {series.counts.min():g} to {series.counts.max():g}, sum {series.counts.sum(dtype=float):.4g}"
+        + "".join(f"\n  {note}" for note in series.notes)
     )
 
 

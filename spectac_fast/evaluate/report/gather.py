@@ -68,7 +68,7 @@ def stack_of(series: Series) -> Stack:
     """A series in the customary order of slices, in counts."""
     row, column = np.array(series.orientation[:3], float), np.array(series.orientation[3:], float)
     steps = np.stack([series.slice_mm * np.cross(row, column), series.pixel_mm[0] * column, series.pixel_mm[1] * row])
-    origin, counts = np.array(series.position, float), np.asarray(series.counts, np.float32) * _slope(series)
+    origin, counts = np.array(series.position, float), np.asarray(series.counts, np.float32)
     if series.slice_mm < 0:
         origin, steps = origin + (len(counts) - 1) * steps[0], steps * np.array([-1.0, 1.0, 1.0])[:, None]
         counts = counts[::-1]
@@ -103,6 +103,8 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
         kept = by_kind[kind_of(one)].setdefault((one.phase, one.plane), one)
         if kept is not one:
             warnings.append(f"{one.phase} {one.plane}: more than one {kind_of(one)} series, the first one is shown.")
+    for one in by_kind["NC"].values():
+        warnings += [f"{one.phase} {one.plane}: {note}" for note in one.notes]
     made_by = list(dict.fromkeys(_derivation(one) for one in by_kind["corrected"].values()))
     if not by_kind["corrected"]:
         if translator is None or not by_kind["NC"]:
@@ -120,6 +122,7 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
             stacks[phase] = {kind: planes for kind, planes in kinds.items() if planes}
     for phase, plane in sorted(set(by_kind["corrected"]) - set(by_kind["NC"])):
         warnings.append(f"{phase} {plane}: the NC series it was corrected from is not at hand.")
+    warnings = list(dict.fromkeys(warnings))
     return ReportStudy(pseudonym(series[0]), stacks, made_by, warnings, len(series), getattr(series[0], "header", None))
 
 
@@ -146,14 +149,6 @@ def kind_of(series: Series) -> str:
     if description.endswith("DL-AC"):
         return "corrected"
     return "AC" if series.attenuation_corrected else "NC"
-
-
-def _slope(series: Series) -> float:
-    """What a stored value stands for: only what is derived here says so in a way that is used here."""
-    mapping = (series.header or {}).get("RealWorldValueMappingSequence") if series.header is not None else None
-    if kind_of(series) not in ("corrected", "SD") or not mapping:
-        return 1.0
-    return float(mapping[0].get("RealWorldValueSlope", 1.0))
 
 
 def _derivation(series: Series) -> str:
@@ -192,7 +187,7 @@ def _far_apart(written: Mapping[tuple[str, str], Series], prepared: Prepared, tr
         usual = drawn is not None and not re.search(r"\bsteps (?!1\b)", _derivation(one))
         if known is None or not usual or int(drawn[1]) < known.samples:
             continue
-        stack = one.counts * np.float32(_slope(one) * 2.0 / (scale * translator.gain))
+        stack = one.counts * np.float32(2.0 / (scale * translator.gain))
         taken = stack[central_slices(len(stack), one.slice_mm)]
         spread = calibration_of(translator).undone(heart_spread(taken, stack.shape, one.spacing_mm))
         text = known.warning(series.path, series.plane, spread) if known.score(series.plane, spread) > 0 else None

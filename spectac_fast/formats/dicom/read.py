@@ -18,7 +18,8 @@ from spectac_fast.errors import InputError, NotApplicableError
 from spectac_fast.formats.dicom.depth import check_depth
 from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, STATE_CODES, VIEW_CODES
 from spectac_fast.formats.dicom.parse import parse, sentences, uid_name
-from spectac_fast.formats.dicom.values import stored_counts
+from spectac_fast.formats.dicom.values.counts import Counted, counts_of, judged
+from spectac_fast.formats.dicom.values.pixels import PIXEL_ELEMENTS
 from spectac_fast.formats.names import corrected_in, phase_in, plane_in, texts_of
 from spectac_fast.formats.series import Series
 
@@ -31,7 +32,7 @@ TRANSAXIAL = "TRA"
 def read_series(path: Path | str, content: bytes | None = None, *, force: bool = False) -> Series:
     """Read one NM RECON TOMO multi-frame file, attenuation-corrected or not.
 
-    The counts are the stored values (a Rescale Slope or Real World Value Mapping stays in the header), in slice order.
+    The counts are what the header maps the stored values to (`values.counts`), in slice order.
     content: the bytes of the file where they are known already or lie in an archive; `path` then only names them.
     force: read transaxial slices too, as plane "TRA".
 
@@ -45,16 +46,20 @@ def read_series(path: Path | str, content: bytes | None = None, *, force: bool =
         ds = parse(path, content)
         check_depth(ds, path)
         check_kind(ds, path)
-        return series_of(ds, path, force=force)
+        return series_of(ds, path, counts_of(ds, path), force=force)
 
 
-def series_of(ds: Dataset, path: Path, *, force: bool, instances: tuple[str, ...] = ()) -> Series:
-    """The series in a multi-frame data set, which loses its pixels; to be called within `sentences`."""
-    frames = stored_counts(ds, path)
+def series_of(ds: Dataset, path: Path, frames: Counted, *, force: bool, instances: tuple[str, ...] = ()) -> Series:
+    """The series in a multi-frame data set, which loses its pixels; to be called within `sentences`.
+
+    frames: its counts in stored order.
+    """
+    frames = judged(frames, path)
+    order = np.argsort(slice_numbers(ds, path))
     orientation, position, pixel_mm, slice_mm = _geometry(ds, path)
     texts = texts_of(ds, path)
     series = Series(
-        counts=frames[np.argsort(slice_numbers(ds, path))],
+        counts=frames.counts[order],
         plane=_plane(ds, path, texts, orientation, force),
         phase=_phase(ds, path, texts),
         pixel_mm=pixel_mm,
@@ -65,11 +70,16 @@ def series_of(ds: Dataset, path: Path, *, force: bool, instances: tuple[str, ...
         path=path,
         header=ds,
         instances=instances,
+        step=frames.step,
+        padding=None if frames.padding is None else frames.padding[order],
+        notes=frames.notes,
     )
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         if not re.fullmatch(r"[0-9.]{1,64}", str(ds.get(keyword, ""))):
             raise InputError(f"{path}: expected a valid {keyword}, found none.")
-    del ds.PixelData
+    for keyword in PIXEL_ELEMENTS:
+        if keyword in ds:
+            del ds[keyword]
     return series
 
 
@@ -82,6 +92,13 @@ def glance(path: Path | str, content: bytes | None = None) -> tuple[str, int]:
     with sentences(path):
         ds = parse(path, content, specific_tags=["StudyInstanceUID", "NumberOfFrames"], stop_before_pixels=True)
         return str(ds.get("StudyInstanceUID", "")), int(ds.get("NumberOfFrames") or 1)
+
+
+def instance_uid(path: Path, content: bytes) -> str:
+    """The SOP Instance UID of a DICOM file, "" if none; raises as `glance`."""
+    with sentences(path):
+        ds = parse(path, content, specific_tags=["SOPInstanceUID"], stop_before_pixels=True)
+        return str(ds.get("SOPInstanceUID", ""))
 
 
 def slice_numbers(ds: Dataset, path: Path) -> NDArray[np.int64]:
