@@ -12,8 +12,9 @@ import hashlib
 import os
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from spectac_fast.data.study import dicom_files, read_nc_series, read_nc_slices
@@ -25,6 +26,7 @@ from spectac_fast.formats.volumes import read_volume
 # More than a hospital's year; a list of them still fits in memory.
 MAX_MEMBERS = 200_000
 _PART10 = 132
+_SHARED_UID = "series of another patient have the same Study Instance UID; they are kept apart."
 # An encrypted member raises RuntimeError, an unknown method NotImplementedError, a missing one KeyError.
 _DAMAGED = (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, RuntimeError, KeyError, ValueError, EOFError)
 
@@ -36,7 +38,7 @@ class Source:
     path: its own; for a member of an archive that of the archive followed by the member's name. named: the user named
     this very file. sha256: of its content when it was found. frames: as its header says. archive: the zip file it is
     in. slices: where a series has a file for every slice, all of them; path is then the first one's. told: what the
-    user says of a NIfTI or npy file.
+    user says of a NIfTI or npy file. notes: sentences about what it was found among.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Source:
     archive: Path | None = None
     slices: tuple[Source, ...] = ()
     told: Told = NOTHING
+    notes: tuple[str, ...] = ()
 
     def contents(self) -> tuple[bytes, ...]:
         """The bytes of the file, or of those of all slices.
@@ -68,8 +71,11 @@ class Source:
         if volume_ending(self.path):
             return read_volume(self.path, contents[0], self.told, force=force)
         if self.slices:
-            return read_nc_slices([(each.path, content) for each, content in zip(self.slices, contents)], force=force)
-        return read_nc_series(self.path, contents[0], force=force)
+            files = [(each.path, content) for each, content in zip(self.slices, contents)]
+            series = read_nc_slices(files, force=force)
+        else:
+            series = read_nc_series(self.path, contents[0], force=force)
+        return replace(series, notes=(*self.notes, *series.notes))
 
     def content(self) -> bytes:
         """The bytes of one file as they are now."""
@@ -88,7 +94,8 @@ class Found:
 
 
 def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
-    """The DICOM files at `inputs`, grouped by Study Instance UID; studies in the order of their first files.
+    """The DICOM files at `inputs`, grouped by Study Instance UID and patient; studies in the order of their first
+    files.
 
     NIfTI and npy files among them are grouped by folder and name (`formats.volumes.glance`); told: of all these.
     Raises NoInputError if there is no file at all, SetupError for NIfTI without nibabel.
@@ -96,13 +103,13 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
     from spectac_fast.formats.dicom import glance, series_of_slice
 
     found, missing = Found(), 0
-    studies: dict[str, list[Source]] = {}
-    stacks: dict[tuple[str, str], list[Source]] = {}
+    studies: dict[tuple[str, str], list[Source]] = {}
+    stacks: dict[tuple[str, str, str], list[Source]] = {}
     for source in _sources(inputs, found):
         try:
             content = source.content()
             volume = volume_ending(source.path)
-            uid, frames = (glance_volume if volume else glance)(source.path, content)
+            *study, frames = (glance_volume if volume else glance)(source.path, content)
             stack = series_of_slice(source.path, content) if frames == 1 and not volume else ""
         except NoInputError as reason:
             missing += 1
@@ -113,15 +120,19 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
             found_or_named(found, reason, source.named)
         else:
             known = Source(source.path, source.named, _digest((content,)), frames, source.archive, told=told)
-            studies.setdefault(uid, []).append(known)
+            uid, patient = (*study, "")[:2]
+            studies.setdefault((uid, patient), []).append(known)
             if stack:
-                stacks.setdefault((uid, stack), []).append(known)
+                stacks.setdefault((uid, patient, stack), []).append(known)
     if not studies and missing == len(found.failed) and not found.skipped:
         raise NoInputError(f"{', '.join(map(str, inputs))}: expected DICOM files here, found none.")
-    for (uid, _), slices in stacks.items():
+    for (*study, _), slices in stacks.items():
         if len(slices) > 1:
-            _join(studies[uid], slices)
-    found.studies = list(studies.values())
+            _join(studies[tuple(study)], slices)
+    shared = Counter(uid for uid, _ in studies)
+    for (uid, _), sources in studies.items():
+        notes = (_SHARED_UID,) if uid and shared[uid] > 1 else ()
+        found.studies.append([replace(source, notes=notes) for source in sources])
     return found
 
 

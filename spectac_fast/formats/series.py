@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from spectac_fast.formats.orientation import AS_STORED, Turn
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -23,7 +26,7 @@ class Form(Protocol):
     frame: str
 
     def encode(self, counts: NDArray[np.float32], note: str) -> bytes:
-        """A file like the source with other counts, [slices, rows, columns]; its bytes depend on nothing else."""
+        """A file like the source with other counts, in the order of the file; its bytes depend on nothing else."""
         ...
 
 
@@ -31,7 +34,8 @@ class Form(Protocol):
 class Series:
     """One stack of slices.
 
-    counts: float32 [slices, rows, columns]; slice k lies at position + k * slice_mm * (row x column direction).
+    counts: float32 [slices, rows, columns], as slices of its plane are shown (`formats.orientation`); slice k lies at
+        position + k * slice_mm * (row x column direction).
     plane: "SA", "VLA" or "HLA"; "TRA" (transaxial) only where reading was forced. phase: "stress" or "rest".
     pixel_mm: (row spacing, column spacing), mm. slice_mm: signed distance from slice to slice, mm.
     orientation: direction cosines of row and column (LPS). position: centre of the first slice's first voxel (LPS), mm.
@@ -39,6 +43,9 @@ class Series:
     path: the file it came from. header: its DICOM attributes without pixels, or None if it did not come from DICOM.
     instances: where every slice has a file of its own, the SOP Instance UIDs of these; path is the first of them.
     form: how a NIfTI or npy file stores it, or None for DICOM.
+    turn: from the order of the file to that of counts.
+    assumed: of "orientation" and "position" what the file does not tell: a typical heart's, and the origin amid it.
+    notes: sentences about what was assumed when it was read.
     """
 
     counts: NDArray[np.float32]
@@ -53,6 +60,9 @@ class Series:
     header: Dataset | None = None
     instances: tuple[str, ...] = ()
     form: Form | None = None
+    turn: Turn = AS_STORED
+    assumed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def uid(self) -> str:
@@ -64,12 +74,38 @@ class Series:
         """The UID, or another name, of the coordinates of orientation and position, "" where none is known."""
         if self.form is not None:
             return self.form.frame
+        if self.assumed:
+            return "assumed"
         return str(self.header.get("FrameOfReferenceUID") or "") if self.header is not None else ""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distances of neighbouring voxel centres along (slice, row, column), mm, all positive."""
         return (abs(self.slice_mm), *self.pixel_mm)
+
+    @property
+    def directions(self) -> NDArray[np.float64]:
+        """Where slices, rows and columns run (LPS), unit vectors, float64 [3, 3]."""
+        row, column = np.array(self.orientation[:3], float), np.array(self.orientation[3:], float)
+        return np.stack([np.sign(self.slice_mm) * np.cross(row, column), column, row])
+
+    def turned(self, turn: Turn) -> Series:
+        """The same voxels in another order, at the same places."""
+        if turn == AS_STORED:
+            return self
+        mm, shape = np.array(self.spacing_mm), self.counts.shape
+        first, _ = turn.steps(np.array(self.position, float), self.directions * mm[:, None], shape)
+        _, (along, down, right) = turn.steps(first, self.directions, shape)
+        slice_mm, *pixel_mm = map(float, mm[list(turn.axes)])
+        return replace(
+            self,
+            counts=np.ascontiguousarray(turn.apply(self.counts)),
+            pixel_mm=(pixel_mm[0], pixel_mm[1]),
+            slice_mm=math.copysign(slice_mm, np.cross(right, down) @ along),
+            orientation=(*map(float, right), *map(float, down)),
+            position=tuple(map(float, first)),
+            turn=self.turn.then(turn),
+        )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ the user. NIfTI needs nibabel (extra: nifti).
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def read_volume(path: Path, content: bytes, told: Told, *, force: bool = False) 
     NotApplicableError for one whose name says that attenuation is corrected, unless `force`, SetupError without
     nibabel.
     """
-    from spectac_fast.formats.names import corrected_in, phase_in, plane_in
+    from spectac_fast.formats.names import corrected_in, lying_in, phase_in, plane_in, posture_note
 
     texts = [path.name[: -len(volume_ending(path))], path.absolute().parent.name]
     corrected = corrected_in(texts[:1])
@@ -50,7 +51,7 @@ def read_volume(path: Path, content: bytes, told: Told, *, force: bool = False) 
             series = nifti_series(path, unpacked(path, content), plane, phase, corrected)
     if not np.isfinite(series.counts).all() or not (series.counts > 0).any():
         raise InputError(f"{path}: expected finite counts, found NaN, infinity or only zeros.")
-    return series
+    return replace(series, notes=(*series.notes, *posture_note(lying_in(texts))))
 
 
 def glance(path: Path, content: bytes) -> tuple[str, int]:

@@ -115,7 +115,7 @@ def _checked(
     if counts.shape != series.counts.shape:
         raise ValueError(f"{series.path}: expected counts of shape {series.counts.shape}, found {counts.shape}")
     pixels, slope = quantise(counts, finest)
-    pixels = pixels[slice_numbers(series.header, series.path)]
+    pixels = series.turn.undo(pixels)[slice_numbers(series.header, series.path)]
     try:
         return _derive(series, pixels, slope, provenance, kind, others)
     except Exception as error:
