@@ -204,7 +204,7 @@ def _encoded(
     planes = " " + "+".join(each.plane for each in (series, *others)) if others else ""
     # What must be read stands first: a description has 79 characters.
     note = f"{mark}{planes}. Research use only, not a medical device. By spectac_fast{made}"
-    return series.form.encode(counts, note)
+    return series.form.encode(series.turn.undo(np.asarray(counts)), note)
 
 
 def _stage(stage: Callable[[Dataset, Path], Path], series: Series, content: Dataset | bytes, path: Path) -> Path:
