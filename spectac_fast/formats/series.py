@@ -98,14 +98,16 @@ class Series:
         _, (along, down, right) = turn.steps(first, self.directions, shape)
         slice_mm, *pixel_mm = map(float, mm[list(turn.axes)])
         return replace(
-            self,
-            counts=np.ascontiguousarray(turn.apply(self.counts)),
+            self.reread(turn),
             pixel_mm=(pixel_mm[0], pixel_mm[1]),
             slice_mm=math.copysign(slice_mm, np.cross(right, down) @ along),
             orientation=(*map(float, right), *map(float, down)),
             position=tuple(map(float, first)),
-            turn=self.turn.then(turn),
         )
+
+    def reread(self, turn: Turn) -> Series:
+        """The file read in another order, with other voxels at the same places."""
+        return replace(self, counts=np.ascontiguousarray(turn.apply(self.counts)), turn=self.turn.then(turn))
 
 
 @dataclass(frozen=True)

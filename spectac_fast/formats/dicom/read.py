@@ -76,6 +76,8 @@ def series_of(ds: Dataset, path: Path, *, force: bool, instances: tuple[str, ...
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         if not re.fullmatch(r"[0-9.]{1,64}", str(ds.get(keyword, ""))):
             raise InputError(f"{path}: expected a valid {keyword}, found none.")
+    # Asked for where no reader's exception becomes a sentence any more.
+    str(ds.get("FrameOfReferenceUID"))
     del ds.PixelData
     return series.turned(place.turn)
 
