@@ -121,15 +121,18 @@ class Series:
         _, (along, down, right) = turn.steps(first, self.directions, shape)
         slice_mm, *pixel_mm = map(float, mm[list(turn.axes)])
         return replace(
-            self,
-            counts=np.ascontiguousarray(turn.apply(self.counts)),
-            padding=None if self.padding is None else np.ascontiguousarray(turn.apply(self.padding)),
+            self.reread(turn),
             pixel_mm=(pixel_mm[0], pixel_mm[1]),
             slice_mm=math.copysign(slice_mm, np.cross(right, down) @ along),
             orientation=(*map(float, right), *map(float, down)),
             position=tuple(map(float, first)),
-            turn=self.turn.then(turn),
         )
+
+    def reread(self, turn: Turn) -> Series:
+        """The file read in another order, with other voxels at the same places."""
+        padding = None if self.padding is None else np.ascontiguousarray(turn.apply(self.padding))
+        counts = np.ascontiguousarray(turn.apply(self.counts))
+        return replace(self, counts=counts, padding=padding, turn=self.turn.then(turn))
 
 
 @dataclass(frozen=True)

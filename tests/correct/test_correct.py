@@ -44,8 +44,9 @@ def test_gain_is_applied_once(tmp_path, rng):
 def test_one_scale_per_phase_from_the_short_axis(tmp_path, rng):
     stacks = {}
     for phase, level in (("stress", 400), ("rest", 1600)):
-        for plane, factor in (("SA", 1), ("VLA", 5), ("HLA", 7)):
-            counts = stacks[phase, plane] = heart(rng, peak=level * factor)
+        base = heart(rng, peak=level)
+        for plane, factor in (("SA", 1), ("VLA", 0.95), ("HLA", 1.05)):
+            counts = stacks[phase, plane] = np.rint(base * factor)
             write_nc(tmp_path / f"{phase}_{plane}.dcm", counts, plane=plane, phase=phase)
     seen = {}
 

@@ -187,8 +187,7 @@ def _slice_spacing(ds: Dataset, path: Path) -> tuple[float, tuple[str, ...]]:
         raise InputError(f"{path}: expected a distance in SpacingBetweenSlices or SliceThickness, found {found}.")
     mm = abs(thickness[0])
     return mm, (
-        f"SpacingBetweenSlices is missing; frames are taken to lie {mm:g} mm, the SliceThickness, apart along row x "
-        "column.",
+        f"SpacingBetweenSlices is missing; frames are taken to lie SliceThickness, {mm:g} mm, apart (row x column).",
     )
 
 

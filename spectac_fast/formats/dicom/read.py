@@ -83,6 +83,8 @@ def series_of(ds: Dataset, path: Path, frames: Counted, *, force: bool, instance
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         if not re.fullmatch(r"[0-9.]{1,64}", str(ds.get(keyword, ""))):
             raise InputError(f"{path}: expected a valid {keyword}, found none.")
+    # Asked for where no reader's exception becomes a sentence any more.
+    str(ds.get("FrameOfReferenceUID"))
     for keyword in PIXEL_ELEMENTS:
         if keyword in ds:
             del ds[keyword]
