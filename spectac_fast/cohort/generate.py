@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Wanted:
     """What every case of a cohort is. form: "dicom" or "npy" (see `spectac_fast.cohort.cohort`); protocol: of
-    `phantom.protocols.NAMES`; without: what a random draw must not be, of `phantom.protocols.LEFT_OUT`; ideal: also the
+    `phantom.protocol.NAMES`; without: what a random draw must not be, of `phantom.protocol.LEFT_OUT`; ideal: also the
     kind IDEAL (always, where the protocol is another than the first cohort's); acquisition: which one of these
     patients; device: "cpu" or "cuda[:k]".
     """

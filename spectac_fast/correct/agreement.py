@@ -14,33 +14,27 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spectac_fast.data.geometry.lattice import Lattice, overlap
+from spectac_fast.correct.scales import Difference
+from spectac_fast.data.acquisition import Claim, apart
+from spectac_fast.data.geometry.lattice import SAME, Lattice, overlap
 from spectac_fast.formats.series import Series
 
-# NC of two planes on the same voxels differs by 2 to 5 % (root mean square) from interpolation, and by 14 to 20 % where
-# one of them is shifted by a voxel.
-_SAME = 0.1
-# An eighth of the voxels tells as much as all of them.
-_EVERY = 2
 
+def partners_of(series: Sequence[Series], claims: Sequence[Claim], differ: Difference) -> list[tuple[int, ...]]:
+    """For each series the others that show the same volume in another plane, at most one a plane.
 
-def partners_of(
-    series: Sequence[Series], lattices: Sequence[Lattice], nc: Sequence[NDArray[np.float32]]
-) -> list[tuple[int, ...]]:
-    """For each series the others that show the same volume in another plane.
-
-    That is, of the same phase, in one frame of reference by their headers, and with the same NC counts [slices, rows,
-    columns] where their lattices overlap: headers are known to be wrong, and planes may be stored on other scales. A
-    series without such others is alone.
+    That is, of one acquisition and in one frame of reference by what they say (`claims`), and with the same NC counts
+    where their lattices overlap: headers are known to be wrong, and planes may be stored on other scales. A series
+    without such others is alone.
     """
-    found: list[list[int]] = [[] for _ in series]
+    found: list[dict[str, int]] = [{} for _ in series]
     # An order that is the series' own, so that sums round alike however the files were found.
     order = sorted(range(len(series)), key=lambda k: (series[k].uid, series[k].plane))
-    for a, b in itertools.combinations(order, 2):
-        if _could_be(series[a], series[b], lattices[a], lattices[b]) and _same(nc[a], nc[b], lattices[a], lattices[b]):
-            found[a].append(b)
-            found[b].append(a)
-    return [tuple(others) for others in found]
+    pairs = [(a, b) for a, b in itertools.combinations(order, 2) if _could_be(series, claims, a, b)]
+    for a, b in sorted((pair for pair in pairs if differ(*pair)[0] <= SAME), key=lambda pair: differ(*pair)[0]):
+        if series[b].plane not in found[a] and series[a].plane not in found[b]:
+            found[a][series[b].plane], found[b][series[a].plane] = b, a
+    return [tuple(sorted(others.values(), key=order.index)) for others in found]
 
 
 def agreed(
@@ -67,13 +61,6 @@ def agreed(
     return result
 
 
-def _could_be(a: Series, b: Series, lattice_a: Lattice, lattice_b: Lattice) -> bool:
-    here = a.phase == b.phase and a.plane != b.plane and lattice_a.near() and lattice_b.near()
-    return here and a.frame_of_reference != "" and a.frame_of_reference == b.frame_of_reference
-
-
-def _same(a: NDArray[np.float32], b: NDArray[np.float32], lattice_a: Lattice, lattice_b: Lattice) -> bool:
-    common = overlap(lattice_a, lattice_b, _EVERY)
-    own = a[common.part]
-    difference, power = (float((common.weight * v**2).sum(dtype=np.float64)) for v in (common.of(b) - own, own))
-    return power > 0 and difference <= _SAME**2 * power
+def _could_be(series: Sequence[Series], claims: Sequence[Claim], a: int, b: int) -> bool:
+    here = series[a].plane != series[b].plane and claims[a].frame == claims[b].frame != ""
+    return here and not apart(claims[a], claims[b])

@@ -15,6 +15,7 @@ from spectac_fast.correct.store import Store
 from spectac_fast.correct.study import Prepared, prepare
 from spectac_fast.data.geometry.resample import check_geometry
 from spectac_fast.data.inputs import Source
+from spectac_fast.data.settle import settled
 from spectac_fast.data.study import Study
 from spectac_fast.errors import InputError, NotApplicableError, SetupError, SpectacError, UsageError
 from spectac_fast.tracing import phase
@@ -120,7 +121,8 @@ class Stages:
             except SpectacError as reason:
                 skip = isinstance(reason, NotApplicableError) and not source.named
                 (read.skipped if skip else read.failed).append(str(reason))
-        read.study = Study(tuple(series), root=self._root)
+        with phase("read"):
+            read.study = Study(tuple(settled(series)), root=self._root)
         if series:
             network = self._network
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spectac_fast.correct.agreement import agreed, partners_of
-from spectac_fast.data.geometry.lattice import Lattice
+from spectac_fast.correct.scales import scales_of
+from spectac_fast.data.acquisition import claim_of
+from spectac_fast.data.geometry.lattice import Lattice, difference
 from spectac_fast.data.geometry.margin import continued
 from spectac_fast.data.geometry.neighbours import neighbours
 from spectac_fast.data.geometry.resample import InPlane, check_geometry
-from spectac_fast.data.scale import count_scale, to_counts, to_model
+from spectac_fast.data.scale import to_counts, to_model
 from spectac_fast.data.seeds import stable_seed
 from spectac_fast.data.spread import central_slices, heart_spread
 from spectac_fast.data.study import Study
-from spectac_fast.errors import InputError, SpectacError, UsageError
-from spectac_fast.formats.series import Series
+from spectac_fast.errors import SpectacError, UsageError
 from spectac_fast.models.translator import SamplingTranslator
 from spectac_fast.models.uncertainty import (
     SAMPLES,
@@ -34,12 +36,10 @@ from spectac_fast.models.uncertainty import (
 )
 
 if TYPE_CHECKING:
+    from spectac_fast.formats.series import Series
     from spectac_fast.models.translator import Translator
 
 _log = logging.getLogger(__name__)
-
-# The scale comes from the first of these that a phase has.
-_SCALE_PLANES = ("SA", "HLA", "VLA", "TRA")
 
 
 def correct_study(
@@ -54,7 +54,7 @@ def correct_study(
 ) -> list[NDArray[np.float32]]:
     """Attenuation-corrected counts for every series of `study`.
 
-    Each phase has one scale, taken from its NC short-axis stack (from another plane where SA is missing); slices are
+    Each acquisition has one scale, taken from its NC short-axis stack (`scales`); slices are
     brought to the model's pixel size, translated, and brought back (`InPlane.carry_back`). Unless the model gives
     single samples, the corrections of planes that show one volume are averaged before (`agreement`).
 
@@ -214,14 +214,16 @@ def prepare(study: Study, translator: Translator, options: Mapping[str, Any], se
     grids = [InPlane(s.counts.shape[1:], s.pixel_mm, translator.pixel_mm) for s in study.series]
     source = [continued(series) for series in study.series]
     nc = [grid.to_model(counts) for grid, counts in zip(grids, source)]
-    scales = _scales(study.series, grids, nc)
+    lattices = [Lattice.of_series(s, grid, stack.shape[1:]) for s, grid, stack in zip(study.series, grids, nc)]
+    claims = [claim_of(series) for series in study.series]
+    differ = functools.cache(lambda a, b: difference(nc[a], nc[b], lattices[a], lattices[b]))
+    scales, unlike = scales_of(study.series, claims, grids, nc, differ)
     inputs = [to_model(stack, scale) for stack, scale in zip(nc, scales)]
     beside = [neighbours(x, series.slice_mm, translator.context_mm) for x, series in zip(inputs, study.series)]
     seeds = [slice_seeds(seed, series.uid, len(series.counts)) for series in study.series]
-    lattices = [Lattice.of_series(s, grid, stack.shape[1:]) for s, grid, stack in zip(study.series, grids, nc)]
     alone = [()] * len(study.series)
-    partners = alone if gives_single_sample(translator, options) else partners_of(study.series, lattices, nc)
-    warnings += _foreign(study.series, inputs, grids, translator)
+    partners = alone if gives_single_sample(translator, options) else partners_of(study.series, claims, differ)
+    warnings += unlike + _foreign(study.series, inputs, grids, translator)
     for warning in warnings:
         _log.warning(warning)
     return Prepared(study, grids, source, nc, scales, inputs, beside, seeds, lattices, partners, tuple(warnings))
@@ -252,25 +254,6 @@ def slice_seeds(seed: int, series_uid: str, slices: int) -> NDArray[np.int64]:
     Samples are then as smooth from slice to slice as AC is (bench/results/quality-cost), and one sample is one volume.
     """
     return np.full(slices, stable_seed(f"{seed}/{series_uid}"), np.int64)
-
-
-def _scales(series: Sequence[Series], grids: Sequence[InPlane], nc: Sequence[NDArray[np.float32]]) -> list[float]:
-    """The scale of each series: its own for SA, else that of its phase's first SA, HLA or VLA stack."""
-    by_phase: dict[str, float] = {}
-    own: dict[int, float] = {}
-    for plane in _SCALE_PLANES:
-        for k, one in enumerate(series):
-            if one.plane == plane and (plane == "SA" or one.phase not in by_phase):
-                own[k] = _scale(one, grids[k], nc[k])
-                by_phase.setdefault(one.phase, own[k])
-    return [own.get(k, by_phase[one.phase]) for k, one in enumerate(series)]
-
-
-def _scale(series: Series, grid: InPlane, nc: NDArray[np.float32]) -> float:
-    try:
-        return count_scale(nc, (abs(series.slice_mm), *grid.pixel_mm))
-    except ValueError as error:
-        raise InputError(f"{series.path}: {error}.") from None
 
 
 def _run(

@@ -12,6 +12,7 @@ import hashlib
 import os
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from spectac_fast.formats.volumes import read_volume
 # More than a hospital's year; a list of them still fits in memory.
 MAX_MEMBERS = 200_000
 _PART10 = 132
+_SHARED_UID = "series of another patient have the same Study Instance UID; they are kept apart."
 # An encrypted member raises RuntimeError, an unknown method NotImplementedError, a missing one KeyError.
 _DAMAGED = (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, RuntimeError, KeyError, ValueError, EOFError)
 
@@ -36,7 +38,8 @@ class Source:
     path: its own; for a member of an archive that of the archive followed by the member's name. named: the user named
     this very file. sha256: of its content when it was found. frames: as its header says. archive: the zip file it is
     in. slices: where a series has a file for every slice, all of them; path is then the first one's. told: what the
-    user says of a NIfTI or npy file. twin: another file that was found has its SOP Instance UID and other content.
+    user says of a NIfTI or npy file. notes: sentences about what it was found among. twin: another file that was found
+    has its SOP Instance UID and other content.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class Source:
     archive: Path | None = None
     slices: tuple[Source, ...] = ()
     told: Told = NOTHING
+    notes: tuple[str, ...] = ()
     twin: bool = False
 
     def contents(self) -> tuple[bytes, ...]:
@@ -70,8 +74,10 @@ class Source:
             return read_volume(self.path, contents[0], self.told, force=force)
         if self.slices:
             files = [(each.path, content) for each, content in zip(self.slices, contents)]
-            return replace(read_nc_slices(files, force=force), twin=self.twin)
-        return replace(read_nc_series(self.path, contents[0], force=force), twin=self.twin)
+            series = read_nc_slices(files, force=force)
+        else:
+            series = read_nc_series(self.path, contents[0], force=force)
+        return replace(series, notes=(*self.notes, *series.notes), twin=self.twin)
 
     def content(self) -> bytes:
         """The bytes of one file as they are now."""
@@ -90,7 +96,8 @@ class Found:
 
 
 def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
-    """The DICOM files at `inputs`, grouped by Study Instance UID; studies in the order of their first files.
+    """The DICOM files at `inputs`, grouped by Study Instance UID and patient; studies in the order of their first
+    files.
 
     NIfTI and npy files among them are grouped by folder and name (`formats.volumes.glance`); told: of all these.
     Raises NoInputError if there is no file at all, SetupError for NIfTI without nibabel.
@@ -99,13 +106,13 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
 
     found, missing = Found(), 0
     instances: dict[str, list[Source]] = {}
-    studies: dict[str, list[Source]] = {}
-    stacks: dict[tuple[str, str], list[Source]] = {}
+    studies: dict[tuple[str, str], list[Source]] = {}
+    stacks: dict[tuple[str, str, str], list[Source]] = {}
     for source in _sources(inputs, found):
         try:
             content = source.content()
             volume = volume_ending(source.path)
-            uid, frames = (glance_volume if volume else glance)(source.path, content)
+            *study, frames = (glance_volume if volume else glance)(source.path, content)
             stack = series_of_slice(source.path, content) if frames == 1 and not volume else ""
         except NoInputError as reason:
             missing += 1
@@ -116,19 +123,23 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
             found_or_named(found, reason, source.named)
         else:
             known = Source(source.path, source.named, _digest((content,)), frames, source.archive, told=told)
-            studies.setdefault(uid, []).append(known)
+            uid, patient = (*study, "")[:2]
+            studies.setdefault((uid, patient), []).append(known)
             if not volume:
                 instances.setdefault(instance_uid(source.path, content), []).append(known)
             if stack:
-                stacks.setdefault((uid, stack), []).append(known)
+                stacks.setdefault((uid, patient, stack), []).append(known)
     if not studies and missing == len(found.failed) and not found.skipped:
         raise NoInputError(f"{', '.join(map(str, inputs))}: expected DICOM files here, found none.")
-    for (uid, _), slices in stacks.items():
+    for (*study, _), slices in stacks.items():
         if len(slices) > 1:
-            _join(studies[uid], slices)
-    shared = [files for uid, files in instances.items() if uid and len({each.sha256 for each in files}) > 1]
-    twins = {each.path for files in shared for each in files}
-    found.studies = [[_marked(source, twins) for source in study] for study in studies.values()]
+            _join(studies[tuple(study)], slices)
+    reused = [files for uid, files in instances.items() if uid and len({each.sha256 for each in files}) > 1]
+    twins = {each.path for files in reused for each in files}
+    shared = Counter(uid for uid, _ in studies)
+    for (uid, _), sources in studies.items():
+        notes = (_SHARED_UID,) if uid and shared[uid] > 1 else ()
+        found.studies.append([replace(_marked(source, twins), notes=notes) for source in sources])
     return found
 
 

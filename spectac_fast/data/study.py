@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from spectac_fast.data.settle import settled
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError
 from spectac_fast.formats.atomic import stage_bytes
 from spectac_fast.formats.series import Provenance, Series, volume_ending
@@ -49,8 +50,9 @@ def dicom_files(folder: Path) -> list[Path]:
 def read_study(path: Path | str) -> Study:
     """Read the NC series of one study from a file, or from a folder and everything below it.
 
-    Accepts NM multi-frame reconstructions (RECON TOMO) in SA, VLA or HLA. In a folder, sound files of another kind
-    (already corrected, gated, projections, transaxial, other modalities) are left out and listed in `Study.skipped`.
+    Accepts NM multi-frame reconstructions (RECON TOMO) in SA, VLA or HLA, whichever way they lie (`settle`). In a
+    folder, sound files of another kind (already corrected, gated, projections, transaxial, other modalities) are left
+    out and listed in `Study.skipped`.
 
     Raises:
         NoInputError: nothing there, or a folder without a single NC series.
@@ -67,7 +69,7 @@ def read_study(path: Path | str) -> Study:
     uids = {series.header.StudyInstanceUID for series in study.series if series.header is not None}
     if len(uids) > 1:
         raise InputError(f"{path}: expected one study, found {len(uids)}; name the folder of one of them.")
-    return study
+    return replace(study, series=tuple(settled(study.series)))
 
 
 def read_nc_series(path: Path, content: bytes | None = None, *, force: bool = False) -> Series:
@@ -204,7 +206,7 @@ def _encoded(
     planes = " " + "+".join(each.plane for each in (series, *others)) if others else ""
     # What must be read stands first: a description has 79 characters.
     note = f"{mark}{planes}. Research use only, not a medical device. By spectac_fast{made}"
-    return series.form.encode(counts, note)
+    return series.form.encode(series.turn.undo(np.asarray(counts)), note)
 
 
 def _stage(stage: Callable[[Dataset, Path], Path], series: Series, content: Dataset | bytes, path: Path) -> Path:

@@ -18,6 +18,8 @@ _PHASES = {
     "stress": r"STRESS|STRS|STR|EXERCISE|ADENOSINE|REGADENOSON|DIPYRIDAMOLE|DOBUTAMINE",
     "rest": r"REST|RST|RESTING",
 }
+SUPINE = "supine"
+_POSTURES = {"prone": r"PRONE|PRONO|BAUCHLAGE|PROCUBITUS|DECUBITUS[ _-]*VENTRAL", SUPINE: r"SUPINE|SUPINO"}
 # GE writes IRNC and IRAC (iterative without or with AC), then SC for scatter and RR for resolution recovery.
 _NOT_CORRECTED = r"(IR|FBP)?(NC|NAC)(SC)?(RR)?G?|NO[ _-]?AC|NON[ _-]?AC|UNCORRECTED"
 _CORRECTED = r"(IR|FBP|CT)?AC(SC)?(RR)?G?|DL-AC|ATTN|ATTENUATION[ _-]*CORRECTED"
@@ -31,6 +33,19 @@ def plane_in(texts: Iterable[str]) -> str | None:
 def phase_in(texts: Iterable[str]) -> str | None:
     """The phase that the first telling text names."""
     return _first(texts, _PHASES)
+
+
+def lying_in(texts: Iterable[str]) -> str:
+    """How the first telling text says that the patient lay, "" where none tells."""
+    return _first(texts, _POSTURES) or ""
+
+
+def posture_note(posture: str) -> tuple[str, ...]:
+    """A sentence for a patient who did not lie supine, as all of a model's training did."""
+    if posture in ("", SUPINE):
+        return ()
+    how = "was imaged upright" if posture == "upright" else f"lay {posture}"
+    return (f"the patient {how}; models know supine patients only, in whom attenuation is another.",)
 
 
 def corrected_in(texts: Iterable[str]) -> bool:

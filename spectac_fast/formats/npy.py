@@ -35,7 +35,7 @@ def npy_series(path: Path, content: bytes, told: Told, plane: str, phase: str, c
     flat = np.frombuffer(content, dtype, math.prod(shape), file.tell())
     counts = flat.reshape(shape, order="F" if fortran else "C")
     return Series(
-        counts=np.ascontiguousarray(counts, np.float32),
+        counts=np.array(counts, np.float32, order="C"),
         plane=plane,
         phase=phase,
         pixel_mm=(told.pixel_mm, told.pixel_mm),

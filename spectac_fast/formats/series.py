@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from spectac_fast.formats.orientation import AS_STORED, Turn
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -24,7 +27,7 @@ class Form(Protocol):
     frame: str
 
     def encode(self, counts: NDArray[np.float32], note: str) -> bytes:
-        """A file like the source with other counts, [slices, rows, columns]; its bytes depend on nothing else."""
+        """A file like the source with other counts, in the order of the file; its bytes depend on nothing else."""
         ...
 
 
@@ -32,8 +35,9 @@ class Form(Protocol):
 class Series:
     """One stack of slices.
 
-    counts: float32 [slices, rows, columns], at least zero, after every slope, intercept and table of the header; slice
-    k lies at position + k * slice_mm * (row x column direction).
+    counts: float32 [slices, rows, columns], at least zero, after every slope, intercept and table of the header, as
+    slices of its plane are shown (`formats.orientation`); slice k lies at position + k * slice_mm * (row x column
+    direction).
     plane: "SA", "VLA" or "HLA"; "TRA" (transaxial) only where reading was forced. phase: "stress" or "rest".
     pixel_mm: (row spacing, column spacing), mm. slice_mm: signed distance from slice to slice, mm.
     orientation: direction cosines of row and column (LPS). position: centre of the first slice's first voxel (LPS), mm.
@@ -44,6 +48,8 @@ class Series:
     step: counts between two neighbouring stored values; 0 where there are none (floating point, tables).
     padding: float32 like counts: what the file holds in voxels that it says hold no signal (0 counts) and NaN in all
     others; None where there is no such voxel.
+    turn: from the order of the file to that of counts.
+    assumed: of "orientation" and "position" what the file does not tell: a typical heart's, and the origin amid it.
     notes: what was assumed when it was read, a sentence each, to be read after the file's name and a colon.
     twin: another series of the run has the same SOP Instance UID.
     """
@@ -62,6 +68,8 @@ class Series:
     form: Form | None = None
     step: float = 1.0
     padding: NDArray[np.float32] | None = None
+    turn: Turn = AS_STORED
+    assumed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     twin: bool = False
 
@@ -89,12 +97,42 @@ class Series:
         """The UID, or another name, of the coordinates of orientation and position, "" where none is known."""
         if self.form is not None:
             return self.form.frame
+        if self.assumed:
+            return "assumed"
         return str(self.header.get("FrameOfReferenceUID") or "") if self.header is not None else ""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distances of neighbouring voxel centres along (slice, row, column), mm, all positive."""
         return (abs(self.slice_mm), *self.pixel_mm)
+
+    @property
+    def directions(self) -> NDArray[np.float64]:
+        """Where slices, rows and columns run (LPS), unit vectors, float64 [3, 3]."""
+        row, column = np.array(self.orientation[:3], float), np.array(self.orientation[3:], float)
+        return np.stack([np.sign(self.slice_mm) * np.cross(row, column), column, row])
+
+    def turned(self, turn: Turn) -> Series:
+        """The same voxels in another order, at the same places."""
+        if turn == AS_STORED:
+            return self
+        mm, shape = np.array(self.spacing_mm), self.counts.shape
+        first, _ = turn.steps(np.array(self.position, float), self.directions * mm[:, None], shape)
+        _, (along, down, right) = turn.steps(first, self.directions, shape)
+        slice_mm, *pixel_mm = map(float, mm[list(turn.axes)])
+        return replace(
+            self.reread(turn),
+            pixel_mm=(pixel_mm[0], pixel_mm[1]),
+            slice_mm=math.copysign(slice_mm, np.cross(right, down) @ along),
+            orientation=(*map(float, right), *map(float, down)),
+            position=tuple(map(float, first)),
+        )
+
+    def reread(self, turn: Turn) -> Series:
+        """The file read in another order, with other voxels at the same places."""
+        padding = None if self.padding is None else np.ascontiguousarray(turn.apply(self.padding))
+        counts = np.ascontiguousarray(turn.apply(self.counts))
+        return replace(self, counts=counts, padding=padding, turn=self.turn.then(turn))
 
 
 @dataclass(frozen=True)

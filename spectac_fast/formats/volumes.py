@@ -31,7 +31,7 @@ def read_volume(path: Path, content: bytes, told: Told, *, force: bool = False) 
     NotApplicableError for one whose name says that attenuation is corrected, unless `force`, SetupError without
     nibabel.
     """
-    from spectac_fast.formats.names import corrected_in, phase_in, plane_in
+    from spectac_fast.formats.names import corrected_in, lying_in, phase_in, plane_in, posture_note
 
     texts = [path.name[: -len(volume_ending(path))], path.absolute().parent.name]
     corrected = corrected_in(texts[:1])
@@ -52,7 +52,9 @@ def read_volume(path: Path, content: bytes, told: Told, *, force: bool = False) 
             series = nifti_series(path, unpacked(path, content), plane, phase, corrected)
     counts, silent, notes = without_background(path, series.counts.copy())
     padding = None if silent is None else np.where(silent, np.float32(0), np.float32(np.nan))
-    return replace(series, counts=counts, padding=padding, notes=(*series.notes, *notes))
+    return replace(
+        series, counts=counts, padding=padding, notes=(*series.notes, *notes, *posture_note(lying_in(texts)))
+    )
 
 
 def glance(path: Path, content: bytes) -> tuple[str, int]:

@@ -81,7 +81,7 @@ class Receiver:
             if not self.spool.has_room(self.limits.reserve_bytes):
                 raise OSError("no room")
             content = event.encoded_dataset()
-            study, _ = glance(name, content)
+            study, *_ = glance(name, content)
             if not study:
                 raise InputError(f"{name}: expected a Study Instance UID, found none.")
             self.spool.receive(study, str(event.request.AffectedSOPInstanceUID), content)

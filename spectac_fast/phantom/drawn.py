@@ -16,10 +16,9 @@ from itertools import count
 
 import numpy as np
 
-from spectac_fast.phantom.protocol import HANOI, Camera, Field, Filter, Protocol, Reconstruction
+from spectac_fast.phantom.protocol import HANOI, RANDOM, Camera, Field, Filter, Protocol, Reconstruction
 
 HANOI_SHARE = 0.12
-NAME = "random"
 # Families of protocols that a draw can be without, by the names of the protocols that stand for them.
 FAMILIES: dict[str, Callable[[Protocol], bool]] = {
     "fbp": lambda p: p.nc.method == "FBP",
@@ -60,7 +59,7 @@ def _draw(rng: np.random.Generator) -> Protocol:
     camera = _cardiac(rng) if rng.random() < 0.16 else _general(rng)
     nc, ac = _reconstructions(rng, camera)
     return Protocol(
-        name=NAME,
+        name=RANDOM,
         camera=camera,
         nc=nc,
         ac=ac,

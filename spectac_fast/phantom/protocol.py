@@ -116,3 +116,49 @@ class Protocol:
 
 
 HANOI = Protocol()
+RANDOM = "random"
+
+# Names alone, for a command line that imports nothing heavy; `protocols` and `conditions` say what each is.
+CONDITION_NAMES = (
+    "dilated",
+    "hypertrophic",
+    "lbbb",
+    "pacemaker",
+    "implant",
+    "mastectomy",
+    "effusion",
+    "high-diaphragm",
+    "hernia",
+    "bowel",
+    "arms-down",
+    "dextrocardia",
+)
+FAMILY_NAMES = (
+    "fbp",
+    "rr",
+    "gaussian",
+    "hann",
+    "no-scatter-correction",
+    "dew",
+    "arc360",
+    "views30",
+    "views120",
+    "legp",
+    "czt",
+    "matrix128",
+    "box",
+    "cropped",
+    "counts-quarter",
+    "prone",
+)
+NAMES = (
+    HANOI.name,
+    *("fbp", "fbp-hann", "osem-2x10", "osem-12x8", "rr", "butterworth-30", "gaussian-12", "hann-70"),
+    *("no-scatter-correction", "dew", "exact-scatter", "exact-map"),
+    *("arc360", "views30", "views120", "legp", "czt", "matrix128", "pixels-5"),
+    *("counts-quarter", "counts-half", "counts-double", "box", "ball", "cropped"),
+    *("no-attenuation", "prone", "bmi40", *CONDITION_NAMES, "western", "asian"),
+    RANDOM,
+)
+# What a random protocol or patient can be without.
+LEFT_OUT = (*FAMILY_NAMES, *CONDITION_NAMES)

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from spectac_fast.phantom.conditions import CONDITIONS, Change, prone, with_bmi
-from spectac_fast.phantom.drawn import FAMILIES, draw_protocol
+from spectac_fast.phantom.drawn import draw_protocol
 from spectac_fast.phantom.people import Patient, draw
-from spectac_fast.phantom.protocol import HANOI, Camera, Field, Filter, Protocol
+from spectac_fast.phantom.protocol import HANOI, RANDOM, Camera, Field, Filter, Protocol
 from spectac_fast.phantom.worldwide import draw_worldwide
-
-RANDOM = "random"
 
 
 @dataclass(frozen=True)
@@ -93,15 +91,12 @@ PLANS: dict[str, Plan] = {
     "western": replace(_camera(body_mm=None), origin="western"),
     "asian": replace(_camera(body_mm=None), origin="asian"),
 }
-NAMES = (*PLANS, RANDOM)
-# What a random protocol or patient can be without.
-LEFT_OUT = (*FAMILIES, *CONDITIONS)
 
 
 def planned(name: str, seed: int, *, acquisition: int = 0, without: Collection[str] = ()) -> tuple[Patient, Protocol]:
     """The patient and the protocol of a seed under a protocol's name.
 
-    name: of `NAMES`; without: of `LEFT_OUT`, what a random draw must not be. KeyError for a name that is none.
+    name: of `protocol.NAMES`; without: of `protocol.LEFT_OUT`, what a random draw must not be. KeyError for others.
     """
     if name == RANDOM:
         protocol = replace(draw_protocol(seed, without), acquisition=acquisition)

@@ -217,10 +217,9 @@ def scatter_estimate(kind: str, patient: Patient, taken: Acquisition, scan: Scan
 
 
 def _blurred(views: Tensor, sigma: float) -> Tensor:
-    """[views, bins, rows] blurred by a Gaussian of sigma bins in both directions."""
-    lateral, axial = (
-        torch.tensor(gaussian_matrix(size, sigma), dtype=views.dtype, device=views.device) for size in views.shape[1:]
-    )
+    """[views, bins, rows] blurred by a Gaussian of sigma bins in both directions; beyond its edges a view goes on."""
+    lateral, axial = (gaussian_matrix(size, sigma) for size in views.shape[1:])
+    lateral, axial = (torch.tensor(m / m.sum(1, keepdims=True)).to(views) for m in (lateral, axial))
     return lateral @ views @ axial.T
 
 

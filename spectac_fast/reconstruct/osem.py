@@ -83,7 +83,18 @@ def filtered_back_projection(projector: Projector, views: Tensor) -> Tensor:
     """
     bins = views.shape[1]
     # Twice the length, so that the filter's wrap-around falls outside the object.
-    ramp = torch.fft.rfftfreq(2 * bins, device=views.device)[None, :, None]
+    ramp = _ramp(2 * bins).to(views)[None, :, None]
     filtered = torch.fft.irfft(torch.fft.rfft(views, n=2 * bins, dim=1) * ramp, n=2 * bins, dim=1)[:, :bins]
     total = sum(projector.backward(filtered[v].contiguous(), v) for v in range(views.shape[0]))
     return total * (torch.pi / views.shape[0])
+
+
+def _ramp(length: int) -> Tensor:
+    """[length / 2 + 1]: response of the band-limited ramp (Ramachandran and Lakshminarayanan 1971) to samples one bin
+    apart. Sampled in space, since |f| sampled in frequency takes the mean away.
+    """
+    n = torch.fft.fftfreq(length, 1 / length, dtype=torch.float64)
+    odd = n.long() % 2 == 1
+    kernel = torch.where(odd, -1 / (torch.pi * n.clamp_min(-length)).square().clamp_min(1e-9), torch.zeros_like(n))
+    kernel[0] = 0.25
+    return torch.fft.rfft(kernel).real

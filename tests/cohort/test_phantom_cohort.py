@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from patience import HANGS_S
 
 from spectac_fast.cohort.cohort import Cohort, split_of
 from spectac_fast.data.scale import heart_mask, to_counts, to_model
@@ -29,7 +30,7 @@ def spectac(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "spectac_fast.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS_S,
         check=False,
     )
 

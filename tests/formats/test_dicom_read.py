@@ -27,12 +27,12 @@ def file(tmp_path, rng):
 @pytest.mark.parametrize("phase", ["stress", "rest"])
 def test_reads_what_was_written(tmp_path, rng, plane, phase):
     counts = rng.integers(0, 65536, (7, 20, 24)).astype(np.float32)
-    write_nc(tmp_path / "x.dcm", counts, plane=plane, phase=phase, pixel_mm=(6.4, 5.5), slice_mm=-6.25)
+    write_nc(tmp_path / "x.dcm", counts, plane=plane, phase=phase, pixel_mm=(6.4, 5.5), slice_mm=6.25)
     series = read_study(tmp_path / "x.dcm").series[0]
     np.testing.assert_array_equal(series.counts, counts)
     assert series.counts.dtype == np.float32
     assert (series.plane, series.phase, series.attenuation_corrected) == (plane, phase, False)
-    assert (series.pixel_mm, series.slice_mm, series.spacing_mm) == ((6.4, 5.5), -6.25, (6.25, 6.4, 5.5))
+    assert (series.pixel_mm, series.slice_mm, series.spacing_mm) == ((6.4, 5.5), 6.25, (6.25, 6.4, 5.5))
     np.testing.assert_allclose(series.orientation, ORIENTATIONS[plane], atol=1e-7)
     assert series.position == (-190.0, -80.5, 60.25)
 
@@ -177,5 +177,9 @@ def test_real_ge_reconstruction_once_its_plane_is_named(tmp_path):
     path.write_bytes((SAMPLES / "ge_recon_tomo_rest.dcm").read_bytes())
     series = read_series(path)
     stored = pydicom.dcmread(path)
-    np.testing.assert_array_equal(series.counts, stored.pixel_array)
-    assert (series.phase, series.slice_mm, series.pixel_mm) == ("rest", -4.0, (4.0, 4.0))
+    # Its spacing is negative, its direction cosines are the camera's.
+    np.testing.assert_array_equal(series.counts, stored.pixel_array[::-1])
+    assert (series.phase, series.slice_mm, series.pixel_mm) == ("rest", 4.0, (4.0, 4.0))
+    assert series.assumed == ("orientation", "position")
+    assert "not those of a heart" in series.notes[0]
+    assert "by the sign of SpacingBetweenSlices" in series.notes[0]

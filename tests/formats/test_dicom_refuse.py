@@ -130,9 +130,18 @@ BAD_HEADERS = {
     "NaN pixel size": (lambda ds: setattr(ds, "PixelSpacing", ["NaN", "6.8"]), "PixelSpacing"),
     "negative pixel size": (lambda ds: setattr(ds, "PixelSpacing", [-6.8, 6.8]), "positive"),
     "infinite spacing": (lambda ds: setattr(ds, "SpacingBetweenSlices", "inf"), "SpacingBetweenSlices"),
-    "no spacing": (lambda ds: setattr(ds, "SpacingBetweenSlices", None), "SpacingBetweenSlices"),
-    "zero spacing": (lambda ds: setattr(ds, "SpacingBetweenSlices", 0), "positive"),
-    "no geometry": (lambda ds: delattr(ds, "DetectorInformationSequence"), "ImageOrientationPatient"),
+    "no spacing": (
+        lambda ds: (setattr(ds, "SpacingBetweenSlices", None), delattr(ds, "SliceThickness")),
+        "SpacingBetweenSlices or SliceThickness",
+    ),
+    "zero spacing": (
+        lambda ds: (setattr(ds, "SpacingBetweenSlices", 0), setattr(ds, "SliceThickness", 0)),
+        "found 0",
+    ),
+    "five cosines": (
+        lambda ds: setattr(ds.DetectorInformationSequence[0], "ImageOrientationPatient", [1, 0, 0, 0, 1]),
+        "6 finite numbers",
+    ),
     "skew axes": (
         lambda ds: setattr(ds.DetectorInformationSequence[0], "ImageOrientationPatient", [1, 0, 0, 1, 0, 0]),
         "perpendicular",

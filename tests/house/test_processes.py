@@ -6,16 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import until
 
 from spectac_fast.processes import process_pool
 
-# No test waits so long: it is where one gives up.
-LONG_S = 300.0
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see other processes")
 
 
@@ -37,13 +35,6 @@ def children(parent: int) -> set[int]:
 def working(parent: int) -> set[int]:
     """The children that take work; one more, of multiprocessing's own, keeps its files in order."""
     return {child for child in children(parent) if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
-
-
-def until(true: Callable[[], bool]) -> None:
-    begun = time.monotonic()
-    while not true():
-        assert time.monotonic() - begun < LONG_S
-        time.sleep(0.05)
 
 
 @needs_proc

@@ -12,8 +12,8 @@ from spectac_fast.phantom.conditions import CONDITIONS, with_bmi
 from spectac_fast.phantom.drawn import FAMILIES, HANOI_SHARE, draw_protocol
 from spectac_fast.phantom.findings import Findings
 from spectac_fast.phantom.people import draw
-from spectac_fast.phantom.protocol import HANOI
-from spectac_fast.phantom.protocols import LEFT_OUT, NAMES, PLANS, RANDOM, planned
+from spectac_fast.phantom.protocol import CONDITION_NAMES, FAMILY_NAMES, HANOI, LEFT_OUT, NAMES, RANDOM
+from spectac_fast.phantom.protocols import PLANS, planned
 from spectac_fast.phantom.worldwide import BMI, draw_worldwide
 
 # Of no split: what is learnt of draws is learnt of nobody.
@@ -32,6 +32,8 @@ def share(flags):
 
 
 def test_the_default_is_the_first_cohort():
+    assert (*PLANS, RANDOM) == NAMES
+    assert (tuple(FAMILIES), tuple(CONDITIONS)) == (FAMILY_NAMES, CONDITION_NAMES)
     assert NAMES[0] == "hanoi"
     for seed in (0, 650_123):
         assert planned("hanoi", seed) == (draw(seed), HANOI)

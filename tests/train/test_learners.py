@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from patience import HANGS_S
 from small_recipes import LATENT, SIDE, options, small
 from tiny_training import TinyCohort, changed
 
@@ -247,7 +248,7 @@ def test_two_processes_train_as_one(repository, cohort, tmp_path):
         for rank in range(2)
     ]
     for process in started:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=HANGS_S)
         assert process.returncode == 0, errors
     weights = load(tmp_path / "run" / f"regression{SIDE}.safetensors", device="cpu")
     alone = load(train(cohort, None, tmp_path / "alone", small("regression"), Options(Budget(steps=3))), device="cpu")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from spectac_fast.phantom.people import Patient
-from spectac_fast.phantom.protocol import Protocol
-from spectac_fast.phantom.protocols import RANDOM, planned
+from spectac_fast.phantom.protocol import RANDOM, Protocol
+from spectac_fast.phantom.protocols import planned
 
 # No split holds these seeds, so that looking at draws is looking at nobody.
 FIRST_SEED = 800_000

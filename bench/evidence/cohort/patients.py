@@ -11,8 +11,8 @@ import torch
 from spectac_fast.cohort.cuts import working_stacks
 from spectac_fast.data.scale import count_scale
 from spectac_fast.phantom.people import Patient
-from spectac_fast.phantom.protocol import Protocol
-from spectac_fast.phantom.protocols import RANDOM, planned
+from spectac_fast.phantom.protocol import RANDOM, Protocol
+from spectac_fast.phantom.protocols import planned
 from spectac_fast.phantom.simulate import simulate
 from spectac_fast.terms import IDEAL, PLANES
 
@@ -32,18 +32,18 @@ def picture(path: Path, seeds: Sequence[int]) -> None:
     figure = Figure(figsize=(19, 1.75 * len(seeds)), layout="constrained")
     FigureCanvasAgg(figure)
     parts = figure.subplots(len(seeds), 1 + len(PLANES) * len(KINDS), width_ratios=[1.9, *[1] * 12])
+    for axis, (plane, kind) in zip(parts[0, 1:], [(p, k) for p in PLANES for k in KINDS], strict=True):
+        axis.set_title(f"{plane} {kind}", fontsize=9)
     for row, seed in zip(parts, seeds, strict=True):
         patient, protocol = planned(RANDOM, seed)
         stacks = working_stacks(simulate(patient, protocol, ideal=True), KINDS)[0]
         row[0].text(0, 1, said(patient, protocol), va="top", fontsize=7.5, transform=row[0].transAxes)
         for k in range(len(KINDS)):
             peak = count_scale(stacks[0, k], MM)
-            for j, plane in enumerate(PLANES):
+            for j in range(len(PLANES)):
                 axis = row[1 + j * len(KINDS) + k]
                 middle = stacks[j, k, stacks.shape[2] // 2][CENTRAL, CENTRAL]
                 axis.imshow(np.minimum(middle / peak, 1), vmin=0, vmax=1, cmap=perfusion())
-                if row is parts[0]:
-                    axis.set_title(f"{plane} {KINDS[k]}", fontsize=9)
         for axis in row:
             axis.set_axis_off()
     figure.savefig(path, dpi=85)

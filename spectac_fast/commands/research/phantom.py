@@ -11,7 +11,7 @@ from spectac_fast.commands._flags import add_device, add_output, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from spectac_fast.phantom.protocols import LEFT_OUT, NAMES
+    from spectac_fast.phantom.protocol import LEFT_OUT, NAMES
 
     parser.description = (
         "Simulate stress and rest studies of synthetic patients (anatomy, camera, OSEM without and with attenuation\n"

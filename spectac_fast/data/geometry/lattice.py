@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,9 @@ from torch.nn import functional as F
 from spectac_fast.data.geometry.resample import InPlane
 from spectac_fast.formats.series import Series
 
+# NC of two planes on the same voxels differs by 2 to 5 % (root mean square) from interpolation, and by 14 to 20 % where
+# one of them is shifted by a voxel.
+SAME = 0.1
 # Over so many voxels from its outermost ones inwards a stack gains its full weight.
 RAMP = 2.0
 
@@ -45,6 +49,12 @@ class Lattice:
         own = cls((slices, *source), np.array(series.position), np.stack(_steps(series.pixel_mm, row, column, normal)))
         middle = own.first + (np.array(own.shape) - 1) / 2 @ own.steps
         return cls.about(middle, _steps(grid.pixel_mm, row, column, normal), (slices, *shape))
+
+    @classmethod
+    def of_voxels(cls, series: Series) -> Lattice:
+        """Where the voxels of a series lie."""
+        steps = np.array(series.spacing_mm)[:, None] * series.directions
+        return cls(series.counts.shape, np.array(series.position, float), steps)
 
     def near(self) -> bool:
         """Whether it could be part of a patient: numbers that are not absurd, and no two voxels in one place."""
@@ -98,6 +108,27 @@ def overlap(own: Lattice, other: Lattice, every: int = 1) -> Overlap:
         where[..., 2 - axis] = at
         weight *= ((1 - np.abs(at)) * np.float32(last[axis] / 2 / RAMP)).clip(0, 1)
     return Overlap(part, weight, where)
+
+
+def difference(
+    a: NDArray[np.floating], b: NDArray[np.floating], lattice_a: Lattice, lattice_b: Lattice, every: int = 2
+) -> tuple[float, float, float]:
+    """How far two stacks of counts differ on the voxels that both lattices hold.
+
+    every: take each n-th voxel of `a` only; an eighth tells as much as all. Returns (root mean square of b - a over
+    that of a, the same for the multiple of a that comes closest to b, that multiple); infinite where there is nothing
+    to compare.
+    """
+    if not (lattice_a.near() and lattice_b.near()):
+        return math.inf, math.inf, math.nan
+    common = overlap(lattice_a, lattice_b, every)
+    own, other = a[common.part], common.of(b)
+    powers = [float((common.weight * v).sum(dtype=np.float64)) for v in ((other - own) ** 2, own**2, own * other)]
+    if not (powers[1] > 0 and powers[2] > 0):
+        return math.inf, math.inf, math.nan
+    factor = powers[2] / powers[1]
+    left = float((common.weight * (other / np.float32(factor) - own) ** 2).sum(dtype=np.float64))
+    return math.sqrt(powers[0] / powers[1]), math.sqrt(left / powers[1]), factor
 
 
 def _steps(

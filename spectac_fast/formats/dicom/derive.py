@@ -121,6 +121,7 @@ def _checked(
     if counts.shape != series.counts.shape:
         raise ValueError(f"{series.path}: expected counts of shape {series.counts.shape}, found {counts.shape}")
     words = words_of(series, counts, finest)
+    words = replace(words, values=series.turn.undo(words.values))
     try:
         return _derive(series, words, provenance, kind, others)
     except Exception as error:

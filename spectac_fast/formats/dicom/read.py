@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,12 @@ from pydicom.uid import (
 from spectac_fast.errors import InputError, NotApplicableError
 from spectac_fast.formats.dicom.depth import check_depth
 from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, STATE_CODES, VIEW_CODES
+from spectac_fast.formats.dicom.geometry import cosines_of, place_of
 from spectac_fast.formats.dicom.parse import parse, sentences, uid_name
+from spectac_fast.formats.dicom.patient import IDENTITY, identity, lying
 from spectac_fast.formats.dicom.values.counts import Counted, counts_of, judged
 from spectac_fast.formats.dicom.values.pixels import PIXEL_ELEMENTS
-from spectac_fast.formats.names import corrected_in, phase_in, plane_in, texts_of
+from spectac_fast.formats.names import corrected_in, phase_in, plane_in, posture_note, texts_of
 from spectac_fast.formats.series import Series
 
 _PLANE_OF_VIEW = {value: plane for (_, value), plane in VIEW_CODES.items()}
@@ -32,7 +34,8 @@ TRANSAXIAL = "TRA"
 def read_series(path: Path | str, content: bytes | None = None, *, force: bool = False) -> Series:
     """Read one NM RECON TOMO multi-frame file, attenuation-corrected or not.
 
-    The counts are what the header maps the stored values to (`values.counts`), in slice order.
+    Slices come as those of their plane are shown, whichever way the file stores them (`formats.orientation`). The
+    counts are what the header maps the stored values to (`values.counts`).
     content: the bytes of the file where they are known already or lie in an archive; `path` then only names them.
     force: read transaxial slices too, as plane "TRA".
 
@@ -56,42 +59,49 @@ def series_of(ds: Dataset, path: Path, frames: Counted, *, force: bool, instance
     """
     frames = judged(frames, path)
     order = np.argsort(slice_numbers(ds, path))
-    orientation, position, pixel_mm, slice_mm = _geometry(ds, path)
+    cosines = cosines_of(ds, path)
     texts = texts_of(ds, path)
+    plane = _plane(ds, path, texts, cosines.values(), force)
+    place = place_of(ds, path, plane, cosines, len(frames.counts))
     series = Series(
         counts=frames.counts[order],
-        plane=_plane(ds, path, texts, orientation, force),
+        plane=plane,
         phase=_phase(ds, path, texts),
-        pixel_mm=pixel_mm,
-        slice_mm=slice_mm,
-        orientation=orientation,
-        position=position,
+        pixel_mm=place.pixel_mm,
+        slice_mm=place.slice_mm,
+        orientation=place.orientation,
+        position=place.position,
         attenuation_corrected=_corrected(ds, texts),
         path=path,
         header=ds,
         instances=instances,
         step=frames.step,
         padding=None if frames.padding is None else frames.padding[order],
-        notes=frames.notes,
+        assumed=place.assumed,
+        notes=(*frames.notes, *place.notes, *posture_note(lying(ds)[0])),
     )
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         if not re.fullmatch(r"[0-9.]{1,64}", str(ds.get(keyword, ""))):
             raise InputError(f"{path}: expected a valid {keyword}, found none.")
+    # Asked for where no reader's exception becomes a sentence any more.
+    str(ds.get("FrameOfReferenceUID"))
     for keyword in PIXEL_ELEMENTS:
         if keyword in ds:
             del ds[keyword]
-    return series
+    return series.turned(place.turn)
 
 
-def glance(path: Path | str, content: bytes | None = None) -> tuple[str, int]:
-    """Study Instance UID ("" if none) and number of frames of any DICOM file, without its pixels.
+def glance(path: Path | str, content: bytes | None = None) -> tuple[str, str, int]:
+    """Study Instance UID ("" if none), patient (`patient.identity`) and number of frames of any DICOM file, without
+    its pixels.
 
     content: as for `read_series`. Raises as `read_series` does for a file that is missing, not DICOM or damaged.
     """
     path = Path(path)
     with sentences(path):
-        ds = parse(path, content, specific_tags=["StudyInstanceUID", "NumberOfFrames"], stop_before_pixels=True)
-        return str(ds.get("StudyInstanceUID", "")), int(ds.get("NumberOfFrames") or 1)
+        wanted = ["StudyInstanceUID", "NumberOfFrames", "SpecificCharacterSet", *IDENTITY]
+        ds = parse(path, content, specific_tags=wanted, stop_before_pixels=True)
+        return str(ds.get("StudyInstanceUID", "")), identity(ds), int(ds.get("NumberOfFrames") or 1)
 
 
 def instance_uid(path: Path, content: bytes) -> str:
@@ -136,33 +146,7 @@ def check_kind(ds: Dataset, path: Path) -> None:
         raise NotApplicableError(f"{path}: expected reconstructed slices (RECON TOMO), found {what}.")
 
 
-def _geometry(ds: Dataset, path: Path) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, float], float]:
-    detectors = ds.get("DetectorInformationSequence") or [Dataset()]
-    home = detectors[0] if "ImageOrientationPatient" in detectors[0] else ds
-    orientation = _numbers(home, path, "ImageOrientationPatient", 6)
-    position = _numbers(home, path, "ImagePositionPatient", 3)
-    pixel_mm = _numbers(ds, path, "PixelSpacing", 2)
-    (slice_mm,) = _numbers(ds, path, "SpacingBetweenSlices", 1)
-    row, column = np.array(orientation[:3]), np.array(orientation[3:])
-    skew = max(abs(row @ row - 1), abs(column @ column - 1), abs(row @ column))
-    if skew > 0.01:
-        raise InputError(
-            f"{path}: expected perpendicular unit vectors in ImageOrientationPatient, found {orientation}."
-        )
-    if min(pixel_mm) <= 0 or slice_mm == 0:
-        raise InputError(f"{path}: expected positive spacings, found pixels of {pixel_mm} mm every {slice_mm} mm.")
-    return orientation, position, pixel_mm, slice_mm
-
-
-def _numbers(ds: Dataset, path: Path, keyword: str, count: int) -> tuple[float, ...]:
-    value = ds.get(keyword)
-    values = [] if value is None or value == "" else [float(v) for v in np.atleast_1d(np.asarray(value, dtype=float))]
-    if len(values) != count or not all(map(math.isfinite, values)):
-        raise InputError(f"{path}: expected {count} finite numbers in {keyword}, found {values or 'none'}.")
-    return tuple(values)
-
-
-def _plane(ds: Dataset, path: Path, texts: list[str], orientation: tuple[float, ...], force: bool) -> str:
+def _plane(ds: Dataset, path: Path, texts: list[str], cosines: Iterable[tuple[float, ...]], force: bool) -> str:
     for item in (*(ds.get("DetectorInformationSequence") or ()), ds):
         for view in item.get("ViewCodeSequence") or ():
             if view.get("CodeValue") in _PLANE_OF_VIEW:
@@ -172,8 +156,7 @@ def _plane(ds: Dataset, path: Path, texts: list[str], orientation: tuple[float, 
         plane = "SA"
     if plane is not None:
         return plane
-    normal = np.cross(orientation[:3], orientation[3:])
-    if abs(normal[2]) > 0.99:
+    if any(abs(np.cross(each[:3], each[3:])[2]) > 0.99 for each in cosines):
         if force:
             return TRANSAXIAL
         raise NotApplicableError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydicom.tag import Tag
 from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom.depth import check_depth
 from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE, stable_uid
+from spectac_fast.formats.dicom.geometry import cosines_of, position_of
 from spectac_fast.formats.dicom.parse import parse, sentences
 from spectac_fast.formats.dicom.read import check_kind, series_of
 from spectac_fast.formats.dicom.values.counts import Counted, counts_of, stacked
@@ -49,7 +51,8 @@ def series_of_slice(path: Path, content: bytes) -> str:
 
 
 def read_single_frames(files: Sequence[tuple[Path, bytes]], *, force: bool = False) -> Series:
-    """Read a series of which every file holds one slice; the slices are put in order by their positions.
+    """Read a series of which every file holds one slice; the slices are put in order by their positions, or by their
+    numbers where they have none.
 
     files: (path, content) of each; the series takes the first path. Its header is that of one multi-frame object with
     the same geometry, and `instances` are the SOP Instance UIDs it stands for. Every slice has its own slope. Raises as
@@ -64,18 +67,24 @@ def read_single_frames(files: Sequence[tuple[Path, bytes]], *, force: bool = Fal
             check_kind(ds, path)
             slices.append(ds)
     with sentences(first):
-        ordered, step = _in_order(slices, first)
+        for keyword in _SHARED:
+            if any(each.get(keyword) != slices[0].get(keyword) for each in slices):
+                raise InputError(
+                    f"{first}: expected slices of one kind in its series, found several values of {keyword}."
+                )
+        vectors = _vectors(slices, first)
+        ordered, step, *notes = _by_number(slices, first) if vectors is None else _by_position(slices, first, *vectors)
         frames = stacked([_one_slice(each, first) for each in ordered])
         ds = _joined(ordered, step)
-        return series_of(ds, first, frames, force=force, instances=tuple(str(each.SOPInstanceUID) for each in ordered))
+        instances = tuple(str(each.SOPInstanceUID) for each in ordered)
+        series = series_of(ds, first, frames, force=force, instances=instances)
+        return replace(series, notes=(*notes, *series.notes))
 
 
-def _in_order(slices: list[Dataset], path: Path) -> tuple[list[Dataset], float]:
+def _by_position(
+    slices: list[Dataset], path: Path, orientation: NDArray[np.float64], positions: NDArray[np.float64]
+) -> tuple[list[Dataset], float]:
     """The slices along their normal and the distance between two, mm."""
-    for keyword in _SHARED:
-        if any(each.get(keyword) != slices[0].get(keyword) for each in slices):
-            raise InputError(f"{path}: expected slices of one kind in its series, found several values of {keyword}.")
-    orientation, positions = _vectors(slices, path)
     along = positions @ np.cross(orientation[:3], orientation[3:])
     order = np.argsort(along)
     steps = np.diff(positions[order], axis=0)
@@ -87,23 +96,40 @@ def _in_order(slices: list[Dataset], path: Path) -> tuple[list[Dataset], float]:
     return [slices[k] for k in order], float(step)
 
 
-def _vectors(slices: list[Dataset], path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The direction cosines that all slices share, and the position of each, mm."""
-    homes = [_home(each) for each in slices]
-    try:
-        orientations = np.array([home.ImageOrientationPatient for home in homes], np.float64).reshape(-1, 6)
-        positions = np.array([home.ImagePositionPatient for home in homes], np.float64).reshape(-1, 3)
-    except (AttributeError, ValueError, TypeError):
-        raise InputError(f"{path}: expected a position and an orientation in every slice of its series.") from None
-    if not np.isfinite(positions).all() or not np.allclose(orientations, orientations[0], atol=1e-3):
+def _by_number(slices: list[Dataset], path: Path) -> tuple[list[Dataset], float, str]:
+    """The slices by SliceLocation or InstanceNumber, the distance between two, mm, and what was assumed."""
+    for keyword in ("SliceLocation", "InstanceNumber"):
+        numbers = np.array([float(each.get(keyword) or 0) for each in slices])
+        order = np.argsort(numbers)
+        steps = np.diff(numbers[order])
+        if steps.min() <= 0:
+            continue
+        if steps.max() - steps.min() > _UNEVEN * steps.min():
+            raise InputError(f"{path}: expected evenly spaced slices in its series, found gaps in {keyword}.")
+        spacing = slices[0].get("SpacingBetweenSlices") or (steps[0] if keyword == "SliceLocation" else None)
+        spacing = float(spacing or slices[0].get("SliceThickness") or 0)
+        if not spacing:
+            raise InputError(f"{path}: expected a distance between slices in its series, found none.")
+        note = f"slices have no position; they are taken in the order of {keyword}, {abs(spacing):g} mm apart."
+        return [slices[k] for k in order], spacing, note
+    raise InputError(
+        f"{path}: expected a position, a SliceLocation or an InstanceNumber of its own in every slice of its series."
+    )
+
+
+def _vectors(slices: list[Dataset], path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """The direction cosines that all slices share, and the position of each, mm; None where no slice has a position."""
+    found = [cosines_of(each, path) for each in slices]
+    names = [next(iter(each), "") for each in found]
+    positions = [position_of(each, path, name) for each, name in zip(slices, names)]
+    if not any(positions) or not any(names):
+        return None
+    if not all(positions) or not all(names):
+        raise InputError(f"{path}: expected a position and an orientation in every slice of its series.")
+    orientations = np.array([each[name] for each, name in zip(found, names)])
+    if not np.allclose(orientations, orientations[0], atol=1e-3):
         raise InputError(f"{path}: expected parallel slices in its series, found several orientations.")
-    return orientations[0], positions
-
-
-def _home(ds: Dataset) -> Dataset:
-    """Where a slice keeps its position: NM objects have it in the detector's item."""
-    detectors = ds.get("DetectorInformationSequence") or [ds]
-    return detectors[0] if "ImagePositionPatient" in detectors[0] else ds
+    return orientations[0], np.array(positions)
 
 
 def _one_slice(ds: Dataset, path: Path) -> Counted:

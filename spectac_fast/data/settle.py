@@ -1,0 +1,166 @@
+"""Stacks that do not lie as their headers say, found by the other planes of a volume or by their own image.
+
+The sign of SpacingBetweenSlices and the position are what is wrong most often in a header, and what was assumed of a
+file without geometry may be wrong. Planes of one volume hold the same counts on the same voxels, which proves a way of
+reading them; a stack that no other proves has its image (`geometry.heart`). Whatever is decided here, or is doubtful,
+becomes a sentence of the series; its file is written back as it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectac_fast.data.acquisition import apart, claim_of
+from spectac_fast.data.geometry.heart import likeness, turned_over
+from spectac_fast.data.geometry.lattice import SAME, Lattice, difference
+from spectac_fast.formats.orientation import ENDS, VIEWS, Turn, turn_to_view
+from spectac_fast.formats.series import Series
+
+# A 27th of the voxels tells whether planes agree.
+_EVERY = 3
+# Ways to read the series of one acquisition together; where there are more, headers are believed.
+_MOST_WAYS = 6**4
+_AXES = ("frames", "rows", "columns")
+# What a stack that is turned over looks like, along the axes of the short-axis view.
+_LOOKS = (
+    "the ventricle seems to be open towards the apex",
+    "the liver seems to lie above the heart",
+    "septum and lateral wall seem to be exchanged",
+)
+
+
+def settled(series: Sequence[Series]) -> list[Series]:
+    """The series of a study, each as it lies by all there is to tell it, with sentences on what was decided.
+
+    Of a series without a DICOM header it is only said what is doubtful.
+    """
+    found = [_by_image(one) if "orientation" in one.assumed else one for one in series]
+    for members in _acquisitions(found):
+        for k, one in zip(members, _by_planes([found[k] for k in members])):
+            found[k] = one
+    return [_doubted(one) for one in found]
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """A way to read a series. wrong: what its header then says wrongly."""
+
+    series: Series
+    wrong: tuple[str, ...] = ()
+
+
+def _acquisitions(series: Sequence[Series]) -> Iterator[list[int]]:
+    """Numbers of the series that may show one volume, by what they say; none twice."""
+    claims = [claim_of(one) for one in series]
+    left = list(range(len(series)))
+    while left:
+        first = left[0]
+        kind = series[first].attenuation_corrected
+        members = [k for k in left if not apart(claims[first], claims[k]) and claims[k].frame == claims[first].frame]
+        members = [k for k in members if series[k].attenuation_corrected == kind]
+        left = [k for k in left if k not in members]
+        yield members
+
+
+def _by_planes(members: list[Series]) -> list[Series]:
+    """Series of one acquisition as most planes agree, with as little against their headers as may be; those that no
+    other plane agrees with as their image shows them.
+    """
+    pairs = [(a, b) for a, b in itertools.combinations(range(len(members)), 2) if _may_agree(members[a], members[b])]
+    ways = [[_Way(one)] for one in members]
+
+    @functools.cache
+    def agree(a: int, way_a: int, b: int, way_b: int) -> bool:
+        one, other = ways[a][way_a].series, ways[b][way_b].series
+        return difference(one.counts, other.counts, *map(Lattice.of_voxels, (one, other)), _EVERY)[0] <= SAME
+
+    def agreeing(chosen: Sequence[int]) -> list[tuple[int, int]]:
+        return [(a, b) for a, b in pairs if agree(a, chosen[a], b, chosen[b])]
+
+    chosen: tuple[int, ...] = (0,) * len(members)
+    if len(agreeing(chosen)) < len(pairs):
+        ways = [list(_ways(one, members[0])) for one in members]
+        if math.prod(map(len, ways)) <= _MOST_WAYS:
+            every = itertools.product(*(range(len(each)) for each in ways))
+            chosen = max(every, key=lambda way: (len(agreeing(way)), -sum(len(o[k].wrong) for o, k in zip(ways, way))))
+    proved = set(itertools.chain.from_iterable(agreeing(chosen)))
+    return [
+        _told(each[k]) if n in proved else _by_image(each[0].series) for n, (each, k) in enumerate(zip(ways, chosen))
+    ]
+
+
+def _may_agree(a: Series, b: Series) -> bool:
+    return a.plane != b.plane and a.frame_of_reference != "" and {a.plane, b.plane} <= VIEWS.keys()
+
+
+def _ways(one: Series, lead: Series) -> Iterator[_Way]:
+    """The ways to read a series, the one by its header first.
+
+    Its frames may run the other way, and the stack then lies where it was or on the other side of its first frame; or
+    it lies there as it is; or its middle is that of the lead.
+    """
+    yield _Way(one)
+    if one.header is None or one.turn.axes[0] != 0:
+        return
+    step = one.slice_mm * np.cross(one.orientation[:3], one.orientation[3:])
+    across = np.add(one.position, (1 if one.turn.flips[0] else -1) * (len(one.counts) - 1) * step)
+    amid = np.add(one.position, _middle(lead) - _middle(one))
+    other = one.reread(Turn(flips=(True, False, False)))
+    direction, place = "the direction of its frames", "its position"
+    yield _Way(_placed(other, across), (direction,))
+    yield _Way(other, (direction,))
+    yield _Way(_placed(one, across), (place,))
+    if one is not lead:
+        yield _Way(_placed(one, amid), (place,))
+        yield _Way(_placed(other, amid), (direction, place))
+
+
+def _middle(one: Series) -> NDArray[np.float64]:
+    lattice = Lattice.of_voxels(one)
+    return lattice.first + (np.array(lattice.shape) - 1) / 2 @ lattice.steps
+
+
+def _placed(one: Series, position: NDArray[np.float64]) -> Series:
+    return replace(one, position=tuple(map(float, position)))
+
+
+def _told(way: _Way) -> Series:
+    if not way.wrong:
+        return way.series
+    note = f"{' and '.join(way.wrong)} by its header does not fit the other planes; their counts tell where it lies."
+    return replace(way.series, notes=(*way.series.notes, note))
+
+
+def _by_image(one: Series) -> Series:
+    """A DICOM series as its image shows it: frames against its header, or whatever was assumed without one."""
+    flips = turned_over(_likeness(one)) if one.header is not None and one.plane in VIEWS else None
+    if flips is None or not ("orientation" in one.assumed or flips == (1, 0, 0)):
+        return one
+    seen = one.reread(Turn(flips=tuple(map(bool, flips))))
+    ends = [ENDS[one.plane][k][:: -1 if seen.turn.flips[k] else 1] for k in range(3)]
+    shown = ", ".join(f"{_AXES[k]} that run from {ends[k][0]} to {ends[k][1]}" for k in range(3) if flips[k])
+    said = "was assumed" if "orientation" in one.assumed else "its header says"
+    return replace(seen, notes=(*one.notes, f"its image shows {shown}, which is followed, against what {said}."))
+
+
+def _doubted(one: Series) -> Series:
+    """The series, with a sentence where its image looks turned over."""
+    flips = turned_over(_likeness(one)) if one.plane in VIEWS else None
+    if flips is None:
+        return one
+    seen = turn_to_view(VIEWS[one.plane], "SA")
+    looks = [look for look, axis in zip(_LOOKS, seen.axes) if flips[axis]]
+    said = "its header" if one.header is not None else "what its file says"
+    note = f"its image contradicts {said}: {', '.join(looks)}; check which way it lies."
+    return replace(one, notes=(*one.notes, note))
+
+
+def _likeness(one: Series) -> NDArray[np.float64]:
+    return likeness(one.counts, one.plane, one.spacing_mm)
