@@ -152,7 +152,7 @@ class Prepared:
                 raise SpectacError(f"{series.path}: the model {translator.name} gave values that are not finite.")
         gain = translator.gain
         ac = [to_counts(output, scale * gain) for output, scale in zip(outputs, self.scales)]
-        ac = agreed(ac, self.nc, gain, self.lattices, self.partners)
+        ac = agreed(ac, self.nc, gain, self.scales, self.lattices, self.partners)
         return [
             grid.carry_back(series.counts, *stacks, scale=scale, gain=gain)
             for grid, series, *stacks, scale in zip(self.grids, self.study.series, self.nc, ac, self.scales)
@@ -171,7 +171,7 @@ class Prepared:
             if not np.isfinite(output).all():
                 raise SpectacError(f"{series.path}: the model {translator.name} gave deviations that are not finite.")
         stds = [output * np.float32(scale * translator.gain / 2.0) for output, scale in zip(outputs, self.scales)]
-        stds = agreed(stds, self.nc, 0.0, self.lattices, self.partners)
+        stds = agreed(stds, self.nc, 0.0, self.scales, self.lattices, self.partners)
         return [
             grid.carry_back_deviation(series.counts, nc, std, scale=scale)
             for grid, series, nc, std, scale in zip(self.grids, self.study.series, self.nc, stds, self.scales)
