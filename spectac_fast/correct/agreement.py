@@ -24,14 +24,14 @@ def partners_of(series: Sequence[Series], claims: Sequence[Claim], differ: Diffe
     """For each series the others that show the same volume in another plane, at most one a plane.
 
     That is, of one acquisition and in one frame of reference by what they say (`claims`), and with the same NC counts
-    where their lattices overlap: headers are known to be wrong, and planes may be stored on other scales. A series
-    without such others is alone.
+    where their lattices overlap, or the same but for a factor: headers are known to be wrong, and planes may be stored
+    on other scales. A series without such others is alone.
     """
     found: list[dict[str, int]] = [{} for _ in series]
     # An order that is the series' own, so that sums round alike however the files were found.
     order = sorted(range(len(series)), key=lambda k: (series[k].uid, series[k].plane))
     pairs = [(a, b) for a, b in itertools.combinations(order, 2) if _could_be(series, claims, a, b)]
-    for a, b in sorted((pair for pair in pairs if differ(*pair)[0] <= SAME), key=lambda pair: differ(*pair)[0]):
+    for a, b in sorted((pair for pair in pairs if differ(*pair)[1] <= SAME), key=lambda pair: differ(*pair)[0]):
         if series[b].plane not in found[a] and series[a].plane not in found[b]:
             found[a][series[b].plane], found[b][series[a].plane] = b, a
     return [tuple(sorted(others.values(), key=order.index)) for others in found]
@@ -41,13 +41,15 @@ def agreed(
     ac: Sequence[NDArray[np.float32]],
     nc: Sequence[NDArray[np.float32]],
     gain: float,
+    scales: Sequence[float],
     lattices: Sequence[Lattice],
     partners: Sequence[Sequence[int]],
 ) -> list[NDArray[np.float32]]:
     """Corrected counts whose corrections, ac - gain nc, are the mean of those of a plane and its partners.
 
-    ac, nc: counts [slices, rows, columns] of each plane on its lattice; gain: the model's. A partner's weight is that
-    of `Overlap`. Returns float32 counts >= 0 on the same lattices; those of a plane without partners are unchanged.
+    ac, nc: counts [slices, rows, columns] of each plane on its lattice; gain: the model's; scales: of these counts. A
+    partner's weight is that of `Overlap`. Returns float32 counts >= 0 on the same lattices; those of a plane without
+    partners are unchanged.
     """
     corrections = [a - np.float32(gain) * n for a, n in zip(ac, nc)]
     result = []
@@ -55,7 +57,8 @@ def agreed(
         change, weight = np.zeros_like(counts), np.ones_like(counts)
         for other in others:
             common = overlap(lattices[own], lattices[other])
-            change[common.part] += common.weight * (common.of(corrections[other]) - corrections[own][common.part])
+            theirs = np.float32(scales[own] / scales[other]) * common.of(corrections[other])
+            change[common.part] += common.weight * (theirs - corrections[own][common.part])
             weight[common.part] += common.weight
         result.append(np.maximum(counts + change / weight, 0))
     return result

@@ -155,7 +155,7 @@ class Prepared:
                 raise SpectacError(f"{series.path}: the model {translator.name} gave values that are not finite.")
         gain = translator.gain
         ac = [to_counts(output, scale * gain) for output, scale in zip(outputs, self.scales)]
-        ac = agreed(ac, self.nc, gain, self.lattices, self.partners)
+        ac = agreed(ac, self.nc, gain, self.scales, self.lattices, self.partners)
         return [
             series.silenced(grid.carry_back(*stacks, scale=scale, gain=gain))
             for series, grid, *stacks, scale in zip(
@@ -176,7 +176,7 @@ class Prepared:
             if not np.isfinite(output).all():
                 raise SpectacError(f"{series.path}: the model {translator.name} gave deviations that are not finite.")
         stds = [output * np.float32(scale * translator.gain / 2.0) for output, scale in zip(outputs, self.scales)]
-        stds = agreed(stds, self.nc, 0.0, self.lattices, self.partners)
+        stds = agreed(stds, self.nc, 0.0, self.scales, self.lattices, self.partners)
         return [
             series.silenced(grid.carry_back_deviation(*stacks, scale=scale))
             for series, grid, *stacks, scale in zip(

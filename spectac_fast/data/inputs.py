@@ -26,7 +26,7 @@ from spectac_fast.formats.volumes import read_volume
 # More than a hospital's year; a list of them still fits in memory.
 MAX_MEMBERS = 200_000
 _PART10 = 132
-_SHARED_UID = "series of another patient have the same Study Instance UID; they are kept apart."
+SHARED_UID = "series of another patient have the same Study Instance UID; they are kept apart."
 # An encrypted member raises RuntimeError, an unknown method NotImplementedError, a missing one KeyError.
 _DAMAGED = (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, RuntimeError, KeyError, ValueError, EOFError)
 
@@ -138,7 +138,7 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
     twins = {each.path for files in reused for each in files}
     shared = Counter(uid for uid, _ in studies)
     for (uid, _), sources in studies.items():
-        notes = (_SHARED_UID,) if uid and shared[uid] > 1 else ()
+        notes = (SHARED_UID,) if uid and shared[uid] > 1 else ()
         found.studies.append([replace(_marked(source, twins), notes=notes) for source in sources])
     return found
 

@@ -134,7 +134,7 @@ def _placed(one: Series, position: NDArray[np.float64]) -> Series:
 def _told(way: _Way) -> Series:
     if not way.wrong:
         return way.series
-    note = f"{' and '.join(way.wrong)} by its header does not fit the other planes; their counts tell where it lies."
+    note = f"{' and '.join(way.wrong)} by its header does not fit the other planes, whose counts show how it lies."
     return replace(way.series, notes=(*way.series.notes, note))
 
 

@@ -45,7 +45,7 @@ def posture_note(posture: str) -> tuple[str, ...]:
     if posture in ("", SUPINE):
         return ()
     how = "was imaged upright" if posture == "upright" else f"lay {posture}"
-    return (f"the patient {how}; models know supine patients only, in whom attenuation is another.",)
+    return (f"the patient {how}; models were trained on supine patients, whose attenuation differs.",)
 
 
 def corrected_in(texts: Iterable[str]) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
 
 if TYPE_CHECKING:
+    from spectac_fast.data.inputs import Source
     from spectac_fast.formats.series import Series, Told
     from spectac_fast.models.translator import Translator
 
@@ -60,37 +62,74 @@ def _surroundings() -> Iterable[str]:
 
 
 def _contents(path: Path, told: Told) -> Iterable[str]:
-    from spectac_fast.data.study import dicom_files
-    from spectac_fast.errors import InputError, NoInputError
+    from spectac_fast.data.inputs import find_studies
+    from spectac_fast.data.settle import settled
+    from spectac_fast.errors import InputError
     from spectac_fast.formats.dicom import file_content, read_series
     from spectac_fast.formats.series import volume_ending
     from spectac_fast.formats.volumes import read_volume
 
     logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
     if path.is_file() and volume_ending(path):
-        yield _describe(path, read_volume(path, file_content(path), told, force=True))
+        yield from _described(settled([read_volume(path, file_content(path), told, force=True)]))
         return
-    files = dicom_files(path) if path.is_dir() else [path]
-    if not files:
-        raise NoInputError(f"{path}: expected DICOM files here, found none.")
-    for file in files:
-        try:
-            yield _describe(file, read_series(file))
-        except InputError as reason:
-            if not path.is_dir():
-                raise
-            yield str(reason)
+    if path.is_file():
+        yield from _described(settled([read_series(path)]))
+        return
+    found = find_studies([path], told)
+    for study in found.studies:
+        series = []
+        for source in study:
+            try:
+                series.append(_read(source))
+            except InputError as reason:
+                yield str(reason)
+        yield from _described(settled(series))
+    yield from found.skipped + found.failed
 
 
-def _describe(file: Path, series: Series) -> str:
-    slices, rows, columns = series.counts.shape
-    kind = "AC" if series.attenuation_corrected else "NC"
-    return (
-        f"{file}: {kind} {series.phase} {series.plane}, {slices} slices of {rows} x {columns}, "
-        f"pixels {series.pixel_mm[0]:g} x {series.pixel_mm[1]:g} mm, slices {series.slice_mm:g} mm apart, "
-        f"counts {series.counts.min():g} to {series.counts.max():g}, sum {series.counts.sum(dtype=float):.4g}"
-        + "".join(f"\n  {note}" for note in series.notes)
-    )
+def _read(source: Source) -> Series:
+    """A series, whatever its kind."""
+    from spectac_fast.formats.dicom import read_series, read_single_frames
+
+    if source.slices:
+        return read_single_frames([(each.path, each.content()) for each in source.slices])
+    series = read_series(source.path, source.content())
+    return replace(series, notes=(*source.notes, *series.notes))
+
+
+def _described(found: Iterable[Series]) -> Iterable[str]:
+    """What series are, and what was assumed of them."""
+    for series in found:
+        slices, rows, columns = series.counts.shape
+        kind = "AC" if series.attenuation_corrected else "NC"
+        yield (
+            f"{series.path}: {kind} {series.phase} {series.plane}, {slices} slices of {rows} x {columns}, "
+            f"pixels {series.pixel_mm[0]:g} x {series.pixel_mm[1]:g} mm, slices {abs(series.slice_mm):g} mm apart, "
+            f"counts {series.counts.min():g} to {series.counts.max():g}, sum {series.counts.sum(dtype=float):.4g}"
+        )
+        if how := ", ".join(filter(None, (*_lying(series), *_stored(series)))):
+            yield f"  {how}"
+        yield from (f"  note: {note}" for note in series.notes)
+
+
+def _lying(series: Series) -> tuple[str, ...]:
+    """How the patient lay, where the header says it."""
+    from spectac_fast.formats.dicom.patient import lying
+
+    posture = lying(series.header) if series.header is not None else ("", "")
+    return (" ".join(("patient", ", ".join(filter(None, posture)))),) if any(posture) else ()
+
+
+def _stored(series: Series) -> tuple[str, ...]:
+    """How the file stores the slices, where it is not as they are shown."""
+    names = ("slices", "rows", "columns")
+    said = []
+    if series.turn.axes != (0, 1, 2):
+        said.append(f"stored in the order {', '.join(names[series.turn.axes.index(k)] for k in range(3))}")
+    if any(series.turn.flips):
+        said.append(f"{' and '.join(name for name, flip in zip(names, series.turn.flips) if flip)} stored in reverse")
+    return tuple(said)
 
 
 def _model(name: str, device: str) -> Iterable[str]:

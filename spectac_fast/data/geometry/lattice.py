@@ -116,19 +116,26 @@ def difference(
     """How far two stacks of counts differ on the voxels that both lattices hold.
 
     every: take each n-th voxel of `a` only; an eighth tells as much as all. Returns (root mean square of b - a over
-    that of a, the same for the multiple of a that comes closest to b, that multiple); infinite where there is nothing
-    to compare.
+    that of a, the same after dividing b by a factor, that factor: of their sums); infinite where there is nothing to
+    compare.
     """
     if not (lattice_a.near() and lattice_b.near()):
         return math.inf, math.inf, math.nan
     common = overlap(lattice_a, lattice_b, every)
     own, other = a[common.part], common.of(b)
-    powers = [float((common.weight * v).sum(dtype=np.float64)) for v in ((other - own) ** 2, own**2, own * other)]
-    if not (powers[1] > 0 and powers[2] > 0):
+
+    def total(values: NDArray[np.float32]) -> float:
+        return float((common.weight * values).sum(dtype=np.float64))
+
+    power, sums = total(own**2), (total(own), total(other))
+    if not (power > 0 and min(sums) > 0):
         return math.inf, math.inf, math.nan
-    factor = powers[2] / powers[1]
-    left = float((common.weight * (other / np.float32(factor) - own) ** 2).sum(dtype=np.float64))
-    return math.sqrt(powers[0] / powers[1]), math.sqrt(left / powers[1]), factor
+    factor = sums[1] / sums[0]
+    return (
+        math.sqrt(total((other - own) ** 2) / power),
+        math.sqrt(total((other / np.float32(factor) - own) ** 2) / power),
+        factor,
+    )
 
 
 def _steps(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spectac_fast.data.inputs import Found, Source, find_studies
+from spectac_fast.data.acquisition import apart, claim_of
+from spectac_fast.data.inputs import SHARED_UID, Found, Source, find_studies
+from spectac_fast.data.settle import settled
 from spectac_fast.errors import InputError, NoInputError, SpectacError
 from spectac_fast.terms import PHASES, PLANES
 
@@ -65,14 +67,10 @@ class ReportStudy:
 
 
 def stack_of(series: Series) -> Stack:
-    """A series in the customary order of slices, in counts."""
-    row, column = np.array(series.orientation[:3], float), np.array(series.orientation[3:], float)
-    steps = np.stack([series.slice_mm * np.cross(row, column), series.pixel_mm[0] * column, series.pixel_mm[1] * row])
-    origin, counts = np.array(series.position, float), np.asarray(series.counts, np.float32)
-    if series.slice_mm < 0:
-        origin, steps = origin + (len(counts) - 1) * steps[0], steps * np.array([-1.0, 1.0, 1.0])[:, None]
-        counts = counts[::-1]
-    return Stack(counts, series.spacing_mm, origin, steps)
+    """A series in counts."""
+    steps = np.array(series.spacing_mm)[:, None] * series.directions
+    counts = np.asarray(series.counts, np.float32)
+    return Stack(counts, series.spacing_mm, np.array(series.position, float), steps)
 
 
 def gather(inputs: Sequence[Path]) -> tuple[list[list[Series]], Found]:
@@ -85,7 +83,7 @@ def gather(inputs: Sequence[Path]) -> tuple[list[list[Series]], Found]:
     for sources in found.studies:
         series = [one for source in sources if (one := _read(source, found)) is not None]
         if series:
-            studies.append(series)
+            studies.append(_settled(series))
     if not studies:
         raise NoInputError(f"{', '.join(map(str, inputs))}: expected SA, VLA or HLA series here, found none.")
     return studies, found
@@ -97,14 +95,7 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
     translator: the model; where it is the one that made the corrected series, it also says what is unlike its training.
     Raises InputError where there is neither a corrected series nor a model and NC series to correct.
     """
-    by_kind: dict[str, dict[tuple[str, str], Series]] = {kind: {} for kind in KINDS}
-    warnings = []
-    for one in series:
-        kept = by_kind[kind_of(one)].setdefault((one.phase, one.plane), one)
-        if kept is not one:
-            warnings.append(f"{one.phase} {one.plane}: more than one {kind_of(one)} series, the first one is shown.")
-    for one in by_kind["NC"].values():
-        warnings += [f"{one.phase} {one.plane}: {note}" for note in one.notes]
+    by_kind, warnings = _chosen(series)
     made_by = list(dict.fromkeys(_derivation(one) for one in by_kind["corrected"].values()))
     if not by_kind["corrected"]:
         if translator is None or not by_kind["NC"]:
@@ -122,14 +113,82 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
             stacks[phase] = {kind: planes for kind, planes in kinds.items() if planes}
     for phase, plane in sorted(set(by_kind["corrected"]) - set(by_kind["NC"])):
         warnings.append(f"{phase} {plane}: the NC series it was corrected from is not at hand.")
-    warnings = list(dict.fromkeys(warnings))
+    notes = [f"{one.phase} {one.plane}: {note}" for of in by_kind.values() for one in of.values() for note in one.notes]
+    warnings = list(dict.fromkeys([*notes, *warnings]))
     return ReportStudy(pseudonym(series[0]), stacks, made_by, warnings, len(series), getattr(series[0], "header", None))
+
+
+def _chosen(series: Sequence[Series]) -> tuple[dict[str, dict[tuple[str, str], Series]], list[str]]:
+    """What is shown of a study, by kind, phase and plane: of each phase one acquisition, that of the first corrected
+    series if there is one, and of several series of a kind that which was corrected; and sentences on the rest.
+    """
+    by_kind: dict[str, dict[tuple[str, str], Series]] = {kind: {} for kind in KINDS}
+    warnings = []
+    for phase in PHASES:
+        mine = [one for one in series if one.phase == phase]
+        made = [one for one in mine if kind_of(one) == "corrected"]
+        claims = {one: claim_of(one) for one in mine}
+        lead = next(iter(sorted(made or mine, key=lambda one: one.plane != PLANES[0])), None)
+        for one in made + [one for one in mine if one not in made]:
+            why = apart(claims[lead], claims[one])
+            name = f"{phase} {one.plane}"
+            if why:
+                warnings.append(f"{name}: a {kind_of(one)} series of another acquisition is not shown ({why}).")
+                continue
+            of = by_kind[kind_of(one)]
+            kept = of.setdefault((phase, one.plane), one)
+            if kept is one:
+                continue
+            warnings.append(f"{name}: more than one {kind_of(one)} series, one of them is shown.")
+            shown = by_kind["corrected"].get((phase, one.plane))
+            if shown is not None and _source_of(shown) in _uids(one):
+                of[phase, one.plane] = one
+    return by_kind, warnings
 
 
 def pseudonym(series: Series) -> str:
     """Eight letters that stand for a study: from its UID, and nothing of the UID can be read off them."""
     uid = str(series.header.StudyInstanceUID) if series.header is not None else series.uid
+    if SHARED_UID in series.notes:
+        uid += claim_of(series).header.patient
     return hashlib.sha256(f"spectac report {uid}".encode()).hexdigest()[:8]
+
+
+def _settled(series: Sequence[Series]) -> list[Series]:
+    """Series of a study, each as it lies; what was derived from another one at hand lies as that does."""
+    plain = [one for one in series if kind_of(one) in ("NC", "AC")]
+    found = dict(zip(plain, settled(plain)))
+    leads = {uid: one for one in found.values() for uid in _uids(one)}
+    made = [one for one in series if kind_of(one) == "corrected" and _source_of(one) not in leads]
+    leads |= {_source_of(one): one for one in settled(made)}
+    return [found.get(one) or _as(one, leads.get(_source_of(one), one)) for one in series]
+
+
+def _as(one: Series, lead: Series) -> Series:
+    """A derived series, read in the order in which its source, or another one derived from that, is read."""
+    stored = one.turn.undo(one.counts)
+    if one.plane != lead.plane or lead.turn.undo(lead.counts).shape != stored.shape:
+        return one
+    return replace(
+        one,
+        counts=np.ascontiguousarray(lead.turn.apply(stored)),
+        turn=lead.turn,
+        pixel_mm=lead.pixel_mm,
+        slice_mm=lead.slice_mm,
+        orientation=lead.orientation,
+        position=lead.position,
+        notes=(),
+    )
+
+
+def _source_of(one: Series) -> str:
+    """The UID of the object that a derived series was made from, "" where it does not say."""
+    sources = (one.header.get("SourceImageSequence") or ()) if one.header is not None else ()
+    return str(next(iter(sources)).get("ReferencedSOPInstanceUID") or "") if sources else ""
+
+
+def _uids(one: Series) -> set[str]:
+    return {*one.instances, str(one.header.SOPInstanceUID)} if one.header is not None else set()
 
 
 def _read(source: Source, found: Found) -> Series | None:
@@ -157,8 +216,6 @@ def _derivation(series: Series) -> str:
 
 def _unusual(by_kind: Mapping[str, Mapping[tuple[str, str], Series]], translator: Translator) -> list[str]:
     """What a model finds unusual about series, which are called by phase and plane: file names may name a patient."""
-    from dataclasses import replace
-
     from spectac_fast.correct.study import prepare
     from spectac_fast.data.study import Study
 
@@ -196,8 +253,6 @@ def _far_apart(written: Mapping[tuple[str, str], Series], prepared: Prepared, tr
 
 
 def _correct(by_kind: Mapping[str, dict[tuple[str, str], Series]], translator: Translator) -> str:
-    from dataclasses import replace
-
     from spectac_fast._version import __version__
     from spectac_fast.correct import correct_study
     from spectac_fast.data.study import Study

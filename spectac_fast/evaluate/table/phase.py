@@ -174,7 +174,9 @@ def _averaged(
     if not any(partners):
         return stacks
     lattices = [_lattices(nc[plane].shape, spacing_mm)[plane] for plane in planes]
-    found = agreed([stacks[plane] for plane in planes], list(nc.values()), gain, lattices, partners)
+    found = agreed(
+        [stacks[plane] for plane in planes], list(nc.values()), gain, [1.0] * len(planes), lattices, partners
+    )
     return dict(zip(planes, found, strict=True))
 
 
