@@ -91,7 +91,14 @@ setup(
     packages=[*find_packages(include=["spectac_fast", "spectac_fast.*"]), "spectac_fast.kernels"],
     package_dir={"spectac_fast.kernels": "kernels"},
     package_data={
-        "spectac_fast": ["py.typed", "weights/*", "train/recipes/**/*", "data/demo/**/*", "evaluate/report/*.css"]
+        "spectac_fast": [
+            "py.typed",
+            "weights/*",
+            "train/recipes/**/*",
+            "data/demo/**/*",
+            "evaluate/report/*.css",
+            "formats/evidence/*.json",
+        ]
     },
     ext_modules=BUILD.get("ext_modules", []),
     cmdclass={"build_py": BuildPyWithNote, **BUILD.get("cmdclass", {})},
