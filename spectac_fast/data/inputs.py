@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spectac_fast.data.study import dicom_files, read_nc_series, read_nc_slices
+from spectac_fast.data.study import checked_nc, dicom_files, read_nc_series, read_nc_slices
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError, SpectacError
 from spectac_fast.formats.series import NOTHING, Series, Told, volume_ending
 from spectac_fast.formats.volumes import glance as glance_volume
@@ -36,7 +36,7 @@ class Source:
     path: its own; for a member of an archive that of the archive followed by the member's name. named: the user named
     this very file. sha256: of its content when it was found. frames: as its header says. archive: the zip file it is
     in. slices: where a series has a file for every slice, all of them; path is then the first one's. told: what the
-    user says of a NIfTI or npy file.
+    user says of it.
     """
 
     path: Path
@@ -66,10 +66,11 @@ class Source:
     def series(self, contents: tuple[bytes, ...], *, force: bool) -> Series:
         """The NC series in `contents`; raises as `data.study.read_nc_series` and `formats.volumes.read_volume`."""
         if volume_ending(self.path):
-            return read_volume(self.path, contents[0], self.told, force=force)
+            return checked_nc(read_volume(self.path, contents[0], self.told), force)
         if self.slices:
-            return read_nc_slices([(each.path, content) for each, content in zip(self.slices, contents)], force=force)
-        return read_nc_series(self.path, contents[0], force=force)
+            files = [(each.path, content) for each, content in zip(self.slices, contents)]
+            return read_nc_slices(files, force=force, told=self.told)
+        return read_nc_series(self.path, contents[0], force=force, told=self.told)
 
     def content(self) -> bytes:
         """The bytes of one file as they are now."""
@@ -128,7 +129,7 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
 def _join(study: list[Source], slices: list[Source]) -> None:
     """Put one source in the place of those that hold one slice each of a series."""
     named, digest = any(each.named for each in slices), _joint(each.sha256 for each in slices)
-    whole = Source(slices[0].path, named, digest, len(slices), slices[0].archive, tuple(slices))
+    whole = Source(slices[0].path, named, digest, len(slices), slices[0].archive, tuple(slices), slices[0].told)
     study[study.index(slices[0])] = whole
     for each in slices[1:]:
         study.remove(each)

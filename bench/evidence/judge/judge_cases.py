@@ -80,8 +80,10 @@ def reconstructed(seed: int) -> dict[str, np.ndarray]:
     return {"volumes": found.astype(np.float16), "axes": np.stack([axes.long, axes.up, axes.lateral, axes.centre])}
 
 
-def cut(volume: np.ndarray, axes: np.ndarray, plane: str, pixel_mm: float, field_mm: float, cutoff: float) -> np.ndarray:
-    """A stack [slices, rows, columns] of a volume [48, 64, 64], filtered (cutoff in cycles/cm), of pixels and a field."""
+def cut(
+    volume: np.ndarray, axes: np.ndarray, plane: str, pixel_mm: float, field_mm: float, cutoff: float
+) -> np.ndarray:
+    """A stack [slices, rows, columns] of a volume [48, 64, 64], filtered (cutoff in cycles/cm)."""
     long, up, lateral, centre = axes
     filtered = butterworth(torch.from_numpy(volume), IMAGE_GRID.dx, cutoff).numpy()
     along = planes.cuts(Axes(long, up, lateral, centre))[plane]

@@ -68,28 +68,34 @@ def _contents(path: Path, told: Told) -> Iterable[str]:
 
     logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
     if path.is_file() and volume_ending(path):
-        yield _describe(path, read_volume(path, file_content(path), told, force=True))
+        yield from _describe(path, read_volume(path, file_content(path), told))
         return
     files = dicom_files(path) if path.is_dir() else [path]
     if not files:
         raise NoInputError(f"{path}: expected DICOM files here, found none.")
     for file in files:
         try:
-            yield _describe(file, read_series(file))
+            yield from _describe(file, read_series(file, told=told))
         except InputError as reason:
             if not path.is_dir():
                 raise
             yield str(reason)
 
 
-def _describe(file: Path, series: Series) -> str:
+def _describe(file: Path, series: Series) -> Iterable[str]:
+    """What a series is, what would be done with it, why, and what was assumed."""
     slices, rows, columns = series.counts.shape
-    kind = "AC" if series.attenuation_corrected else "NC"
-    return (
+    kind = "NC or AC" if series.doubt else "AC" if series.attenuation_corrected else "NC"
+    yield (
         f"{file}: {kind} {series.phase} {series.plane}, {slices} slices of {rows} x {columns}, "
         f"pixels {series.pixel_mm[0]:g} x {series.pixel_mm[1]:g} mm, slices {series.slice_mm:g} mm apart, "
         f"counts {series.counts.min():g} to {series.counts.max():g}, sum {series.counts.sum(dtype=float):.4g}"
     )
+    done = {"NC": "corrected", "AC": "left alone, as it is corrected already"}
+    refused = "refused, and skipped in a folder, unless --kind nc or --kind ac says what it is"
+    yield f"  would be {done.get(kind, refused)}"
+    yield from (f"  evidence: {clause}" for clause in series.evidence)
+    yield from (f"  note: {note}" for note in series.notes)
 
 
 def _model(name: str, device: str) -> Iterable[str]:

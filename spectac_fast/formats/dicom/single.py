@@ -18,7 +18,7 @@ from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE, stable_uid
 from spectac_fast.formats.dicom.parse import parse, sentences
 from spectac_fast.formats.dicom.read import check_kind, series_of
 from spectac_fast.formats.dicom.values import stored_values
-from spectac_fast.formats.series import Series
+from spectac_fast.formats.series import NOTHING, Series, Told
 
 # Of the distance between slices, and mm: positions are written with few digits.
 _UNEVEN = 0.02
@@ -52,7 +52,7 @@ def series_of_slice(path: Path, content: bytes) -> str:
         return str(ds.get("SeriesInstanceUID", "")) if stack else ""
 
 
-def read_single_frames(files: Sequence[tuple[Path, bytes]], *, force: bool = False) -> Series:
+def read_single_frames(files: Sequence[tuple[Path, bytes]], *, force: bool = False, told: Told = NOTHING) -> Series:
     """Read a series of which every file holds one slice; the slices are put in order by their positions.
 
     files: (path, content) of each; the series takes the first path. Its header is that of one multi-frame object with
@@ -65,12 +65,13 @@ def read_single_frames(files: Sequence[tuple[Path, bytes]], *, force: bool = Fal
         with sentences(path):
             ds = parse(path, content)
             check_depth(ds, path)
-            check_kind(ds, path)
+            check_kind(ds, path, told)
             slices.append(ds)
     with sentences(first):
         ordered, step = _in_order(slices, first)
         ds = _joined(ordered, step, first)
-        return series_of(ds, first, force=force, instances=tuple(str(each.SOPInstanceUID) for each in ordered))
+        instances = tuple(str(each.SOPInstanceUID) for each in ordered)
+        return series_of(ds, first, force=force, told=told, instances=instances)
 
 
 def _in_order(slices: list[Dataset], path: Path) -> tuple[list[Dataset], float]:

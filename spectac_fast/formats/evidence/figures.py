@@ -1,9 +1,9 @@
 """Figures of one image by which attenuation correction shows, whatever its counts, pixels, field and filter.
 
-Without correction, counts from deep in the chest are lost and those below the skin are not: the wall of the chest and
-the left lung are too bright beside the heart, what lies behind and below it too dark, and the ventricle itself falls
-off towards its inferior and septal walls. Every figure is a logarithm of a ratio within the image, so counts cancel;
-everything is smoothed to about 18 mm first, so that reconstruction filters cancel too.
+Without correction, counts from deep in the chest are lost and those from below the skin are not: the wall of the chest
+is too bright beside the mediastinum and the heart, and the ventricle falls off towards its inferior and septal walls.
+Every figure is a logarithm of a ratio within the image, so counts cancel; everything is smoothed to about 18 mm first,
+so that reconstruction filters cancel too.
 """
 
 from __future__ import annotations
@@ -27,18 +27,22 @@ _PLACE_SD_MM = 40.0
 _WALL_MM, _BACKGROUND_MM, _CONE_DEG = (16.0, 40.0), (52.0, 73.0), 35.0
 _RADII = np.arange(0.0, 77.0, 4.0)
 _FLOOR = 0.03
-# Directions (base to apex, up, lateral) of what is compared with the wall of the heart.
+# Directions (base to apex, up, lateral) of what is compared with the heart: in front lies the wall of the chest, below
+# the skin, and behind the mediastinum, deep inside.
 _AROUND = {
-    "front and left": (0, 1, 1),
-    "front": (0, 1, 0),
-    "left": (0, 0, 1),
-    "behind": (-1, 0, 0),
-    "right": (0, 0, -1),
-    "below": (0, -1, 0),
-    "front and right": (1, 0, -1),
+    "front left": (0, 1, 1),
+    "front right": (1, 1, -1),
+    "mediastinum": (-1, 1, -1),
+    "behind right": (-1, 0, -1),
 }
-_WALLS = {"inferior": (0, -1, 0), "anterior": (0, 1, 0), "septal": (0, 0, -1), "lateral": (0, 0, 1)}
-NAMES = (*(f"{name} of the heart" for name in _AROUND), "inferior/anterior", "septal/lateral", "cavity")
+_WALLS = {
+    "inferior": (0, -1, 0),
+    "anterior": (0, 1, 0),
+    "septal": (0, 0, -1),
+    "lateral": (0, 0, 1),
+    "basal": (-1, 0, 0),
+}
+NAMES = (*_AROUND, "inferior/anterior", "septal/lateral", "basal", "cavity")
 
 
 def figures(
@@ -64,7 +68,8 @@ def figures(
     around = rays[_between(_RADII, _BACKGROUND_MM)] / level
     found = [_log(_mean(around[:, _cone(direction)])) for direction in _AROUND.values()]
     walls = {name: _log(_mean(wall[_cone(direction)] / level)) for name, direction in _WALLS.items()}
-    found += [walls["inferior"] - walls["anterior"], walls["septal"] - walls["lateral"], _log(_mean(rays[:2] / level))]
+    cavity = _log(_mean(rays[:2] / level))
+    found += [walls["inferior"] - walls["anterior"], walls["septal"] - walls["lateral"], walls["basal"], cavity]
     return np.array(found)
 
 

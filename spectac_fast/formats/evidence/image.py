@@ -23,7 +23,7 @@ COEFFICIENTS = "attenuation.json"
 class Opinion:
     """kind: "NC", "AC", or None where the image leaves it open. clause: why. odds: log odds of AC, NaN where unknown.
 
-    sure: so clear that it stands against the words of a header (one in a thousand at most is wrong in fitting).
+    sure: so clear that it stands against the words of a header.
     """
 
     kind: str | None
