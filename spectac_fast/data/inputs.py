@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from spectac_fast.data.study import dicom_files, read_nc_series, read_nc_slices
+from spectac_fast.data.study import checked_nc, dicom_files, read_nc_series, read_nc_slices
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError, SpectacError
 from spectac_fast.formats.series import NOTHING, Series, Told, volume_ending
 from spectac_fast.formats.volumes import glance as glance_volume
@@ -38,8 +38,8 @@ class Source:
     path: its own; for a member of an archive that of the archive followed by the member's name. named: the user named
     this very file. sha256: of its content when it was found. frames: as its header says. archive: the zip file it is
     in. slices: where a series has a file for every slice, all of them; path is then the first one's. told: what the
-    user says of a NIfTI or npy file. notes: sentences about what it was found among. twin: another file that was found
-    has its SOP Instance UID and other content.
+    user says of it. notes: sentences about what it was found among. twin: another file that was found has its SOP
+    Instance UID and other content.
     """
 
     path: Path
@@ -71,12 +71,12 @@ class Source:
     def series(self, contents: tuple[bytes, ...], *, force: bool) -> Series:
         """The NC series in `contents`; raises as `data.study.read_nc_series` and `formats.volumes.read_volume`."""
         if volume_ending(self.path):
-            return read_volume(self.path, contents[0], self.told, force=force)
+            return checked_nc(read_volume(self.path, contents[0], self.told), force)
         if self.slices:
             files = [(each.path, content) for each, content in zip(self.slices, contents)]
-            series = read_nc_slices(files, force=force)
+            series = read_nc_slices(files, force=force, told=self.told)
         else:
-            series = read_nc_series(self.path, contents[0], force=force)
+            series = read_nc_series(self.path, contents[0], force=force, told=self.told)
         return replace(series, notes=(*self.notes, *series.notes), twin=self.twin)
 
     def content(self) -> bytes:
@@ -150,7 +150,7 @@ def _marked(source: Source, twins: set[Path]) -> Source:
 def _join(study: list[Source], slices: list[Source]) -> None:
     """Put one source in the place of those that hold one slice each of a series."""
     named, digest = any(each.named for each in slices), _joint(each.sha256 for each in slices)
-    whole = Source(slices[0].path, named, digest, len(slices), slices[0].archive, tuple(slices))
+    whole = Source(slices[0].path, named, digest, len(slices), slices[0].archive, tuple(slices), slices[0].told)
     study[study.index(slices[0])] = whole
     for each in slices[1:]:
         study.remove(each)

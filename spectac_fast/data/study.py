@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spectac_fast.data.settle import settled
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError
 from spectac_fast.formats.atomic import stage_bytes
-from spectac_fast.formats.series import Provenance, Series, volume_ending
+from spectac_fast.formats.series import NOTHING, Provenance, Series, Told, volume_ending
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -72,27 +72,37 @@ def read_study(path: Path | str) -> Study:
     return replace(study, series=tuple(settled(study.series)))
 
 
-def read_nc_series(path: Path, content: bytes | None = None, *, force: bool = False) -> Series:
+def read_nc_series(path: Path, content: bytes | None = None, *, force: bool = False, told: Told = NOTHING) -> Series:
     """Read one file that must be an NC series; raises InputError, or NotApplicableError where it is something else.
 
-    force: take transaxial and already corrected slices too; what is derived from them says so in its header.
+    force: take transaxial and already corrected slices too; what is derived from them says so in its header. told: as
+    for `formats.dicom.read_series`.
     """
     from spectac_fast.formats.dicom import read_series
 
-    return _nc(read_series(path, content, force=force), force)
+    return checked_nc(read_series(path, content, force=force, told=told), force)
 
 
-def read_nc_slices(files: Sequence[tuple[Path, bytes]], *, force: bool = False) -> Series:
+def read_nc_slices(files: Sequence[tuple[Path, bytes]], *, force: bool = False, told: Told = NOTHING) -> Series:
     """The same for files of one slice each, given as (path, content)."""
     from spectac_fast.formats.dicom import read_single_frames
 
-    return _nc(read_single_frames(files, force=force), force)
+    return checked_nc(read_single_frames(files, force=force, told=told), force)
 
 
-def _nc(series: Series, force: bool) -> Series:
-    if series.attenuation_corrected and not force:
-        raise NotApplicableError(f"{series.path}: already attenuation-corrected, expected a non-corrected (NC) series.")
-    return series
+def checked_nc(series: Series, force: bool) -> Series:
+    """`series`, unless it is or may be corrected already and nothing forces it: NotApplicableError with the reasons."""
+    if force or not series.attenuation_corrected:
+        return series
+    if series.doubt:
+        raise NotApplicableError(
+            f"{series.path}: expected a non-corrected (NC) series, found no agreement on whether it is one: "
+            f"{series.doubt}; --kind nc or --kind ac says it."
+        )
+    raise NotApplicableError(
+        f"{series.path}: already attenuation-corrected, expected a non-corrected (NC) series: "
+        f"{'; '.join(series.evidence)}."
+    )
 
 
 def read_series_files(paths: Iterable[Path], root: Path) -> Study:

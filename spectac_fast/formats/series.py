@@ -41,7 +41,8 @@ class Series:
     plane: "SA", "VLA" or "HLA"; "TRA" (transaxial) only where reading was forced. phase: "stress" or "rest".
     pixel_mm: (row spacing, column spacing), mm. slice_mm: signed distance from slice to slice, mm.
     orientation: direction cosines of row and column (LPS). position: centre of the first slice's first voxel (LPS), mm.
-    attenuation_corrected: whether the source says that attenuation was corrected.
+    attenuation_corrected: whether attenuation is corrected already, by all the evidence, or may be.
+    doubt: what the evidence is where it leaves that open. evidence: all of it, a clause each (`formats.evidence`).
     path: the file it came from. header: its DICOM attributes without pixels, or None if it did not come from DICOM.
     instances: where every slice has a file of its own, the SOP Instance UIDs of these; path is the first of them.
     form: how a NIfTI or npy file stores it, or None for DICOM.
@@ -72,6 +73,8 @@ class Series:
     assumed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     twin: bool = False
+    doubt: str = ""
+    evidence: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
@@ -153,15 +156,17 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Told:
-    """What the user says of NIfTI and npy files; None where nothing.
+    """What the user says of files; None where nothing.
 
-    plane: "SA", "VLA" or "HLA". phase: "stress" or "rest". pixel_mm, slice_mm: of npy files, mm.
+    plane: of NIfTI and npy files, "SA", "VLA" or "HLA". phase: "stress" or "rest", whatever the file says. pixel_mm,
+    slice_mm: of npy files, mm. kind: "NC" or "AC", whatever the evidence.
     """
 
     plane: str | None = None
     phase: str | None = None
     pixel_mm: float | None = None
     slice_mm: float | None = None
+    kind: str | None = None
 
 
 NOTHING = Told()

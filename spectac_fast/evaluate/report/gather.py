@@ -197,7 +197,9 @@ def _read(source: Source, found: Found) -> Series | None:
     except SpectacError as reason:
         found.skipped.append(str(reason))
         return None
-    return series if series.plane in PLANES else None
+    if series.doubt:
+        found.skipped.append(f"{series.path}: it is open whether this is NC or AC: {series.doubt}.")
+    return series if series.plane in PLANES and not series.doubt else None
 
 
 def kind_of(series: Series) -> str:

@@ -241,5 +241,6 @@ def _plain(text: str) -> str:
 def _doubts(series: Series) -> str:
     """What a model is not made for and was forced upon it."""
     transaxial = " The source holds transaxial slices, not slices along the heart." if series.plane == "TRA" else ""
-    corrected = " The source says that it is attenuation-corrected already." if series.attenuation_corrected else ""
-    return transaxial + corrected
+    corrected = " The source is, by what is known of it, attenuation-corrected already."
+    doubtful = " Whether the source is attenuation-corrected already is not known."
+    return transaxial + (doubtful if series.doubt else corrected if series.attenuation_corrected else "")

@@ -22,8 +22,11 @@ from spectac_fast.formats.dicom.parse import parse, sentences, uid_name
 from spectac_fast.formats.dicom.patient import IDENTITY, identity, lying
 from spectac_fast.formats.dicom.values.counts import Counted, counts_of, judged
 from spectac_fast.formats.dicom.values.pixels import PIXEL_ELEMENTS
-from spectac_fast.formats.names import corrected_in, phase_in, plane_in, posture_note, texts_of
-from spectac_fast.formats.series import Series
+from spectac_fast.formats.evidence.header import emission_doubts
+from spectac_fast.formats.evidence.phase import phase_of
+from spectac_fast.formats.evidence.weigh import weighed
+from spectac_fast.formats.names import plane_in, posture_note, texts_of
+from spectac_fast.formats.series import NOTHING, Series, Told
 
 _PLANE_OF_VIEW = {value: plane for (_, value), plane in VIEW_CODES.items()}
 _PHASE_OF_STATE = {value: phase for (_, value), phase in STATE_CODES.items()}
@@ -31,28 +34,31 @@ _SLICE_VECTOR = 0x00540080
 TRANSAXIAL = "TRA"
 
 
-def read_series(path: Path | str, content: bytes | None = None, *, force: bool = False) -> Series:
+def read_series(path: Path | str, content: bytes | None = None, *, force: bool = False, told: Told = NOTHING) -> Series:
     """Read one NM RECON TOMO multi-frame file, attenuation-corrected or not.
 
     Slices come as those of their plane are shown, whichever way the file stores them (`formats.orientation`). The
     counts are what the header maps the stored values to (`values.counts`).
     content: the bytes of the file where they are known already or lie in an archive; `path` then only names them.
-    force: read transaxial slices too, as plane "TRA".
+    force: read transaxial slices too, as plane "TRA". told: phase and kind where the user says them.
 
     Raises:
         NoInputError: no such file.
-        NotApplicableError: a sound DICOM file of another kind (other modality, projections, gated, transaxial).
+        NotApplicableError: a sound DICOM file of another kind (other modality, projections, gated, transmission,
+            transaxial).
         InputError: not DICOM, truncated, or without usable pixels, geometry, plane or phase.
     """
     path = Path(path)
     with sentences(path):
         ds = parse(path, content)
         check_depth(ds, path)
-        check_kind(ds, path)
-        return series_of(ds, path, counts_of(ds, path), force=force)
+        check_kind(ds, path, told)
+        return series_of(ds, path, counts_of(ds, path), force=force, told=told)
 
 
-def series_of(ds: Dataset, path: Path, frames: Counted, *, force: bool, instances: tuple[str, ...] = ()) -> Series:
+def series_of(
+    ds: Dataset, path: Path, frames: Counted, *, force: bool, told: Told, instances: tuple[str, ...] = ()
+) -> Series:
     """The series in a multi-frame data set, which loses its pixels; to be called within `sentences`.
 
     frames: its counts in stored order.
@@ -63,22 +69,23 @@ def series_of(ds: Dataset, path: Path, frames: Counted, *, force: bool, instance
     texts = texts_of(ds, path)
     plane = _plane(ds, path, texts, cosines.values(), force)
     place = place_of(ds, path, plane, cosines, len(frames.counts))
+    phase, notes = _phase(ds, path, told)
     series = Series(
         counts=frames.counts[order],
         plane=plane,
-        phase=_phase(ds, path, texts),
+        phase=phase,
         pixel_mm=place.pixel_mm,
         slice_mm=place.slice_mm,
         orientation=place.orientation,
         position=place.position,
-        attenuation_corrected=_corrected(ds, texts),
+        attenuation_corrected=True,
         path=path,
         header=ds,
         instances=instances,
         step=frames.step,
         padding=None if frames.padding is None else frames.padding[order],
         assumed=place.assumed,
-        notes=(*frames.notes, *place.notes, *posture_note(lying(ds)[0])),
+        notes=(*frames.notes, *place.notes, *posture_note(lying(ds)[0]), *notes),
     )
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         if not re.fullmatch(r"[0-9.]{1,64}", str(ds.get(keyword, ""))):
@@ -88,7 +95,7 @@ def series_of(ds: Dataset, path: Path, frames: Counted, *, force: bool, instance
     for keyword in PIXEL_ELEMENTS:
         if keyword in ds:
             del ds[keyword]
-    return series.turned(place.turn)
+    return weighed(series.turned(place.turn), told)
 
 
 def glance(path: Path | str, content: bytes | None = None) -> tuple[str, str, int]:
@@ -123,8 +130,8 @@ def slice_numbers(ds: Dataset, path: Path) -> NDArray[np.int64]:
     return numbers - 1
 
 
-def check_kind(ds: Dataset, path: Path) -> None:
-    """Raise NotApplicableError unless a data set is an ungated NM reconstruction."""
+def check_kind(ds: Dataset, path: Path, told: Told = NOTHING) -> None:
+    """Raise NotApplicableError unless a data set is an ungated NM reconstruction of emission."""
     kind = UID(str(ds.get("SOPClassUID", "")))
     # A DICOMDIR has a class in its file meta information only.
     if not kind and ds.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
@@ -144,6 +151,12 @@ def check_kind(ds: Dataset, path: Path) -> None:
     if third != "RECON TOMO":
         what = found.get(third, "another Image Type")
         raise NotApplicableError(f"{path}: expected reconstructed slices (RECON TOMO), found {what}.")
+    doubts = emission_doubts(ds) if told.kind is None else ()
+    if doubts:
+        raise NotApplicableError(
+            f"{path}: expected counts that the patient emitted, found transmission or a map of attenuation: "
+            f"{'; '.join(doubts)}."
+        )
 
 
 def _plane(ds: Dataset, path: Path, texts: list[str], cosines: Iterable[tuple[float, ...]], force: bool) -> str:
@@ -165,28 +178,23 @@ def _plane(ds: Dataset, path: Path, texts: list[str], cosines: Iterable[tuple[fl
     raise InputError(f"{path}: expected SA, VLA or HLA in the view code, series description or file name, found none.")
 
 
-def _phase(ds: Dataset, path: Path, texts: list[str]) -> str:
+def _phase(ds: Dataset, path: Path, told: Told) -> tuple[str, tuple[str, ...]]:
+    """The phase, and what was assumed for it."""
+    found = phase_of(ds, path, _coded_phase(ds))
+    phase = told.phase or found.phase
+    if phase is None:
+        raise InputError(f"{path}: expected to be told stress or rest, found that {found.clause}; --phase says it.")
+    if told.phase:
+        against = found.phase not in (None, told.phase)
+        return phase, ((f"taken as {phase} because the user says so, although {found.clause}.",) if against else ())
+    return phase, ((f"taken as {phase}: {found.clause}.",) if found.assumed else ())
+
+
+def _coded_phase(ds: Dataset) -> str | None:
     for item in ds.get("AcquisitionContextSequence") or ():
         names, states = item.get("ConceptNameCodeSequence") or [], item.get("ConceptCodeSequence") or []
         if names and states and names[0].get("CodeValue") == PATIENT_STATE[1]:
             phase = _PHASE_OF_STATE.get(states[0].get("CodeValue"))
             if phase:
                 return phase
-    phase = phase_in([*texts, str(ds.get("StudyDescription") or "")])
-    if phase is None:
-        raise InputError(
-            f"{path}: expected stress or rest in the series description or in the file name, found neither."
-        )
-    return phase
-
-
-def _corrected(ds: Dataset, texts: list[str]) -> bool:
-    corrections = ds.get("CorrectedImage") or []
-    if "ATTN" in ([corrections] if isinstance(corrections, str) else list(corrections)):
-        return True
-    # GE's reconstruction states its corrections in the comments: ...$ReconCorr$ACSCRR$...
-    vendor = re.search(r"ReconCorr\$([A-Z]*)", str(ds.get("ImageComments") or ""))
-    if vendor:
-        return vendor.group(1).startswith("AC")
-    # A folder often holds both kinds, so its name says nothing here.
-    return corrected_in(texts[:-1])
+    return None

@@ -19,7 +19,7 @@ from spectac_fast.formats.dicom.geometry import cosines_of, position_of
 from spectac_fast.formats.dicom.parse import parse, sentences
 from spectac_fast.formats.dicom.read import check_kind, series_of
 from spectac_fast.formats.dicom.values.counts import Counted, counts_of, stacked
-from spectac_fast.formats.series import Series
+from spectac_fast.formats.series import NOTHING, Series, Told
 
 # Of the distance between slices, and mm: positions are written with few digits.
 _UNEVEN = 0.02
@@ -50,7 +50,7 @@ def series_of_slice(path: Path, content: bytes) -> str:
         return str(ds.get("SeriesInstanceUID", "")) if stack else ""
 
 
-def read_single_frames(files: Sequence[tuple[Path, bytes]], *, force: bool = False) -> Series:
+def read_single_frames(files: Sequence[tuple[Path, bytes]], *, force: bool = False, told: Told = NOTHING) -> Series:
     """Read a series of which every file holds one slice; the slices are put in order by their positions, or by their
     numbers where they have none.
 
@@ -64,7 +64,7 @@ def read_single_frames(files: Sequence[tuple[Path, bytes]], *, force: bool = Fal
         with sentences(path):
             ds = parse(path, content)
             check_depth(ds, path)
-            check_kind(ds, path)
+            check_kind(ds, path, told)
             slices.append(ds)
     with sentences(first):
         for keyword in _SHARED:
@@ -77,7 +77,7 @@ def read_single_frames(files: Sequence[tuple[Path, bytes]], *, force: bool = Fal
         frames = stacked([_one_slice(each, first) for each in ordered])
         ds = _joined(ordered, step)
         instances = tuple(str(each.SOPInstanceUID) for each in ordered)
-        series = series_of(ds, first, frames, force=force, instances=instances)
+        series = series_of(ds, first, frames, force=force, told=told, instances=instances)
         return replace(series, notes=(*notes, *series.notes))
 
 

@@ -72,7 +72,8 @@ def emission_doubts(ds: Dataset) -> list[str]:
     image_type = [str(value).upper() for value in values_of(ds, "ImageType")]
     doubts = [f"its Image Type says {value}" for value in image_type if re.fullmatch(r"TRANSMISSION|(U|MU)?MAP", value)]
     for name, text in series_texts(ds):
-        if words := map_in(text):
+        # How it was derived may tell what it was derived without.
+        if name != "Derivation Description" and (words := map_in(text)):
             doubts.append(f"its {name} says {words}")
     units = [str(unit).upper().replace(" ", "") for unit in values_of(ds, "Units") + values_of(ds, "RescaleType")]
     doubts += [f"its unit is {unit}" for unit in units if unit in _MAP_UNITS]

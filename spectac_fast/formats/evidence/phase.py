@@ -25,9 +25,10 @@ _NEUTRAL = re.compile(
 
 @dataclass(frozen=True)
 class Phase:
-    """phase: "stress", "rest", or None where nothing tells or two things contradict each other. clause: why.
+    """phase: "stress", "rest", or None where nothing tells. clause: why.
 
-    assumed: nothing but the study's description tells, which is about the whole study.
+    assumed: to be said to the user: names contradict the code, or nothing but the study's description tells, which is
+    about the whole study.
     """
 
     phase: str | None
@@ -39,7 +40,7 @@ def phase_of(ds: Dataset, path: Path, coded: str | None) -> Phase:
     """The phase of a series. coded: what its Patient State code says, None where there is none."""
     own = _first(_own_texts(ds, path))
     if coded and own and own[1] != coded and own[0] not in ("file name", "folder name"):
-        return Phase(None, f"its Patient State says {coded} and its {own[0]} {own[1]}")
+        return Phase(coded, f"its Patient State says {coded}, but its {own[0]} {own[1]}", assumed=True)
     if coded:
         return Phase(coded, f"its Patient State says {coded}")
     if own:

@@ -96,6 +96,7 @@ def test_becquerel_per_ml_hints_at_the_correction():
         ({"SeriesDescription": "ATT MAP SA"}, True),
         ({"SeriesDescription": "STRESS SA AC"}, False),
         ({"ImageID": "umap"}, True),
+        ({"DerivationDescription": "without CT or transmission scan"}, False),
         ({"Units": "1CM"}, True),
         ({"RescaleType": "HU"}, True),
         ({"Units": "CNTS"}, False),

@@ -33,13 +33,12 @@ def test_words_nobody_here_understands_leave_the_study_unheard(unknown):
     assert phase(SeriesDescription=unknown, StudyDescription="STRESS TEST").phase is None
 
 
-def test_a_code_that_the_name_contradicts_is_left_to_the_user():
+def test_a_code_that_the_name_contradicts_counts_and_that_is_said():
     assert phase(coded="stress", SeriesDescription="STRESS SA").phase == "stress"
-    assert phase(coded="stress", SeriesDescription="SA").phase == "stress"
+    assert not phase(coded="stress", SeriesDescription="SA").assumed
     found = phase(coded="stress", SeriesDescription="REST SA")
-    assert found.phase is None
-    assert "stress" in found.clause
-    assert "rest" in found.clause
+    assert (found.phase, found.assumed) == ("stress", True)
+    assert "but its Series Description rest" in found.clause
     # Names of files are changed more easily than codes.
     assert phase("/study/rest.dcm", coded="stress").phase == "stress"
 
