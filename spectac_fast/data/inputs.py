@@ -38,8 +38,8 @@ class Source:
     path: its own; for a member of an archive that of the archive followed by the member's name. named: the user named
     this very file. sha256: of its content when it was found. frames: as its header says. archive: the zip file it is
     in. slices: where a series has a file for every slice, all of them; path is then the first one's. told: what the
-    user says of it. notes: sentences about what it was found among. twin: another file that was found
-    has its SOP Instance UID and other content.
+    user says of it. notes: sentences about what it was found among. twin: another file that was found has its SOP
+    Instance UID and other content.
     """
 
     path: Path

@@ -9,9 +9,9 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from spectac_fast.formats.evidence import places
+from spectac_fast.formats.evidence.tokens import plain
 
 SUPINE = "supine"
-# A term counts where no letter touches it.
 _POSTURES = {"prone": r"PRONE|PRONO|BAUCHLAGE|PROCUBITUS|DECUBITUS[ _-]*VENTRAL", SUPINE: r"SUPINE|SUPINO"}
 
 
@@ -27,9 +27,9 @@ def phase_in(texts: Iterable[str]) -> str | None:
 
 def lying_in(texts: Iterable[str]) -> str:
     """How the first telling text says that the patient lay, "" where none tells."""
-    for text in texts:
-        plain = text.upper().replace("_", " ")
-        found = [name for name, words in _POSTURES.items() if re.search(rf"(?<![A-Z])(?:{words})(?![A-Z])", plain)]
+    for text in map(plain, texts):
+        # A term counts where no letter touches it.
+        found = [how for how, term in _POSTURES.items() if re.search(f"(?<![A-Z])({term})(?![A-Z])", text)]
         if len(found) == 1:
             return found[0]
     return ""

@@ -81,25 +81,26 @@ def _contents(path: Path, told: Told) -> Iterable[str]:
         series = []
         for source in study:
             try:
-                series.append(_read(source, told))
+                series.append(_read(source))
             except InputError as reason:
                 yield str(reason)
         yield from _described(settled(series))
     yield from found.skipped + found.failed
 
 
-def _read(source: Source, told: Told) -> Series:
+def _read(source: Source) -> Series:
     """A series, whatever its kind."""
     from spectac_fast.formats.dicom import read_series, read_single_frames
 
     if source.slices:
-        return read_single_frames([(each.path, each.content()) for each in source.slices], told=told)
-    series = read_series(source.path, source.content(), told=told)
+        files = [(each.path, each.content()) for each in source.slices]
+        return read_single_frames(files, told=source.told)
+    series = read_series(source.path, source.content(), told=source.told)
     return replace(series, notes=(*source.notes, *series.notes))
 
 
 def _described(found: Iterable[Series]) -> Iterable[str]:
-    """What series are, what would be done with them, why, and what was assumed."""
+    """What series are, what would be done with them, why, and what was assumed of them."""
     done = {"NC": "corrected", "AC": "left alone, as it is corrected already"}
     refused = "refused, and skipped in a folder, unless --kind nc or --kind ac says what it is"
     for series in found:

@@ -68,8 +68,8 @@ def series_of(
     cosines = cosines_of(ds, path)
     texts = texts_of(ds, path)
     plane = _plane(ds, path, texts, cosines.values(), force)
-    phase, assumed = _phase(ds, path, told)
     place = place_of(ds, path, plane, cosines, len(frames.counts))
+    phase, notes = _phase(ds, path, told)
     series = Series(
         counts=frames.counts[order],
         plane=plane,
@@ -85,7 +85,7 @@ def series_of(
         step=frames.step,
         padding=None if frames.padding is None else frames.padding[order],
         assumed=place.assumed,
-        notes=(*assumed, *frames.notes, *place.notes, *posture_note(lying(ds)[0])),
+        notes=(*frames.notes, *place.notes, *posture_note(lying(ds)[0]), *notes),
     )
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         if not re.fullmatch(r"[0-9.]{1,64}", str(ds.get(keyword, ""))):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spectac_fast.formats.evidence.header import Evidence, Weight
-from spectac_fast.formats.evidence.image import Opinion
+from spectac_fast.formats.evidence.image import UNKNOWN, Opinion
 
 _MEANS = {"NC": "not corrected for attenuation", "AC": "corrected for attenuation"}
 
@@ -32,11 +32,14 @@ class Verdict:
         return "; ".join(self.reasons)
 
 
-def judge(evidence: Sequence[Evidence], image: Opinion, told: str | None = None) -> Verdict:
+def judge(
+    evidence: Sequence[Evidence], image: Opinion, told: str | None = None, *, assumed: str | None = None
+) -> Verdict:
     """The verdict on one series.
 
     evidence: as `header.correction_evidence` gives it, or of a file's name. image: what the counts look like. told:
-    "NC" or "AC" where the user has said so, which closes the case and notes what speaks against it.
+    "NC" or "AC" where the user has said so, which closes the case and notes what speaks against it. assumed: the same
+    where nothing tells and the image is unlike all that is known, of files that have no header to tell.
     """
     reasons = (*(each.clause for each in evidence), image.clause)
     said = _said(evidence)
@@ -53,6 +56,8 @@ def judge(evidence: Sequence[Evidence], image: Opinion, told: str | None = None)
         return Verdict(None, reasons)
     if said:
         return Verdict(said, reasons)
+    if image is UNKNOWN and assumed:
+        return Verdict(assumed, reasons, (f"taken as {assumed}: its name does not tell, and {image.clause}",))
     if image.kind is None:
         return Verdict(None, ("nothing in its header or name says whether attenuation was corrected", *reasons))
     note = f"taken as {image.kind} by the look of the image alone: nothing in its header says whether it is corrected"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from spectac_fast.formats.evidence.header import Evidence, Weight, correction_evidence
 from spectac_fast.formats.evidence.image import opinion
 from spectac_fast.formats.evidence.judge import judge
@@ -23,9 +21,9 @@ def weighed(series: Series, told: Told) -> Series:
         # A NIfTI or npy file has no other name than that of its file; of a DICOM file it is the last to be asked.
         weight = Weight.WORDS if series.header is None else Weight.HINT
         evidence.append(Evidence(said.kind, weight, f"its name says {_MEANS[said.kind]} ({said.words})"))
-    row, column = np.array(series.orientation[:3]), np.array(series.orientation[3:])
-    directions = np.stack([np.sign(series.slice_mm) * np.cross(row, column), column, row])
-    verdict = judge(evidence, opinion(series.counts, series.plane, series.spacing_mm, directions), told.kind)
+    image = opinion(series.counts, series.plane, series.spacing_mm, series.directions)
+    # What NIfTI and npy files are is for those to know who name them.
+    verdict = judge(evidence, image, told.kind, assumed="NC" if series.header is None else None)
     return replace(
         series,
         attenuation_corrected=verdict.kind != "NC",

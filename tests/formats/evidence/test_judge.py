@@ -61,6 +61,14 @@ def test_what_was_assumed_is_noted():
     assert judge(said(("AC", WORDS)), SURE_NC).notes
 
 
+def test_without_a_header_what_is_unknown_may_be_assumed_and_that_is_said():
+    verdict = judge([], UNKNOWN, assumed="NC")
+    assert verdict.kind == "NC"
+    assert "its name does not tell" in verdict.notes[0]
+    assert judge([], OPEN, assumed="NC").kind is None
+    assert judge([], AC, assumed="NC").kind == "AC"
+
+
 @pytest.mark.parametrize("told", ["NC", "AC"])
 def test_the_user_has_the_last_word(told):
     other = {"NC": "AC", "AC": "NC"}[told]
