@@ -169,7 +169,7 @@ def test_what_is_unlike_the_training_is_said_without_file_names(run):
     assert not any("DOE" in text for text in said)
     # Another model than the one that made the corrected series has nothing to say of them.
     model.weights_sha256 = "another"
-    assert gather.study_of(series, model).warnings == []
+    assert not any("trained on" in text for text in gather.study_of(series, model).warnings)
 
 
 @pytest.mark.parametrize(("samples", "steps", "said"), [(4, 1, 1), (2, 1, 0), (4, 3, 0)])

@@ -32,6 +32,8 @@ class Opinion:
     sure: bool = False
 
 
+# No heart was ever imaged in other ones.
+VOXELS_MM = (0.5, 50.0)
 UNKNOWN = Opinion(None, "the image shows no heart as the judge knows it")
 
 
@@ -81,6 +83,8 @@ def opinion(
     counts: NDArray, plane: str, spacing_mm: tuple[float, float, float], directions: NDArray | None = None
 ) -> Opinion:
     """What a stack looks like; arguments as `figures` takes them."""
+    if min(spacing_mm) < VOXELS_MM[0] or max(spacing_mm) > VOXELS_MM[1]:
+        return UNKNOWN
     found, known = figures(counts, plane, spacing_mm, directions), looks()
     if found is None or np.isnan(found).sum() > len(found) // 2 or known.distance(found) > known.limit:
         return UNKNOWN

@@ -106,7 +106,7 @@ MAPPINGS = {
         "",
     ),
     "unit of the image": (lambda ds: ds.add_new("Units", "CS", "BQML"), lambda v: v, "Bq/ml by its header"),
-    "unit of the rescale": (rescale("0.5", "0", "HU"), lambda v: v / 2, "another unit by its header"),
+    "unit of the rescale": (rescale("0.5", "0", "OD"), lambda v: v / 2, "another unit by its header"),
     "counts by name": (lambda ds: ds.add_new("Units", "CS", "CNTS"), lambda v: v, ""),
 }
 
