@@ -28,6 +28,7 @@ from spectac_fast.phantom.protocols import planned
 from spectac_fast.phantom.simulate import Case
 from spectac_fast.reconstruct.grid import Grid
 from spectac_fast.reconstruct.planes import cuts, operator_axes
+from spectac_fast.train.slices import SlicePairs
 
 # Of no split; both drawn with few views. The first is cropped, by FBP and 6.6 mm; the second prone and 6.0 mm.
 SEED_DICOM, SEED_ARRAY = 800_685, 801_875
@@ -74,6 +75,20 @@ def test_an_array_lies_on_the_working_grid_and_holds_the_ideal_image(made: Path)
             assert np.abs(ac - ideal)[mask].mean() < 0.3 * np.abs(nc - ideal)[mask].mean()
             assert np.abs(np.diff(ideal, axis=0)).mean() < np.abs(np.diff(ac, axis=0)).mean()
         assert cohort.scale(0, phase) > 100
+
+
+def test_training_reads_the_array_where_it_lies(made: Path, rng: np.random.Generator, monkeypatch) -> None:
+    cohort = Cohort(made / "npy")
+    assert np.shares_memory(cohort.mapped(0, "rest", "VLA"), cohort.mapped(0, "rest", "VLA"))
+    mapped = SlicePairs(cohort, [0], 2.5)
+    monkeypatch.setattr(Cohort, "mapped", lambda *_: None)
+    held = SlicePairs(cohort, [0], 2.5)
+    assert len(mapped) == len(held) == 6 * 29
+    indices = rng.integers(len(held), size=40)
+    for one, other in zip(mapped.select(indices), held.select(indices), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(mapped.neighbours(indices, 2), held.neighbours(indices, 2))
+    assert mapped.fit_line() == held.fit_line()
 
 
 def test_files_lie_on_the_pixels_of_the_camera(made: Path) -> None:
