@@ -27,7 +27,7 @@ def working_stacks(case: Case, kinds: Sequence[str]) -> NDArray[np.float32]:
     n, pixel = case.protocol.camera.matrix, case.grid.dx
     shape = (STACK_SHAPE[0], n, n)
     across = _to_working(n, pixel)
-    stacks = _cut(case, kinds, shape, WORKING_MM)
+    stacks = sampled(case, kinds, shape, WORKING_MM)
     return (across @ stacks @ across.T).astype(np.float32) if across is not None else stacks
 
 
@@ -38,10 +38,11 @@ def native_stacks(case: Case, kinds: Sequence[str]) -> NDArray[np.float32]:
     if field.outside == "cropped":
         kept = 2 * math.ceil(field.half_mm / pixel)
         slices, n = min(slices, kept), min(n, kept)
-    return _cut(case, kinds, (slices, n, n), pixel)
+    return sampled(case, kinds, (slices, n, n), pixel)
 
 
-def _cut(case: Case, kinds: Sequence[str], shape: tuple[int, int, int], slice_mm: float) -> NDArray[np.float32]:
+def sampled(case: Case, kinds: Sequence[str], shape: tuple[int, int, int], slice_mm: float) -> NDArray[np.float32]:
+    """[phase, plane, kind, *shape] in-plane on the camera's pixels, slices slice_mm apart, as much as is kept."""
     cuts = case.cuts.values()
     with torch.inference_mode():
         stacks = torch.stack(

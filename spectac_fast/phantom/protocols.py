@@ -96,7 +96,8 @@ PLANS: dict[str, Plan] = {
 def planned(name: str, seed: int, *, acquisition: int = 0, without: Collection[str] = ()) -> tuple[Patient, Protocol]:
     """The patient and the protocol of a seed under a protocol's name.
 
-    name: of `protocol.NAMES`; without: of `protocol.LEFT_OUT`, what a random draw must not be. KeyError for others.
+    name: of `protocol.NAMES`; without: of `protocol.LEFT_OUT`, what a random draw must not be. KeyError for another
+    name.
     """
     if name == RANDOM:
         protocol = replace(draw_protocol(seed, without), acquisition=acquisition)
