@@ -203,7 +203,7 @@ def prepare(study: Study, translator: Translator, options: Mapping[str, Any], se
 
     options: those that `translate` will be given.
     """
-    warnings = [text for series in study.series for text in check_geometry(series, translator.pixel_mm)]
+    warnings = [text for one in study.series for text in (*one.warnings, *check_geometry(one, translator.pixel_mm))]
     grids = [InPlane(s.counts.shape[1:], s.pixel_mm, translator.pixel_mm) for s in study.series]
     nc = [grid.to_model(series.counts) for grid, series in zip(grids, study.series)]
     scales = _scales(study.series, grids, nc)

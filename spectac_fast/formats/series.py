@@ -39,6 +39,7 @@ class Series:
     path: the file it came from. header: its DICOM attributes without pixels, or None if it did not come from DICOM.
     instances: where every slice has a file of its own, the SOP Instance UIDs of these; path is the first of them.
     form: how a NIfTI or npy file stores it, or None for DICOM.
+    notes: sentences about what was assumed when it was read, to be read after the file's name and a colon.
     """
 
     counts: NDArray[np.float32]
@@ -53,6 +54,12 @@ class Series:
     header: Dataset | None = None
     instances: tuple[str, ...] = ()
     form: Form | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """The notes as sentences that name the file."""
+        return [f"{self.path}: {note}" for note in self.notes]
 
     @property
     def uid(self) -> str:

@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    UID,
-    MediaStorageDirectoryStorage,
-)
 
 from spectac_fast.errors import InputError, NotApplicableError
 from spectac_fast.formats.dicom.depth import check_depth
-from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, STATE_CODES, VIEW_CODES
-from spectac_fast.formats.dicom.parse import parse, sentences, uid_name
+from spectac_fast.formats.dicom.elements import PATIENT_STATE, STATE_CODES, VIEW_CODES
+from spectac_fast.formats.dicom.kind.frames import check_frames, frame_notes
+from spectac_fast.formats.dicom.kind.objects import check_kind
+from spectac_fast.formats.dicom.kind.tracer import tracer_notes
+from spectac_fast.formats.dicom.parse import parse, sentences
 from spectac_fast.formats.dicom.values import stored_counts
 from spectac_fast.formats.names import corrected_in, phase_in, plane_in, texts_of
 from spectac_fast.formats.series import Series
@@ -33,11 +32,12 @@ def read_series(path: Path | str, content: bytes | None = None, *, force: bool =
 
     The counts are the stored values (a Rescale Slope or Real World Value Mapping stays in the header), in slice order.
     content: the bytes of the file where they are known already or lie in an archive; `path` then only names them.
-    force: read transaxial slices too, as plane "TRA".
+    force: read transaxial slices too, as plane "TRA", and those of other nuclides and tracers.
 
     Raises:
         NoInputError: no such file.
-        NotApplicableError: a sound DICOM file of another kind (other modality, projections, gated, transaxial).
+        NotApplicableError: a sound DICOM file of another kind (other modality, projections, gated, transaxial, of a
+            nuclide or tracer whose correction would mean nothing).
         InputError: not DICOM, truncated, or without usable pixels, geometry, plane or phase.
     """
     path = Path(path)
@@ -51,10 +51,13 @@ def read_series(path: Path | str, content: bytes | None = None, *, force: bool =
 def series_of(ds: Dataset, path: Path, *, force: bool, instances: tuple[str, ...] = ()) -> Series:
     """The series in a multi-frame data set, which loses its pixels; to be called within `sentences`."""
     frames = stored_counts(ds, path)
+    check_frames(ds, path)
+    counts = frames[np.argsort(slice_numbers(ds, path))]
+    notes = (*tracer_notes(ds, path, force=force), *frame_notes(ds, counts, path))
     orientation, position, pixel_mm, slice_mm = _geometry(ds, path)
     texts = texts_of(ds, path)
     series = Series(
-        counts=frames[np.argsort(slice_numbers(ds, path))],
+        counts=counts,
         plane=_plane(ds, path, texts, orientation, force),
         phase=_phase(ds, path, texts),
         pixel_mm=pixel_mm,
@@ -65,6 +68,7 @@ def series_of(ds: Dataset, path: Path, *, force: bool, instances: tuple[str, ...
         path=path,
         header=ds,
         instances=instances,
+        notes=notes,
     )
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         if not re.fullmatch(r"[0-9.]{1,64}", str(ds.get(keyword, ""))):
@@ -94,29 +98,6 @@ def slice_numbers(ds: Dataset, path: Path) -> NDArray[np.int64]:
     if pointers != [_SLICE_VECTOR] or not np.array_equal(np.sort(numbers), np.arange(1, frames + 1)):
         raise InputError(f"{path}: expected frames that run through the slices once, found another Slice Vector.")
     return numbers - 1
-
-
-def check_kind(ds: Dataset, path: Path) -> None:
-    """Raise NotApplicableError unless a data set is an ungated NM reconstruction."""
-    kind = UID(str(ds.get("SOPClassUID", "")))
-    # A DICOMDIR has a class in its file meta information only.
-    if not kind and ds.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        kind = MediaStorageDirectoryStorage
-    if not kind:
-        raise InputError(f"{path}: expected a SOP Class, found none; the file may be truncated.")
-    if kind != NM_IMAGE_STORAGE:
-        found = uid_name(kind, "an unknown kind of object")
-        raise NotApplicableError(f"{path}: expected NM slices (Nuclear Medicine Image Storage), found {found}.")
-    image_type = list(ds.get("ImageType") or [])
-    third = image_type[2] if len(image_type) > 2 else "nothing"
-    found = {
-        "TOMO": "projections (TOMO)",
-        "RECON GATED TOMO": "a gated reconstruction",
-        "GATED TOMO": "gated projections",
-    }
-    if third != "RECON TOMO":
-        what = found.get(third, "another Image Type")
-        raise NotApplicableError(f"{path}: expected reconstructed slices (RECON TOMO), found {what}.")
 
 
 def _geometry(ds: Dataset, path: Path) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, float], float]:

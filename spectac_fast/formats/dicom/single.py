@@ -15,8 +15,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom.depth import check_depth
 from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE, stable_uid
+from spectac_fast.formats.dicom.kind.objects import check_kind
 from spectac_fast.formats.dicom.parse import parse, sentences
-from spectac_fast.formats.dicom.read import check_kind, series_of
+from spectac_fast.formats.dicom.read import series_of
 from spectac_fast.formats.dicom.values import stored_values
 from spectac_fast.formats.series import Series
 
