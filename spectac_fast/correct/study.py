@@ -17,7 +17,7 @@ from spectac_fast.correct.agreement import agreed, partners_of
 from spectac_fast.correct.scales import scales_of
 from spectac_fast.data.acquisition import claim_of
 from spectac_fast.data.geometry.lattice import Lattice, difference
-from spectac_fast.data.geometry.margin import continued
+from spectac_fast.data.geometry.margin import continued, field_warning
 from spectac_fast.data.geometry.neighbours import neighbours
 from spectac_fast.data.geometry.resample import InPlane, check_geometry
 from spectac_fast.data.scale import to_counts, to_model
@@ -210,7 +210,11 @@ def prepare(study: Study, translator: Translator, options: Mapping[str, Any], se
 
     options: those that `translate` will be given.
     """
-    warnings = [text for one in study.series for text in (*one.warnings, *check_geometry(one, translator.pixel_mm))]
+    warnings = [
+        text
+        for one in study.series
+        for text in (*one.warnings, *check_geometry(one, translator.pixel_mm), *field_warning(one))
+    ]
     grids = [InPlane(s.counts.shape[1:], s.pixel_mm, translator.pixel_mm) for s in study.series]
     source = [continued(series) for series in study.series]
     nc = [grid.to_model(counts) for grid, counts in zip(grids, source)]

@@ -9,20 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    UID,
-    MediaStorageDirectoryStorage,
-)
 
 from spectac_fast.errors import InputError, NotApplicableError
 from spectac_fast.formats.dicom.depth import check_depth
-from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, STATE_CODES, VIEW_CODES
+from spectac_fast.formats.dicom.elements import PATIENT_STATE, STATE_CODES, VIEW_CODES
 from spectac_fast.formats.dicom.geometry import cosines_of, place_of
-from spectac_fast.formats.dicom.parse import parse, sentences, uid_name
+from spectac_fast.formats.dicom.kind.frames import check_frames, frame_notes
+from spectac_fast.formats.dicom.kind.objects import check_kind
+from spectac_fast.formats.dicom.kind.tracer import tracer_notes
+from spectac_fast.formats.dicom.parse import parse, sentences
 from spectac_fast.formats.dicom.patient import IDENTITY, identity, lying
 from spectac_fast.formats.dicom.values.counts import Counted, counts_of, judged
 from spectac_fast.formats.dicom.values.pixels import PIXEL_ELEMENTS
-from spectac_fast.formats.evidence.header import emission_doubts
 from spectac_fast.formats.evidence.phase import phase_of
 from spectac_fast.formats.evidence.weigh import weighed
 from spectac_fast.formats.names import plane_in, posture_note, texts_of
@@ -40,12 +38,13 @@ def read_series(path: Path | str, content: bytes | None = None, *, force: bool =
     Slices come as those of their plane are shown, whichever way the file stores them (`formats.orientation`). The
     counts are what the header maps the stored values to (`values.counts`).
     content: the bytes of the file where they are known already or lie in an archive; `path` then only names them.
-    force: read transaxial slices too, as plane "TRA". told: phase and kind where the user says them.
+    force: read transaxial slices too, as plane "TRA", and those of other nuclides and tracers. told: phase and kind
+        where the user says them.
 
     Raises:
         NoInputError: no such file.
         NotApplicableError: a sound DICOM file of another kind (other modality, projections, gated, transmission,
-            transaxial).
+            transaxial, of a nuclide or tracer whose correction would mean nothing).
         InputError: not DICOM, truncated, or without usable pixels, geometry, plane or phase.
     """
     path = Path(path)
@@ -63,8 +62,10 @@ def series_of(
 
     frames: its counts in stored order.
     """
+    check_frames(ds, path)
     frames = judged(frames, path)
     order = np.argsort(slice_numbers(ds, path))
+    made = (*tracer_notes(ds, path, force=force), *frame_notes(ds, frames.counts[order], path))
     cosines = cosines_of(ds, path)
     texts = texts_of(ds, path)
     plane = _plane(ds, path, texts, cosines.values(), force)
@@ -85,7 +86,7 @@ def series_of(
         step=frames.step,
         padding=None if frames.padding is None else frames.padding[order],
         assumed=place.assumed,
-        notes=(*frames.notes, *place.notes, *posture_note(lying(ds)[0]), *notes),
+        notes=(*frames.notes, *place.notes, *posture_note(lying(ds)[0]), *notes, *made),
     )
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         if not re.fullmatch(r"[0-9.]{1,64}", str(ds.get(keyword, ""))):
@@ -128,35 +129,6 @@ def slice_numbers(ds: Dataset, path: Path) -> NDArray[np.int64]:
     if pointers != [_SLICE_VECTOR] or not np.array_equal(np.sort(numbers), np.arange(1, frames + 1)):
         raise InputError(f"{path}: expected frames that run through the slices once, found another Slice Vector.")
     return numbers - 1
-
-
-def check_kind(ds: Dataset, path: Path, told: Told = NOTHING) -> None:
-    """Raise NotApplicableError unless a data set is an ungated NM reconstruction of emission."""
-    kind = UID(str(ds.get("SOPClassUID", "")))
-    # A DICOMDIR has a class in its file meta information only.
-    if not kind and ds.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        kind = MediaStorageDirectoryStorage
-    if not kind:
-        raise InputError(f"{path}: expected a SOP Class, found none; the file may be truncated.")
-    if kind != NM_IMAGE_STORAGE:
-        found = uid_name(kind, "an unknown kind of object")
-        raise NotApplicableError(f"{path}: expected NM slices (Nuclear Medicine Image Storage), found {found}.")
-    image_type = list(ds.get("ImageType") or [])
-    third = image_type[2] if len(image_type) > 2 else "nothing"
-    found = {
-        "TOMO": "projections (TOMO)",
-        "RECON GATED TOMO": "a gated reconstruction",
-        "GATED TOMO": "gated projections",
-    }
-    if third != "RECON TOMO":
-        what = found.get(third, "another Image Type")
-        raise NotApplicableError(f"{path}: expected reconstructed slices (RECON TOMO), found {what}.")
-    doubts = emission_doubts(ds) if told.kind is None else ()
-    if doubts:
-        raise NotApplicableError(
-            f"{path}: expected counts that the patient emitted, found transmission or a map of attenuation: "
-            f"{'; '.join(doubts)}."
-        )
 
 
 def _plane(ds: Dataset, path: Path, texts: list[str], cosines: Iterable[tuple[float, ...]], force: bool) -> str:

@@ -16,8 +16,9 @@ from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom.depth import check_depth
 from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE, stable_uid
 from spectac_fast.formats.dicom.geometry import cosines_of, position_of
+from spectac_fast.formats.dicom.kind.objects import check_kind
 from spectac_fast.formats.dicom.parse import parse, sentences
-from spectac_fast.formats.dicom.read import check_kind, series_of
+from spectac_fast.formats.dicom.read import series_of
 from spectac_fast.formats.dicom.values.counts import Counted, counts_of, stacked
 from spectac_fast.formats.series import NOTHING, Series, Told
 
