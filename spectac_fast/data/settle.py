@@ -18,16 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectac_fast.data.acquisition import apart, claim_of
-from spectac_fast.data.geometry.heart import likeness, turned_over
+from spectac_fast.data.geometry.heart import MARGIN, likeness, turned_over
 from spectac_fast.data.geometry.lattice import SAME, Lattice, difference
-from spectac_fast.formats.orientation import ENDS, VIEWS, Turn, turn_to_view
+from spectac_fast.formats.orientation import AS_STORED, ENDS, VIEWS, Turn, turn_to_view
 from spectac_fast.formats.series import Series
 
 # A 27th of the voxels tells whether planes agree.
 _EVERY = 3
 # Ways to read the series of one acquisition together; where there are more, headers are believed.
-_MOST_WAYS = 6**4
+_MOST_WAYS = 7**4
 _AXES = ("frames", "rows", "columns")
+_FRAMES, _REVERSED = (1, 0, 0), Turn(flips=(True, False, False))
 # What a stack that is turned over looks like, along the axes of the short-axis view.
 _LOOKS = (
     "the ventricle seems to be open towards the apex",
@@ -41,11 +42,64 @@ def settled(series: Sequence[Series]) -> list[Series]:
 
     Of a series without a DICOM header it is only said what is doubtful.
     """
-    found = [_by_image(one) if "orientation" in one.assumed else one for one in series]
+    look = _Look()
+    found = [_as_kept(one, look) for one in series]
     for members in _acquisitions(found):
-        for k, one in zip(members, _by_planes([found[k] for k in members])):
+        for k, one in zip(members, _by_planes([found[k] for k in members], look)):
             found[k] = one
-    return [_doubted(one) for one in found]
+    return [_doubted(one, look) for one in found]
+
+
+class _Look:
+    """What images show, each looked at once."""
+
+    def __init__(self) -> None:
+        self._found: dict[Series, NDArray[np.float64]] = {}
+
+    def likeness(self, one: Series) -> NDArray[np.float64]:
+        """See `geometry.heart`."""
+        if one not in self._found:
+            self._found[one] = likeness(one.counts, one.plane, one.spacing_mm)
+        return self._found[one]
+
+    def turned_over(self, one: Series) -> tuple[int, int, int] | None:
+        """Along which axes a series looks turned over."""
+        return turned_over(self.likeness(one)) if one.plane in VIEWS else None
+
+
+def _as_kept(one: Series, look: _Look) -> Series:
+    """The series as files of its plane are customarily stored, where it looks so and not as its direction cosines say:
+    those of a patient who is taken to lie another way are wrong in all three directions.
+    """
+    if one.header is None or look.turned_over(one) is None:
+        return one
+    if "orientation" in one.assumed:
+        return _by_image(one, look)
+    plain = _plain(one)
+    frames_only = one.turn.axes == AS_STORED.axes and not any(one.turn.flips[1:])
+    if frames_only or look.turned_over(plain) not in (None, _FRAMES):
+        return one
+    if one.turn.axes != AS_STORED.axes and look.likeness(plain).max() < look.likeness(one).max() + MARGIN:
+        return one
+    note = "its image contradicts its direction cosines and shows slices as they are customarily stored; it is followed"
+    kept = plain if look.turned_over(plain) is None else plain.reread(_REVERSED)
+    return replace(kept, notes=(*one.notes, f"{note}."))
+
+
+def _plain(one: Series) -> Series:
+    """The stack of a file as it is stored, where a typical heart has such slices."""
+    stored, mm = one.turn.undo(one.counts), np.array(one.spacing_mm)[np.argsort(one.turn.axes)]
+    _, rows, columns = VIEWS[one.plane]
+    return replace(
+        one,
+        counts=np.ascontiguousarray(stored),
+        pixel_mm=(float(mm[1]), float(mm[2])),
+        slice_mm=float(mm[0]),
+        orientation=(*map(float, columns), *map(float, rows)),
+        position=tuple(map(float, -(np.array(stored.shape) - 1) / 2 @ (mm[:, None] * VIEWS[one.plane]))),
+        turn=AS_STORED,
+        assumed=("orientation", "position"),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +123,7 @@ def _acquisitions(series: Sequence[Series]) -> Iterator[list[int]]:
         yield members
 
 
-def _by_planes(members: list[Series]) -> list[Series]:
+def _by_planes(members: list[Series], look: _Look) -> list[Series]:
     """Series of one acquisition as most planes agree, with as little against their headers as may be; those that no
     other plane agrees with as their image shows them.
     """
@@ -86,13 +140,14 @@ def _by_planes(members: list[Series]) -> list[Series]:
 
     chosen: tuple[int, ...] = (0,) * len(members)
     if len(agreeing(chosen)) < len(pairs):
-        ways = [list(_ways(one, members[0])) for one in members]
+        ways = [list(_ways(one, members[0], look)) for one in members]
         if math.prod(map(len, ways)) <= _MOST_WAYS:
             every = itertools.product(*(range(len(each)) for each in ways))
             chosen = max(every, key=lambda way: (len(agreeing(way)), -sum(len(o[k].wrong) for o, k in zip(ways, way))))
     proved = set(itertools.chain.from_iterable(agreeing(chosen)))
     return [
-        _told(each[k]) if n in proved else _by_image(each[0].series) for n, (each, k) in enumerate(zip(ways, chosen))
+        _told(each[k]) if n in proved else _by_image(each[0].series, look)
+        for n, (each, k) in enumerate(zip(ways, chosen))
     ]
 
 
@@ -100,11 +155,11 @@ def _may_agree(a: Series, b: Series) -> bool:
     return a.plane != b.plane and a.frame_of_reference != "" and {a.plane, b.plane} <= VIEWS.keys()
 
 
-def _ways(one: Series, lead: Series) -> Iterator[_Way]:
+def _ways(one: Series, lead: Series, look: _Look) -> Iterator[_Way]:
     """The ways to read a series, the one by its header first.
 
     Its frames may run the other way, and the stack then lies where it was or on the other side of its first frame; or
-    it lies there as it is; or its middle is that of the lead.
+    it lies there as it is; or its middle is that of the lead; or its voxels lie as its image looks.
     """
     yield _Way(one)
     if one.header is None or one.turn.axes[0] != 0:
@@ -112,7 +167,7 @@ def _ways(one: Series, lead: Series) -> Iterator[_Way]:
     step = one.slice_mm * np.cross(one.orientation[:3], one.orientation[3:])
     across = np.add(one.position, (1 if one.turn.flips[0] else -1) * (len(one.counts) - 1) * step)
     amid = np.add(one.position, _middle(lead) - _middle(one))
-    other = one.reread(Turn(flips=(True, False, False)))
+    other = one.reread(_REVERSED)
     direction, place = "the direction of its frames", "its position"
     yield _Way(_placed(other, across), (direction,))
     yield _Way(other, (direction,))
@@ -120,6 +175,9 @@ def _ways(one: Series, lead: Series) -> Iterator[_Way]:
     if one is not lead:
         yield _Way(_placed(one, amid), (place,))
         yield _Way(_placed(other, amid), (direction, place))
+    flips = look.turned_over(one)
+    if flips not in (None, _FRAMES):
+        yield _Way(one.reread(Turn(flips=tuple(map(bool, flips)))), ("the way round of its slices",))
 
 
 def _middle(one: Series) -> NDArray[np.float64]:
@@ -138,10 +196,10 @@ def _told(way: _Way) -> Series:
     return replace(way.series, notes=(*way.series.notes, note))
 
 
-def _by_image(one: Series) -> Series:
+def _by_image(one: Series, look: _Look) -> Series:
     """A DICOM series as its image shows it: frames against its header, or whatever was assumed without one."""
-    flips = turned_over(_likeness(one)) if one.header is not None and one.plane in VIEWS else None
-    if flips is None or not ("orientation" in one.assumed or flips == (1, 0, 0)):
+    flips = look.turned_over(one) if one.header is not None else None
+    if flips is None or not ("orientation" in one.assumed or flips == _FRAMES):
         return one
     seen = one.reread(Turn(flips=tuple(map(bool, flips))))
     ends = [ENDS[one.plane][k][:: -1 if seen.turn.flips[k] else 1] for k in range(3)]
@@ -150,9 +208,9 @@ def _by_image(one: Series) -> Series:
     return replace(seen, notes=(*one.notes, f"its image shows {shown}, which is followed, against what {said}."))
 
 
-def _doubted(one: Series) -> Series:
+def _doubted(one: Series, look: _Look) -> Series:
     """The series, with a sentence where its image looks turned over."""
-    flips = turned_over(_likeness(one)) if one.plane in VIEWS else None
+    flips = look.turned_over(one)
     if flips is None:
         return one
     seen = turn_to_view(VIEWS[one.plane], "SA")
@@ -160,7 +218,3 @@ def _doubted(one: Series) -> Series:
     said = "its header" if one.header is not None else "what its file says"
     note = f"its image contradicts {said}: {', '.join(looks)}; check which way it lies."
     return replace(one, notes=(*one.notes, note))
-
-
-def _likeness(one: Series) -> NDArray[np.float64]:
-    return likeness(one.counts, one.plane, one.spacing_mm)
