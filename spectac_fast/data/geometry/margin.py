@@ -48,7 +48,7 @@ def continued(series: Series) -> NDArray[np.float32]:
 
 
 def field_warning(series: Series) -> list[str]:
-    """A sentence where the field ends within the patient so near the heart that its counts depend on what is cut off."""
+    """A sentence where a field ends within the patient so near the heart that its counts depend on what is cut off."""
     if not _cut_off(series.counts):
         return []
     rows, columns = _extent(series)
@@ -56,8 +56,8 @@ def field_warning(series: Series) -> list[str]:
     if min(rows, columns) >= needed:
         return []
     return [
-        f"{series.path}: the field of {rows:.0f} x {columns:.0f} mm ends within the patient; below {needed:.0f} mm what "
-        "it cuts off changes the corrected counts of the heart by more than 3 %."
+        f"{series.path}: the field of {rows:.0f} x {columns:.0f} mm ends within the patient; below {needed:.0f} mm "
+        "what it cuts off changes the corrected counts of the heart by more than 3 %."
     ]
 
 

@@ -52,6 +52,7 @@ def read_series(path: Path | str, content: bytes | None = None, *, force: bool =
         ds = parse(path, content)
         check_depth(ds, path)
         check_kind(ds, path, told)
+        check_frames(ds, path)
         return series_of(ds, path, counts_of(ds, path), force=force, told=told)
 
 
@@ -62,7 +63,6 @@ def series_of(
 
     frames: its counts in stored order.
     """
-    check_frames(ds, path)
     frames = judged(frames, path)
     order = np.argsort(slice_numbers(ds, path))
     made = (*tracer_notes(ds, path, force=force), *frame_notes(ds, frames.counts[order], path))

@@ -20,6 +20,8 @@ from spectac_fast.formats.dicom.values.units import unit_code, unit_of_header, u
 if TYPE_CHECKING:
     from spectac_fast.formats.series import Series
 
+# Of a power of two by which a number can still be divided.
+_LEAST_EXPONENT = -1000
 _LARGEST, _LARGEST_SIGNED, _LEAST = 65535, 32767, -32768
 # Padding that lies this high leaves 14 bits for counts below it; lower padding lies among them.
 _HIGH = 16384
@@ -54,7 +56,8 @@ def quantise(counts: NDArray, finest: float = 1.0, largest: int = _LARGEST) -> t
     elif finest and np.rint(top / finest) <= largest:
         slope = finest
     else:
-        slope = (finest or 1.0) * 2.0 ** math.ceil(math.log2(top / (finest or 1.0) / (largest + 0.5)))
+        steps = math.log2(top) - math.log2(finest or 1.0) - math.log2(largest + 0.5)
+        slope = (finest or 1.0) * 2.0 ** max(math.ceil(steps), _LEAST_EXPONENT)
     return np.clip(np.rint(counts / slope), 0, largest).astype(np.uint16), slope
 
 
