@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from spectac_fast.formats.series import Series
 
 _LARGEST, _LARGEST_SIGNED, _LEAST = 65535, 32767, -32768
+# Single precision ends near 1e-38, and the slope for such counts with it.
+_NOTHING = 1e-37
 # Padding that lies this high leaves 14 bits for counts below it; lower padding lies among them.
 _HIGH = 16384
 
@@ -49,7 +51,7 @@ def quantise(counts: NDArray, finest: float = 1.0, largest: int = _LARGEST) -> t
     if not np.isfinite(counts).all():
         raise ValueError("counts must be finite, found NaN or infinity")
     top = float(counts.max(initial=0.0))
-    if top <= 0:
+    if top < _NOTHING:
         slope = finest or 1.0
     elif finest and np.rint(top / finest) <= largest:
         slope = finest
