@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pydicom
 import pytest
+from fake_slices import split
 from fake_study import Times, edit, heart, write_nc, write_study
 from pydicom.fileset import FileSet
 
@@ -160,27 +161,6 @@ def test_every_source_is_found_once(cases, tmp_path):
     found = find_studies([cases, cases / "a", cases / "a" / "stress_SA_NC.dcm", cases / "*" / "*.dcm", packed, packed])
     assert sorted(len(study) for study in found.studies) == [2, 2]
     assert [source.named for study in found.studies for source in study].count(True) == 1
-
-
-def split(path, folder, order=None):
-    """Write every slice of a multi-frame file into a file of its own, as older systems do."""
-    whole = pydicom.dcmread(path)
-    frames = whole.pixel_array
-    home = whole.DetectorInformationSequence[0]
-    row, column = np.array(home.ImageOrientationPatient[:3]), np.array(home.ImageOrientationPatient[3:])
-    normal = np.cross(row, column)
-    folder.mkdir(parents=True)
-    for name, k in enumerate(order or range(len(frames))):
-        ds = pydicom.dcmread(path)
-        position = np.array(home.ImagePositionPatient) + k * float(whole.SpacingBetweenSlices) * normal
-        ds.DetectorInformationSequence[0].ImagePositionPatient = [f"{value:.5f}" for value in position]
-        ds.NumberOfFrames, ds.InstanceNumber = 1, name + 1
-        ds.PixelData = frames[k].tobytes()
-        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{whole.SOPInstanceUID}.{k + 1}"
-        for keyword in ("SliceVector", "NumberOfSlices", "FrameIncrementPointer", "SpacingBetweenSlices"):
-            if keyword in ds:
-                del ds[keyword]
-        ds.save_as(folder / f"IM{name:04}")
 
 
 @pytest.mark.parametrize("slice_mm", [6.8, -6.8])

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Of a power of two by which a number can still be divided.
 _LEAST_EXPONENT = -1000
 _LARGEST, _LARGEST_SIGNED, _LEAST = 65535, 32767, -32768
+# Single precision ends near 1e-38, and the slope for such counts with it.
+_NOTHING = 1e-37
 # Padding that lies this high leaves 14 bits for counts below it; lower padding lies among them.
 _HIGH = 16384
 
@@ -51,7 +53,7 @@ def quantise(counts: NDArray, finest: float = 1.0, largest: int = _LARGEST) -> t
     if not np.isfinite(counts).all():
         raise ValueError("counts must be finite, found NaN or infinity")
     top = float(counts.max(initial=0.0))
-    if top <= 0:
+    if top < _NOTHING:
         slope = finest or 1.0
     elif finest and np.rint(top / finest) <= largest:
         slope = finest
