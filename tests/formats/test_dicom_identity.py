@@ -37,7 +37,7 @@ def derived(path, out):
     ],
 )
 def test_descriptions_of_several_values(tmp_path, rng, text, expected):
-    path = tmp_path / "stress_SA.dcm"
+    path = tmp_path / "stress_SA_NC.dcm"
     write_nc(path, heart(rng))
     edit(path, lambda ds: ds.add_new("SeriesDescription", "LO", text.strip()))
     (after,) = derived(path, tmp_path / "out")

@@ -119,6 +119,7 @@ def test_real_ge_files_are_refused_with_the_reason():
     assert "transaxial" in sentence(SAMPLES / "ge_recon_tomo_rest.dcm")
 
 
+CLAIMED = ("Rows", "Columns", "NumberOfFrames", "NumberOfSlices")
 BAD_HEADERS = {
     "no pixels": (lambda ds: delattr(ds, "PixelData"), "Pixel Data"),
     "empty pixels": (lambda ds: setattr(ds, "PixelData", b""), "Pixel Data"),
@@ -151,10 +152,10 @@ BAD_HEADERS = {
         "ImagePositionPatient",
     ),
     "4 GB claim": (
-        lambda ds: (setattr(ds, "Rows", 65535), setattr(ds, "Columns", 65535), setattr(ds, "NumberOfFrames", 1)),
+        lambda ds: [setattr(ds, key, n) for key, n in zip(CLAIMED, (65535, 65535, 1, 1))],
         "MiB",
     ),
-    "too many frames": (lambda ds: setattr(ds, "NumberOfFrames", 30), "truncated"),
+    "too many frames": (lambda ds: [setattr(ds, key, 30) for key in CLAIMED[2:]], "truncated"),
     "colour": (lambda ds: setattr(ds, "SamplesPerPixel", 3), "one 8 or 16 bit sample"),
     "inverted": (lambda ds: setattr(ds, "PhotometricInterpretation", "MONOCHROME1"), "MONOCHROME2"),
     "no identity": (lambda ds: delattr(ds, "SeriesInstanceUID"), "SeriesInstanceUID"),

@@ -267,7 +267,7 @@ def test_info_about_files_shows_geometry_and_no_identity(tmp_path, rng, inside):
     (tmp_path / "bad.dcm").write_bytes(b"\0" * 128 + b"DICM")
     result = inside("info", tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "NC stress SA, 29 slices of 64 x 64, pixels 6.8 x 6.8 mm, slices -6.4 mm apart" in result.stdout
+    assert "NC stress SA, 29 slices of 64 x 64, pixels 6.8 x 6.8 mm, slices 6.4 mm apart" in result.stdout
     assert "bad.dcm: " in result.stdout
     assert "SECRET" not in result.stdout
     assert "bad.dcm" in only_sentence(inside("info", tmp_path / "bad.dcm"), 1)

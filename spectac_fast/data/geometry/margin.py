@@ -32,10 +32,10 @@ def continued(series: Series) -> NDArray[np.float32]:
 
     Without either the counts are the series' own.
     """
-    if min(_extent(series)) < _SMALL_MM and _cut_off(series.counts):
-        silent, falls_mm = np.broadcast_to(~_field(series.counts), series.counts.shape), _SMALL_FALLS_MM
-    elif series.padding is not None:
+    if series.padding is not None:
         silent, falls_mm = ~np.isnan(series.padding), _FALLS_MM
+    elif min(_extent(series)) < _SMALL_MM and _cut_off(series.counts):
+        silent, falls_mm = np.broadcast_to(~_field(series.counts), series.counts.shape), _SMALL_FALLS_MM
     else:
         return series.counts
     counts = series.counts.copy()

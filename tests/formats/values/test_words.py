@@ -164,7 +164,7 @@ def test_frames_that_the_header_does_not_count(tmp_path, rng, packed):
             ds.compress(RLELossless, generate_instance_uid=False)
         ds.NumberOfFrames, ds.SliceVector = 7, list(range(1, 8))
 
-    with pytest.raises(InputError, match="expected pixels of 7 frames, found 12"):
+    with pytest.raises(InputError, match="found 7 frames of 12 slices"):
         counts_and_notes(tmp_path, smooth(rng), change)
 
 
