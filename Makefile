@@ -1,12 +1,21 @@
-# Two commands for a newcomer: `make demo` and `make test`. Both set up .venv first; a second run finds it ready.
+# Two commands for a newcomer: `make demo` and `make test`. Both set up .venv first, with a line a step; a second run finds
+# it ready. What pip says, which on some machines is a hundred warnings, goes into .venv/setup.log.
 
 PYTHON ?= python3
 VENV := .venv
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
+LOG := $(VENV)/setup.log
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 BUILD_TOOLS := setuptools wheel numpy ninja
 
 # Slices are small: more threads than this only wait for each other.
 export OMP_NUM_THREADS ?= 2
+
+# $(call quietly,STEP,COMMAND): a line that says what is done; the end of what the command said only where it fails.
+define quietly
+@echo 'setting up $(VENV) ($(1)) ...'
+@$(2) >$(LOG) 2>&1 || { status=$$?; grep -v '^WARNING: ' $(LOG) | tail -n 40; \
+    echo 'setting up $(VENV) ($(1)) failed; all of what was said is in $(LOG)'; exit $$status; } >&2
+endef
 
 .PHONY: demo test acceptance sanitize lint docs
 .DELETE_ON_ERROR:
@@ -27,7 +36,7 @@ acceptance:
 	rm -rf build/acceptance
 	git clone -q . build/acceptance
 	$(MAKE) -C build/acceptance demo test docs
-	cd build/acceptance && $(PIP) install -c constraints.txt --no-build-isolation -e '.[test,ray]'
+	$(MAKE) -C build/acceptance $(VENV)/ray-ready
 	cd build/acceptance && $(VENV)/bin/pytest -m large -rs
 	cd build/acceptance && $(VENV)/bin/python -m bench acceptance
 
@@ -43,7 +52,7 @@ sanitize: $(VENV)/ready
 	    LDFLAGS="-fsanitize=address,undefined" $(VENV)/bin/python setup.py -q build_ext \
 	    --build-lib $(SANITIZED) --build-temp $(SANITIZED)/objects
 	LD_PRELOAD="$(SANITIZERS):$(CXX_LIBRARY)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	    $(VENV)/bin/python -m bench.samples --extension $(SANITIZED)/spectac_fast
+	    $(VENV)/bin/python -m bench.speed.samples --extension $(SANITIZED)/spectac_fast
 
 # The site, from docs/ and the docstrings, into build/site; a link that leads nowhere fails.
 docs: $(VENV)/docs-ready
@@ -55,18 +64,20 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff format --check .
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(VENV)
+	$(call quietly,$(PYTHON),$(PYTHON) -m venv $(VENV))
 
 # torch first and on its own: the extension is compiled against it, so no isolated build may bring another.
 $(VENV)/build-tools: constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt torch
-	$(PIP) install -c constraints.txt $(BUILD_TOOLS)
-	touch $@
+	$(call quietly,torch,$(PIP) install -c constraints.txt torch)
+	$(call quietly,build tools,$(PIP) install -c constraints.txt $(BUILD_TOOLS))
+	@touch $@
 
 $(VENV)/ready: $(VENV)/build-tools pyproject.toml setup.py $(shell find csrc -type f)
-	$(PIP) install -c constraints.txt --no-build-isolation -e '.[test]'
-	touch $@
+	$(call quietly,spectac_fast,$(PIP) install -c constraints.txt --no-build-isolation -e '.[test]')
+	@touch $@
 
-$(VENV)/docs-ready: $(VENV)/ready
-	$(PIP) install -c constraints.txt --no-build-isolation -e '.[docs]'
-	touch $@
+# docs, ray: the extra of that name too.
+$(VENV)/%-ready: $(VENV)/ready
+	$(call quietly,$*,$(PIP) install -c constraints.txt --no-build-isolation -e '.[$*]')
+	@touch $@

@@ -32,13 +32,13 @@ step 120 build "${pip[@]}" -e .
 step 20 listing python3 -m spectac_fast
 
 # The tests of whatever has a CUDA kernel, and of the noise they share.
-tests=(tests/test_philox.py)
+tests=(tests/kernels/test_philox.py)
 for kernel in csrc/cuda/*.cu; do
-    tests+=("tests/test_$(basename "$kernel" .cu).py")
+    tests+=("tests/ops/test_$(basename "$kernel" .cu).py")
 done
 if python3 -c "import pytest" 2>/dev/null; then
     step 150 tests python3 -P -m pytest -p no:cacheprovider "${tests[@]}"
-    step 40 large python3 -P -m pytest -p no:cacheprovider -m large -rs tests/test_large.py
+    step 40 large python3 -P -m pytest -p no:cacheprovider -m large -rs tests/kernels/test_large.py
 else
     echo "== tests: pytest is not installed here"
 fi
@@ -47,7 +47,7 @@ fi
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck initcheck; do
         PYTORCH_NO_CUDA_MEMORY_CACHING=1 step 30 "$tool" \
-            compute-sanitizer --tool "$tool" --error-exitcode 1 python3 -m bench.samples --device cuda
+            compute-sanitizer --tool "$tool" --error-exitcode 1 python3 -m bench.speed.samples --device cuda
     done
 else
     echo "== sanitizer: compute-sanitizer is not installed here"

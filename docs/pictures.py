@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib as mpl
 import torch
@@ -17,6 +19,7 @@ from spectac_fast.diffusion.sampler import run_table
 from spectac_fast.diffusion.solvers import COLUMNS
 from spectac_fast.ops import SAMPLING, counter_normal
 
+ROOMS = Path(__file__).with_name("rooms.json")
 INK, WARM = "#1f2a37", "#c2571a"
 mpl.rcParams |= {
     "svg.hashsalt": "spectac_fast", "svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif",
@@ -107,6 +110,48 @@ def draw_levels(path: Path) -> None:
     _save(figure, path)
 
 
+def draw_house(path: Path) -> None:
+    """The rooms and who imports whom; what follows from other arrows is left out."""
+    rooms = {name: room for name, room in json.loads(ROOMS.read_text())["rooms"].items() if not name.startswith("_")}
+    needs = {name: {other for other in room["imports"] if other in rooms} for name, room in rooms.items()}
+    floors: dict[str, int] = {}
+    while len(floors) < len(rooms):
+        ready = [name for name in rooms if name not in floors and needs[name] <= floors.keys()]
+        floors |= {name: 1 + max((floors[other] for other in needs[name]), default=-1) for name in ready}
+    arrows = {name: needed - _reached(needs, needed) for name, needed in needs.items()}
+    figure, axis = plt.subplots(figsize=(8.4, 6.4), layout="compressed")
+    axis.set(xlim=(0, 1), ylim=(-0.5, max(floors.values()) + 0.5))
+    across: dict[str, float] = {}
+    boxes = {}
+    for floor in range(max(floors.values()), -1, -1):
+        # Below what imports them, so that few arrows cross.
+        above = {name: [across[user] for user in across if name in arrows[user]] for name in rooms}
+        on_it = sorted((n for n in rooms if floors[n] == floor), key=lambda n: sum(above[n]) / max(len(above[n]), 1))
+        across |= {name: (k + 0.5) / len(on_it) for k, name in enumerate(on_it)}
+    for name, x in across.items():
+        box = {"boxstyle": "round,pad=0.4", "facecolor": "#f4f6f8", "edgecolor": INK, "linewidth": 0.8}
+        text = f"{name}\n{fill(rooms[name]['holds'], 20)}"
+        boxes[name] = axis.text(x, floors[name], text, ha="center", va="center", fontsize=7, bbox=box, zorder=2)
+    figure.canvas.draw()
+    for name, needed in arrows.items():
+        for other in sorted(needed):
+            ends = {"patchA": boxes[name].get_bbox_patch(), "patchB": boxes[other].get_bbox_patch()}
+            axis.annotate(
+                "", (across[other], floors[other]), (across[name], floors[name]), zorder=1,
+                arrowprops={"arrowstyle": "->", "color": "#9aa5b1", "shrinkB": 3, **ends},
+            )  # fmt: skip
+    axis.axis("off")
+    _save(figure, path)
+
+
+def _reached(needs: dict[str, set[str]], names: set[str]) -> set[str]:
+    """What the rooms `names` import, and what these do, and so on."""
+    found: set[str] = set()
+    for name in names:
+        found |= needs[name] | _reached(needs, needs[name])
+    return found
+
+
 def _save(figure: plt.Figure, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
@@ -119,3 +164,4 @@ if __name__ == "__main__":
     draw_levels(folder / "levels.svg")
     draw_table(folder / "table.svg")
     draw_noise(folder / "noise.svg")
+    draw_house(folder / "house.svg")

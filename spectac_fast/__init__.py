@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from spectac_fast.diffusion.k_view import KDiffusionBridge
     from spectac_fast.diffusion.sampler import sample_bridge
     from spectac_fast.diffusion.solvers import solver_table
-    from spectac_fast.models.engine import engine
+    from spectac_fast.models.engine.engine import engine
     from spectac_fast.models.registry import load
     from spectac_fast.models.translator import Translator
     from spectac_fast.models.uncertainty import translate_with_std
@@ -48,7 +48,7 @@ _HOME = {
     "KDiffusionBridge": "spectac_fast.diffusion.k_view",
     "solver_table": "spectac_fast.diffusion.solvers",
     "sample_bridge": "spectac_fast.diffusion.sampler",
-    "engine": "spectac_fast.models.engine",
+    "engine": "spectac_fast.models.engine.engine",
     "slice_metrics": "spectac_fast.ops.slice_metrics",
     "ssim_loss": "spectac_fast.ops.ssim_loss",
 }

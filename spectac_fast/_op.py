@@ -54,8 +54,7 @@ class Op:
 
     @classmethod
     def all(cls) -> list[Op]:
-        """Every operator, sorted by name."""
-        importlib.import_module("spectac_fast.ops")
+        """Every operator of the modules imported so far, sorted by name; `spectac_fast.ops` imports them all."""
         return [cls._all[name] for name in sorted(cls._all)]
 
     def why_not(self, backend: str, device_type: str) -> str | None:

@@ -14,20 +14,21 @@ from collections.abc import Sequence
 from spectac_fast._version import __version__
 from spectac_fast.errors import SpectacError
 
+# Name -> (folder of commands/, what it does).
 COMMANDS = {
-    "demo": "correct the bundled study, print its figures and draw a picture",
-    "correct": "correct NC studies: DICOM in, DICOM out",
-    "report": "write a page for a physician: slices, polar maps, segments",
-    "explain": "show which counts a corrected region was made from, and where the network's attention lay",
-    "serve": "be a DICOM node that corrects what it is sent",
-    "phantom": "make a synthetic cohort by physics",
-    "train": "train a model on a cohort",
-    "fit": "fit a bridge's solver to the bridge",
-    "evaluate": "compare models on a cohort, with confidence intervals",
-    "import": "turn a published checkpoint into a weight file",
-    "export": "turn a weight file into a published checkpoint",
-    "profile": "show where the time of a correction goes",
-    "info": "show versions, devices, models, or what a file holds",
+    "demo": ("studies", "correct the bundled study, print its figures and draw a picture"),
+    "correct": ("studies", "correct NC studies: DICOM in, DICOM out"),
+    "report": ("studies", "write a page for a physician: slices, polar maps, segments"),
+    "explain": ("studies", "show which counts a corrected region was made from, and where the network's attention lay"),
+    "serve": ("studies", "be a DICOM node that corrects what it is sent"),
+    "phantom": ("research", "make a synthetic cohort by physics"),
+    "train": ("research", "train a model on a cohort"),
+    "fit": ("research", "fit a bridge's solver to the bridge"),
+    "evaluate": ("research", "compare models on a cohort, with confidence intervals"),
+    "import": ("research", "turn a published checkpoint into a weight file"),
+    "export": ("research", "turn a weight file into a published checkpoint"),
+    "profile": ("studies", "show where the time of a correction goes"),
+    "info": ("studies", "show versions, devices, models, or what a file holds"),
 }
 
 _EPILOG = """exit status: 0 all done, 1 some failed, 2 usage, 3 no input found, 4 environment, 130 interrupted
@@ -46,7 +47,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
         "--version", action="version", version=f"spectac_fast {__version__} (research software, not a medical device)"
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, line in COMMANDS.items():
+    for name, (folder, line) in COMMANDS.items():
         sub = commands.add_parser(
             name,
             help=line,
@@ -57,7 +58,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
         if name == chosen:
             # A module cannot be called like a word of the language.
             file = f"{name}_" if keyword.iskeyword(name) else name
-            module = importlib.import_module(f"spectac_fast.commands.{file}")
+            module = importlib.import_module(f"spectac_fast.commands.{folder}.{file}")
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
     return parser

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from bench.case import COPY, Case, Goal
+from bench.speed.case import COPY, Case, Goal
 from spectac_fast.ops import bridge_add_noise
 
 SHAPES = ((64, 1, 64, 64), (256, 1, 64, 64), (64, 1, 256, 256))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.case import COPY, Case, Goal
+from bench.speed.case import COPY, Case, Goal
 from spectac_fast.ops import group_norm_silu
 
 SHAPES = ((8, 128, 64, 64), (8, 512, 16, 16))

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from bench import peers
-from bench.case import Call, Case, Goal
+from bench.speed import peers
+from bench.speed.case import Call, Case, Goal
 from spectac_fast.ops import slice_metrics
 
 SHAPES = ((256, 1, 64, 64), (256, 1, 256, 256))

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from bench import peers
-from bench.case import Call, Case
+from bench.speed import peers
+from bench.speed.case import Call, Case
 from spectac_fast.ops import ssim_loss
 from spectac_fast.ops.slice_metrics import ssim_of_windows
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from bench.case import Case, Goal
+from bench.speed.case import Case, Goal
 from spectac_fast.ops import vq_nearest
 
 SIZES = ((4, 16384, True), (3, 8192, False), (8, 16384, False), (64, 1024, False), (256, 1024, False))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from bench.case import COPY, Case, Goal
+from bench.speed.case import COPY, Case, Goal
 from spectac_fast.ops import unwindow_counts, window_counts
 
 SIZES = ((256, 64, 64), (64, 256, 256))

@@ -11,8 +11,9 @@ from spectac_fast.commands._flags import positive_float
 from spectac_fast.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from spectac_fast.data.cohort import Cohort, JoinedCohort
-    from spectac_fast.data.pairs import PairFolder
+    from spectac_fast.cohort.cohort import Cohort
+    from spectac_fast.cohort.joined import JoinedCohort
+    from spectac_fast.cohort.pairs import PairFolder
 
 FOLDERS = """
 A cohort is a folder of `spectac phantom`, or one of your own pairs: DIR/NC/NAME and DIR/AC/NAME, matched by name. A
@@ -32,8 +33,8 @@ def add_spacing(parser: argparse.ArgumentParser) -> None:
 
 def open_cohort(folder: Path, args: argparse.Namespace) -> Cohort | PairFolder:
     """The cohort in a folder, of whichever kind; UsageError, with the reader's sentence, for what is none."""
-    from spectac_fast.data.cohort import Cohort
-    from spectac_fast.data.pairs import PairFolder
+    from spectac_fast.cohort.cohort import Cohort
+    from spectac_fast.cohort.pairs import PairFolder
 
     made, own = _kind(folder)
     if made and not (args.pixel_mm is None and args.slice_mm is None):
@@ -55,7 +56,7 @@ def open_cohort(folder: Path, args: argparse.Namespace) -> Cohort | PairFolder:
 
 def open_joined(folders: Sequence[Path], args: argparse.Namespace) -> JoinedCohort:
     """Several folders as one; raises as `open_cohort`."""
-    from spectac_fast.data.cohort import JoinedCohort
+    from spectac_fast.cohort.joined import JoinedCohort
 
     try:
         return JoinedCohort([open_cohort(folder, args) for folder in folders])

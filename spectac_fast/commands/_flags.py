@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spectac_fast.data.volumes import Told
+    from spectac_fast.formats.series import Told
 
 
 def add_inputs(parser: argparse.ArgumentParser, help: str, *, required: bool = True) -> None:
@@ -70,7 +70,7 @@ def add_told(parser: argparse.ArgumentParser, about: str) -> None:
 
 def told(args: argparse.Namespace) -> Told:
     """What the user says of NIfTI and npy files."""
-    from spectac_fast.data.volumes import Told
+    from spectac_fast.formats.series import Told
 
     return Told(args.plane, args.phase, args.pixel_mm, args.slice_mm)
 

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spectac_fast.data.lattice import Lattice, overlap
-from spectac_fast.data.study import Series
+from spectac_fast.data.geometry.lattice import Lattice, overlap
+from spectac_fast.formats.series import Series
 
 # NC of two planes on the same voxels differs by 2 to 5 % (root mean square) from interpolation, and by 14 to 20 % where
 # one of them is shifted by a voxel.

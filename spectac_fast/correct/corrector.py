@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from spectac_fast._version import __version__
-from spectac_fast.correct.network import Network
-from spectac_fast.correct.pipeline import Pipeline
-from spectac_fast.correct.stages import Corrected, Stages
+from spectac_fast.correct.engines.network import Network
+from spectac_fast.correct.engines.pipeline import Pipeline
+from spectac_fast.correct.outcome import Corrected
+from spectac_fast.correct.stages import Stages
 from spectac_fast.correct.store import Store
 from spectac_fast.correct.study import gives_single_sample
 from spectac_fast.data.inputs import Source, common_root, find_studies
-from spectac_fast.data.study import Provenance
-from spectac_fast.data.volumes import NOTHING, Told
 from spectac_fast.errors import NoInputError, SpectacError, UsageError
+from spectac_fast.formats.series import NOTHING, Provenance, Told
 from spectac_fast.models.registry import load
 from spectac_fast.models.translator import Translator
 from spectac_fast.models.uncertainty import calibration_of, check_sampling, warn_unmeasured

@@ -154,7 +154,7 @@ class Manifest:
 
 
 def staged_files(file: Path) -> list[Path]:
-    """The temporary files (`data.dicom.stage`) that wait for a rename to `file`, or were left by a killed run."""
+    """The temporary files (`formats.dicom.stage`) that wait for a rename to `file`, or were left by a killed run."""
     return list(file.parent.glob(f".{glob.escape(file.name)}.tmp-*"))
 
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from spectac_fast._version import __version__
-from spectac_fast.correct.memory import resident_bytes
+from spectac_fast.correct.engines.memory import resident_bytes
 from spectac_fast.errors import SetupError, SpectacError
 
 if TYPE_CHECKING:
     from spectac_fast.correct.corrector import Corrector
-    from spectac_fast.correct.stages import Corrected
+    from spectac_fast.correct.outcome import Corrected
 
 FORMAT = 1
 

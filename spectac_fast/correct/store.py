@@ -6,18 +6,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
 
 from spectac_fast.correct.manifest import Entry, Manifest, Output, file_sha256, settings_hash, staged_files
+from spectac_fast.correct.outcome import Read
 from spectac_fast.data.inputs import Source
-from spectac_fast.data.study import MARKS, Provenance, Study, output_path, write_corrected
-from spectac_fast.data.volumes import NOTHING, Told
+from spectac_fast.data.study import MARKS, Study, output_path, write_corrected
 from spectac_fast.errors import SetupError
-
-if TYPE_CHECKING:
-    from spectac_fast.correct.stages import Read
+from spectac_fast.formats.series import NOTHING, Provenance, Told
 
 
 class Store:

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spectac_fast.correct.agreement import agreed, partners_of
-from spectac_fast.data.lattice import Lattice
-from spectac_fast.data.neighbours import neighbours
-from spectac_fast.data.resample import InPlane, check_geometry
+from spectac_fast.data.geometry.lattice import Lattice
+from spectac_fast.data.geometry.neighbours import neighbours
+from spectac_fast.data.geometry.resample import InPlane, check_geometry
 from spectac_fast.data.scale import count_scale, to_counts, to_model
 from spectac_fast.data.seeds import stable_seed
 from spectac_fast.data.spread import central_slices, heart_spread
-from spectac_fast.data.study import Series, Study
+from spectac_fast.data.study import Study
 from spectac_fast.errors import InputError, SpectacError, UsageError
+from spectac_fast.formats.series import Series
 from spectac_fast.models.translator import SamplingTranslator
 from spectac_fast.models.uncertainty import (
     SAMPLES,

@@ -16,10 +16,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spectac_fast.data.study import Series, dicom_files, read_nc_series, read_nc_slices, volume_ending
-from spectac_fast.data.volumes import NOTHING, Told, read_volume
-from spectac_fast.data.volumes import glance as glance_volume
+from spectac_fast.data.study import dicom_files, read_nc_series, read_nc_slices
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError, SpectacError
+from spectac_fast.formats.series import NOTHING, Series, Told, volume_ending
+from spectac_fast.formats.volumes import glance as glance_volume
+from spectac_fast.formats.volumes import read_volume
 
 # More than a hospital's year; a list of them still fits in memory.
 MAX_MEMBERS = 200_000
@@ -49,10 +50,10 @@ class Source:
     def contents(self) -> tuple[bytes, ...]:
         """The bytes of the file, or of those of all slices.
 
-        Raises as `data.dicom.file_content` does, InputError for a damaged archive and for a file that has changed since
-        it was found.
+        Raises as `formats.dicom.file_content` does, InputError for a damaged archive and for a file that has changed
+        since it was found.
         """
-        from spectac_fast.data.dicom import check_size
+        from spectac_fast.formats.dicom import check_size
 
         contents: tuple[bytes, ...] = ()
         for each in self.slices or (self,):
@@ -63,7 +64,7 @@ class Source:
         return contents
 
     def series(self, contents: tuple[bytes, ...], *, force: bool) -> Series:
-        """The NC series in `contents`; raises as `data.study.read_nc_series` and `data.volumes.read_volume`."""
+        """The NC series in `contents`; raises as `data.study.read_nc_series` and `formats.volumes.read_volume`."""
         if volume_ending(self.path):
             return read_volume(self.path, contents[0], self.told, force=force)
         if self.slices:
@@ -72,7 +73,7 @@ class Source:
 
     def content(self) -> bytes:
         """The bytes of one file as they are now."""
-        from spectac_fast.data.dicom import file_content
+        from spectac_fast.formats.dicom import file_content
 
         return file_content(self.path) if self.archive is None else _member(self.archive, self.path)
 
@@ -89,10 +90,10 @@ class Found:
 def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
     """The DICOM files at `inputs`, grouped by Study Instance UID; studies in the order of their first files.
 
-    NIfTI and npy files among them are grouped by folder and name (`data.volumes.glance`); told: of all these.
+    NIfTI and npy files among them are grouped by folder and name (`formats.volumes.glance`); told: of all these.
     Raises NoInputError if there is no file at all, SetupError for NIfTI without nibabel.
     """
-    from spectac_fast.data.dicom import glance, series_of_slice
+    from spectac_fast.formats.dicom import glance, series_of_slice
 
     found, missing = Found(), 0
     studies: dict[str, list[Source]] = {}
@@ -175,7 +176,7 @@ def _sources(inputs: Sequence[Path], found: Found) -> Iterator[Source]:
 
 
 def _expand(path: Path, found: Found, named: bool = True) -> Iterator[Source]:
-    from spectac_fast.data.dicom import is_directory
+    from spectac_fast.formats.dicom import is_directory
 
     if path.is_dir():
         # A directory file lists what the search finds anyway; under another name it is a file of another kind.
@@ -205,7 +206,7 @@ def _is_archive(path: Path) -> bool:
 
 def _listed(path: Path, found: Found) -> Iterator[Path]:
     """The files that a DICOMDIR refers to, which lie in its folder or below."""
-    from spectac_fast.data.dicom import directory_entries
+    from spectac_fast.formats.dicom import directory_entries
 
     try:
         entries = directory_entries(path)
@@ -241,7 +242,7 @@ def _members(archive: Path, found: Found) -> Iterator[Source]:
 
 
 def _member(archive: Path, path: Path) -> bytes:
-    from spectac_fast.data.dicom import check_size
+    from spectac_fast.formats.dicom import check_size
 
     try:
         opened = _opened(archive)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,63 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from spectac_fast.data.atomic import stage_bytes
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError
+from spectac_fast.formats.atomic import stage_bytes
+from spectac_fast.formats.series import Provenance, Series, volume_ending
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from spectac_fast.data.volumes import Form
-
-# Of files that hold a stack and no more: read and written as such.
-VOLUME_ENDINGS = (".nii.gz", ".nii", ".npy")
 # At the end of the names of derived files: corrected counts, and their standard deviation.
 MARKS = ("DL-AC", "DL-AC-SD")
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """One stack of slices.
-
-    counts: float32 [slices, rows, columns]; slice k lies at position + k * slice_mm * (row x column direction).
-    plane: "SA", "VLA" or "HLA"; "TRA" (transaxial) only where reading was forced. phase: "stress" or "rest".
-    pixel_mm: (row spacing, column spacing), mm. slice_mm: signed distance from slice to slice, mm.
-    orientation: direction cosines of row and column (LPS). position: centre of the first slice's first voxel (LPS), mm.
-    attenuation_corrected: whether the source says that attenuation was corrected.
-    path: the file it came from. header: its DICOM attributes without pixels, or None if it did not come from DICOM.
-    instances: where every slice has a file of its own, the SOP Instance UIDs of these; path is the first of them.
-    form: how a NIfTI or npy file stores it, or None for DICOM.
-    """
-
-    counts: NDArray[np.float32]
-    plane: str
-    phase: str
-    pixel_mm: tuple[float, float]
-    slice_mm: float
-    orientation: tuple[float, ...]
-    position: tuple[float, ...]
-    attenuation_corrected: bool
-    path: Path
-    header: Dataset | None = None
-    instances: tuple[str, ...] = ()
-    form: Form | None = None
-
-    @property
-    def uid(self) -> str:
-        """The Series Instance UID, or plane and phase where there is no header."""
-        return str(self.header.SeriesInstanceUID) if self.header is not None else f"{self.phase}/{self.plane}"
-
-    @property
-    def frame_of_reference(self) -> str:
-        """The UID, or another name, of the coordinates of orientation and position, "" where none is known."""
-        if self.form is not None:
-            return self.form.frame
-        return str(self.header.get("FrameOfReferenceUID") or "") if self.header is not None else ""
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Distances of neighbouring voxel centres along (slice, row, column), mm, all positive."""
-        return (abs(self.slice_mm), *self.pixel_mm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,22 +35,6 @@ class Study:
     series: tuple[Series, ...]
     skipped: tuple[tuple[Path, str], ...] = ()
     root: Path = Path()
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What made the corrected counts; goes into the derived objects' text and, as entropy, into their UIDs.
-
-    model: its name. weights: SHA-256 of the weights in hex, "" for a model without any. version: of this package.
-    settings: everything else that the counts depend on (steps, samples, seed, device kind ...). uncertainty: what
-    their standard deviations depend on besides; it is in the text and the UIDs of these alone.
-    """
-
-    model: str
-    weights: str
-    version: str
-    settings: Mapping[str, str | int | float] = field(default_factory=dict)
-    uncertainty: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
 def dicom_files(folder: Path) -> list[Path]:
@@ -139,14 +75,14 @@ def read_nc_series(path: Path, content: bytes | None = None, *, force: bool = Fa
 
     force: take transaxial and already corrected slices too; what is derived from them says so in its header.
     """
-    from spectac_fast.data.dicom import read_series
+    from spectac_fast.formats.dicom import read_series
 
     return _nc(read_series(path, content, force=force), force)
 
 
 def read_nc_slices(files: Sequence[tuple[Path, bytes]], *, force: bool = False) -> Series:
     """The same for files of one slice each, given as (path, content)."""
-    from spectac_fast.data.dicom import read_single_frames
+    from spectac_fast.formats.dicom import read_single_frames
 
     return _nc(read_single_frames(files, force=force), force)
 
@@ -166,11 +102,6 @@ def read_series_files(paths: Iterable[Path], root: Path) -> Study:
         except NotApplicableError as reason:
             skipped.append((path, str(reason)))
     return Study(tuple(series), tuple(skipped), root)
-
-
-def volume_ending(path: Path) -> str:
-    """What a NIfTI or npy file's name ends with, in small letters; "" for any other."""
-    return next((ending for ending in VOLUME_ENDINGS if path.name.lower().endswith(ending)), "")
 
 
 def output_path(path: Path, root: Path, out: Path, mark: str = MARKS[0]) -> Path:
@@ -215,7 +146,7 @@ def write_corrected(
     Returns the files written, corrected ones first. Raises ValueError for counts that do not fit the study or are not
     finite, InputError for a header that cannot be encoded, SetupError where the folder cannot be written.
     """
-    from spectac_fast.data.dicom import derive_corrected, derive_uncertainty, quiet_pydicom, stage
+    from spectac_fast.formats.dicom import derive_corrected, derive_uncertainty, quiet_pydicom, stage
 
     if len(counts) != len(study.series):
         raise ValueError(f"expected one array for each of {len(study.series)} series, found {len(counts)}")

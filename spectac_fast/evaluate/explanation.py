@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from spectac_fast.correct.study import prepare
-from spectac_fast.data.study import Series, Study
-from spectac_fast.data.terms import PHASES, PLANES
+from spectac_fast.data.study import Study
 from spectac_fast.errors import InputError
-from spectac_fast.evaluate.figures import DPI, PLANE_NAMES, STYLE, VIEW_MM, crop
+from spectac_fast.evaluate.figures.figures import DPI, PLANE_NAMES, STYLE, VIEW_MM, crop
 from spectac_fast.evaluate.files import appearing
 from spectac_fast.evaluate.report.gather import kind_of
+from spectac_fast.formats.series import Series
 from spectac_fast.models.explain import Explanation, explain_slice
+from spectac_fast.terms import PHASES, PLANES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,7 +142,7 @@ def _draw(path: Path, phase: str, rows: Sequence[Explained], model: str) -> None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from spectac_fast.evaluate import colours
+    from spectac_fast.evaluate.figures import colours
 
     columns = _columns(rows)
     limit = max(_largest(row, tile) for row in rows for tile in (row.shares[0], _beside(row)))

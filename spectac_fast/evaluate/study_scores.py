@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from spectac_fast.data.scale import count_scale, heart_mask, to_model
 from spectac_fast.errors import InputError
-from spectac_fast.evaluate.metrics import PatientScores, SeriesPair, score_patient
-from spectac_fast.evaluate.pictures import Stacks
+from spectac_fast.evaluate.figures.pictures import Stacks
+from spectac_fast.evaluate.table.metrics import PatientScores, SeriesPair, score_patient
 
 if TYPE_CHECKING:
-    from spectac_fast.data.study import Series
+    from spectac_fast.formats.series import Series
 
 
 def match(nc: Sequence[Series], corrected: Sequence[Series], ac: Sequence[Series]) -> dict[str, dict[str, Stacks]]:

@@ -16,10 +16,10 @@ from spectac_fast._version import __version__
 from spectac_fast.checkpoints.weights import load_weights
 from spectac_fast.correct import correct_files
 from spectac_fast.errors import InputError, SpectacError
-from spectac_fast.models.bbdm import BBDM, model_of
-from spectac_fast.models.bridge_translator import FITTED, UNFITTED
+from spectac_fast.models.methods.bbdm import BBDM, model_of
 from spectac_fast.models.registry import find
 from spectac_fast.models.translator import Translator
+from spectac_fast.models.translators.bridge import FITTED, UNFITTED
 
 from .cards import model_card, write_file
 from .monai import MONAI_VERSION, BridgeInferer

@@ -20,7 +20,7 @@ from spectac_fast.diffusion.bridge_sampler import BridgeSampler
 from spectac_fast.diffusion.buckets import SIZES
 from spectac_fast.diffusion.sampler import Denoiser
 from spectac_fast.diffusion.solvers import StepTable, solver_table
-from spectac_fast.models.engine import engine
+from spectac_fast.models.engine.engine import engine
 
 from .scheduling import BridgeScheduler, BridgeStep
 

@@ -17,7 +17,7 @@ class Description:
     """The part of a weight file's header that is common to all methods.
 
     pixel_mm, slice_mm: of the slices it was trained on. gain: AC/NC gain of the left ventricle. size: (rows, columns)
-    of the training images. fit: how slices get there ("pad", "resize"; models/fit.py). card: where it comes from.
+    of the training images. fit: how slices get there ("pad", "resize"; models/engine/fit.py). card: where it is from.
     """
 
     pixel_mm: float

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .fit import NO_COUNTS
-from .gradients import differentiable
-from .network_translator import NetworkTranslator
-from .translator import Translator, check_slices, with_neighbours
-from .unet import AttentionBlock
+from spectac_fast.models.engine.fit import NO_COUNTS
+from spectac_fast.models.gradients import differentiable
+from spectac_fast.models.networks.unet import AttentionBlock
+from spectac_fast.models.translator import Translator, check_slices, with_neighbours
+from spectac_fast.models.translators.network import NetworkTranslator
 
 # Nodes of the quadrature; the shipped network is smooth enough for 1e-3 of the sum with these.
 NODES = 32

@@ -14,15 +14,14 @@ from torch import Tensor
 
 from spectac_fast.diffusion.sampler import start_noise
 from spectac_fast.errors import UsageError
-
-from .bbdm import BBDM
-from .bridge_translator import BridgeTranslator
-from .cpdm import CPDMTranslator
-from .ddpm import DDPMTranslator
-from .generator_translator import GeneratorTranslator
-from .ldm import LDMTranslator
-from .regression import RegressionTranslator
-from .translator import Translator
+from spectac_fast.models.methods.bbdm import BBDM
+from spectac_fast.models.methods.cpdm import CPDMTranslator
+from spectac_fast.models.methods.ddpm import DDPMTranslator
+from spectac_fast.models.methods.ldm import LDMTranslator
+from spectac_fast.models.methods.regression import RegressionTranslator
+from spectac_fast.models.translator import Translator
+from spectac_fast.models.translators.bridge import BridgeTranslator
+from spectac_fast.models.translators.generator import GeneratorTranslator
 
 Function = Callable[[Tensor], Tensor]
 

@@ -9,13 +9,12 @@ from pathlib import Path
 import torch
 
 from spectac_fast.checkpoints.weights import load_weights
-from spectac_fast.data.population import population_file, read_population
+from spectac_fast.cohort.population import population_file, read_population
 from spectac_fast.device import resolve_device
 from spectac_fast.errors import InputError, SetupError
-
-from .rows import load_row
-from .translator import Translator
-from .uncertainty import read_calibration
+from spectac_fast.models.rows import load_row
+from spectac_fast.models.translator import Translator
+from spectac_fast.models.uncertainty import read_calibration
 
 FOLDER = Path(__file__).parents[1] / "weights"
 # What a folder of the Hugging Face kind calls its weight file.
@@ -23,19 +22,19 @@ IN_FOLDER = "model.safetensors"
 # Method (the "model" of a weight file's header) -> "module:function", called as
 # function(tensors, header, path, device) -> Translator; imported when a file asks for it.
 BUILDERS = {
-    "bbdm": "spectac_fast.models.bbdm:build",
-    "cpdm": "spectac_fast.models.cpdm:build",
-    "cyclegan": "spectac_fast.models.cyclegan:build",
-    "ddpm": "spectac_fast.models.ddpm:build",
-    "lbbdm": "spectac_fast.models.lbbdm:build",
-    "ldm": "spectac_fast.models.ldm:build",
-    "medgan": "spectac_fast.models.medgan:build",
-    "palette": "spectac_fast.models.palette:build",
-    "pix2pix": "spectac_fast.models.pix2pix:build",
-    "reggan": "spectac_fast.models.reggan:build",
-    "regression": "spectac_fast.models.regression:build",
-    "unit": "spectac_fast.models.unit:build",
-    "vqgan": "spectac_fast.models.vqgan:build",
+    "bbdm": "spectac_fast.models.methods.bbdm:build",
+    "cpdm": "spectac_fast.models.methods.cpdm:build",
+    "cyclegan": "spectac_fast.models.methods.cyclegan:build",
+    "ddpm": "spectac_fast.models.methods.ddpm:build",
+    "lbbdm": "spectac_fast.models.methods.lbbdm:build",
+    "ldm": "spectac_fast.models.methods.ldm:build",
+    "medgan": "spectac_fast.models.methods.medgan:build",
+    "palette": "spectac_fast.models.methods.palette:build",
+    "pix2pix": "spectac_fast.models.methods.pix2pix:build",
+    "reggan": "spectac_fast.models.methods.reggan:build",
+    "regression": "spectac_fast.models.methods.regression:build",
+    "unit": "spectac_fast.models.methods.unit:build",
+    "vqgan": "spectac_fast.models.methods.vqgan:build",
 }
 ROWS = ("identity", "linear", "scale")
 # Every name that is understood and its file in FOLDER, which need not be there: the weights of some methods are made by

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast.errors import InputError
-
-from .translator import check_slices
+from spectac_fast.models.translator import check_slices
 
 FORMAT = 1
 _NUMBERS = ("slope", "offset", "gain", "pixel_mm")

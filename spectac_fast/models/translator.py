@@ -32,9 +32,9 @@ class Translator(Protocol):
         """NC -> AC, float32 [B, 1, H, W] in model units ([0, scale] is [-1, 1]; hotter voxels exceed 1).
 
         seeds: int64 [B], one per slice, for methods that draw noise; None means 0 ... B-1. neighbours: float32
-        [B, len(context_mm), H, W], NC at `context_mm` from each slice (`data.neighbours`); None repeats the slice
-        itself, which costs accuracy where a model has context. Options a method has no use for are ignored, so that
-        one call serves all. Raises ValueError for another dtype or shape.
+        [B, len(context_mm), H, W], NC at `context_mm` from each slice (data/geometry/neighbours.py); None repeats the
+        slice itself, which costs accuracy where a model has context. Options a method has no use for are ignored, so
+        that one call serves all. Raises ValueError for another dtype or shape.
         """
         ...
 

@@ -22,8 +22,7 @@ from typing import Any
 from torch import Tensor
 
 from spectac_fast.errors import InputError, UsageError
-
-from .translator import SamplingTranslator, Translator
+from spectac_fast.models.translator import SamplingTranslator, Translator
 
 FORMAT = 1
 # Their standard deviation is known within 18 %, which costs the intervals little (bench/results/calibration).

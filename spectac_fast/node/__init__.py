@@ -1,6 +1,6 @@
-"""A DICOM node: NC series come in over the network, AC series go out. Importing this imports pynetdicom.
-
-`spool` keeps what is under way on disk, `receive` and `forward` speak DICOM, `service` runs them together.
+"""A DICOM node: NC series come in over the network, AC series go out. Importing this imports pynetdicom; of the
+package it takes `correct`, `models` and `formats`. `spool` keeps what is under way on disk, `receive` and `forward`
+speak DICOM, `service` runs them together.
 """
 
 from spectac_fast.node.forward import Destination

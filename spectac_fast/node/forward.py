@@ -12,8 +12,8 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 
-from spectac_fast.data.dicom import NM_IMAGE_STORAGE
 from spectac_fast.errors import SpectacError, UsageError
+from spectac_fast.formats.dicom import NM_IMAGE_STORAGE
 
 # Statuses that say "not this object, ever"; everything else that is no success may pass with time.
 _FINAL = (0x0117, 0x0122, 0x0124, *range(0xA900, 0xAA00), *range(0xC000, 0xD000))

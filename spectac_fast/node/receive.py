@@ -13,8 +13,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossl
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
-from spectac_fast.data.dicom import NM_IMAGE_STORAGE, glance
 from spectac_fast.errors import InputError, SetupError
+from spectac_fast.formats.dicom import NM_IMAGE_STORAGE, glance
 from spectac_fast.node.spool import Spool
 
 _log = logging.getLogger(__name__)

@@ -1,4 +1,7 @@
-"""Fused operators. Each is one page (schema, reference, samples); C++, CUDA and Triton only implement it."""
+"""Fused operators, a page each: schema, documentation, a reference in plain torch, samples; C++, CUDA and Triton
+only implement it. Imports `kernels` and what registers an operator (`_op`, `_native`), nothing else of the package.
+A newcomer who adds an operator writes its page here and its line below; tests and benchmarks find it by its folder.
+"""
 
 from spectac_fast.ops.bridge_add_noise import bridge_add_noise
 from spectac_fast.ops.counter_normal import SAMPLING, TRAINING, counter_normal, counter_words

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast._version import __version__
-from spectac_fast.data.pairs import pairs_sha256
+from spectac_fast.cohort.pairs import pairs_sha256
 
 
 def half_precision(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from spectac_fast.checkpoints.weights import load_weights, save_weights
-from spectac_fast.data.neighbours import neighbours
-from spectac_fast.data.paired import PairedCohort
+from spectac_fast.cohort.paired import PairedCohort
+from spectac_fast.data.geometry.neighbours import neighbours
 from spectac_fast.data.scale import to_model
 from spectac_fast.diffusion.fitted import fit_table, long_path, stored
 from spectac_fast.diffusion.solvers import StepTable, solver_table
-from spectac_fast.models.bridge_translator import FITTED, BridgeTranslator
+from spectac_fast.models.translators.bridge import FITTED, BridgeTranslator
 
 # Slices from the middle of a stack, in turn, so that a table does not know one depth alone.
 _OFFSETS = (0, -4, 4)

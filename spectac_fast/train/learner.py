@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .distributed import average_gradients, rank
-from .recipe import Recipe
-from .slices import SlicePairs
+from spectac_fast.train.loop.distributed import average_gradients, rank
+from spectac_fast.train.recipe import Recipe
+from spectac_fast.train.slices import SlicePairs
 
 Estimate = Callable[[Tensor], Tensor]
 

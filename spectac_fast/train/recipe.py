@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from spectac_fast.device import has_bf16_units
 from spectac_fast.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 _FOLDER = Path(__file__).parent / "recipes"
 # Models whose networks predict codes of a first stage, or are one.
@@ -22,14 +26,15 @@ class Recipe:
     process; in that of a GAN's generator, or in the network itself, "context_slices" is how many neighbouring slices on
     either side are seen too, and "attenuation_paths" how many path lengths an attenuation factor is made of (0: none).
     loss: the learner's own settings. defaults: how the finished model samples unless told otherwise.
-    data: {"size", "fit": how slices get to the network (models/fit.py), "batch": slices per step and process,
+    data: {"size", "fit": how slices get to the network (models/engine/fit.py), "batch": slices per step and process,
     "accumulate": batches per step, "shift_px": largest random shift, "scale_jitter": largest relative change of the
     count scale, "clip": bounds of the targets or null, "paired": whether NC and AC show the same slice; optional, for
     models between latents, "latent_slices": how many slices are encoded, all by default}.
     optimiser: {"learning_rate": peak, "betas", "weight_decay"}. schedule: see schedule.py. gradient_clip: bound of the
     gradient's norm or null. average: {"decay", "start_step", "every"} of the running average of weights that ships.
-    precision: "bf16" runs networks under autocast, "fp32" does not. budget: {"steps" | "epochs" | "minutes"} unless the
-    command says otherwise.
+    precision: "bf16" runs networks under autocast where the device has units for bfloat16 (`has_bf16_units`) and is
+    "fp32" elsewhere (`on`); "fp32" is that everywhere. budget: {"steps" | "slices" | "epochs" | "minutes"} unless the
+    command says otherwise; "slices": seen by all processes together, "epochs": passes over the slices there are.
     """
 
     name: str
@@ -49,6 +54,16 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as in the file."""
         return asdict(self)
+
+    def on(self, device: torch.device) -> Recipe:
+        """The recipe as that device carries it out: in "fp32" where bfloat16 would be emulated."""
+        emulated = self.precision == "bf16" and not has_bf16_units(device)
+        return replace(self, precision="fp32") if emulated else self
+
+    @property
+    def slices_per_step(self) -> int:
+        """How many slices a step of one process sees."""
+        return self.data["batch"] * self.data["accumulate"]
 
 
 def recipe_names(model: str) -> list[str]:

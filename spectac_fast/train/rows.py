@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spectac_fast.data.paired import PairedCohort, left_ventricle_gain
+from spectac_fast.cohort.paired import PairedCohort, left_ventricle_gain
 from spectac_fast.models.rows import FORMAT
-
-from .export import surroundings, trained_on, write_json
-from .slices import SlicePairs, cases_of
+from spectac_fast.train.export import surroundings, trained_on, write_json
+from spectac_fast.train.slices import SlicePairs, cases_of
 
 
 def train_row(name: str, cohort: PairedCohort, run: Path) -> Path:

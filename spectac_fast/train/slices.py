@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spectac_fast.data.cohort import split_of
-from spectac_fast.data.paired import PairedCohort
+from spectac_fast.cohort.cohort import split_of
+from spectac_fast.cohort.paired import PairedCohort
 from spectac_fast.data.scale import heart_mask
 from spectac_fast.errors import InputError
 

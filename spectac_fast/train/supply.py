@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from spectac_fast.models.fit import Fit
-
-from .slices import Batch, SlicePairs
+from spectac_fast.models.engine.fit import Fit
+from spectac_fast.train.slices import Batch, SlicePairs
 
 
 class Supply:

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectac_fast.data.paired import PairedCohort
-
-from .slices import SlicePairs
+from spectac_fast.cohort.paired import PairedCohort
+from spectac_fast.train.slices import SlicePairs
 
 Translate = Callable[[Tensor], Tensor]
 

@@ -6,8 +6,9 @@ A layout file `<name>.py` offers
         The models (names in models/registry.py) that it reads and writes.
     read(tensors: dict[str, Tensor], source: str) -> Imported
         tensors: of one state dict, names free of wrappers (`flat_state`). Sizes and channels are inferred from the
-        shapes; a name that is missing, unknown or of a shape that fits nothing is an InputError of one sentence that
-        begins with `source`.
+        shapes; shapes that fit nothing are an InputError of one sentence that begins with `source`. Whether the tensors
+        are exactly those of the network so described is checked afterwards, where networks are known
+        (models/published.py).
     write(tensors: dict[str, Tensor], config: dict) -> dict
         The way back: what the published code loads. `read(flat_state(write(...)), ...)` gives the same tensors.
 """

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from spectac_fast.checkpoints.names import STATISTICS
 from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.errors import InputError
-from spectac_fast.models.lbbdm import STATISTICS
 
-from . import Imported
-from ._shapes import Shapes, bridge_config, check_against, on_meta, unet_config, vqgan_config
+from ._shapes import Shapes, bridge_config, unet_config, vqgan_config
 
 _HEAD_CHANNELS = 64  # of every published network; narrower ones have heads that fit
 _DEFAULTS = {"steps": 200, "samples": 1, "sample_steps": 200, "solver": "published", "order": 1, "eta": 1.0}
@@ -47,17 +46,10 @@ def first_stage(tensors: Mapping[str, Tensor], network: Mapping[str, Any], sourc
     }
 
 
-def imported(
-    model: str,
-    build: Callable[[Mapping[str, Any]], nn.Module],
-    config: dict[str, Any],
-    tensors: Mapping[str, Tensor],
-    source: str,
-) -> Imported:
-    """The import, its tensors checked one by one against the model; the schedule stays in the configuration."""
-    check_against(on_meta(build, config, source), tensors, source)
+def without_schedule(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the networks; the schedule stays in the configuration."""
     buffers = BrownianBridge(**config["bridge"]).buffers()
-    return Imported(model, config, {name: value for name, value in tensors.items() if name not in buffers})
+    return {name: value for name, value in tensors.items() if name not in buffers}
 
 
 def runner_file(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from spectac_fast.checkpoints.weights import check_names
 from spectac_fast.diffusion.bridge import SCHEDULES, BrownianBridge
 from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.errors import InputError
@@ -48,7 +46,7 @@ class Shapes:
 
 
 def unet_config(shapes: Shapes, heads: Mapping[str, int], embedding: str = "time_embed") -> dict[str, Any]:
-    """Configuration of a published UNet (models/unet.py). heads: what no shape tells, the heads of its attention."""
+    """Configuration of a published UNet (models/networks/unet.py). heads: of its attention, which no shape tells."""
     width = shapes.of(f"{embedding}.0.weight", 2)[1]
     first = shapes.of("input_blocks.0.0.weight", 4)
     blocks = shapes.count(r"output_blocks\.(\d+)\.")
@@ -78,7 +76,7 @@ def unet_config(shapes: Shapes, heads: Mapping[str, int], embedding: str = "time
 
 
 def vqgan_config(shapes: Shapes) -> dict[str, Any]:
-    """Configuration of a published VQGAN (models/vqgan.py)."""
+    """Configuration of a published VQGAN (models/methods/vqgan.py)."""
     ch, in_channels = shapes.of("encoder.conv_in.weight", 4)[:2]
     levels = range(shapes.count(r"encoder\.down\.(\d+)\."))
     n_embed, embed_dim = shapes.of("quantize.embedding.weight", 2)
@@ -122,20 +120,6 @@ def _same(own: Tensor, found: Tensor | None) -> bool:
         and found.shape == own.shape
         and float((found.float() - own).abs().max()) <= _BUFFER_TOLERANCE * float(own.abs().max().clamp(min=1.0))
     )
-
-
-def check_against(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """InputError unless the names and shapes of the tensors are exactly a model's (built on the meta device)."""
-    check_names(model.state_dict(), tensors, source)
-
-
-def on_meta(build: Any, config: Mapping[str, Any], source: str) -> nn.Module:
-    """build(config) without memory; InputError where the sizes that were read make no network."""
-    try:
-        with torch.device("meta"):
-            return build(config)
-    except (ValueError, TypeError, IndexError, ZeroDivisionError) as error:
-        raise InputError(f"{source} does not fit the layout: {error}") from error
 
 
 def check_predicts_noise(process: VPProcess) -> None:

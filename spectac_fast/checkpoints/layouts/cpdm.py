@@ -6,10 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from spectac_fast.models import cpdm
-
 from . import Imported
-from ._runner import bridge_and_network, first_stage, imported, runner_file
+from ._runner import bridge_and_network, first_stage, runner_file, without_schedule
 from ._shapes import Shapes
 
 MODELS = ("cpdm",)
@@ -28,7 +26,7 @@ def read(tensors: dict[str, Tensor], source: str) -> Imported:
         "map_network": None,
         "maps": dict(_MAPS),
     }
-    return imported("cpdm", cpdm.model_of, config, tensors, source)
+    return Imported("cpdm", config, without_schedule(config, tensors))
 
 
 def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from spectac_fast.diffusion.vp import PALETTE_SAMPLING, PALETTE_TRAINING, VPProcess
 from spectac_fast.errors import InputError
-from spectac_fast.models.palette import model_of
 
 from . import Imported
-from ._shapes import Shapes, check_against, check_predicts_noise, on_meta, unet_config
+from ._shapes import Shapes, check_predicts_noise, unet_config
 
 MODELS = ("palette",)
 _PREFIX = "denoise_fn."
@@ -48,7 +47,6 @@ def read(tensors: dict[str, Tensor], source: str) -> Imported:
         "size": [256, 256],
         "fit": "resize",
     }
-    check_against(on_meta(model_of, config, source), network, source)
     return Imported("palette", config, network)
 
 

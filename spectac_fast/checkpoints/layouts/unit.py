@@ -12,7 +12,7 @@ from torch import Tensor
 from spectac_fast.errors import InputError
 
 from . import Imported
-from ._generators import PUBLISHED_SIZE, checked, neighbours, without_statistics
+from ._generators import PUBLISHED_SIZE, neighbours, without_statistics
 from ._shapes import Shapes
 
 MODELS = ("unit",)
@@ -35,7 +35,7 @@ def read(tensors: dict[str, Tensor], source: str) -> Imported:
         "residuals": shapes.count(r"\d+\.model\.(\d+)\."),
     }
     config = {"network": network, "context_slices": neighbours(inputs, channels), **PUBLISHED_SIZE}
-    return Imported("unit", config, checked(network, without_statistics(tensors), source))
+    return Imported("unit", config, without_statistics(tensors))
 
 
 def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, dict[str, Tensor]]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from spectac_fast.data.scale import count_scale
 from spectac_fast.errors import UsageError
+from spectac_fast.evaluate.regional.segments import SEGMENT_NAMES, means, percent_of_maximum, polar_map
+from spectac_fast.evaluate.regional.ventricle import Ventricle, find, interpolate
 from spectac_fast.evaluate.report.gather import ReportStudy, Stack
-from spectac_fast.evaluate.segments import SEGMENT_NAMES, means, percent_of_maximum, polar_map
-from spectac_fast.evaluate.ventricle import Ventricle, find, interpolate
 
 # Of the kinds of image that are perfusion; a standard deviation is none.
 PERFUSION = ("NC", "corrected", "AC")

@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from spectac_fast.evaluate.regional.segments import means
 from spectac_fast.evaluate.report import images
 from spectac_fast.evaluate.report.analysis import segment, signed
-from spectac_fast.evaluate.segments import means
 
 _R = 100.0
 # Outer and inner radius of each ring, its number of segments, and the angle at which the first begins.

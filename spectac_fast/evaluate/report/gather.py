@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectac_fast.data.inputs import Found, Source, find_studies
-from spectac_fast.data.terms import PHASES, PLANES
 from spectac_fast.errors import InputError, NoInputError, SpectacError
+from spectac_fast.terms import PHASES, PLANES
 
 if TYPE_CHECKING:
     from spectac_fast.correct.study import Prepared
-    from spectac_fast.data.study import Series
+    from spectac_fast.formats.series import Series
     from spectac_fast.models.translator import Translator
 
 # Kinds of image, in the order in which they are shown; AC is what a CT gave, where there was one.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from spectac_fast.evaluate import colours
+from spectac_fast.evaluate.figures import colours
 from spectac_fast.evaluate.report.analysis import Phase
 from spectac_fast.evaluate.report.gather import Stack
 

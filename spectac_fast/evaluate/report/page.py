@@ -9,7 +9,7 @@ from importlib.resources import files
 import numpy as np
 
 from spectac_fast._version import __version__
-from spectac_fast.evaluate.figures import PLANE_NAMES
+from spectac_fast.evaluate.figures.figures import PLANE_NAMES
 from spectac_fast.evaluate.report import images
 from spectac_fast.evaluate.report.analysis import Phase, segment, signed, summary, warnings_of
 from spectac_fast.evaluate.report.bullseye import bullseye

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from spectac_fast.evaluate.figures import STYLE
+from spectac_fast.evaluate.figures.figures import STYLE
+from spectac_fast.evaluate.regional.segments import means
 from spectac_fast.evaluate.report import images
 from spectac_fast.evaluate.report.analysis import Phase, signed, summary, warnings_of
 from spectac_fast.evaluate.report.bullseye import RINGS, places, spokes
 from spectac_fast.evaluate.report.gather import ReportStudy
 from spectac_fast.evaluate.report.page import NAMES, NOTICE
-from spectac_fast.evaluate.segments import means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spectac_fast.evaluate.render import aligned
 from spectac_fast.evaluate.report.analysis import Phase, segment, signed
+from spectac_fast.evaluate.table.render import aligned
 
 
 def segments_table(phases: Sequence[Phase]) -> str:

@@ -14,7 +14,7 @@ from spectac_fast.evaluate.report.gather import needs_model, study_of
 from spectac_fast.evaluate.report.page import page
 
 if TYPE_CHECKING:
-    from spectac_fast.data.study import Series
+    from spectac_fast.formats.series import Series
     from spectac_fast.models.translator import Translator
 
 
@@ -54,7 +54,7 @@ def write_report(
         if png:
             written.append(_put(path.with_suffix(".png"), image))
         if dicom:
-            from spectac_fast.data.dicom.capture import write_capture
+            from spectac_fast.formats.dicom.capture import write_capture
 
             target = path.with_suffix(".dcm")
             try:

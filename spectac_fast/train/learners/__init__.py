@@ -6,11 +6,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 from spectac_fast.errors import UsageError
-
-from ..learner import Learner
+from spectac_fast.train.learner import Learner
 
 if TYPE_CHECKING:
-    from ..learner import Setting
+    from spectac_fast.train.learner import Setting
 
 # Method -> "module:function", called as function(setting) -> Learner.
 MAKERS = {

@@ -9,15 +9,14 @@ import torch
 from torch import nn
 
 from spectac_fast.errors import UsageError
-from spectac_fast.models.features import feature_extractor
-from spectac_fast.models.medgan import MedGAN
-from spectac_fast.models.patchgan import PatchDiscriminator
-from spectac_fast.models.pix2pix import Pix2Pix
-from spectac_fast.models.reggan import ImageDiscriminator, RegGAN
-from spectac_fast.models.registration import Registration
-
-from ..learner import Setting, fresh_weights, generator_of
-from .gan import Adversaries, build_generator, frozen, small_normal
+from spectac_fast.models.methods.medgan import MedGAN
+from spectac_fast.models.methods.pix2pix import Pix2Pix
+from spectac_fast.models.methods.reggan import ImageDiscriminator, RegGAN
+from spectac_fast.models.networks.patchgan import PatchDiscriminator
+from spectac_fast.models.networks.registration import Registration
+from spectac_fast.train.features import feature_extractor
+from spectac_fast.train.learner import Setting, fresh_weights, generator_of
+from spectac_fast.train.learners.gan import Adversaries, build_generator, frozen, small_normal
 
 
 class JudgeFirst(Adversaries):
@@ -98,7 +97,7 @@ def make_reggan(setting: Setting) -> MakeFirst:
 
 
 def make_medgan(setting: Setting) -> MedGANLearner:
-    """recipe.network: {"generator", "discriminator"}; recipe.loss: weights, and "features" (models/features.py), where
+    """recipe.network: {"generator", "discriminator"}; recipe.loss: weights, and "features" (train/features.py), where
     "disc" is the paper's ablation without style; optional "match": {"style", "content"}, which share of the perceptual
     term each is before the first step, on one batch (`MedGAN.match`), in place of a weight.
     """

@@ -12,11 +12,10 @@ from torch.nn import functional as F
 
 from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.errors import UsageError
-from spectac_fast.models.bbdm import BBDM, model_of
-
-from ..learner import Estimate, Setting, autocast, fresh_weights
-from ..slices import Batch
-from .supervised import Supervised
+from spectac_fast.models.methods.bbdm import BBDM, model_of
+from spectac_fast.train.learner import Estimate, Setting, autocast, fresh_weights
+from spectac_fast.train.learners.supervised import Supervised
+from spectac_fast.train.slices import Batch
 
 _BLOCK = 4
 

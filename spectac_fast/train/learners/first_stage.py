@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spectac_fast.models.vqgan import VQGAN
-
-from ..learner import Estimate, Setting, autocast, fresh_weights
-from ..slices import Batch
-from .supervised import Supervised
+from spectac_fast.models.methods.vqgan import VQGAN
+from spectac_fast.train.learner import Estimate, Setting, autocast, fresh_weights
+from spectac_fast.train.learners.supervised import Supervised
+from spectac_fast.train.slices import Batch
 
 
 class FirstStageLearner(Supervised):

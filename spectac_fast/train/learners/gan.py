@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spectac_fast.models.attenuation import Attenuation, of_image
-from spectac_fast.models.networks import build_network
-
-from ..learner import Estimate, Setting, adam, autocast, descend
-from ..slices import Batch
-from ..supply import Supply
+from spectac_fast.models.networks.attenuation import Attenuation, of_image
+from spectac_fast.models.networks.build import build_network
+from spectac_fast.train.learner import Estimate, Setting, adam, autocast, descend
+from spectac_fast.train.slices import Batch
+from spectac_fast.train.supply import Supply
 
 
 def small_normal(module: nn.Module) -> nn.Module:

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spectac_fast.models.cpdm import model_of as cpdm_of
-from spectac_fast.models.lbbdm import STATISTICS, LatentBBDM
-from spectac_fast.models.lbbdm import model_of as lbbdm_of
-from spectac_fast.models.maps import BODY_MU, attention_from_nc, contour_from_nc, path_transmission
-
-from ..learner import Estimate, Setting, autocast
-from .latents import LatentBatch, Latents, with_first_stage
-from .supervised import Supervised
+from spectac_fast.checkpoints.names import STATISTICS
+from spectac_fast.models.methods.cpdm import model_of as cpdm_of
+from spectac_fast.models.methods.lbbdm import LatentBBDM
+from spectac_fast.models.methods.lbbdm import model_of as lbbdm_of
+from spectac_fast.reconstruct.maps import BODY_MU, attention_from_nc, contour_from_nc, path_transmission
+from spectac_fast.train.learner import Estimate, Setting, autocast
+from spectac_fast.train.learners.latents import LatentBatch, Latents, with_first_stage
+from spectac_fast.train.learners.supervised import Supervised
 
 
 class LatentLearner(Supervised):
@@ -87,7 +87,7 @@ class LatentLearner(Supervised):
 
 
 class LatentBBDMLearner(LatentLearner):
-    """recipe.network: the configuration of models/lbbdm.py without the first stage's."""
+    """recipe.network: the configuration of models/methods/lbbdm.py without the first stage's."""
 
     def images(self, seen: Tensor) -> Tensor:
         return seen
@@ -100,7 +100,7 @@ class LatentBBDMLearner(LatentLearner):
 
 
 class CPDMLearner(LatentLearner):
-    """recipe.network: the configuration of models/cpdm.py without the first stage's. Its maps need no CT."""
+    """recipe.network: the configuration of models/methods/cpdm.py without the first stage's. Its maps need no CT."""
 
     def images(self, seen: Tensor) -> Tensor:
         nc = seen[:, :1]

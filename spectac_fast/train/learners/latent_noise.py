@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from spectac_fast.diffusion.sampler import sample_diffusion
 from spectac_fast.diffusion.vp_solvers import vp_table
-from spectac_fast.models.ldm import LatentDiffusion, model_of
+from spectac_fast.models.methods.ldm import LatentDiffusion, model_of
 from spectac_fast.ops import TRAINING, counter_normal
-
-from ..learner import Estimate, Setting, autocast
-from .latents import LatentBatch, Latents, with_first_stage
-from .supervised import Supervised
+from spectac_fast.train.learner import Estimate, Setting, autocast
+from spectac_fast.train.learners.latents import LatentBatch, Latents, with_first_stage
+from spectac_fast.train.learners.supervised import Supervised
 
 _WATCH_STEPS = 5
 
@@ -23,7 +22,7 @@ _WATCH_STEPS = 5
 class LDMLearner(Supervised):
     """Mean absolute error of what the process wants predicted (published: noise), at timesteps uniform in 0 ... T-1.
 
-    recipe.network: the configuration of models/ldm.py without the first stage's and the process.
+    recipe.network: the configuration of models/methods/ldm.py without the first stage's and the process.
     """
 
     def __init__(self, model: LatentDiffusion, network: dict[str, Any], setting: Setting) -> None:

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import fill, load_weights
 from spectac_fast.errors import InputError, UsageError
-from spectac_fast.models.fit import Fit
+from spectac_fast.models.engine.fit import Fit
 from spectac_fast.progress import Progress
-
-from ..learner import Setting, fresh_weights
+from spectac_fast.train.learner import Setting, fresh_weights
 
 _CHUNK = 64
 

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from spectac_fast.diffusion.sampler import sample_diffusion
 from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.diffusion.vp_solvers import vp_table
-from spectac_fast.models import ddpm, palette
+from spectac_fast.models.methods import ddpm, palette
 from spectac_fast.ops import TRAINING, counter_normal
-
-from ..learner import Estimate, Setting, autocast, fresh_weights
-from ..slices import Batch
-from .supervised import Supervised
+from spectac_fast.train.learner import Estimate, Setting, autocast, fresh_weights
+from spectac_fast.train.learners.supervised import Supervised
+from spectac_fast.train.slices import Batch
 
 _WATCH_STEPS = 5
 

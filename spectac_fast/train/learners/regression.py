@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from spectac_fast.errors import UsageError
-from spectac_fast.models.regression import Regression, model_of
-
-from ..learner import Estimate, Setting, autocast, fresh_weights
-from ..slices import Batch
-from .bridge import weighted_error
-from .supervised import Supervised
+from spectac_fast.models.methods.regression import Regression, model_of
+from spectac_fast.train.learner import Estimate, Setting, autocast, fresh_weights
+from spectac_fast.train.learners.bridge import weighted_error
+from spectac_fast.train.learners.supervised import Supervised
+from spectac_fast.train.slices import Batch
 
 
 class RegressionLearner(Supervised):

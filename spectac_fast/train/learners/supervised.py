@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..learner import Estimate, Setting, adam, descend, generator_of
-from ..slices import Batch
-from ..supply import Supply
+from spectac_fast.train.learner import Estimate, Setting, adam, descend, generator_of
+from spectac_fast.train.slices import Batch
+from spectac_fast.train.supply import Supply
 
 
 class Supervised(ABC):

@@ -6,15 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spectac_fast.models.cyclegan import CycleGAN
-from spectac_fast.models.networks import build_network
-from spectac_fast.models.patchgan import PatchDiscriminator
-from spectac_fast.models.unit import UNIT
-from spectac_fast.models.unit_networks import MultiScaleDiscriminator
+from spectac_fast.models.methods.cyclegan import CycleGAN
+from spectac_fast.models.methods.unit import UNIT
+from spectac_fast.models.networks.build import build_network
+from spectac_fast.models.networks.patchgan import PatchDiscriminator
+from spectac_fast.models.networks.unit import MultiScaleDiscriminator
 from spectac_fast.ops import TRAINING, counter_normal
-
-from ..learner import Setting, fresh_weights, generator_of
-from .gan import Adversaries, build_generator, frozen, small_normal
+from spectac_fast.train.learner import Setting, fresh_weights, generator_of
+from spectac_fast.train.learners.gan import Adversaries, build_generator, frozen, small_normal
 
 
 class History(nn.Module):

@@ -1,0 +1,132 @@
+"""The long tests of a night's work, one part after the other: what each has measured, as a page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from bench.speed.timing import surroundings
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = {
+    "crash": ("correct/test_resume.py", "a batch killed at random moments and resumed"),
+    "fuzz": ("formats/test_fuzz.py", "damaged DICOM and weight files"),
+    "soak": ("correct/test_soak.py", "a thousand studies in flat memory"),
+    "archive": ("node/test_orthanc.py", "a real Orthanc, and a DICOM node that is killed"),
+    "cluster": ("correct/test_ray.py", "a Ray cluster that loses a worker"),
+    "report": ("evaluate/test_report.py", "the report in a real browser"),
+}
+PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test: its name, how it ended, why it did not run or failed, its seconds, and what it measured."""
+
+    name: str
+    outcome: str
+    reason: str
+    seconds: float
+    figures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A part as it ran. facts: machine, commit and date."""
+
+    facts: dict[str, str]
+    cases: tuple[Case, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
+    parser.add_argument("-o", "--out", type=Path, default=ROOT / "bench/results/acceptance.md", help="the page")
+
+
+def run(args: argparse.Namespace) -> int:
+    unknown = [part for part in args.parts if part not in PARTS]
+    if unknown:
+        print(f"bench acceptance: expected parts of {', '.join(PARTS)}, found {unknown[0]!r}.", file=sys.stderr)
+        return 2
+    known = args.out.with_suffix(".json")
+    results = load(known) if known.exists() else {}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    for part in args.parts or PARTS:
+        # Of the tree as it was when the tests began.
+        facts = surroundings(torch.device("cpu"))
+        results[part] = Result(facts, tuple(run_part(part)))
+        known.write_text(json.dumps({name: asdict(each) for name, each in results.items()}, indent=1) + "\n")
+        args.out.write_text(page(results))
+    ended = {part: results[part].cases for part in args.parts or PARTS}
+    cases = [case for each in ended.values() for case in each]
+    for case in cases:
+        if case.outcome != PASSED:
+            print(f"{case.name}: {case.outcome}, {case.reason}", file=sys.stderr)
+    print(f"{sum(case.outcome == PASSED for case in cases)} of {len(cases)} tests passed; {args.out}")
+    return 0 if all(ended.values()) and all(case.outcome == PASSED for case in cases) else 1
+
+
+def load(path: Path) -> dict[str, Result]:
+    """Results of earlier runs: a part that is run again takes the place of its own only."""
+    return {
+        part: Result(
+            each["facts"], tuple(Case(**{**case, "figures": tuple(case["figures"])}) for case in each["cases"])
+        )
+        for part, each in json.loads(path.read_text()).items()
+    }
+
+
+def run_part(part: str) -> list[Case]:
+    """Run the long tests of one part; they print as they go."""
+    file, what = PARTS[part]
+    print(f"\n{part}: {what}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        # The newer family of reports has no place for figures.
+        options = ["-m", "night", "-o", "junit_family=xunit1", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", *options, f"tests/{file}"]
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"}, check=False)
+        return cases_of(report.read_text()) if report.exists() else []
+
+
+def cases_of(report: str) -> list[Case]:
+    """The tests in a JUnit report of pytest."""
+    cases = []
+    for test in ElementTree.fromstring(report).iter("testcase"):
+        ends = {kind: test.find(kind) for kind in ("failure", "error", "skipped")}
+        kind, end = next(((kind, end) for kind, end in ends.items() if end is not None), ("", None))
+        outcome = PASSED if end is None else NOT_RUN if kind == "skipped" else FAILED
+        reason = "" if end is None else (end.get("message") or "").splitlines()[0][:200]
+        figures = (item.get("value", "") for item in test.iter("property") if item.get("name") == "figures")
+        name = test.get("name", "").removeprefix("test_").replace("_", " ")
+        cases.append(Case(name, outcome, reason, float(test.get("time", "nan")), tuple(figures)))
+    if not cases:
+        raise ValueError("expected tests in the report, found none")
+    return cases
+
+
+def page(results: dict[str, Result]) -> str:
+    """One row per test, then where and when each part ran."""
+    rows = [
+        "# Acceptance of a night's work",
+        "",
+        "Made by `python -m bench acceptance [PART ...]`, which `make acceptance` runs too.",
+        "",
+        "| part | test | outcome | seconds | figures |",
+        "| --- | --- | --- | ---: | --- |",
+    ]
+    for part, result in results.items():
+        for case in result.cases or [Case("", FAILED, "no test came to its end", float("nan"), ())]:
+            said = "; ".join([*case.figures, *([case.reason] if case.reason else [])])
+            rows.append(f"| {part} | {case.name} | {case.outcome} | {case.seconds:.0f} | {said.replace('|', '/')} |")
+    rows += ["", *(f"* {part}: {', '.join(result.facts.values())}" for part, result in results.items())]
+    return "\n".join(rows) + "\n"

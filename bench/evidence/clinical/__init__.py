@@ -1,0 +1,1 @@
+"""What the correction does to the numbers physicians read."""

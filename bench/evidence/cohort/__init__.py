@@ -1,0 +1,1 @@
+"""The synthetic cohort against published figures, and which effect causes what."""

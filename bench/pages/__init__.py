@@ -1,0 +1,1 @@
+"""Committed results copied to where people read them: README, model card, weights by name."""

@@ -1,0 +1,1 @@
+"""Quality against cost: solvers, numbers of evaluations, trainings side by side."""

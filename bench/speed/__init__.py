@@ -1,0 +1,1 @@
+"""Time: operators, whole models, whole runs, each against rivals doing the same in the same process."""

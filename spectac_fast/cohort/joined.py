@@ -1,0 +1,57 @@
+"""Several cohorts, or folders of pairs, read as one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectac_fast.cohort.cohort import Cohort, SeriesKey
+from spectac_fast.cohort.pairs import PairFolder
+from spectac_fast.errors import InputError
+
+
+class JoinedCohort:
+    """Several cohorts of one geometry read as one: their cases follow each other. Members as of `Cohort`."""
+
+    def __init__(self, parts: Sequence[Cohort | PairFolder]) -> None:
+        self.parts = tuple(parts)
+        first = self.parts[0]
+        for part in self.parts[1:]:
+            if part.spacing_mm != first.spacing_mm:
+                raise InputError(
+                    f"{part.folder}: expected {first.spacing_mm} mm as in {first.folder}, found {part.spacing_mm}"
+                )
+            if part.shape != first.shape:
+                raise InputError(
+                    f"{part.folder}: expected slices of {first.shape} pixels as in {first.folder}, found {part.shape}"
+                )
+        self.cases = [case for part in self.parts for case in part.cases]
+        seeds = Counter(int(case["seed"]) for case in self.cases if "seed" in case)
+        counts = Counter(case["sha256"][:12] for case in self.cases if "seed" not in case)
+        for kind, found in (("seeds", seeds), ("patients with the same NC counts", counts)):
+            repeated = [each for each, n in found.items() if n > 1]
+            if repeated:
+                raise InputError(
+                    f"{self.parts[-1].folder}: expected other patients than in the cohorts before it, "
+                    f"found {len(repeated)} {kind} twice, such as {repeated[0]}"
+                )
+        self.spacing_mm, self.shape = first.spacing_mm, first.shape
+        self._where = [(part, i) for part in self.parts for i in range(len(part))]
+
+    def series(self, case: int) -> list[SeriesKey]:
+        """(phase, plane) of the stacks of a case."""
+        part, i = self._where[case]
+        return part.series(i)
+
+    def pair(self, case: int, phase: str | None, plane: str | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """NC and AC counts of one stack."""
+        part, i = self._where[case]
+        return part.pair(i, phase, plane)
+
+    def scale(self, case: int, phase: str | None) -> float:
+        """The phase's count scale: from its NC short-axis stack."""
+        part, i = self._where[case]
+        return part.scale(i, phase)

@@ -1,0 +1,47 @@
+"""What all cohorts of NC/AC pairs have in common: synthetic ones (cohort.py) and a researcher's own (pairs.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectac_fast.cohort.cohort import SeriesKey, reference_plane
+from spectac_fast.data.scale import count_scale
+from spectac_fast.terms import PHASES, PLANES
+
+
+class PairedCohort(Protocol):
+    """What training and evaluation need of a cohort."""
+
+    cases: list[dict[str, Any]]
+    spacing_mm: tuple[float, float, float]
+
+    def series(self, i: int) -> list[SeriesKey]: ...
+
+    def pair(self, i: int, phase: str | None, plane: str | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+
+    def scale(self, i: int, phase: str | None) -> float: ...
+
+
+def phases_of(cohort: PairedCohort, i: int) -> dict[str | None, list[str | None]]:
+    """{phase: its planes} of the stacks of a case, both in their customary order, None (not known) last."""
+    series = cohort.series(i)
+    planes = {phase: [plane for plane in (*PLANES, None) if (phase, plane) in series] for phase in (*PHASES, None)}
+    return {phase: found for phase, found in planes.items() if found}
+
+
+def left_ventricle_gain(cohort: PairedCohort, cases: Sequence[int]) -> float:
+    """AC/NC gain of the left ventricle: median over cases and phases of the ratio of their count scales.
+
+    Of the stack that sets the phase's scale, SA where there is one.
+    """
+    gains = []
+    for i in cases:
+        series = cohort.series(i)
+        for phase in dict.fromkeys(phase for phase, _ in series):
+            _, ac = cohort.pair(i, phase, reference_plane(series, phase))
+            gains.append(count_scale(ac, cohort.spacing_mm) / cohort.scale(i, phase))
+    return float(np.median(gains))

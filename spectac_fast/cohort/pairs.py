@@ -1,0 +1,216 @@
+"""Pairs of one's own: DIR/NC/NAME and DIR/AC/NAME, matched by name and by nothing else.
+
+A name like `<patient>_<stress|rest>_<SA|VLA|HLA>.npy` tells what a file shows; `..._<slice>.png` is one slice of such a
+stack, counted without gaps. Any other name is a patient of its own, with one stack of unknown phase and plane.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectac_fast.cohort.cohort import SeriesKey, reference_plane
+from spectac_fast.data.scale import count_scale
+from spectac_fast.errors import InputError
+from spectac_fast.formats.images import ENDINGS, read_counts
+
+SIDES = ("NC", "AC")
+SPACING = "spacing.json"
+_NAME = re.compile(r"(.+)_(stress|rest)_(SA|VLA|HLA)(?:_(\d+))?", re.IGNORECASE)
+
+
+class PairFolder:
+    """Read access to a folder of pairs; every file is read and checked at the start.
+
+    `cases`: {"patient": as in the names, "sha256": of its NC counts}; a case has no seed and belongs to whatever the
+    folder is given for. `spacing_mm` is (slice, row, column), `shape` (rows, columns) of every slice; stacks are
+    float32 counts [slices, rows, columns].
+
+    pixel_mm, slice_mm: spacing in mm, instead of that of spacing.json in the folder.
+    Raises InputError with one sentence for a folder without NC or AC, without pairs, with names that lack a partner,
+    pairs or slices of unequal sizes, files that `read_counts` refuses, patients with the same NC counts, and where the
+    spacing is not known.
+    """
+
+    def __init__(self, folder: str | Path, pixel_mm: float | None = None, slice_mm: float | None = None) -> None:
+        self.folder = Path(folder)
+        names = _paired_names(self.folder)
+        self.spacing_mm = _spacing(self.folder, pixel_mm, slice_mm)
+        patients = _patients(self.folder, names)
+        self._files = list(patients.values())
+        self.shape: tuple[int, int] = read_counts(self.folder / "NC" / names[0]).shape[1:]
+        self._slices = 0
+        self.cases: list[dict[str, Any]] = [
+            {"patient": patient, "sha256": self._checked(series)} for patient, series in patients.items()
+        ]
+        _check_each_once(self.folder, self.cases)
+        self._scales = [
+            {phase: self._scale(i, phase) for phase in dict.fromkeys(phase for phase, _ in self.series(i))}
+            for i in range(len(self))
+        ]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def summary(self) -> str:
+        """How many patients, stacks and slices there are."""
+        stacks = sum(map(len, self._files))
+        counted = [_many(n, what) for n, what in ((len(self), "patient"), (stacks, "stack"), (self._slices, "slice"))]
+        return f"{', '.join(counted)} of {_by(self.shape)}"
+
+    def series(self, case: int) -> list[SeriesKey]:
+        """(phase, plane) of the stacks of a patient; (None, None) where its name does not tell."""
+        return list(self._files[case])
+
+    def pair(self, case: int, phase: str | None, plane: str | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """NC and AC counts of one stack."""
+        nc, ac = (self._stack(side, self._files[case][phase, plane]) for side in SIDES)
+        return nc, ac
+
+    def scale(self, case: int, phase: str | None) -> float:
+        """The phase's count scale: from its NC short-axis stack, or the first plane at hand where there is none."""
+        return self._scales[case][phase]
+
+    def _stack(self, side: str, names: list[str]) -> NDArray[np.float32]:
+        return np.concatenate([read_counts(self.folder / side / name) for name in names])
+
+    def _checked(self, series: dict[SeriesKey, list[str]]) -> str:
+        """SHA-256 of the NC counts of a patient whose files are sound."""
+        digest = hashlib.sha256()
+        for names in series.values():
+            for name in names:
+                nc, ac = (read_counts(self.folder / side / name) for side in SIDES)
+                if nc.shape != ac.shape:
+                    raise InputError(
+                        f"{self.folder}: expected one size of {name} in NC and in AC, found {_by(nc.shape)} and "
+                        f"{_by(ac.shape)}."
+                    )
+                if nc.shape[1:] != self.shape:
+                    raise InputError(
+                        f"{self.folder / 'NC' / name}: expected the first file's slices of {_by(self.shape)}, "
+                        f"found {_by(nc.shape[1:])}."
+                    )
+                if len(names) > 1 and len(nc) > 1:
+                    raise InputError(f"{self.folder / 'NC' / name}: expected one slice by its name, found {len(nc)}.")
+                self._slices += len(nc)
+                digest.update(nc.tobytes())
+        return digest.hexdigest()
+
+    def _scale(self, case: int, phase: str | None) -> float:
+        """Raises InputError where NC or AC of the stack that sets the scale holds no counts in the heart region."""
+        plane = reference_plane(self.series(case), phase)
+        scales = []
+        for side, stack in zip(SIDES, self.pair(case, phase, plane), strict=True):
+            try:
+                scales.append(count_scale(stack, self.spacing_mm))
+            except ValueError as error:
+                first = self._files[case][phase, plane][0]
+                said = str(error).replace("NC stack", f"{side} stack")
+                raise InputError(f"{self.folder / side / first}: {said}.") from None
+        return scales[0]
+
+
+def pairs_sha256(cases: Sequence[Mapping[str, Any]]) -> str | None:
+    """SHA-256 of the NC counts of all patients that are no synthetic ones, in any order; None where there are none."""
+    digests = sorted(case["sha256"] for case in cases if "seed" not in case)
+    return hashlib.sha256("".join(digests).encode()).hexdigest() if digests else None
+
+
+def _check_each_once(folder: Path, cases: Sequence[Mapping[str, Any]]) -> None:
+    known: dict[str, str] = {}
+    for case in cases:
+        other = known.setdefault(case["sha256"], case["patient"])
+        if other != case["patient"]:
+            raise InputError(
+                f"{folder}: expected every patient once, found {other} and {case['patient']} with the same NC counts."
+            )
+
+
+def _paired_names(folder: Path) -> list[str]:
+    """The names that both sides have, in the order of the alphabet."""
+    missing = [side for side in SIDES if not (folder / side).is_dir()]
+    if missing:
+        raise InputError(f"{folder}: expected the folders NC and AC in it, found no {' and no '.join(missing)}.")
+    names = {
+        side: {
+            path.name
+            for path in (folder / side).iterdir()
+            if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+        }
+        for side in SIDES
+    }
+    if not names["NC"] and not names["AC"]:
+        raise InputError(f"{folder}: expected pairs of {', '.join(ENDINGS)} files in NC and AC, found none.")
+    alone = {side: sorted(names[side] - names[other]) for side, other in (("NC", "AC"), ("AC", "NC"))}
+    said = [f"{len(left)} only in {side} (first {left[0]})" for side, left in alone.items() if left]
+    if said:
+        raise InputError(f"{folder}: expected every name in both NC and AC, found {' and '.join(said)}.")
+    return sorted(names["NC"])
+
+
+def _patients(folder: Path, names: list[str]) -> dict[str, dict[SeriesKey, list[str]]]:
+    """{patient: {(phase, plane): its file, or the files of its slices in their order}}."""
+    numbered: dict[str, dict[SeriesKey, dict[int | None, str]]] = {}
+    for name in names:
+        stem = Path(name).stem
+        told = _NAME.fullmatch(stem)
+        patient, key, number = stem, (None, None), None
+        if told:
+            patient, key = told[1], (told[2].lower(), told[3].upper())
+            number = int(told[4]) if told[4] else None
+        slices = numbered.setdefault(patient, {}).setdefault(key, {})
+        if number in slices:
+            raise InputError(f"{folder}: expected one file for what it shows, found {slices[number]} and {name}.")
+        slices[number] = name
+    return {
+        patient: {key: _in_order(folder, slices) for key, slices in series.items()}
+        for patient, series in numbered.items()
+    }
+
+
+def _in_order(folder: Path, slices: dict[int | None, str]) -> list[str]:
+    if None in slices and len(slices) > 1:
+        other = next(name for number, name in slices.items() if number is not None)
+        raise InputError(f"{folder}: expected a whole stack or single slices, found {slices[None]} and {other}.")
+    order = sorted(slices, key=lambda number: number or 0)
+    for before, after in itertools.pairwise(order):
+        if after != before + 1:
+            raise InputError(f"{folder}: expected slices without gaps, found {slices[after]} after {slices[before]}.")
+    return [slices[number] for number in order]
+
+
+def _spacing(folder: Path, pixel_mm: float | None, slice_mm: float | None) -> tuple[float, float, float]:
+    """(slice, row, column) spacing in mm: what is told, else what spacing.json says."""
+    path, told = folder / SPACING, {"pixel_mm": pixel_mm, "slice_mm": slice_mm}
+    if None in told.values() and path.is_file():
+        try:
+            said = json.loads(path.read_text())
+            told = {key: float(said[key]) if value is None else value for key, value in told.items()}
+        except (OSError, ValueError, KeyError, TypeError):
+            raise InputError(f'{path}: expected {{"pixel_mm": MM, "slice_mm": MM}}, found something else.') from None
+    if None in told.values():
+        raise InputError(
+            f"{folder}: its files do not say how large a pixel is, expected {SPACING} with pixel_mm and slice_mm "
+            "there, or --pixel-mm and --slice-mm, found neither."
+        )
+    for key, value in told.items():
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(f"{path}: expected {key} above 0, found {value:g}.")
+    return (told["slice_mm"], told["pixel_mm"], told["pixel_mm"])
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _many(n: int, what: str) -> str:
+    return f"{n} {what}" + ("s" if n != 1 else "")

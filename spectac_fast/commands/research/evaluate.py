@@ -1,0 +1,136 @@
+"""`spectac evaluate`: compare models on a cohort, with confidence intervals."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spectac_fast.commands import _flags
+from spectac_fast.commands._cohorts import add_spacing, open_cohort, open_joined
+from spectac_fast.errors import NoInputError, UsageError
+
+if TYPE_CHECKING:
+    from spectac_fast.cohort.cohort import Cohort
+    from spectac_fast.cohort.pairs import PairFolder
+    from spectac_fast.evaluate.regional.normals import NormalLimits
+    from spectac_fast.evaluate.table.variants import Row
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="cohort")
+    add_spacing(parser)
+    parser.add_argument(
+        "--models",
+        default="identity,scale,linear,bbdm",
+        metavar="A,B,...",
+        help="model names or files, separated by commas; NAME=FILE names a row, NAME=FILE+FILE+... makes one row of "
+        "several trainings; a bridge gives one evaluation and the mean of samples, each with planes separate and "
+        "combined, and one sample (default: identity,scale,linear,bbdm)",
+    )
+    parser.add_argument(
+        "--normals",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="cohorts of `spectac phantom` whose normal patients set the normal limits (default: the normal patients "
+        "of --data)",
+    )
+    parser.add_argument(
+        "--metric-profile",
+        choices=("strict", "paper"),
+        default="strict",
+        help="strict: PSNR and RMSE pooled over a patient; paper: means over slices, a guess at the published table "
+        "(default: strict)",
+    )
+    parser.add_argument("--cases", type=_flags.positive_int, metavar="N", help="only the first N patients")
+    _flags.add_output(parser, "folder for table.md, table.csv, table.json and the picture")
+    for flag, metavar, default, help in (
+        ("--steps", "N", 6, "evaluations per sample in the sampled rows"),
+        ("--samples", "K", 8, "samples in the row of means"),
+    ):
+        parser.add_argument(
+            flag, type=_flags.positive_int, default=default, metavar=metavar, help=f"{help} (default: {default})"
+        )
+    parser.add_argument(
+        "--noise-steps",
+        type=_flags.positive_int,
+        metavar="N",
+        help="evaluations per sample of models that start from noise (default: each model's own)",
+    )
+    _flags.add_seed(parser)
+    _flags.add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score, write, and say where the results lie."""
+    if not args.data.is_dir():
+        raise NoInputError(f"--data {args.data}: expected a cohort folder, found none.")
+    # Before torch, so that what is wrong with the data is said at once.
+    cohort = open_cohort(args.data, args)
+
+    from spectac_fast.evaluate.files import output_folder
+    from spectac_fast.evaluate.regional.known import hearts_are_known
+    from spectac_fast.evaluate.table import render, table, variants
+    from spectac_fast.evaluate.table.score import score_cohort
+    from spectac_fast.models.registry import load
+    from spectac_fast.progress import Progress
+
+    names = [name.strip() for name in args.models.split(",") if name.strip()]
+    rows = variants.expand(
+        names, lambda name: load(name, device=args.device), args.steps, args.samples, args.noise_steps
+    )
+    if not hearts_are_known(cohort.cases):
+        rows = variants.separate(rows)
+    limits = _limits(args, cohort)
+    folder = output_folder(args.out)
+    count = len(cohort) if args.cases is None else min(args.cases, len(cohort))
+    series = sum(len(cohort.series(i)) for i in range(count))
+    with Progress(series * len(rows), "evaluating", "series") as progress:
+        scores = score_cohort(cohort, rows, seed=args.seed, cases=count, step=progress.step)
+    numbers = table.build(scores, cohort.cases[:count], seed=args.seed, limits=limits, profile=args.metric_profile)
+    written = [*table.write(numbers, folder), _picture(folder / "panel.png", cohort, rows, args.seed)]
+    print(render.terminal(render.pooled_values(numbers)))
+    for line in render.remarks(numbers["head"]):
+        print(f"\n{textwrap.fill(line, 100)}")
+    patients = "1 patient" if count == 1 else f"{count} patients"
+    print(f"\n{patients}, pooled per patient, data range 2. Intervals, tests and conventions:")
+    for path in written:
+        print(f"  {path}")
+    return 0
+
+
+def _picture(path: Path, cohort: Cohort | PairFolder, rows: Sequence[Row], seed: int) -> Path:
+    """The first patient, of every network as `correct` writes it: its first row with planes combined, if there is one.
+
+    Without networks, whatever there is.
+    """
+    from spectac_fast.cohort.paired import phases_of
+    from spectac_fast.evaluate.figures.pictures import comparison_panel
+    from spectac_fast.evaluate.table.score import corrected_stacks
+    from spectac_fast.evaluate.table.variants import COMBINED
+
+    networks = dict.fromkeys(row.name for row in rows if not row.is_baseline)
+    own = ([row for row in rows if row.name == name] for name in networks)
+    shown = [min(group, key=lambda row: row.together != COMBINED) for group in own] or rows[-1:]
+    phase = next(iter(phases_of(cohort, 0)))
+    stacks = {row.label: corrected_stacks(cohort, 0, phase, row, seed=seed) for row in shown}
+    return comparison_panel(path, phase, stacks, gain=rows[0].translator.gain)
+
+
+def _limits(args: argparse.Namespace, cohort: Cohort | PairFolder) -> NormalLimits | None:
+    """Those of the cohorts given by --normals; UsageError where there can be none."""
+    from spectac_fast.evaluate.regional.known import hearts_are_known
+    from spectac_fast.evaluate.regional.normals import limits_of_group
+
+    if not args.normals:
+        return None
+    group = open_joined(args.normals, args)
+    if not all(hearts_are_known(part.cases) for part in (cohort, group)):
+        raise UsageError(
+            "--normals: expected cohorts of `spectac phantom` here and in --data, found pairs, of which nothing tells "
+            "who is normal and where the ventricle lies."
+        )
+    return limits_of_group(group, "the cohort given by --normals")

@@ -1,0 +1,205 @@
+"""`spectac correct`: NC studies in, AC studies out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spectac_fast.commands import _flags
+from spectac_fast.progress import STYLES, Progress
+
+if TYPE_CHECKING:
+    from spectac_fast.correct import Corrector, Report
+
+# models.uncertainty.SAMPLES, which would import torch before --help.
+STD_SAMPLES = 16
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    _flags.add_inputs(
+        parser,
+        "DICOM files (NM RECON TOMO in SA, VLA or HLA), folders with all below, DICOMDIR, zip archives, patterns; "
+        "NIfTI and npy files where they are named or a pattern matches them",
+    )
+    _flags.add_output(parser, "folder for the corrected files; the folders below IN are kept")
+    _flags.add_model(parser)
+    _flags.add_sampling(parser)
+    parser.add_argument(
+        "--uncertainty",
+        type=_flags.positive_int,
+        nargs="?",
+        const=STD_SAMPLES,
+        metavar="K",
+        help="also write the standard deviation of every count as a second series, from K samples of a model that "
+        f"draws any (K: {STD_SAMPLES} unless given); the corrected series stays as it is",
+    )
+    _flags.add_device(parser)
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        default="auto",
+        help="of the network's body (default: auto, which is fp32)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=batch_size,
+        default="auto",
+        metavar="N",
+        help="slices in a run of the network, a power of two up to 64 (default: auto, what memory allows)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=_flags.positive_int,
+        metavar="N",
+        help="threads that read, and as many that write (default: one per core, at most 4)",
+    )
+    parser.add_argument(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="correct the I-th of N parts of the studies (default: RANK and WORLD_SIZE where torchrun sets them)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="correct again what OUT's manifest says is finished")
+    parser.add_argument(
+        "--force", action="store_true", help="correct named files that are transaxial or corrected already"
+    )
+    _flags.add_told(parser, "each comes back in its own form, counts as float32")
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: spread over the cluster that RAY_ADDRESS names, or over this machine (default: local)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_flags.positive_int,
+        metavar="N",
+        help="with --engine ray, models at work (default: one per GPU or per two cores of the cluster)",
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write what became of every study, as JSON")
+    parser.add_argument("--progress", choices=STYLES, default="auto", help="on stderr (default: auto)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from spectac_fast.correct import Corrector, Report, carry_out
+    from spectac_fast.correct.corrector import nothing_to_correct
+    from spectac_fast.correct.engines.cluster import carry_out_on_ray
+    from spectac_fast.errors import SpectacError
+
+    logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
+    part = args.shard or shard_of_launcher()
+    settings = {
+        "model": str(args.model),
+        "device": device_of_launcher(args.device),
+        "precision": args.precision,
+        "steps": args.steps,
+        "samples": args.samples,
+        "uncertainty": args.uncertainty,
+        "seed": args.seed,
+        "batch_size": args.batch_size,
+        "jobs": args.jobs,
+        "force": args.force,
+        "told": _flags.told(args),
+    }
+    corrector = Corrector(**settings)
+    report, failure = Report(), None
+    try:
+        plan = corrector.plan(args.inputs, args.out, overwrite=args.overwrite, shard=part)
+        with interruptible() as stop, Progress(plan.slices, "correcting", "slices", style=args.progress) as progress:
+            if args.engine == "ray":
+                carry_out_on_ray(corrector, settings, plan, report, workers=args.workers, progress=progress, stop=stop)
+            else:
+                carry_out(corrector, plan, report, progress=progress, stop=stop)
+        if part == (1, 1) and not (report.written or report.finished or report.failed or report.interrupted):
+            _list(report)
+            raise nothing_to_correct(args.inputs, len(report.skipped))
+    except SpectacError as error:
+        failure = error
+        raise
+    except KeyboardInterrupt:
+        report.interrupted = True
+        raise
+    finally:
+        if args.report:
+            report.write(args.report, corrector, failure)
+    _tell(report, corrector, args.out)
+    return report.exit_code
+
+
+def batch_size(text: str) -> int | str:
+    """argparse type: auto, or a whole number."""
+    return text if text == "auto" else _flags.positive_int(text)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """argparse type: I/N with 1 <= I <= N, into (I, N)."""
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, found {text!r}")
+    return int(index), int(count)
+
+
+def shard_of_launcher() -> tuple[int, int]:
+    """The part that torchrun and its like give this process: rank + 1 of the world's size."""
+    rank, world = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+    if rank.isdecimal() and world.isdecimal() and int(rank) < int(world):
+        return int(rank) + 1, int(world)
+    return 1, 1
+
+
+def device_of_launcher(name: str) -> str:
+    """The device asked for; where torchrun starts several processes and none is named, the one of this process."""
+    import torch
+
+    local = os.environ.get("LOCAL_RANK", "")
+    if name in ("auto", "cuda") and local.isdecimal() and torch.cuda.is_available():
+        return f"cuda:{local}"
+    return name
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; the second ends the command at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _list(report: Report) -> None:
+    for reason in report.skipped:
+        print(f"skipped: {reason}", file=sys.stderr)
+    for reason in report.failed:
+        print(f"failed: {reason}", file=sys.stderr)
+
+
+def _tell(report: Report, corrector: Corrector, out: Path) -> None:
+    _list(report)
+    studies = f"{report.studies} {'study' if report.studies == 1 else 'studies'}"
+    pace = f", {1000 * report.seconds / report.slices:.1f} ms per slice" if report.slices else ""
+    before = f"{len(report.finished)} series finished before, " if report.finished else ""
+    where = f"written to {out}" if report.written else "nothing written"
+    print(
+        f"corrected {report.slices} slices in {report.series} series of {studies}{pace} "
+        f"({corrector.translator.name}); {before}{len(report.skipped)} files skipped, {len(report.failed)} failed; "
+        f"{where}"
+    )
+    if report.interrupted:
+        print("spectac: interrupted", file=sys.stderr)

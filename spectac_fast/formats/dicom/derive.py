@@ -1,0 +1,224 @@
+"""Derived NM objects from their source: same patient, geometry and dates, new pixels, and a header that says so."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from spectac_fast._version import __version__
+from spectac_fast.errors import InputError
+from spectac_fast.formats.dicom.elements import code, set_pixels, stable_uid
+from spectac_fast.formats.dicom.read import slice_numbers
+from spectac_fast.formats.dicom.values import map_values, quantise
+
+if TYPE_CHECKING:
+    from spectac_fast.formats.series import Provenance, Series
+
+# Standard deviations are a few counts: they keep a thousandth of one where they fit.
+_FINEST_DEVIATION = 2.0**-10
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What tells one kind of derived series from another: its names, its numbers and its sentences."""
+
+    mark: str
+    role: str
+    series_offset: int
+    comment: str
+    description: str
+    contribution: str
+    values: str
+
+
+_CORRECTED = _Kind(
+    mark="DL-AC",
+    role="derived",
+    series_offset=9000,
+    comment="ESTIMATED attenuation correction (no CT). Compare with the source NC series.",
+    description="Attenuation correction estimated from the non-corrected image alone, without CT or transmission scan,",
+    contribution="Image-domain attenuation correction",
+    values="Corrected counts",
+)
+_UNCERTAINTY = _Kind(
+    mark="DL-AC SD",
+    role="uncertainty",
+    series_offset=19000,
+    comment="UNCERTAINTY of an estimated attenuation correction: standard deviation in counts, no perfusion image.",
+    description="Standard deviation over samples of attenuation correction estimated from the non-corrected image,",
+    contribution="Uncertainty of image-domain attenuation correction",
+    values="Standard deviation of corrected counts",
+)
+
+# True of the source's pixels only, or meaningless beside new ones.
+_STALE = (
+    "IconImageSequence",
+    "ReferencedImageSequence",
+    "DigitalSignaturesSequence",
+    "MACParametersSequence",
+    "VOILUTSequence",
+    "ModalityLUTSequence",
+    "SmallestPixelValueInSeries",
+    "LargestPixelValueInSeries",
+    "SmallestImagePixelValueInPlane",
+    "LargestImagePixelValueInPlane",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "WindowCenterWidthExplanation",
+)
+
+
+def derive_corrected(
+    series: Series, counts: NDArray, provenance: Provenance | None, others: Sequence[Series] = ()
+) -> Dataset:
+    """The derived NM object that holds `counts` [slices, rows, columns] in the geometry of `series`.
+
+    others: series of other planes that also went into the counts; the object names them among its sources, and its
+    UIDs depend on them.
+
+    Raises ValueError if the counts have another shape or are not finite, InputError if the header cannot be copied.
+    """
+    return _checked(series, counts, provenance, _CORRECTED, finest=1.0, others=others)
+
+
+def derive_uncertainty(series: Series, deviations: NDArray, provenance: Provenance | None) -> Dataset:
+    """The derived NM object that holds the standard deviation of corrected counts, [slices, rows, columns].
+
+    A series of its own beside the corrected one, with the same geometry; stored values times the slope of the Real
+    World Value Mapping are counts. Raises as `derive_corrected`.
+    """
+    if provenance:
+        provenance = replace(provenance, settings={**provenance.settings, **provenance.uncertainty})
+    return _checked(series, deviations, provenance, _UNCERTAINTY, finest=_FINEST_DEVIATION)
+
+
+def _checked(
+    series: Series,
+    counts: NDArray,
+    provenance: Provenance | None,
+    kind: _Kind,
+    finest: float,
+    others: Sequence[Series] = (),
+) -> Dataset:
+    if series.header is None:
+        raise ValueError(f"{series.path}: a series without DICOM header has nothing to derive an object from")
+    counts = np.asarray(counts)
+    if counts.shape != series.counts.shape:
+        raise ValueError(f"{series.path}: expected counts of shape {series.counts.shape}, found {counts.shape}")
+    pixels, slope = quantise(counts, finest)
+    pixels = pixels[slice_numbers(series.header, series.path)]
+    try:
+        return _derive(series, pixels, slope, provenance, kind, others)
+    except Exception as error:
+        # pydicom quotes values in its messages; they may identify the patient.
+        raise InputError(f"{series.path}: the header cannot be copied ({type(error).__name__}).") from None
+
+
+def _derive(
+    series: Series,
+    pixels: NDArray[np.uint16],
+    slope: float,
+    provenance: Provenance | None,
+    kind: _Kind,
+    others: Sequence[Series],
+) -> Dataset:
+    source = series.header
+    ds = copy.deepcopy(source)
+    ds.remove_private_tags()
+    for keyword in _STALE:
+        if keyword in ds:
+            del ds[keyword]
+    for group in range(0x6000, 0x6020, 2):
+        for tag in list(ds.group_dataset(group).keys()):
+            del ds[tag]
+    entropy = _entropy(pixels, provenance, others)
+    ds.SOPInstanceUID = stable_uid(f"{kind.role} instance", str(source.SOPInstanceUID), entropy)
+    ds.SeriesInstanceUID = stable_uid(f"{kind.role} series", str(source.SeriesInstanceUID), entropy)
+    ds.ImageType = ["DERIVED", "PRIMARY", *list(source.ImageType)[2:]]
+    ds.SeriesNumber = int(source.get("SeriesNumber") or 0) + kind.series_offset
+    ds.SeriesDescription = f"{str(source.get('SeriesDescription') or '')[: 63 - len(kind.mark)]} {kind.mark}".strip()
+    corrections = source.get("CorrectedImage") or []
+    corrections = [corrections] if isinstance(corrections, str) else list(corrections)
+    ds.CorrectedImage = corrections if "ATTN" in corrections else [*corrections, "ATTN"]
+    ds.CountsAccumulated = ""
+    ds.BurnedInAnnotation = "NO"
+    ds.ImageComments = kind.comment
+    _describe(ds, series, provenance, kind, others)
+    set_pixels(ds, pixels)
+    map_values(ds, slope, kind.values)
+    if "WindowCenter" in ds or "WindowWidth" in ds:
+        top = max(int(pixels.max()), 2)
+        ds.WindowCenter, ds.WindowWidth = f"{top / 2:g}", f"{top:g}"
+    return ds
+
+
+def _entropy(pixels: NDArray[np.uint16], provenance: Provenance | None, others: Sequence[Series]) -> str:
+    if provenance is None:
+        return hashlib.sha256(pixels.tobytes()).hexdigest()
+    settings = dict(sorted(provenance.settings.items()))
+    sources = sorted(str(other.header.SOPInstanceUID) for other in others)
+    return json.dumps([provenance.model, provenance.weights, provenance.version, settings, sources])
+
+
+def _describe(
+    ds: Dataset, series: Series, provenance: Provenance | None, kind: _Kind, others: Sequence[Series]
+) -> None:
+    """Which objects it was derived from, how, and by what."""
+    source = series.header
+    ds.SourceImageSequence = _sources(series, "YES")
+    for other in others:
+        ds.SourceImageSequence.extend(_sources(other, "NO"))
+
+    model = _plain(provenance.model) if provenance else "not stated"
+    version = provenance.version if provenance else __version__
+    weights = f" (weights SHA-256 {provenance.weights})" if provenance and provenance.weights else ""
+    settings = ", ".join(f"{key} {value}" for key, value in sorted(provenance.settings.items())) if provenance else ""
+    # What must be read stands first: a long list of settings is cut at the end.
+    ds.DerivationDescription = (
+        f"Research use only, not a medical device. {kind.description} by spectac_fast {version}, model {model[:64]}"
+        f"{weights}.{_doubts(series)}{_averaged(others)} Settings: {_plain(settings) or 'not stated'}."
+    )[:1024]
+
+    equipment = Dataset()
+    equipment.PurposeOfReferenceCodeSequence = [code("DCM", "109102", "Processing Equipment")]
+    equipment.Manufacturer, equipment.ManufacturerModelName = "spectac_fast project", f"spectac_fast {model}"[:64]
+    equipment.SoftwareVersions = version
+    equipment.ContributionDescription = kind.contribution
+    ds.ContributingEquipmentSequence = [*(source.get("ContributingEquipmentSequence") or ()), equipment]
+
+
+def _sources(series: Series, locations_preserved: str) -> list[Dataset]:
+    items = []
+    for uid in series.instances or (series.header.SOPInstanceUID,):
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = series.header.SOPClassUID, uid
+        item.SpatialLocationsPreserved = locations_preserved
+        item.PurposeOfReferenceCodeSequence = [code("DCM", "121322", "Source image for image processing operation")]
+        items.append(item)
+    return items
+
+
+def _averaged(others: Sequence[Series]) -> str:
+    planes = ", ".join(other.plane for other in others)
+    return f" Mean of the corrections of this plane and, on the same voxels, of {planes}." if planes else ""
+
+
+def _plain(text: str) -> str:
+    """`text` in the characters that every DICOM character set has; a backslash would separate values."""
+    return re.sub(r"[^ -\[\]-~]", "?", text)
+
+
+def _doubts(series: Series) -> str:
+    """What a model is not made for and was forced upon it."""
+    transaxial = " The source holds transaxial slices, not slices along the heart." if series.plane == "TRA" else ""
+    corrected = " The source says that it is attenuation-corrected already." if series.attenuation_corrected else ""
+    return transaxial + corrected

@@ -1,0 +1,89 @@
+"""Networks by name: the part of a model's configuration that says which class to build and how wide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from spectac_fast.models.networks.attenuation import Attenuation, AttenuationHead, FirstBounded
+from spectac_fast.models.networks.casnet import CasNet
+from spectac_fast.models.networks.folded_unet import FoldedUNet
+from spectac_fast.models.networks.resnet import ResnetGenerator
+from spectac_fast.models.networks.unet import PaletteUNet, UNetModel
+from spectac_fast.models.networks.unet_generator import UNetGenerator
+from spectac_fast.models.networks.unit import UNITGenerators
+
+_KINDS: dict[str, type[nn.Module]] = {
+    "unet": UNetModel,
+    "folded_unet": FoldedUNet,
+    "palette_unet": PaletteUNet,
+    "unet_generator": UNetGenerator,
+    "resnet_generator": ResnetGenerator,
+    "casnet": CasNet,
+    "unit": UNITGenerators,
+}
+# Kinds that know by themselves what neighbouring slices change.
+_OWN_CONTEXT = ("folded_unet", "unit")
+# Kinds whose image is bounded by a tanh.
+_BOUNDED = ("unet_generator", "resnet_generator", "casnet")
+
+
+def build_network(config: Mapping[str, Any], attenuation: Attenuation | None = None) -> nn.Module:
+    """Build the network of a configuration {"kind": name, **constructor arguments}; ValueError if it fits none.
+
+    "context_slices" is understood of every kind: so many neighbouring slices on either side are further channels,
+    behind the `in_channels` that the network takes without them. "attenuation_paths" is understood where `attenuation`
+    says what the network predicts: so many path lengths of an attenuation factor (models/networks/attenuation.py).
+    """
+    arguments = dict(config)
+    kind = arguments.pop("kind", None)
+    paths = arguments.pop("attenuation_paths", 0)
+    if kind not in _KINDS:
+        raise ValueError(f"the network kind must be one of {', '.join(_KINDS)}, found {kind!r}.")
+    try:
+        if "context_slices" in arguments and kind not in _OWN_CONTEXT:
+            arguments["in_channels"] = arguments.get("in_channels", 1) + 2 * arguments.pop("context_slices")
+        return _attenuating(kind, arguments, paths, attenuation) if paths else _KINDS[kind](**arguments)
+    except TypeError as error:
+        raise ValueError(f"the arguments of network {kind!r} do not fit: {error}.") from error
+
+
+def _attenuating(kind: str, arguments: dict[str, Any], paths: int, attenuation: Attenuation | None) -> nn.Module:
+    """A network with the outputs of an attenuation factor; ValueError where it can have none."""
+    if attenuation is None:
+        raise ValueError("attenuation_paths needs a network that makes AC of NC in pixels, found one of other images.")
+    if not isinstance(paths, int) or paths < 1:
+        raise ValueError(f"attenuation_paths must be a whole number, 0 for no factor, found {paths!r}.")
+    channels = arguments.get("channels" if kind == "unit" else "out_channels", 1)
+    if channels != 1:
+        raise ValueError(f"attenuation_paths needs a network of images of one channel, found {channels}.")
+    if kind == "unit":
+        return UNITGenerators(**arguments, attenuation_paths=paths, gain=attenuation.gain)
+    last = {"last": FirstBounded()} if kind in _BOUNDED else {}
+    return AttenuationHead(_KINDS[kind](**arguments | {"out_channels": 2 + paths}, **last), attenuation)
+
+
+def conditioned(network: nn.Module) -> tuple[int, int]:
+    """(channels of an image, neighbouring slices on either side) of a network of state, condition and neighbours.
+
+    Raises ValueError for a network whose channels do not divide that way.
+    """
+    channels = network.out_channels
+    beside = network.in_channels - 2 * channels
+    if beside < 0 or beside % 2:
+        raise ValueError(
+            f"a network that gives {channels} channels must take {2 * channels}, state and condition, "
+            f"and two for each neighbour, found {network.in_channels}."
+        )
+    return channels, beside // 2
+
+
+def check_latent_channels(network: nn.Module, latent: int, context: int) -> None:
+    """ValueError unless a network takes a latent and then its context, and gives a latent, of so many channels."""
+    if (network.in_channels, network.out_channels) != (latent + context, latent):
+        raise ValueError(
+            f"a network between latents of {latent} channels that sees {context} more must take {latent + context} "
+            f"and give {latent}, found {network.in_channels} and {network.out_channels}."
+        )

@@ -1,0 +1,181 @@
+"""Generator and discriminator of UNIT (Liu, Breuel & Kautz, NeurIPS 2017; arXiv 1703.00848), published names.
+
+Written from the paper and from the names, shapes and numbers of its checkpoints.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spectac_fast.models.networks.attenuation import FirstBounded, of_image, with_factor
+from spectac_fast.models.networks.norms import SliceNorm2d, in_row
+
+
+class SliceLayerNorm(nn.Module):
+    """(x - mean) / (std + 1e-5) over all channels and positions of a slice, then gamma and beta per channel.
+
+    std is the unbiased one, and eps is added to it rather than to the variance, so that this is not group norm with
+    one group: on tiny maps the two differ by up to 5e-3.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.rand(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        std, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True)
+        return (x - mean) / (std + 1e-5) * self.gamma[:, None, None] + self.beta[:, None, None]
+
+
+class _Conv(nn.Module):
+    """Convolution with reflected borders (key `conv`), norm (key `norm`, if it has weights) and activation."""
+
+    def __init__(
+        self,
+        cin: int,
+        cout: int,
+        kernel: int,
+        stride: int = 1,
+        norm: nn.Module | None = None,
+        activation: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.pad = nn.ReflectionPad2d((kernel - 1) // 2)
+        self.conv = nn.Conv2d(cin, cout, kernel, stride)
+        self.norm = norm if norm is not None else nn.Identity()
+        self.activation = activation if activation is not None else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return in_row((self.pad, self.conv, self.norm, self.activation), x)
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.model = nn.Sequential(
+            _Conv(channels, channels, 3, norm=SliceNorm2d(channels), activation=nn.ReLU()),
+            _Conv(channels, channels, 3, norm=SliceNorm2d(channels)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.model(x)
+
+
+class _Chain(nn.Module):
+    """Layers in a row under the key `model`."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class VAEGenerator(nn.Module):
+    """Encoder and decoder of one image domain around a shared latent space.
+
+    width: channels of the first level; downs: halvings, each doubling the channels; residuals: blocks in the encoder,
+    and as many in the decoder.
+
+    enc(x [B, C, H, W]) -> mean of the latent [B, width 2**downs, H / 2**downs, W / 2**downs]; its variance is fixed at
+    one. dec(latent) -> image in (-1, 1). H and W divisible by `multiple`, and at least twice as large.
+    attenuation_paths: if any, dec gives the outputs of an attenuation factor of so many paths behind the image.
+    """
+
+    def __init__(
+        self, channels: int = 1, width: int = 64, downs: int = 2, residuals: int = 4, attenuation_paths: int = 0
+    ) -> None:
+        super().__init__()
+        self.multiple = 2**downs
+        inner = width * 2**downs
+        widths = [width * 2**level for level in range(downs)]
+        self.enc = _Chain(
+            _Conv(channels, width, 7, norm=SliceNorm2d(width), activation=nn.ReLU()),
+            *(_Conv(w, 2 * w, 4, 2, SliceNorm2d(2 * w), nn.ReLU()) for w in widths),
+            _Chain(*(_Residual(inner) for _ in range(residuals))),
+        )
+        ups: list[nn.Module] = []
+        for w in reversed(widths):
+            ups += [nn.Upsample(scale_factor=2), _Conv(2 * w, w, 5, norm=SliceLayerNorm(w), activation=nn.ReLU())]
+        self.dec = _Chain(
+            _Chain(*(_Residual(inner) for _ in range(residuals))),
+            *ups,
+            _Conv(width, channels + 1 + attenuation_paths, 7, activation=FirstBounded())
+            if attenuation_paths
+            else _Conv(width, channels, 7, activation=nn.Tanh()),
+        )
+
+
+class UNITGenerators(nn.Module):
+    """The generators of both domains: `a` of NC, `b` of AC.
+
+    context_slices: neighbouring slices on either side, which are part of the NC domain's images; AC's are one slice.
+    shared_latent: the residual blocks next to the latent are the same in both domains, as the paper (section 3) has it;
+    the published code ties the domains by nothing but its losses.
+    attenuation_paths, gain: of an attenuation factor (networks/attenuation.py) in the AC that is made of NC, if any.
+
+    forward(nc [B, C + 2 context, H, W]) -> AC [B, C, H, W] in (-1, 1), by the mean of the latent, without noise; H
+    and W divisible by `multiple` and at least twice as large.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        width: int = 64,
+        downs: int = 2,
+        residuals: int = 4,
+        context_slices: int = 0,
+        shared_latent: bool = False,
+        attenuation_paths: int = 0,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.attenuation_paths, self.gain = attenuation_paths, gain
+        self.in_channels, self.out_channels = channels + 2 * context_slices, channels
+        self.a = VAEGenerator(self.in_channels, width, downs, residuals)
+        self.b = VAEGenerator(channels, width, downs, residuals, attenuation_paths)
+        if shared_latent:
+            self.b.enc.model[-1], self.b.dec.model[0] = self.a.enc.model[-1], self.a.dec.model[0]
+        self.multiple = self.a.multiple
+
+    def forward(self, nc: Tensor, seeds: Tensor | None = None) -> Tensor:
+        return self.to_ac(self.a.enc(nc), nc)
+
+    def to_ac(self, code: Tensor, nc: Tensor | None = None) -> Tensor:
+        """AC of a code [B, C, H, W]. nc: what the code is of, if of NC: only then has a factor counts to raise."""
+        image = self.b.dec(code)
+        if not self.attenuation_paths:
+            return image
+        return image[:, :1] if nc is None else with_factor(image, self.gain, *of_image(nc, None, None))
+
+
+class MultiScaleDiscriminator(nn.Module):
+    """The same discriminator, with weights of its own, on the image, its half and its quarter.
+
+    forward(x [B, C, H, W]) -> logits of each scale, finest first: [B, 1, h, w] with h = H / 2**layers at full size.
+    """
+
+    def __init__(self, channels: int = 1, width: int = 64, layers: int = 4, scales: int = 3) -> None:
+        super().__init__()
+        widths = [channels, *(width * 2**level for level in range(layers))]
+        self.cnns = nn.ModuleList(
+            nn.Sequential(
+                *(_Conv(cin, cout, 4, 2, activation=nn.LeakyReLU(0.2)) for cin, cout in pairwise(widths)),
+                nn.Conv2d(widths[-1], 1, 1),
+            )
+            for _ in range(scales)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        logits = []
+        for scale, cnn in enumerate(self.cnns):
+            if scale:
+                x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+            logits.append(cnn(x))
+        return logits

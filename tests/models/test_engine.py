@@ -1,0 +1,154 @@
+"""The engine against the plain network: the same function in float32, close to it in half precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from golden_bridge import GoldenBridge, needs_golden, relative
+
+import spectac_fast as sf
+from spectac_fast.diffusion.sampler import sample_bridge
+from spectac_fast.models.engine.convolution import Convolution
+from spectac_fast.models.networks.folded_unet import FoldedUNet
+from spectac_fast.models.networks.unet import PaletteUNet, UNetModel
+
+KINDS = {
+    "shipped": lambda: FoldedUNet(16, (1, 2, 3), 1, (), 16, 8, 8),
+    "neighbours": lambda: FoldedUNet(16, (1, 2), 1, (2,), 16, 4, 8, context_slices=2, out_channels=3),
+    "published": lambda: UNetModel(8, 32, 4, 2, (2,), (1, 2), num_head_channels=16, use_scale_shift_norm=True,
+                                   resblock_updown=True),
+    "additive": lambda: UNetModel(6, 16, 3, 1, (1,), (1, 2), num_heads=2, norm_groups=4),
+    "pooled": lambda: UNetModel(6, 16, 3, 1, (), (1, 2), conv_resample=False, norm_groups=4),
+    "levels": lambda: PaletteUNet(2, 16, 1, 1, (2,), (1, 2), norm_groups=4, use_scale_shift_norm=True),
+}  # fmt: skip
+
+
+def network(kind):
+    torch.manual_seed(5)
+    net = KINDS[kind]().eval().requires_grad_(False)
+    # A new network returns zeros.
+    for parameter in net.parameters():
+        parameter.copy_(torch.randn_like(parameter) / max(parameter[0].numel(), 16) ** 0.5)
+    return net
+
+
+def inputs(net, batch=3, size=16):
+    channels = 1 if isinstance(net, FoldedUNet) else net.out_channels
+    x, context = torch.randn(batch, net.in_channels, size, size + 8).tensor_split([channels], dim=1)
+    return x, context
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_function(kind):
+    net = network(kind)
+    x, context = inputs(net)
+    t = torch.tensor([0.1, 0.5, 0.9]) if kind == "levels" else torch.tensor([0, 37, 999])
+    fast = sf.engine(net)
+    assert relative(fast(x, t, context), net(x, t, context)) < 1e-5
+    if kind != "levels":
+        step = fast.prepare(context, (999, 37, 0))
+        for value in (37, 999):
+            t = torch.full((3,), value)
+            assert relative(step(x, t, context), net(x, t, context)) < 1e-5
+
+
+def test_without_a_context():
+    torch.manual_seed(1)
+    net = UNetModel(3, 16, 3, 1, (), (1, 2), norm_groups=4).eval().requires_grad_(False)
+    x, t = torch.randn(2, 3, 8, 8), torch.tensor([4, 4])
+    assert relative(sf.engine(net)(x, t), net(x, t)) < 1e-5
+    # A sampler offers the bridge's end to any denoiser.
+    assert relative(sf.engine(net).prepare(x, (4,))(x, t, x), net(x, t)) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    net = network("published")
+    x, context = inputs(net)
+    t = torch.full((3,), 200)
+    found = sf.engine(net, dtype)(x, t, context)
+    assert found.dtype == torch.float32
+    assert relative(found, net(x, t, context)) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("batch", "channels", "out_channels", "size", "expected"),
+    [
+        (1, 512, 512, 8, "product"),
+        (2, 256, 128, 8, "winograd"),
+        (3, 128, 256, 16, "winograd"),
+        (1, 256, 128, 32, "winograd"),
+        (9, 128, 256, 8, "winograd"),
+        (2, 96, 96, 8, "direct"),
+        (2, 256, 256, 7, "direct"),
+    ],
+)
+def test_convolutions(batch, channels, out_channels, size, expected):
+    torch.manual_seed(3)
+    weight = torch.randn(out_channels, channels, 3, 3) / (3 * channels**0.5)
+    bias, x = torch.randn(out_channels), torch.randn(batch, channels, size, size)
+    expect = torch.nn.functional.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    conv = Convolution(weight, bias, torch.float32, torch.device("cpu"))
+    x = x.contiguous(memory_format=torch.channels_last)
+    assert conv.algorithm(batch, size, size) == expected
+    assert relative(conv(x).double(), expect) < 3e-6
+    # Scratch memory is shared: a second call, and one of another size, must not see the first's.
+    conv(x[:1, :, :4, :4].contiguous(memory_format=torch.channels_last))
+    assert relative(conv(x).double(), expect) < 3e-6
+
+
+@needs_golden
+@pytest.mark.parametrize("variant", ["bbdm", "bbdm_eta0", "bbdm_ysubx", "lbbdm", "lbbdm_rescaler", "cpdm"])
+def test_golden_paths(variant):
+    golden = GoldenBridge(variant)
+    io, table = golden.io, golden.table()
+    context = io.get("context", io["y_latent"])
+    noise = io["noises"][list(table.noise_rows)]
+    states = []
+    fast = sf.engine(golden.model).prepare(context, table.t)
+    final = sample_bridge(
+        fast,
+        io["y_latent"],
+        table,
+        noise=noise if len(noise) else None,
+        callback=lambda seen: states.append(seen["x"].clone()),
+    )
+    assert float((torch.stack(states) - io["x_path"][:-1]).abs().max()) < 1e-4
+    assert float((final - io["final"]).abs().max()) < 1e-4
+
+
+def test_shipped_model_is_the_same_and_alone_as_in_a_batch():
+    torch.manual_seed(0)
+    translator = sf.load("bbdm", device="cpu")
+    nc, t = torch.rand(4, 1, 64, 64) * 2 - 1, torch.zeros(4, dtype=torch.int64)
+    seen = nc.expand(-1, 1 + len(translator.context_mm), -1, -1)
+    found = translator.engine(nc, t, seen)
+    with torch.no_grad():
+        assert float((found - translator.model(nc, t, seen)).abs().max()) < 1e-5
+    alone = torch.cat([translator.engine(*one) for one in zip(nc.split(1), t.split(1), seen.split(1))])
+    assert float((found - alone).abs().max()) < 1e-5
+
+
+def test_refusals():
+    with pytest.raises(TypeError, match="model must hold a UNetModel or a FoldedUNet, found Linear"):
+        sf.engine(torch.nn.Linear(1, 1))
+    net = network("shipped")
+    with pytest.raises(ValueError, match="dtype must be"):
+        sf.engine(net, torch.float64)
+    x, context = inputs(net)
+    step = sf.engine(net).prepare(context, (10, 20))
+    for t in ([11, 11, 11], [10, 20, 10]):
+        with pytest.raises(ValueError, match="t must be one of"):
+            step(x, torch.tensor(t))
+
+
+def test_autocast_chooses_the_body_and_leaves_the_rest():
+    translator = sf.load("bbdm", device="cpu")
+    nc = torch.rand(2, 1, 64, 64) * 2 - 1
+    with torch.autocast("cpu", torch.bfloat16):
+        half = translator.translate(nc)
+    full = translator.translate(nc)
+    assert translator.engines.keys() == {torch.bfloat16, torch.float32}
+    assert torch.equal(full, sf.load("bbdm", device="cpu").translate(nc))
+    assert 0 < float((half - full).abs().max()) < 0.1
+    assert half.dtype == torch.float32

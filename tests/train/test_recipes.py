@@ -1,0 +1,74 @@
+"""What the shipped recipes say: networks that can be built, data as the papers draw it, norms as they were trained."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_recipes import SIDE, small
+from tiny_training import TinyCohort
+
+from spectac_fast.train.learner import generator_of
+from spectac_fast.train.learners import MAKERS
+from spectac_fast.train.recipe import load_recipe, recipe_names, trainable
+from spectac_fast.train.slices import SlicePairs
+from spectac_fast.train.supply import Supply
+
+
+def test_every_model_has_a_recipe_and_a_learner():
+    assert set(trainable()) == set(MAKERS)
+    for model in trainable():
+        assert "native64" in recipe_names(model)
+        for name in recipe_names(model):
+            assert load_recipe(model, name).name == name
+
+
+def test_batch_norms_are_tested_as_they_were_trained():
+    """By the statistics of one slice alone only where batches of one were what they learned on."""
+    found = set()
+    for model in trainable():
+        for name in recipe_names(model):
+            recipe = load_recipe(model, name)
+            generator = recipe.network.get("generator", {})
+            if generator.get("kind") in ("unet_generator", "casnet"):
+                norm = generator.get("norm", "batch1")
+                found.add(norm)
+                assert norm == "instance" or (norm == "batch1") == (recipe.data["batch"] == 1), (model, name)
+    assert {"batch1", "eval"} <= found
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(MAKERS) if "paper" in recipe_names(n)])
+def test_paper_recipes_describe_networks(name):
+    """Their networks can be built, on no memory at all; training them takes days."""
+    recipe = load_recipe(name, "paper")
+    assert recipe.data["size"] == [256, 256]
+    with torch.device("meta"):
+        from spectac_fast.models.methods.vqgan import VQGAN
+        from spectac_fast.models.networks.build import build_network
+
+        inner = recipe.network.get("generator") or recipe.network.get("network")
+        network = inner or ("kind" in recipe.network and recipe.network)
+        parameters = sum(
+            p.numel() for p in (build_network(network) if network else VQGAN(**recipe.network)).parameters()
+        )
+    published = {"pix2pix": 54_407_809, "unit": 2 * 11_127_937, "lbbdm": 237_000_000, "cpdm": 97_400_000}
+    published |= {"cyclegan": 11_365_633, "palette": 62_637_889, "ldm": 215_229_315, "medgan": 6 * 54_407_809}
+    if name in published:
+        assert parameters == pytest.approx(published[name], rel=2e-3)
+
+
+def test_unpaired_recipes_do_not_see_pairs():
+    pairs = SlicePairs(TinyCohort([3, 4], side=SIDE), [0, 1], 2.0)
+    settings = small("cyclegan", shift_px=0).data
+    batch = Supply(pairs, settings | {"batch": 8, "clip": None}, torch.device("cpu"), 0, 1).batch(generator_of(0, 0))
+    nc, ac = pairs.select(np.arange(len(pairs)))
+    of_nc, of_ac = ([next(i for i in range(len(all_)) if torch.equal(all_[i], image)) for image in images]
+                    for all_, images in ((nc, batch.nc), (ac, batch.ac)))  # fmt: skip
+    assert sum(a == b for a, b in zip(of_nc, of_ac)) <= 2
+
+
+def test_targets_of_bounded_models_are_clipped():
+    pairs = SlicePairs(TinyCohort([3, 4], side=SIDE), [0, 1], 0.5)
+    batch = Supply(pairs, small("pix2pix").data, torch.device("cpu"), 0, 1).batch(generator_of(0, 0))
+    assert float(batch.ac.max()) == 1.0
+    assert float(batch.nc.max()) > 0.9
