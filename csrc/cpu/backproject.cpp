@@ -1,171 +1,55 @@
-// backproject on the CPU. The planes of some views are blurred and attenuated depth by depth, and then every column of
-// the volume gathers its shares of them, so that no two threads write to the same place.
-#include <cstring>
+// backproject and attenuation_gradient on the CPU. The planes of some views are made first, and then every column of the
+// volume gathers its shares of them, so that no two threads write to the same place.
+#include "backproject.h"
 
-#include "cpu/columns.h"
+#include "cpu/spread.h"
 
 namespace sf {
 namespace {
 
-constexpr int64_t kScratch = 1 << 20;  // floats of planes kept at a time: what the last cache holds
-constexpr int kGroup = 4;               // planes that are made together
+constexpr int64_t kScratch = 1 << 20;  // floats of planes kept at a time: few enough for the caches
+constexpr int64_t kParts = 2;          // of the depth of a view, each a task
 constexpr int64_t kPool = 64;          // shares gathered before they are added up
-
-struct BackprojectCall {
-  int64_t batch, nz;
-  Shares shares;
-  Taps taps;
-  Survival survival;
-  const float* views;  // [batch, views, n, nz]
-  float* out;          // [batch, n, n, nz]
-
-  int64_t n() const { return shares.n; }
-  int64_t tiles() const { return up_to(kTile, nz) / kTile; }
-  int64_t volume() const { return shares.n * shares.n * nz; }
-  bool plain() const { return !taps.taps && !survival.values; }
-};
+constexpr int64_t kStrip = 8;          // columns that one task follows through the depth
 
 SF_WIDE void multiply(const float* __restrict a, const float* __restrict b, int64_t n, float* __restrict out) {
   for (int64_t z = 0; z < n; ++z) out[z] = a[z] * b[z];
 }
 
-// For kGroup planes, the sum over all taps of tap times its picture of n floats, `stride` floats from one picture to the next.
-struct Group {
-  const float* pictures;
-  int64_t stride;
-  const float* taps[kGroup];
-  int64_t n;
-  float* planes[kGroup];
-
-  template <int kTaps, bool kFirst>
-  SF_HD void pass(int64_t first) const {
-    sum<kTaps, kFirst>(pictures + first * stride, stride, taps, first, n, planes[0], planes[1], planes[2], planes[3]);
-  }
-
-  template <int kTaps, bool kFirst>
-  static SF_HD void sum(const float* __restrict from, int64_t stride, const float* const* taps, int64_t first, int64_t n,
-                        float* __restrict o0, float* __restrict o1, float* __restrict o2, float* __restrict o3) {
-    float g[kGroup][kTaps + 1];
-    for (int j = 0; j < kGroup; ++j)
-      for (int k = 0; k < kTaps; ++k) g[j][k] = taps[j][first + k];
-#pragma GCC ivdep
-    for (int64_t i = 0; i < n; ++i) {
-      float s0 = kFirst ? 0.0f : o0[i], s1 = kFirst ? 0.0f : o1[i], s2 = kFirst ? 0.0f : o2[i], s3 = kFirst ? 0.0f : o3[i];
-#pragma GCC unroll 8
-      for (int k = 0; k < kTaps; ++k) {
-        const float x = from[k * stride + i];
-        s0 = fma(g[0][k], x, s0);
-        s1 = fma(g[1][k], x, s1);
-        s2 = fma(g[2][k], x, s2);
-        s3 = fma(g[3][k], x, s3);
-      }
-      o0[i] = s0;
-      o1[i] = s1;
-      o2[i] = s2;
-      o3[i] = s3;
+// Planes of views first ... last - 1, [n, n, nz] each.
+template <int64_t kTile>
+void blurred_planes(const BackprojectCall& call, int64_t member, int64_t first, int64_t last, float* planes) {
+  const int64_t tiles = tiles_of(call.nz, kTile), groups = tiles_of(call.n(), kGroup);
+  torch::stable::parallel_for(0, (last - first) * tiles * kParts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t view = i / kParts / tiles, part = i % kParts;
+      const int64_t from = groups * part / kParts * kGroup, to = std::min(call.n(), groups * (part + 1) / kParts * kGroup);
+      const Spread<kTile> spread(call, member, first + view, i / kParts % tiles);
+      for (int64_t depth = from; depth < to; depth += kGroup) spread.make(depth, to, planes + view * call.volume());
     }
-  }
-};
-
-SF_WIDE void sum_pictures(const Group& group, int64_t reach) { by_taps(group, 0, reach); }
-
-// in: a column with margins; the sums of what lies r before and r behind, for every r.
-SF_WIDE void fold(const float* __restrict in, int64_t reach, int64_t stride, float* __restrict out) {
-  for (int64_t z = 0; z < kTile; ++z) out[z] = in[z];
-  for (int64_t r = 1; r <= reach; ++r)
-#pragma GCC ivdep
-    for (int64_t z = 0; z < kTile; ++z) out[r * stride + z] = in[z - r] + in[z + r];
+  });
 }
 
-template <int64_t kWidth>
-SF_HD void deliver_columns(const float* in, const float* survival, int64_t count, int64_t nz, int64_t width, float* out) {
-  const int64_t n = kWidth ? kWidth : width;
-  for (int64_t u = 0; u < count; ++u) {
-    const float *x = in + u * kTile, *s = survival + u * nz;
-    float* o = out + u * nz;
-    for (int64_t z = 0; z < n; z += 16) { __builtin_prefetch(s + 1024 + z); __builtin_prefetch(o + 1024 + z, 1); }
-    if (survival) {
-#pragma GCC ivdep
-      for (int64_t z = 0; z < n; ++z) o[z] = s[z] * x[z];
-    } else {
-#pragma GCC ivdep
-      for (int64_t z = 0; z < n; ++z) o[z] = x[z];
-    }
-  }
+void attenuated_planes(const BackprojectCall& call, int64_t member, int64_t first, int64_t last, float* planes) {
+  const int64_t n = call.n(), plane = n * call.nz;
+  const float* survival = call.survival.values + member * call.survival.batch_stride + first * n * plane;
+  const float* views = call.views + (member * call.shares.views + first) * plane;
+  torch::stable::parallel_for(0, (last - first) * n, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) multiply(views + i / n * plane, survival + i * plane, plane, planes + i * plane);
+  });
 }
 
-SF_WIDE void deliver(const float* in, const float* survival, int64_t count, int64_t nz, int64_t width, float* out) {
-  if (width == kTile) return deliver_columns<kTile>(in, survival, count, nz, width, out);
-  deliver_columns<0>(in, survival, count, nz, width, out);
+void make_planes(const BackprojectCall& call, int64_t member, int64_t first, int64_t last, float* planes) {
+  if (!call.taps.taps) return attenuated_planes(call, member, first, last, planes);
+  fits_wide(call.n(), call.taps.reach) ? blurred_planes<64>(call, member, first, last, planes)
+                                       : blurred_planes<32>(call, member, first, last, planes);
 }
-
-// One tile of the planes of one view that the volume gathers from.
-class Tile {
- public:
-  Tile(const BackprojectCall& call, int64_t member, int64_t view, int64_t tile)
-      : call_(call), view_(view), first_(tile * kTile), nz_(call.nz), width_(std::min(kTile, call.nz - first_)),
-        reach_(call.taps.reach), room_size_((call.n() + 2 * reach_) * kTile), pictures_(zeros((reach_ + 1) * call.n() * kTile)),
-        rooms_(zeros(kGroup * room_size_)), plane_(zeros(call.n() * kTile)),
-        survival_(call.survival.values ? call.survival.values + member * call.survival.batch_stride : nullptr) {
-    const float* in = call.views + (member * call.shares.views + view) * call.n() * nz_;
-    const Floats column = zeros(kTile + 2 * reach_);
-    const int64_t low = std::max<int64_t>(0, first_ - reach_), high = std::min(nz_, first_ + kTile + reach_);
-    for (int64_t u = 0; u < call.n(); ++u) {
-      std::copy(in + u * nz_ + low, in + u * nz_ + high, column.get() + reach_ - first_ + low);
-      fold(column.get() + reach_, reach_, call.n() * kTile, pictures_.get() + u * kTile);
-    }
-  }
-
-  // out: [n, n, nz].
-  void run(float* out) const {
-    const int64_t n = call_.n();
-    for (int64_t depth = 0; depth < n; depth += kGroup) {
-      Group group{};
-      int64_t reach = 0, low = n, high = 0;
-      for (int64_t k = 0; k < kGroup; ++k) {
-        group.taps[k] = call_.taps.of(view_, std::min(depth + k, n - 1));
-        const Span span = span_of(call_.shares.span, n, view_, std::min(depth + k, n - 1));
-        const int64_t own = reach_of(group.taps[k], reach_);
-        reach = std::max(reach, own);
-        low = std::min(low, span.low - own);
-        high = std::max(high, span.high + own);
-      }
-      low = std::max<int64_t>(low, 0);
-      high = std::min(high, n);
-      if (low >= high) continue;
-      for (int64_t k = 0; k < kGroup; ++k) group.planes[k] = room(k, low);
-      group.pictures = pictures_.get() + low * kTile;
-      group.stride = n * kTile;
-      group.n = (high - low) * kTile;
-      sum_pictures(group, reach);
-      for (int64_t k = 0; k < kGroup && depth + k < n; ++k) finish(depth + k, k, group.taps[k], out);
-    }
-  }
-
- private:
-  float* room(int64_t k, int64_t u) const { return rooms_.get() + k * room_size_ + (reach_ + u) * kTile; }
-
-  void finish(int64_t depth, int64_t k, const float* taps, float* out) const {
-    const int64_t n = call_.n();
-    const Span span = span_of(call_.shares.span, n, view_, depth);
-    const int64_t at = depth * n + span.low, count = span.high - span.low;
-    blur_across(room(k, span.low), count, taps, reach_of(taps, reach_), plane_.get());
-    deliver(plane_.get(), survival_ ? survival_ + (view_ * n * n + at) * nz_ + first_ : nullptr, count, nz_, width_,
-            out + at * nz_ + first_);
-  }
-
-  const BackprojectCall& call_;
-  const int64_t view_, first_, nz_, width_, reach_, room_size_;
-  const Floats pictures_, rooms_, plane_;
-  const float* const survival_;
-};
 
 struct Source {
   const float* column;
   float share;
 };
 
-// Adds kCount columns to one.
 template <int kCount>
 SF_HD void add_columns(const Source* sources, int64_t nz, float* __restrict out) {
   const float* column[kCount];
@@ -180,9 +64,10 @@ SF_HD void add_columns(const Source* sources, int64_t nz, float* __restrict out)
   }
 }
 
-SF_WIDE void add_eight(const Source* sources, int64_t nz, float* __restrict out) { add_columns<8>(sources, nz, out); }
-SF_WIDE void add_four(const Source* sources, int64_t nz, float* __restrict out) { add_columns<4>(sources, nz, out); }
+SF_WIDE void add_eight(const Source* sources, int64_t nz, float* out) { add_columns<8>(sources, nz, out); }
+SF_WIDE void add_four(const Source* sources, int64_t nz, float* out) { add_columns<4>(sources, nz, out); }
 
+// sources: with room for three more.
 void add_sources(Source* sources, int64_t count, int64_t nz, float* out) {
   int64_t i = 0;
   for (; i + 8 <= count; i += 8) add_eight(sources + i, nz, out);
@@ -191,12 +76,13 @@ void add_sources(Source* sources, int64_t count, int64_t nz, float* out) {
   for (; i < count; i += 4) add_four(sources + i, nz, out);
 }
 
-// What views first ... last - 1 give to one column of the volume; planes: of those views, [n, n, nz] or [n, nz] each.
-void gather_column(const BackprojectCall& call, const float* planes, int64_t first, int64_t last, int64_t column, float* out) {
-  const int64_t n = call.n(), nz = call.nz, deeper = call.plain() ? 0 : n * nz, next = call.plain() ? n * nz : call.volume();
+// What views first ... last - 1 give to one column of the volume. planes: of those views, or the views themselves.
+void gather_column(const BackprojectCall& call, const float* planes, int64_t first, int64_t last, int64_t column,
+                   float* out) {
+  const int64_t n = call.n(), nz = call.nz, deeper = call.plain() ? 0 : n * nz;
+  const int64_t next = call.plain() ? n * nz : call.volume();
   const int32_t* start = call.shares.start + column * call.shares.views;
-  if (first == 0) std::fill_n(out, nz, 0.0f);
-  Source sources[kPool + 4];
+  Source sources[kPool + 3];
   int64_t count = 0;
   for (int64_t view = first; view < last; ++view, planes += next)
     for (int32_t i = start[view]; i < start[view + 1]; ++i) {
@@ -210,60 +96,95 @@ void gather_column(const BackprojectCall& call, const float* planes, int64_t fir
   add_sources(sources, count, nz, out);
 }
 
-void backproject_member(const BackprojectCall& call, int64_t member, float* scratch, int64_t together) {
-  const int64_t n = call.n(), views = call.shares.views;
-  for (int64_t first = 0; first < views; first += together) {
-    const int64_t last = std::min(first + together, views);
-    if (call.taps.taps) {
-      torch::stable::parallel_for(0, (last - first) * call.tiles(), 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const int64_t view = i / call.tiles();
-          const Tile tile(call, member, first + view, i % call.tiles());
-          tile.run(scratch + view * call.volume());
-        }
-      });
-    } else if (!call.plain()) {
-      torch::stable::parallel_for(0, (last - first) * n, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const int64_t view = i / n, plane = n * call.nz;
-          multiply(call.views + (member * views + first + view) * plane,
-                   call.survival.values + member * call.survival.batch_stride + ((first + view) * n + i % n) * plane, plane,
-                   scratch + i * plane);
-        }
-      });
+void gather(const BackprojectCall& call, const float* planes, int64_t member, int64_t first, int64_t last) {
+  float* volume = call.out + member * call.volume();
+  torch::stable::parallel_for(0, call.n() * call.n(), call.n(), [&](int64_t begin, int64_t end) {
+    for (int64_t column = begin; column < end; ++column) {
+      float* out = volume + column * call.nz;
+      if (first == 0) std::fill_n(out, call.nz, 0.0f);
+      gather_column(call, planes, first, last, column, out);
     }
-    const float* planes = call.plain() ? call.views + (member * views + first) * n * call.nz : scratch;
-    torch::stable::parallel_for(0, n * n, n, [&](int64_t begin, int64_t end) {
-      for (int64_t column = begin; column < end; ++column)
-        gather_column(call, planes, first, last, column, call.out + member * call.volume() + column * call.nz);
-    });
-  }
+  });
+}
+
+// change(member, first view, past the last, their planes) is what is done to the planes before they are gathered.
+template <class Change>
+void by_views(const BackprojectCall& call, const Tensor& like, const Change& change) {
+  const int64_t views = call.shares.views, together = std::clamp<int64_t>(kScratch / call.volume(), 1, std::max<int64_t>(views, 1));
+  const Tensor scratch = torch::stable::new_empty(like, {together * call.volume()});
+  float* planes = scratch.mutable_data_ptr<float>();
+  for (int64_t member = 0; member < call.batch; ++member)
+    for (int64_t first = 0; first < std::max<int64_t>(views, 1); first += together) {
+      const int64_t last = std::min(first + together, views);
+      make_planes(call, member, first, last, planes);
+      change(member, first, last, planes);
+      gather(call, planes, member, first, last);
+    }
 }
 
 Tensor backproject(const Tensor& views, const Tensor& start, const Tensor& source, const Tensor& share, const Tensor& span,
                    const MaybeTensor& survival, const MaybeTensor& taps) {
-  const char* op = "backproject";
-  STD_TORCH_CHECK(views.dim() == 4, op, ": views must be [B, V, n, nz].");
-  BackprojectCall call{};
-  call.batch = views.size(0);
-  call.nz = views.size(3);
-  const int64_t count = views.size(1), n = views.size(2);
-  call.shares = unpack_shares(op, start, source, share, span, count, n);
-  call.taps = unpack_taps(op, taps, count, n);
-  call.survival = unpack_survival(op, survival, call.batch, count, n, call.nz);
-  call.views = read_from<float>(views, views.numel(), op, "views");
-  const Tensor result = torch::stable::new_empty(views, {call.batch, n, n, call.nz});
-  if (result.numel() == 0) return result;
-  
-  call.out = result.mutable_data_ptr<float>();
-  const int64_t together = call.plain() ? count : std::clamp<int64_t>(kScratch / call.volume(), 1, count);
-  const Tensor scratch = torch::stable::new_empty(views, {call.plain() ? 0 : together * call.volume()});
+  const Tensor volume = empty_volume(views);
+  const BackprojectCall call = unpack_backproject("backproject", views, start, source, share, span, survival, taps, volume);
+  if (volume.numel() == 0) return volume;
+  if (!call.plain()) {
+    by_views(call, views, [](int64_t, int64_t, int64_t, float*) {});
+    return volume;
+  }
   for (int64_t member = 0; member < call.batch; ++member)
-    backproject_member(call, member, scratch.mutable_data_ptr<float>(), together);
-  return result;
+    gather(call, call.views + member * call.shares.views * call.n() * call.nz, member, 0, call.shares.views);
+  return volume;
+}
+
+// A column of a plane of what is back-projected becomes minus the sum of its product with the activity over all that lies
+// behind it, half of its own included.
+SF_WIDE void accumulate(const GradientCall& call, const float* volume, int64_t at, float* __restrict behind,
+                        float* __restrict column) {
+  const Stencil x(call.stencils, volume, call.back.nz, at);
+  const float step = call.step;
+#pragma GCC ivdep
+  for (int64_t z = 0; z < call.back.nz; ++z) {
+    const float own = step * x(z) * column[z], before = behind[z];
+    column[z] = -fma(0.5f, own, before);
+    behind[z] = before + own;
+  }
+}
+
+void accumulate_planes(const GradientCall& call, int64_t member, int64_t first, int64_t last, float* planes) {
+  const int64_t n = call.stencils.n, nz = call.back.nz, strips = (n + kStrip - 1) / kStrip;
+  const float* volume = call.activity + member * call.back.volume();
+  torch::stable::parallel_for(0, (last - first) * strips, 1, [&](int64_t begin, int64_t end) {
+    const Floats behind = zeros(kStrip * nz);
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t view = i / strips, low = i % strips * kStrip, high = std::min(n, low + kStrip);
+      std::fill_n(behind.get(), kStrip * nz, 0.0f);
+      for (int64_t depth = 0; depth < n; ++depth) {
+        const Span span = span_of(call.stencils.span, n, first + view, depth);
+        for (int64_t u = std::max(low, span.low); u < std::min(high, span.high); ++u)
+          accumulate(call, volume, call.stencils.at(first + view, depth, u), behind.get() + (u - low) * nz,
+                     planes + ((view * n + depth) * n + u) * nz);
+      }
+    }
+  });
+}
+
+Tensor attenuation_gradient(const Tensor& activity, const Tensor& views, const Tensor& index, const Tensor& weight,
+                            const Tensor& span, const Tensor& start, const Tensor& source, const Tensor& share,
+                            const Tensor& survival, const MaybeTensor& taps, double step) {
+  const Tensor gradient = empty_volume(views);
+  const GradientCall call = unpack_gradient(activity, views, index, weight, span, start, source, share, survival, taps,
+                                            step, gradient);
+  if (gradient.numel() > 0)
+    by_views(call.back, views, [&](int64_t member, int64_t first, int64_t last, float* planes) {
+      accumulate_planes(call, member, first, last, planes);
+    });
+  return gradient;
 }
 
 }  // namespace
 }  // namespace sf
 
-STABLE_TORCH_LIBRARY_IMPL(spectac_fast, CPU, library) { library.impl("backproject", TORCH_BOX(&sf::backproject)); }
+STABLE_TORCH_LIBRARY_IMPL(spectac_fast, CPU, library) {
+  library.impl("backproject", TORCH_BOX(&sf::backproject));
+  library.impl("attenuation_gradient", TORCH_BOX(&sf::attenuation_gradient));
+}

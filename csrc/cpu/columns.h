@@ -1,6 +1,6 @@
-// What projecting and back-projecting on the CPU share: a tile of a few slices of one plane, [n, kTile] with zeros beyond
-// both ends, so small that all that one view makes of it stays in the first cache. Kernels are symmetric, so along the
-// slices they are applied through the sums (z - r) + (z + r): such sums are made once a view, not once a depth.
+// What projecting and back-projecting on the CPU share. A view is worked on in tiles of kTile slices, [n, kTile], whose
+// distance from a column to the next is known when compiling. Kernels are symmetric, so along the slices they are applied
+// through sums of what lies r before and r behind: those are made once a view for every r, not once a depth.
 #pragma once
 
 #include <algorithm>
@@ -11,16 +11,18 @@
 namespace sf {
 namespace {
 
-constexpr int64_t kTile = 64;     // slices of a tile: a line of the cache
-constexpr int kTogether = 8;      // taps that one pass adds
-constexpr int64_t kBeside = 4;    // columns that are blurred across together, so that a load serves all of them
-
-SF_HD int64_t up_to(int64_t multiple, int64_t n) { return (n + multiple - 1) / multiple * multiple; }
+constexpr int kTogether = 8;     // taps that one pass adds
+constexpr int kGroup = 4;        // planes that share the reading of a picture
+constexpr int64_t kBeside = 4;   // columns that are blurred across together, so that a load serves all of them
+constexpr float kNoBlur = 1.0f;  // the taps of a plane that is not blurred
 
 using Floats = std::unique_ptr<float[]>;
 inline Floats zeros(int64_t n) { return Floats(new float[n]()); }
 
-constexpr float kNoBlur = 1.0f;  // the taps of a plane that is not blurred
+inline int64_t tiles_of(int64_t nz, int64_t tile) { return (nz + tile - 1) / tile; }
+
+// Whether the pictures of all taps stay in a core's own cache with tiles of 64 slices.
+inline bool fits_wide(int64_t n, int64_t reach) { return (reach + 1 + kGroup) * n * 64 <= 1 << 16; }
 
 // How far a depth's kernel reaches.
 inline int64_t reach_of(const float* taps, int64_t reach) {
@@ -44,7 +46,7 @@ SF_HD void by_taps(const Kernel& kernel, int64_t first, int64_t last) {
 }
 
 // kColumns columns blurred across: kTaps taps from `first` on are added on both sides, and the middle one if kMiddle.
-template <int kColumns, int kTaps, bool kMiddle>
+template <int64_t kTile, int kColumns, int kTaps, bool kMiddle>
 SF_HD void across_columns(const float* __restrict in, const float* taps, int64_t first, float* __restrict out) {
   const float *left = in - first * kTile, *right = in + first * kTile;
   const float middle = taps[0];
@@ -65,6 +67,7 @@ SF_HD void across_columns(const float* __restrict in, const float* taps, int64_t
   }
 }
 
+template <int64_t kTile>
 struct Across {
   const float* in;
   int64_t count;
@@ -75,14 +78,15 @@ struct Across {
   SF_HD void pass(int64_t first) const {
     int64_t u = 0;
     for (; u + kBeside <= count; u += kBeside)
-      across_columns<kBeside, kTaps, kFirst>(in + u * kTile, taps, first, out + u * kTile);
-    for (; u < count; ++u) across_columns<1, kTaps, kFirst>(in + u * kTile, taps, first, out + u * kTile);
+      across_columns<kTile, kBeside, kTaps, kFirst>(in + u * kTile, taps, first, out + u * kTile);
+    for (; u < count; ++u) across_columns<kTile, 1, kTaps, kFirst>(in + u * kTile, taps, first, out + u * kTile);
   }
 };
 
 // in, out: the first of `count` columns; in has `reach` more on both sides.
-SF_WIDE inline void blur_across(const float* in, int64_t count, const float* taps, int64_t reach, float* out) {
-  by_taps(Across{in, count, taps, out}, 1, reach);
+template <int64_t kTile>
+SF_WIDE void blur_across(const float* in, int64_t count, const float* taps, int64_t reach, float* out) {
+  by_taps(Across<kTile>{in, count, taps, out}, 1, reach);
 }
 
 }  // namespace

@@ -1,13 +1,17 @@
-"""Where the views of an acquisition look from, as the tables that the projection operators read.
+"""Where the views of a SPECT acquisition look from, as the tables that the projection operators read.
 
-Planes of a view are [depth, lateral]; depth grows towards the detector, and both are counted from 0 at one side of the
-n x n field, whose middle is the axis of rotation. At `angle` the detector looks from the front (0), from the left (90),
-from the back (180); a rotated voxel is the bilinear mean of its four neighbours in the volume, zero beyond the field.
+Voxels are cubes; the axis of rotation is the middle of the n x n field and runs along z. A plane of a view is
+[lateral, z] at one depth, and depth grows towards the detector. At an angle of 0 degrees the detector looks from the
+front (-y), at 90 from the left (+x), at 180 from the back: with phi the angle and everything counted from the axis, the
+voxel (depth, lateral) of a view lies at
+
+    x = lateral cos(phi) + depth sin(phi),    y = lateral sin(phi) - depth cos(phi)
+
+and is the bilinear mean of its four neighbours there, those beyond the field being 0.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,24 +19,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectac_fast.ops._check import FLOAT32, check_tensor
-
-LARGEST_SIDE = 255 * 128
-_TAIL = 2.0**-24  # what a kernel may lose beyond its last tap, of 1: float32's own rounding
+LARGEST_SIDE = 32767
+# What a kernel may lose beyond its last tap, of 1: float32's own rounding.
+_TAIL = 2.0**-24
 
 
 @dataclass(frozen=True)
 class ViewTables:
-    """V views of an n x n field. Made by `view_tables`; the operators of `project` and `backproject` read them.
+    """V views of an n x n field; `view_tables` makes them.
 
-    index:   int32 [V, n, n], of the first of the four neighbours (y, x), (y, x + 1), (y + 1, x), (y + 1, x + 1) of the
-             rotated voxel (depth, lateral), as y n + x.
-    weight:  [V, n, n, 4], of the four.
-    span:    int32 [V, n, 2], the rotated voxels (depth, lateral) that lie in the field: first lateral, and past the last.
-    start:   int32 [n n V + 1], where the entries of (voxel, view) begin in `source` and `share`.
-    source:  int32 [N], rotated voxels that hold a share of it, as depth 65536 + lateral.
-    share:   [N], how much; together they are the transpose of index and weight.
-    taps:    [V or 1, n, reach + 1], half of the collimator's kernel at every depth, the middle first; None = no blur.
+    index:     int32 [V, n, n], the first of the four neighbours (y, x), (y, x + 1), (y + 1, x), (y + 1, x + 1) of the
+               voxel (depth, lateral) of a view, as y n + x.
+    weight:    [V, n, n, 4], of the four.
+    span:      int32 [V, n, 2], the laterals of every depth that lie in the field: first, and past the last.
+    start:     int32 [n n V + 1], where the entries of (voxel of the volume, view) begin in `source` and `share`.
+    source:    int32 [N], voxels of the views, as 65536 depth + lateral.
+    share:     [N], what they get of the voxel of the volume: the transpose of index and weight.
+    taps:      [V or 1, n, reach + 1], half of the collimator's kernel at every depth, the middle first; None = no blur.
+    voxel_cm:  side of a voxel.
     """
 
     index: Tensor
@@ -42,6 +46,7 @@ class ViewTables:
     source: Tensor
     share: Tensor
     taps: Tensor | None
+    voxel_cm: float
 
     @property
     def views(self) -> int:
@@ -52,64 +57,60 @@ class ViewTables:
         return self.index.shape[1]
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> ViewTables:
-        """The same on another device; float64 for the reference."""
-        return ViewTables(
-            self.index.to(device),
-            self.weight.to(device, dtype),
-            self.span.to(device),
-            self.start.to(device),
-            self.source.to(device),
-            self.share.to(device, dtype),
-            None if self.taps is None else self.taps.to(device, dtype),
+        """The same elsewhere; in float64 for the reference."""
+        moved = {name: getattr(self, name) for name in ("index", "span", "start", "source", "weight", "share", "taps")}
+        return replace(
+            self,
+            **{
+                name: None if t is None else t.to(device, dtype if t.is_floating_point() else t.dtype)
+                for name, t in moved.items()
+            },
         )
 
-    def without_blur(self) -> ViewTables:
-        return replace(self, taps=None)
 
+def view_tables(n: int, voxel_mm: float, angles: Sequence[float], sigma_mm: np.ndarray | None = None) -> ViewTables:
+    """Tables on the CPU, in float64; `ViewTables.to` takes them where they are needed.
 
-def view_tables(n: int, angles: Sequence[float], sigma: np.ndarray | None = None) -> ViewTables:
-    """Tables in float64 on the CPU; `ViewTables.to` takes them to where they are needed.
+    n:         voxels along each side of the field, 2 to 32767.
+    voxel_mm:  side of a voxel.
+    angles:    degrees, [V].
+    sigma_mm:  standard deviation of the collimator's Gaussian at every depth, [n] or [V, n]; None = no blur. Its kernel
+               is the Gaussian integrated over each pixel, up to where less than 2^-24 is left.
 
-    n:       pixels along each side of the field, 2 to 32640.
-    angles:  degrees, [V].
-    sigma:   standard deviation of the collimator's Gaussian at every depth in pixels, [n] or [V, n]; None = no blur.
-
-    Raises ValueError for a wrong n, shape or value.
+    Raises ValueError for a wrong shape or value.
     """
     if not 2 <= n <= LARGEST_SIDE:
         raise ValueError(f"view_tables: n must be 2 to {LARGEST_SIDE}, found {n}.")
+    if not 0 < voxel_mm < np.inf:
+        raise ValueError(f"view_tables: voxel_mm must be positive and finite, found {voxel_mm}.")
     turned = np.asarray(angles, dtype=np.float64)
     if turned.ndim != 1 or not np.isfinite(turned).all():
-        raise ValueError(f"view_tables: angles must be finite numbers of degrees [V], found {angles!r}.")
+        raise ValueError(f"view_tables: angles must be finite numbers of degrees [V], found {angles}.")
     index, weight = _stencils(n, turned)
-    start, source, share = _transpose(n, index, weight)
-    arrays = (index, weight, _spans(weight), start, source, share)
-    return ViewTables(*(torch.from_numpy(a) for a in arrays), None if sigma is None else _taps(n, len(turned), sigma))
+    arrays = (index, weight, _spans(weight), *_transpose(n, index, weight))
+    taps = None if sigma_mm is None else _taps(n, len(turned), np.asarray(sigma_mm, dtype=np.float64) / voxel_mm)
+    return ViewTables(*map(torch.from_numpy, arrays), taps, voxel_mm / 10)
 
 
 def _stencils(n: int, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     phi = np.radians(angles)[:, None, None]
     middle = n / 2 - 0.5
     depth, lateral = np.meshgrid(np.arange(n) - middle, np.arange(n) - middle, indexing="ij")
-    x = lateral * np.cos(phi) + depth * np.sin(phi) + middle
-    y = lateral * np.sin(phi) - depth * np.cos(phi) + middle
-    (x0, wx), (y0, wy) = _neighbours(n, x), _neighbours(n, y)
-    weight = wy[..., :, None] * wx[..., None, :]
-    return (y0 * n + x0).astype(np.int32), weight.reshape(*weight.shape[:3], 4)
+    x, weight_x = _neighbours(n, lateral * np.cos(phi) + depth * np.sin(phi) + middle)
+    y, weight_y = _neighbours(n, lateral * np.sin(phi) - depth * np.cos(phi) + middle)
+    weight = weight_y[..., :, None] * weight_x[..., None, :]
+    return (y * n + x).astype(np.int32), weight.reshape(*weight.shape[:3], 4)
 
 
 def _neighbours(n: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First of two neighbours that both lie in the field, and the weights of the two; those of voxels beyond it are 0."""
-    below = np.floor(position)
-    first = below.clip(0, n - 2)
-    at = first[..., None] + np.arange(2)
-    return first, np.maximum(0, 1 - np.abs(position[..., None] - at))
+    """The first of two neighbours that both lie in the field, and the weights of both: 0 for what is not near."""
+    first = np.floor(position).clip(0, n - 2)
+    return first, np.maximum(0, 1 - np.abs(position[..., None] - first[..., None] - np.arange(2)))
 
 
 def _spans(weight: np.ndarray) -> np.ndarray:
     inside = (weight > 0).any(-1)
-    n = inside.shape[-1]
-    first, past = inside.argmax(-1), n - inside[..., ::-1].argmax(-1)
+    first, past = inside.argmax(-1), inside.shape[-1] - inside[..., ::-1].argmax(-1)
     return np.stack([first, np.where(inside.any(-1), past, first)], -1).astype(np.int32)
 
 
@@ -129,30 +130,23 @@ def _transpose(n: int, index: np.ndarray, weight: np.ndarray) -> tuple[np.ndarra
 
 
 def _taps(n: int, views: int, sigma: np.ndarray) -> Tensor:
-    """[V or 1, n, reach + 1]: a Gaussian integrated over each pixel."""
-    widths = torch.as_tensor(np.atleast_2d(np.asarray(sigma, dtype=np.float64)))
-    if widths.shape not in ((1, n), (views, n)) or not (torch.isfinite(widths).all() and (widths >= 0).all()):
-        raise ValueError(f"view_tables: sigma must be [{n}] or [{views}, {n}] and 0 or more, found {list(widths.shape)}.")
+    """[V or 1, n, reach + 1] from standard deviations in pixels."""
+    widths = torch.from_numpy(np.atleast_2d(sigma))
+    if widths.shape not in ((1, n), (views, n)) or not (widths.isfinite().all() and (widths >= 0).all()):
+        raise ValueError(
+            f"view_tables: sigma_mm must be finite and 0 or more, [{n}] or [{views}, {n}], found shape {list(sigma.shape)}."
+        )
     edge = torch.arange(n) + 0.5
     beyond = torch.special.ndtr(-edge / widths.clamp(min=1e-3)[..., None])
-    reach = int((2 * beyond > _TAIL).sum(-1).max()) if widths.numel() else 0
-    reach = min(reach, n - 1)
-    first = 1 - 2 * beyond[..., :1]
-    taps = torch.cat([first, beyond[..., :-1] - beyond[..., 1:]], -1)[..., : reach + 1]
-    kept = torch.arange(reach + 1) <= (2 * beyond > _TAIL).sum(-1, keepdim=True)
-    return torch.where(kept, taps, 0.0).contiguous()
+    taps = torch.cat([1 - 2 * beyond[..., :1], beyond[..., :-1] - beyond[..., 1:]], -1)
+    # A tap is kept where what lies beyond its inner edge is worth it.
+    kept = torch.cat([torch.ones_like(beyond[..., :1]), beyond[..., :-1]], -1) > _TAIL / 2
+    reach = int(kept.sum(-1).max()) - 1
+    return torch.where(kept, taps, 0.0)[..., : reach + 1].contiguous()
 
 
-def check_views(op: str, like: Tensor, tables: ViewTables) -> None:
-    """The tables are on the device of `like` and in its dtype."""
-    dtypes = (like.dtype,)
-    for name in ("index", "start", "source"):
-        tensor = getattr(tables, name)
-        check_tensor(op, name, tensor, like, tensor.shape, (torch.int32,), "the data")
-    for name in ("weight", "share", "taps"):
-        tensor = getattr(tables, name)
-        if tensor is not None:
-            check_tensor(op, name, tensor, like, tensor.shape, dtypes, "the data")
-
-
-__all__ = ["FLOAT32", "LARGEST_SIDE", "ViewTables", "check_views", "view_tables"]
+def toeplitz(taps: Tensor, size: int) -> Tensor:
+    """[..., size, size]: the symmetric kernels [..., reach + 1] as matrices; nothing comes from beyond the ends."""
+    at = torch.arange(size, device=taps.device)
+    apart = (at[:, None] - at[None]).abs()
+    return torch.where(apart < taps.shape[-1], taps[..., apart.clamp(max=taps.shape[-1] - 1)], 0.0)
