@@ -134,7 +134,8 @@ def _taps(n: int, views: int, sigma: np.ndarray) -> Tensor:
     widths = torch.from_numpy(np.atleast_2d(sigma))
     if widths.shape not in ((1, n), (views, n)) or not (widths.isfinite().all() and (widths >= 0).all()):
         raise ValueError(
-            f"view_tables: sigma_mm must be finite and 0 or more, [{n}] or [{views}, {n}], found shape {list(sigma.shape)}."
+            f"view_tables: sigma_mm must be finite and 0 or more, [{n}] or [{views}, {n}], "
+            f"found shape {list(sigma.shape)}."
         )
     edge = torch.arange(n) + 0.5
     beyond = torch.special.ndtr(-edge / widths.clamp(min=1e-3)[..., None])

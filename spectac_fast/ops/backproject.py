@@ -6,11 +6,11 @@ In the symbols of `project`, with a prime for a transpose and w a value for ever
     g = -h sum over v of R_v' T' (s_v (K' w_v) (R_v x)),    (T' p)_d = sum over d' < d of p_d' + p_d / 2
                                                                                             attenuation_gradient
 
-b is the gradient of the sum of w y in x, and g the one in mu: what attenuates at depth d dims all that lies behind it. The
-sum of w y is the sum of b x, so g is as well the gradient in mu of the sum of x b.
+b is the gradient of the sum of w y in x, and g the one in mu: what attenuates at depth d dims all that lies behind it.
+The sum of w y is the sum of b x, so g is as well the gradient in mu of the sum of x b.
 
 Operations and bytes are those of `project`, and so is the reason for having no Triton kernel; the planes of a view are
-kept, because a voxel of the volume reads two to six of their columns, so the CPU moves another 2 MB a view of 64^3.
+kept, because a voxel of the volume reads two to six of their columns, which is another 2 MB a view of 64^3.
 """
 
 from __future__ import annotations
@@ -90,10 +90,9 @@ def _gradient_reference(
 
 def _draw_backproject(device: torch.device) -> Iterator[dict[str, Any]]:
     for batch, (tables, nz) in enumerate(sample_tables(device), 1):
-        views = torch.rand(batch, tables.views, tables.n, nz, device=device)
-        yield {"views": views, "tables": tables}
+        call = {"views": torch.rand(batch, tables.views, tables.n, nz, device=device), "tables": tables}
         survival = torch.rand(batch, tables.views, tables.n, tables.n, nz, device=device)
-        yield {"views": views, "tables": tables, "survival": survival}
+        yield call | ({"survival": survival} if batch != 2 else {})
 
 
 def _draw_gradient(device: torch.device) -> Iterator[dict[str, Any]]:
@@ -129,7 +128,7 @@ def backproject(
 def attenuation_gradient(
     activity: Tensor, views: Tensor, tables: ViewTables, *, survival: Tensor, backend: str | None = None
 ) -> Tensor:
-    """The gradient in mu of the sum of `views` times `project(activity)`, each member of the batch with a map of its own.
+    """The gradient in mu of the sum of `views` times `project(activity)`, each member of the batch having its own map.
 
     activity:  [B, n, n, nz].
     views:     [B, V, n, nz], like activity in dtype and device.

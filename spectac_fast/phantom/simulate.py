@@ -13,9 +13,11 @@ from torch import Tensor
 from spectac_fast.phantom.anatomy import Anatomy, build
 from spectac_fast.phantom.people import Patient
 from spectac_fast.reconstruct import planes
-from spectac_fast.reconstruct.camera import Collimator, Projector, scatter_source, to_columns, to_volume, view_angles
+from spectac_fast.reconstruct.camera import Collimator, rebinned, scatter_source, view_angles
+from spectac_fast.reconstruct.filters import butterworth
 from spectac_fast.reconstruct.grid import Grid
-from spectac_fast.reconstruct.osem import butterworth, osem
+from spectac_fast.reconstruct.osem import osem
+from spectac_fast.reconstruct.projector import Projector, to_columns, to_volume
 from spectac_fast.terms import KINDS, PHASES
 
 OBJECT_GRID = Grid(128, 96, 3.4)
@@ -43,8 +45,8 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """Projections of both phases as columns [VIEWS, 64, 2 * 48]: noisy counts, expected scatter counts, and counts
-    per unit activity.
+    """Projections of both phases [2, VIEWS, 64, 48]: noisy counts, expected scatter counts, and counts per unit
+    activity.
     """
 
     counts: Tensor
@@ -71,35 +73,25 @@ def acquire(patient: Patient, anatomy: Anatomy, protocol: Protocol, device: str)
     """64 views over 180 degrees. The primary is projected at 3.4 mm and rebinned to 6.8 mm bins, so reconstruction
     never sees its own model of the object; scatter is smooth and is projected at 6.8 mm.
     """
-    angles = view_angles(VIEWS)
-    fine = Projector(
-        OBJECT_GRID.n, OBJECT_GRID.nz, OBJECT_GRID.dx, angles, collimator=Collimator(), rebin=2, device=device
-    )
-    coarse = Projector(IMAGE_GRID.n, IMAGE_GRID.nz, IMAGE_GRID.dx, angles, collimator=Collimator(), device=device)
+    fine, coarse = (_projector(grid, Collimator(), device) for grid in (OBJECT_GRID, IMAGE_GRID))
     activity = torch.stack([anatomy.activity[phase] for phase in PHASES])
-    mu = to_columns(anatomy.mu_emission)
-    mu_coarse_volume = halve(anatomy.mu_emission)
-    mu_coarse = to_columns(mu_coarse_volume)
-    source = (
-        scatter_source(halve(activity), mu_coarse_volume, IMAGE_GRID.dx)
-        if protocol.scatter
-        else torch.zeros_like(halve(activity))
-    )
-    primary_columns, scatter_columns = to_columns(activity), to_columns(source)
-    primary = torch.stack([fine.forward(primary_columns, v, fine.survival(mu, v)) for v in range(VIEWS)])
+    mu_coarse = halve(anatomy.mu_emission)
+    primary = rebinned(fine.project(to_columns(activity), mu=to_columns(anatomy.mu_emission)), 2)
     # A coarse voxel stands for 8 fine ones, all of which a rebinned view of the fine grid sums.
-    scatter = 8 * torch.stack([coarse.forward(scatter_columns, v, coarse.survival(mu_coarse, v)) for v in range(VIEWS)])
+    source = 8 * scatter_source(halve(activity), mu_coarse, IMAGE_GRID.dx)
+    scatter = (
+        coarse.project(to_columns(source), mu=to_columns(mu_coarse)) if protocol.scatter else torch.zeros_like(primary)
+    )
     expected = primary + scatter
     rng = np.random.default_rng((patient.seed, 3, protocol.acquisition))
     counts, gain = torch.empty_like(expected), {}
     for i, phase in enumerate(PHASES):
-        part = slice(i * IMAGE_GRID.nz, (i + 1) * IMAGE_GRID.nz)
-        gain[phase] = patient.counts[phase] / float(expected[:, :, part].sum(dtype=torch.float64))
-        lam = (expected[:, :, part].clamp_min(0) * gain[phase]).cpu().numpy()
+        gain[phase] = patient.counts[phase] / float(expected[i].sum(dtype=torch.float64))
+        lam = (expected[i].clamp_min(0) * gain[phase]).cpu().numpy()
         drawn = rng.poisson(lam) if protocol.noise else lam
-        counts[:, :, part] = torch.from_numpy(drawn.astype(np.float32)).to(device)
-        scatter[:, :, part] *= gain[phase]
-        primary[:, :, part] *= gain[phase]
+        counts[i] = torch.from_numpy(drawn.astype(np.float32)).to(device)
+        scatter[i] *= gain[phase]
+        primary[i] *= gain[phase]
     return Acquisition(counts, scatter, gain, float(scatter.sum() / primary.sum()))
 
 
@@ -107,15 +99,11 @@ def reconstruct(
     patient: Patient, anatomy: Anatomy, taken: Acquisition, protocol: Protocol, device: str
 ) -> dict[str, Tensor]:
     """NC and AC volumes [2 phases, 48, 64, 64] in counts per voxel over all views."""
-    collimator = Collimator() if protocol.resolution_recovery else None
-    projector = Projector(
-        IMAGE_GRID.n, IMAGE_GRID.nz, IMAGE_GRID.dx, view_angles(VIEWS), collimator=collimator, device=device
-    )
-    settings = {"iterations": protocol.iterations, "subsets": protocol.subsets}
-    estimate = taken.scatter.clone()
-    for i, phase in enumerate(PHASES):
-        error = 1.0 if protocol.exact_ct else patient.scatter_error[phase]
-        estimate[:, :, i * IMAGE_GRID.nz : (i + 1) * IMAGE_GRID.nz] *= error
+    projector = _projector(IMAGE_GRID, Collimator() if protocol.resolution_recovery else None, device)
+    start = taken.counts.mean() / IMAGE_GRID.n
+    settings = {"iterations": protocol.iterations, "subsets": protocol.subsets, "start": start}
+    errors = [1.0 if protocol.exact_ct else patient.scatter_error[phase] for phase in PHASES]
+    estimate = taken.scatter * torch.tensor(errors, device=device)[:, None, None, None]
     mu = to_columns(halve(anatomy.mu_emission if protocol.exact_ct else anatomy.mu_ct))
     volumes = {
         "NC": osem(projector, taken.counts, **settings),
@@ -123,7 +111,11 @@ def reconstruct(
             projector, taken.counts, mu=mu, scatter=estimate if protocol.scatter_correction else None, **settings
         ),
     }
-    return {kind: VIEWS * butterworth(to_volume(v, IMAGE_GRID.nz), IMAGE_GRID.dx) for kind, v in volumes.items()}
+    return {kind: VIEWS * butterworth(to_volume(v), IMAGE_GRID.dx) for kind, v in volumes.items()}
+
+
+def _projector(grid: Grid, collimator: Collimator | None, device: str) -> Projector:
+    return Projector(grid.n, grid.dx, view_angles(VIEWS), collimator=collimator, device=device)
 
 
 def simulate(patient: Patient, protocol: Protocol | None = None, device: str = "cpu") -> Case:

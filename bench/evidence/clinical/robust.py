@@ -69,13 +69,13 @@ def _taken(expected: Any, factor: float, blur_mm: float, rng: np.random.Generato
 
     from spectac_fast.phantom.simulate import IMAGE_GRID
 
-    def blurred(columns: Any) -> np.ndarray:
-        views, bins, width = columns.shape
-        field = columns.numpy().reshape(views, bins, width // IMAGE_GRID.nz, IMAGE_GRID.nz)
+    def blurred(views: Any) -> np.ndarray:
         sigma = blur_mm / 2.3548 / IMAGE_GRID.dx
-        return gaussian_filter(field, (0, sigma, 0, sigma)).reshape(views, bins, width) if blur_mm else columns.numpy()
+        return gaussian_filter(views.numpy(), (0, 0, sigma, sigma)) if blur_mm else views.numpy()
 
-    counts = rng.poisson(np.maximum(blurred(expected.counts) * factor, 0)).astype(np.float32)
+    # Drawn view by view, both phases together.
+    lam = np.maximum(blurred(expected.counts) * factor, 0).transpose(1, 2, 0, 3)
+    counts = rng.poisson(lam).transpose(2, 0, 1, 3).astype(np.float32)
     scatter = (blurred(expected.scatter) * factor).astype(np.float32)
     return replace(expected, counts=torch.from_numpy(counts), scatter=torch.from_numpy(scatter))
 

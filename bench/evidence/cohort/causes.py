@@ -18,8 +18,9 @@ from spectac_fast.phantom.people import Patient, draw
 from spectac_fast.phantom.simulate import IMAGE_GRID, OBJECT_GRID, VIEWS, Case, Protocol, acquire, simulate
 from spectac_fast.processes import process_pool
 from spectac_fast.reconstruct import planes
-from spectac_fast.reconstruct.camera import Projector, to_volume, view_angles
-from spectac_fast.reconstruct.osem import butterworth, filtered_back_projection
+from spectac_fast.reconstruct.camera import view_angles
+from spectac_fast.reconstruct.filters import butterworth, filtered_back_projection
+from spectac_fast.reconstruct.projector import Projector, to_volume
 
 TUNING_SEEDS = 480_000
 MM = (6.8, 6.8, 6.8)
@@ -143,6 +144,6 @@ def _measure(job: tuple[str, int]) -> dict[str, Any]:
 def _filtered(patient: Patient, protocol: Protocol, case: Case) -> np.ndarray:
     with torch.inference_mode():
         taken = acquire(patient, build(patient, OBJECT_GRID), protocol, "cpu")
-        projector = Projector(IMAGE_GRID.n, IMAGE_GRID.nz, IMAGE_GRID.dx, view_angles(VIEWS))
-        volume = VIEWS * to_volume(filtered_back_projection(projector, taken.counts), IMAGE_GRID.nz)
+        projector = Projector(IMAGE_GRID.n, IMAGE_GRID.dx, view_angles(VIEWS))
+        volume = VIEWS * to_volume(filtered_back_projection(projector, taken.counts))
         return planes.resample(butterworth(volume, IMAGE_GRID.dx), IMAGE_GRID, case.cuts["SA"])[0].numpy()
