@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from spectac_fast.phantom.anatomy import Anatomy, build
-from spectac_fast.phantom.findings import Findings
-from spectac_fast.phantom.people import Patient, draw
+from spectac_fast.phantom.people import Findings, Patient, draw
 from spectac_fast.reconstruct.grid import Grid
 
 GRID = Grid(84, 48, 6.8)

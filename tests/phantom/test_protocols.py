@@ -10,8 +10,7 @@ import pytest
 
 from spectac_fast.phantom.conditions import CONDITIONS, with_bmi
 from spectac_fast.phantom.drawn import FAMILIES, HANOI_SHARE, draw_protocol
-from spectac_fast.phantom.findings import Findings
-from spectac_fast.phantom.people import draw
+from spectac_fast.phantom.people import Findings, draw
 from spectac_fast.phantom.protocol import CONDITION_NAMES, FAMILY_NAMES, HANOI, LEFT_OUT, NAMES, RANDOM
 from spectac_fast.phantom.protocols import PLANS, planned
 from spectac_fast.phantom.worldwide import BMI, draw_worldwide
