@@ -13,6 +13,7 @@ from spectac_fast.correct.engines.network import Network
 from spectac_fast.correct.outcome import Corrected, Read
 from spectac_fast.correct.store import Store
 from spectac_fast.correct.study import Prepared, prepare
+from spectac_fast.correct.view import checked_field
 from spectac_fast.data.geometry.resample import check_geometry
 from spectac_fast.data.inputs import Source
 from spectac_fast.data.study import Study
@@ -116,6 +117,7 @@ class Stages:
                 with phase("read"):
                     one = source.series(contents, force=self._force and source.named)
                 check_geometry(one, self._network.translator.pixel_mm)
+                checked_field(one, self._network.translator)
                 series.append(one)
             except SpectacError as reason:
                 skip = isinstance(reason, NotApplicableError) and not source.named

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spectac_fast.correct.agreement import agreed, partners_of
+from spectac_fast.correct.view import View, checked_field, field_warning, view_of
 from spectac_fast.data.geometry.lattice import Lattice
 from spectac_fast.data.geometry.neighbours import neighbours
 from spectac_fast.data.geometry.resample import InPlane, check_geometry
@@ -126,14 +127,16 @@ def correct_study_with_std(
 class Prepared:
     """A study as a model sees it: for each series its slices in model units, their neighbours and their seeds.
 
-    inputs: float32 [slices, rows, columns]; beside: float32 [slices, neighbours, rows, columns]; seeds: int64 [slices].
-    lattices: where these slices lie. partners: for each series the numbers of those it is averaged with. warnings: a
-    sentence for everything unusual.
+    nc: counts on the model's grid; views: what of it, and around it, the model is shown; inputs: that in model units,
+    all float32 [slices, rows, columns]; beside: float32 [slices, neighbours, rows, columns]; seeds: int64 [slices].
+    lattices: where the slices of nc lie. partners: for each series the numbers of those it is averaged with.
+    warnings: a sentence for everything unusual.
     """
 
     study: Study
     grids: list[InPlane]
     nc: list[NDArray[np.float32]]
+    views: list[View]
     scales: list[float]
     inputs: list[NDArray[np.float32]]
     beside: list[NDArray[np.float32]]
@@ -151,11 +154,14 @@ class Prepared:
             if not np.isfinite(output).all():
                 raise SpectacError(f"{series.path}: the model {translator.name} gave values that are not finite.")
         gain = translator.gain
-        ac = [to_counts(output, scale * gain) for output, scale in zip(outputs, self.scales)]
+        own = [view.own(output) for view, output in zip(self.views, outputs)]
+        ac = [to_counts(output, scale * gain) for output, scale in zip(own, self.scales)]
         ac = agreed(ac, self.nc, gain, self.lattices, self.partners)
         return [
-            grid.carry_back(series.counts, *stacks, scale=scale, gain=gain)
-            for grid, series, *stacks, scale in zip(self.grids, self.study.series, self.nc, ac, self.scales)
+            view.bounded(grid.carry_back(series.counts, *stacks, scale=scale, gain=gain))
+            for view, grid, series, *stacks, scale in zip(
+                self.views, self.grids, self.study.series, self.nc, ac, self.scales
+            )
         ]
 
     def finish_deviations(
@@ -170,11 +176,14 @@ class Prepared:
         for series, output in zip(self.study.series, outputs):
             if not np.isfinite(output).all():
                 raise SpectacError(f"{series.path}: the model {translator.name} gave deviations that are not finite.")
-        stds = [output * np.float32(scale * translator.gain / 2.0) for output, scale in zip(outputs, self.scales)]
+        own = [view.own(output) for view, output in zip(self.views, outputs)]
+        stds = [output * np.float32(scale * translator.gain / 2.0) for output, scale in zip(own, self.scales)]
         stds = agreed(stds, self.nc, 0.0, self.lattices, self.partners)
         return [
-            grid.carry_back_deviation(series.counts, nc, std, scale=scale)
-            for grid, series, nc, std, scale in zip(self.grids, self.study.series, self.nc, stds, self.scales)
+            view.bounded(grid.carry_back_deviation(series.counts, nc, std, scale=scale))
+            for view, grid, series, nc, std, scale in zip(
+                self.views, self.grids, self.study.series, self.nc, stds, self.scales
+            )
         ]
 
     def foreign_spread(
@@ -204,19 +213,26 @@ def prepare(study: Study, translator: Translator, options: Mapping[str, Any], se
     options: those that `translate` will be given.
     """
     warnings = [text for one in study.series for text in (*one.warnings, *check_geometry(one, translator.pixel_mm))]
+    fields = [checked_field(one, translator) for one in study.series]
+    warnings += [text for one, field in zip(study.series, fields) for text in field_warning(one, field, translator)]
     grids = [InPlane(s.counts.shape[1:], s.pixel_mm, translator.pixel_mm) for s in study.series]
     nc = [grid.to_model(series.counts) for grid, series in zip(grids, study.series)]
     scales = _scales(study.series, grids, nc)
-    inputs = [to_model(stack, scale) for stack, scale in zip(nc, scales)]
+    given = zip(study.series, fields, grids, nc, scales)
+    views = [view_of(*each, translator) for each in given]
+    nc = [view.own(view.counts) for view in views]
+    inputs = [to_model(view.counts, scale) for view, scale in zip(views, scales)]
     beside = [neighbours(x, series.slice_mm, translator.context_mm) for x, series in zip(inputs, study.series)]
     seeds = [slice_seeds(seed, series.uid, len(series.counts)) for series in study.series]
     lattices = [Lattice.of_series(s, grid, stack.shape[1:]) for s, grid, stack in zip(study.series, grids, nc)]
     alone = [()] * len(study.series)
     partners = alone if gives_single_sample(translator, options) else partners_of(study.series, lattices, nc)
+    for one, others in zip(study.series, partners):
+        checked_field(one, translator, alone=len(others) < 2)
     warnings += _foreign(study.series, inputs, grids, translator)
     for warning in warnings:
         _log.warning(warning)
-    return Prepared(study, grids, nc, scales, inputs, beside, seeds, lattices, partners, tuple(warnings))
+    return Prepared(study, grids, nc, views, scales, inputs, beside, seeds, lattices, partners, tuple(warnings))
 
 
 def _foreign(

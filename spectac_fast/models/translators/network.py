@@ -21,7 +21,7 @@ class NetworkTranslator:
     """Base of the `Translator`s of networks; a method adds its `name` and `translate`.
 
     multiple: what the network's rows and columns must be divisible by. context_slices: how many neighbouring slices
-    on either side it looks at.
+    on either side it looks at. `field_px`: (rows, columns) of the fields it was trained on, None where unknown.
     """
 
     name: ClassVar[str]
@@ -39,6 +39,8 @@ class NetworkTranslator:
         self.pixel_mm, self.gain, self.card = description.pixel_mm, description.gain, description.card
         self.weights_sha256, self.device = description.weights_sha256, device
         self.fit = Fit(description.fit, description.size, multiple)
+        # What is resized may have had any field.
+        self.field_px = description.size if description.fit == "pad" else None
         self.context_mm = tuple(k * description.slice_mm for k in range(-context_slices, context_slices + 1) if k)
         self.engines: dict[torch.dtype, Engine] = {}
 

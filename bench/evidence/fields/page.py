@@ -1,0 +1,1 @@
+def page(f,r,p): return "todo"
