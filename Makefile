@@ -1,12 +1,21 @@
-# Two commands for a newcomer: `make demo` and `make test`. Both set up .venv first; a second run finds it ready.
+# Two commands for a newcomer: `make demo` and `make test`. Both set up .venv first, with a line a step; a second run finds
+# it ready. What pip says, which on some machines is a hundred warnings, goes into .venv/setup.log.
 
 PYTHON ?= python3
 VENV := .venv
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
+LOG := $(VENV)/setup.log
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 BUILD_TOOLS := setuptools wheel numpy ninja
 
 # Slices are small: more threads than this only wait for each other.
 export OMP_NUM_THREADS ?= 2
+
+# $(call quietly,STEP,COMMAND): a line that says what is done; the end of what the command said only where it fails.
+define quietly
+@echo 'setting up $(VENV) ($(1)) ...'
+@$(2) >$(LOG) 2>&1 || { status=$$?; grep -v '^WARNING: ' $(LOG) | tail -n 40; \
+    echo 'setting up $(VENV) ($(1)) failed; all of what was said is in $(LOG)'; exit $$status; } >&2
+endef
 
 .PHONY: demo test acceptance sanitize lint docs
 .DELETE_ON_ERROR:
@@ -14,10 +23,11 @@ export OMP_NUM_THREADS ?= 2
 demo: $(VENV)/ready
 	$(VENV)/bin/spectac demo -o demo-out
 
-# A file of tests at a time per core; a process that shares the cores does best with one thread.
+# A file of tests at a time per core, in the order that tests/conftest.py puts them in; a process that shares the cores does
+# best with one thread.
 test: OMP_NUM_THREADS = 1
 test: $(VENV)/ready
-	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # What a newcomer does, in a fresh clone of the committed state: set up, see the demo, pass the tests. Then what takes
 # long: more than 2^31 elements, a night's work (crash, fuzz, soak, Orthanc, Ray), and the report in a browser. Figures are
@@ -27,7 +37,7 @@ acceptance:
 	rm -rf build/acceptance
 	git clone -q . build/acceptance
 	$(MAKE) -C build/acceptance demo test docs
-	cd build/acceptance && $(PIP) install -c constraints.txt --no-build-isolation -e '.[test,ray]'
+	$(MAKE) -C build/acceptance $(VENV)/ray-ready
 	cd build/acceptance && $(VENV)/bin/pytest -m large -rs
 	cd build/acceptance && $(VENV)/bin/python -m bench acceptance
 
@@ -55,18 +65,20 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff format --check .
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(VENV)
+	$(call quietly,$(PYTHON),$(PYTHON) -m venv $(VENV))
 
 # torch first and on its own: the extension is compiled against it, so no isolated build may bring another.
 $(VENV)/build-tools: constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt torch
-	$(PIP) install -c constraints.txt $(BUILD_TOOLS)
-	touch $@
+	$(call quietly,torch,$(PIP) install -c constraints.txt torch)
+	$(call quietly,build tools,$(PIP) install -c constraints.txt $(BUILD_TOOLS))
+	@touch $@
 
 $(VENV)/ready: $(VENV)/build-tools pyproject.toml setup.py $(shell find csrc -type f)
-	$(PIP) install -c constraints.txt --no-build-isolation -e '.[test]'
-	touch $@
+	$(call quietly,spectac_fast,$(PIP) install -c constraints.txt --no-build-isolation -e '.[test]')
+	@touch $@
 
-$(VENV)/docs-ready: $(VENV)/ready
-	$(PIP) install -c constraints.txt --no-build-isolation -e '.[docs]'
-	touch $@
+# docs, ray: the extra of that name too.
+$(VENV)/%-ready: $(VENV)/ready
+	$(call quietly,$*,$(PIP) install -c constraints.txt --no-build-isolation -e '.[$*]')
+	@touch $@

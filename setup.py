@@ -98,6 +98,7 @@ setup(
             "data/demo/**/*",
             "data/geometry/*.json",
             "evaluate/report/*.css",
+            "formats/evidence/*.json",
         ]
     },
     ext_modules=BUILD.get("ext_modules", []),

@@ -10,17 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
-from spectac_fast.kernels.slice_metrics import (
-    ALIGNMENT,
-    COLUMNS,
-    ROWS,
-    WARPS,
-    WEIGHTS,
-    mix_columns_kernel,
-    mix_rows,
-    place_of,
-    weight,
-)
+from spectac_fast.kernels.moments import TILE, WARPS, WEIGHTS, mix_columns, mix_rows, padded, place_of, programs, weight
 
 TAPS = 11
 
@@ -37,23 +27,15 @@ def slopes_kernel(
     width,
     stride,
     pixels,  # of a plane
-    mean_scale,
-    variance_scale,
-    k0,
-    k1,
-    k2,
-    k3,
-    k4,
-    k5,
+    scales,  # of a mean and of a variance
+    weights,
     TAPS: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    TILE: tl.constexpr,
 ):
-    plane, across, down = place_of(windows_across, stride, ROWS, COLUMNS)
-    stored = (down < stride) & (across < windows_across)
-    at = moments_ptr + (plane * 4 * width + across) * stride + down
-    kind = width.to(tl.int64) * stride
-    raw_x, raw_y, d, c = mix_rows(at, kind, stride, stored, k0, k1, k2, k3, k4, k5, TAPS, ROWS, COLUMNS)
+    plane, across, down, stored, raw_x, raw_y, d, c = mix_rows(
+        moments_ptr, windows_across, width, stride, weights, TAPS, TILE
+    )
+    mean_scale, variance_scale = scales
 
     origin_x = tl.load(x_ptr + plane * pixels)
     origin_y = tl.load(y_ptr + plane * pixels)
@@ -91,23 +73,17 @@ def spread_kernel(
     width,
     stride,
     wide,
-    k0,
-    k1,
-    k2,
-    k3,
-    k4,
-    k5,
+    weights,
     TAPS: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    TILE: tl.constexpr,
 ):
-    plane, column, down = place_of(width, stride, ROWS, COLUMNS)
-    total = tl.zeros([ROWS, COLUMNS], tl.float32)
+    plane, column, down = place_of(width, stride, TILE)
+    total = tl.zeros(TILE, tl.float32)
     for tap in tl.static_range(TAPS):
         across = column - tap
         mask = (across >= 0) & (across < windows_across) & (down < stride)
         part = tl.load(slopes_ptr + (plane * windows_across + across) * stride + down, mask=mask, other=0.0)
-        total = tl.fma(weight(tap, TAPS, k0, k1, k2, k3, k4, k5), part, total)
+        total = tl.fma(weight(tap, TAPS, weights), part, total)
     kept = (column < width) & (down < windows_down)
     tl.store(spread_ptr + (plane * windows_down + down) * wide + column, total, mask=kept)
 
@@ -124,19 +100,13 @@ def gather_kernel(
     width,
     wide,
     share,
-    k0,
-    k1,
-    k2,
-    k3,
-    k4,
-    k5,
+    weights,
     TAPS: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    TILE: tl.constexpr,
 ):
-    plane, row, column = place_of(height, width, ROWS, COLUMNS)
+    plane, row, column = place_of(height, width, TILE)
     step = windows_down.to(tl.int64) * wide
-    from_x = tl.zeros([ROWS, COLUMNS], tl.float32)
+    from_x = tl.zeros(TILE, tl.float32)
     from_y = from_x
     p = from_x
     q = from_x
@@ -144,7 +114,7 @@ def gather_kernel(
         down = row - tap
         mask = (down >= 0) & (down < windows_down) & (column < wide)
         part = spread_ptr + (plane * 4 * windows_down + down) * wide + column
-        k = weight(tap, TAPS, k0, k1, k2, k3, k4, k5)
+        k = weight(tap, TAPS, weights)
         from_x = tl.fma(k, tl.load(part, mask=mask, other=0.0), from_x)
         from_y = tl.fma(k, tl.load(part + step, mask=mask, other=0.0), from_y)
         p = tl.fma(k, tl.load(part + 2 * step, mask=mask, other=0.0), p)
@@ -164,14 +134,6 @@ def gather_kernel(
         tl.store(grad_y_ptr + at, share * (from_y + pull + (y - origin_y) * q), mask=inside)
 
 
-def _padded(count: int) -> int:
-    return triton.cdiv(count, ALIGNMENT) * ALIGNMENT
-
-
-def _programs(rows: int, columns: int) -> int:
-    return triton.cdiv(rows, ROWS) * triton.cdiv(columns, COLUMNS)
-
-
 def ssim_loss(
     x: torch.Tensor, y: torch.Tensor, data_range: float, need_x: bool, need_y: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -180,26 +142,26 @@ def ssim_loss(
         raise RuntimeError("ssim_loss: back end 'triton' does not compute in float64.")
     height, width = x.shape[2:]
     planes, down, across = x.shape[0] * x.shape[1], height - TAPS + 1, width - TAPS + 1
-    stride, wide = _padded(down), _padded(width)
     grad_x, grad_y = (torch.empty_like(x) if needed else None for needed in (need_x, need_y))
-    moments = x.new_empty(planes, 4, width, stride)
+    stride, wide = padded(down), padded(width)
     slopes = x.new_empty(planes, 4, across, stride)
-    squares = x.new_empty(planes * _programs(height, width), dtype=torch.float64)
-    ssim = x.new_empty(planes * _programs(across, stride), dtype=torch.float64)
-    more = {"TAPS": TAPS, "ROWS": ROWS, "COLUMNS": COLUMNS, "num_warps": WARPS}
+    ssim = x.new_empty(planes * programs(across, stride), dtype=torch.float64)
+    constants = {"TAPS": TAPS, "TILE": TILE, "num_warps": WARPS}
     weights, scales = WEIGHTS[TAPS], (1 / data_range, 1 / data_range**2)
     windows = planes * down * across
     if planes:
         with torch.cuda.device_of(x):
-            mix_columns_kernel[squares.shape](x, y, moments, squares, height, width, stride, *weights, **more)
+            moments, squares = mix_columns(x, y, TAPS)
             sizes = down, across, width, stride, height * width
-            slopes_kernel[ssim.shape](x, y, moments, slopes, ssim, *sizes, *scales, *weights, **more)
+            slopes_kernel[ssim.shape](x, y, moments, slopes, ssim, *sizes, scales, weights, **constants)
             if need_x or need_y:
                 spread = x.new_empty(planes, 4, down, wide)
-                grid = (planes * 4 * _programs(width, stride),)
-                spread_kernel[grid](slopes, spread, down, across, width, stride, wide, *weights, **more)
+                grid = (planes * 4 * programs(width, stride),)
+                spread_kernel[grid](slopes, spread, down, across, width, stride, wide, weights, **constants)
                 images = x, y, spread, grad_x, grad_y
-                gather_kernel[squares.shape](*images, down, height, width, wide, -1 / windows, *weights, **more)
+                gather_kernel[(squares.numel(),)](
+                    *images, down, height, width, wide, -1 / windows, weights, **constants
+                )
     loss = 1 - ssim.sum() / windows if windows else ssim.sum() / 0
     grad_x, grad_y = (x.new_empty(0) if gradient is None else gradient for gradient in (grad_x, grad_y))
     return loss.to(x.dtype), grad_x, grad_y

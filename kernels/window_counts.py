@@ -24,9 +24,10 @@ def _share(position, reach, source, n):
 
 
 @triton.jit
-def _axis(output, n, step, origin, reach, TAPS: tl.constexpr):
-    """Position of each output, its first source pixel and the sum of its shares."""
-    end = (n - 1).to(tl.int64) << 32
+def _sources(output, axis, TAPS: tl.constexpr):
+    """Position of each output along an axis, its first source pixel and the sum of its shares."""
+    n, _, step, origin, reach = axis
+    end = tl.cast(n - 1, tl.int64) << 32
     position = tl.minimum(tl.maximum(output.to(tl.int64) * step + origin, 0), end)
     first = ((position - reach) >> 32) + 1
     total = position * 0
@@ -36,34 +37,19 @@ def _axis(output, n, step, origin, reach, TAPS: tl.constexpr):
 
 
 @triton.jit
-def _mixed(
-    ptr,
-    within,
-    mask,
-    height,
-    width,
-    out_width,
-    row_step,
-    row_origin,
-    row_reach,
-    column_step,
-    column_origin,
-    column_reach,
-    ROW_TAPS: tl.constexpr,
-    COLUMN_TAPS: tl.constexpr,
-):
+def _mixed(ptr, within, mask, rows, columns, TAPS: tl.constexpr):
     """The resampled float32 values of a block of outputs; without taps the values as they are."""
-    if ROW_TAPS == 0:
+    if TAPS[0] == 0:
         return tl.load(ptr + within, mask=mask, other=0).to(tl.float32)
-    row, row_first, row_total = _axis(within // out_width, height, row_step, row_origin, row_reach, ROW_TAPS)
-    column, column_first, column_total = _axis(
-        within % out_width, width, column_step, column_origin, column_reach, COLUMN_TAPS
-    )
+    height, _, _, _, row_reach = rows
+    width, out_width, _, _, column_reach = columns
+    row, row_first, row_total = _sources(within // out_width, rows, TAPS[0])
+    column, column_first, column_total = _sources(within % out_width, columns, TAPS[1])
     result = (within * 0).to(tl.float32)
-    for j in range(COLUMN_TAPS):
+    for j in range(TAPS[1]):
         column_share = _share(column, column_reach, column_first + j, width)
         mixed = (within * 0).to(tl.float32)
-        for i in range(ROW_TAPS):
+        for i in range(TAPS[0]):
             row_share = _share(row, row_reach, row_first + i, height)
             at = (row_first + i) * width + column_first + j
             value = tl.load(ptr + at, mask=mask & (row_share > 0) & (column_share > 0), other=0).to(tl.float32)
@@ -74,48 +60,30 @@ def _mixed(
 
 
 @triton.jit
+def _block(ptr, rows, columns, TAPS: tl.constexpr, BLOCK: tl.constexpr):
+    """(slice, outputs of a slice, those of this program, which of these there are, their values)."""
+    elements = rows[1] * columns[1]
+    blocks = tl.cdiv(elements, BLOCK)
+    slice_index = (tl.program_id(0) // blocks).to(tl.int64)
+    within = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
+    mask = within < elements
+    value = _mixed(ptr + slice_index * rows[0] * columns[0], within, mask, rows, columns, TAPS)
+    return slice_index, elements, within, mask, value
+
+
+@triton.jit
 def window_counts_kernel(
     counts_ptr,  # uint16, int16 or float32 [B, C, height, width]
     out_ptr,  # [B, C, out_height, out_width]
     gain,
     channels,
-    height,
-    width,
-    out_height,
-    out_width,
     out_stride,  # elements from one member of the batch to the next
-    row_step,
-    row_origin,
-    row_reach,
-    column_step,
-    column_origin,
-    column_reach,
-    ROW_TAPS: tl.constexpr,
-    COLUMN_TAPS: tl.constexpr,
+    rows,  # source pixels along the axis, outputs, step, origin, reach
+    columns,
+    TAPS: tl.constexpr,  # most source pixels of an output along rows and columns
     BLOCK: tl.constexpr,
 ):
-    elements = out_height * out_width
-    blocks = tl.cdiv(elements, BLOCK)
-    slice_index = (tl.program_id(0) // blocks).to(tl.int64)
-    within = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
-    mask = within < elements
-    source = counts_ptr + slice_index * height * width
-    value = _mixed(
-        source,
-        within,
-        mask,
-        height,
-        width,
-        out_width,
-        row_step,
-        row_origin,
-        row_reach,
-        column_step,
-        column_origin,
-        column_reach,
-        ROW_TAPS,
-        COLUMN_TAPS,
-    )
+    slice_index, elements, within, mask, value = _block(counts_ptr, rows, columns, TAPS, BLOCK)
     start = slice_index // channels * out_stride + slice_index % channels * elements
     tl.store(out_ptr + start + within, (value * gain - 1.0).to(out_ptr.dtype.element_ty), mask=mask)
 
@@ -127,42 +95,12 @@ def unwindow_counts_kernel(
     saturated_ptr,  # int64 [B, C, 3], zeros
     gain,
     largest,
-    height,
-    width,
-    out_height,
-    out_width,
-    row_step,
-    row_origin,
-    row_reach,
-    column_step,
-    column_origin,
-    column_reach,
-    ROW_TAPS: tl.constexpr,
-    COLUMN_TAPS: tl.constexpr,
+    rows,  # as above
+    columns,
+    TAPS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    elements = out_height * out_width
-    blocks = tl.cdiv(elements, BLOCK)
-    slice_index = (tl.program_id(0) // blocks).to(tl.int64)
-    within = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
-    mask = within < elements
-    source = x_ptr + slice_index * height * width
-    value = _mixed(
-        source,
-        within,
-        mask,
-        height,
-        width,
-        out_width,
-        row_step,
-        row_origin,
-        row_reach,
-        column_step,
-        column_origin,
-        column_reach,
-        ROW_TAPS,
-        COLUMN_TAPS,
-    )
+    slice_index, elements, within, mask, value = _block(x_ptr, rows, columns, TAPS, BLOCK)
     asked = (value + 1.0) * gain
     nan = asked != asked
     kept = tl.where(asked > -1.0, tl.where(asked < largest + 1.0, asked, largest + 1.0), -1.0)
@@ -179,40 +117,38 @@ def unwindow_counts_kernel(
     tl.atomic_add(tally + 2, tl.sum((nan & mask).to(tl.int64)))
 
 
-def _plan(source: torch.Tensor, target: torch.Tensor, axes: tuple[int, ...]) -> tuple[int, int, int]:
-    """Most source pixels of an output along rows and columns, 0 where nothing is, and outputs of a program."""
-    same = source.shape[2:] == target.shape[2:]
-    if same and all(step == 1 << 32 and origin == 0 for step, origin in (axes[:2], axes[3:5])):
-        return 0, 0, BLOCK
-    return *(-(-2 * reach // (1 << 32)) for reach in (axes[2], axes[5])), RESAMPLED_BLOCK
+def _plan(source: torch.Tensor, target: torch.Tensor, steps: list[int]) -> tuple[tuple[int], tuple, dict[str, object]]:
+    """(grid, what the kernels take as rows and columns, their constants)."""
+    (height, width), (out_height, out_width) = source.shape[2:], target.shape[2:]
+    axes = (height, out_height, *steps[:3]), (width, out_width, *steps[3:])
+    if all(n == outputs and step == 1 << 32 and origin == 0 for n, outputs, step, origin, _ in axes):
+        taps, block = (0, 0), BLOCK
+    else:
+        taps, block = tuple(-(-2 * reach // (1 << 32)) for *_, reach in axes), RESAMPLED_BLOCK
+    slices = target.shape[0] * target.shape[1]
+    return (slices * triton.cdiv(out_height * out_width, block),), axes, {"TAPS": taps, "BLOCK": block}
 
 
 def window_counts(counts: torch.Tensor, gain: float, *rest: int | torch.Tensor) -> None:
     """Launch on the current stream of counts' device; arguments as the operator's schema has them, already checked."""
-    *axes, out = rest
+    *steps, out = rest
     if out.numel() == 0:
         return
-    batch, channels, height, width = out.shape
-    rows, columns, block = _plan(counts, out, tuple(axes))
-    grid = (batch * channels * triton.cdiv(height * width, block),)
-    sizes = channels, *counts.shape[2:], height, width, out.stride(0)
-    options = {"ROW_TAPS": rows, "COLUMN_TAPS": columns, "BLOCK": block}
+    grid, axes, constants = _plan(counts, out, steps)
     with torch.cuda.device_of(counts):
         # Fused, the window would be one rounding here and two elsewhere.
-        window_counts_kernel[grid](counts, out, gain, *sizes, *axes, **options, enable_fp_fusion=False)
+        window_counts_kernel[grid](
+            counts, out, gain, out.shape[1], out.stride(0), *axes, **constants, enable_fp_fusion=False
+        )
 
 
 def unwindow_counts(x: torch.Tensor, gain: float, *rest: int | torch.Tensor) -> None:
     """Launch on the current stream of x's device; arguments as the operator's schema has them, already checked."""
-    *axes, counts, saturated = rest
+    *steps, counts, saturated = rest
     saturated.zero_()
     if counts.numel() == 0:
         return
-    batch, channels, height, width = counts.shape
-    rows, columns, block = _plan(x, counts, tuple(axes))
-    grid = (batch * channels * triton.cdiv(height * width, block),)
+    grid, axes, constants = _plan(x, counts, steps)
     largest = float(torch.iinfo(counts.dtype).max)
-    sizes = *x.shape[2:], height, width
-    options = {"ROW_TAPS": rows, "COLUMN_TAPS": columns, "BLOCK": block}
     with torch.cuda.device_of(x):
-        unwindow_counts_kernel[grid](x, counts, saturated, gain, largest, *sizes, *axes, **options)
+        unwindow_counts_kernel[grid](x, counts, saturated, gain, largest, *axes, **constants)

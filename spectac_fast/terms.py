@@ -3,3 +3,5 @@
 PHASES = ("stress", "rest")
 PLANES = ("SA", "VLA", "HLA")
 KINDS = ("NC", "AC", "TRUTH")
+# What CT-AC would be without its errors: exact attenuation map and scatter, no noise, AC's reconstruction.
+IDEAL = "IDEAL"

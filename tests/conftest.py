@@ -17,6 +17,11 @@ if not torch.cuda.is_available():
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Chains first: one that began last would be alone on its core, with the others idle, at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("chain") is None)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return Path(__file__).resolve().parent.parent

@@ -18,12 +18,12 @@ from bench.speed.timing import surroundings
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = {
-    "crash": ("test_resume.py", "a batch killed at random moments and resumed"),
-    "fuzz": ("test_fuzz.py", "damaged DICOM and weight files"),
-    "soak": ("test_soak.py", "a thousand studies in flat memory"),
-    "archive": ("test_orthanc.py", "a real Orthanc, and a DICOM node that is killed"),
-    "cluster": ("test_ray.py", "a Ray cluster that loses a worker"),
-    "report": ("test_report.py", "the report in a real browser"),
+    "crash": ("correct/test_resume.py", "a batch killed at random moments and resumed"),
+    "fuzz": ("formats/test_fuzz.py", "damaged DICOM and weight files"),
+    "soak": ("correct/test_soak.py", "a thousand studies in flat memory"),
+    "archive": ("node/test_orthanc.py", "a real Orthanc, and a DICOM node that is killed"),
+    "cluster": ("correct/test_ray.py", "a Ray cluster that loses a worker"),
+    "report": ("evaluate/test_report.py", "the report in a real browser"),
 }
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 

@@ -8,36 +8,72 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spectac_fast.cohort.cohort import FORMAT, STACK_SHAPE
+from spectac_fast.cohort.cohort import FORMAT_HANOI, FORMAT_PROTOCOLS, STACK_SHAPE
 from spectac_fast.errors import InputError, UsageError
-from spectac_fast.terms import KINDS, PHASES, PLANES
+from spectac_fast.phantom.protocol import HANOI
+from spectac_fast.processes import process_pool
+from spectac_fast.terms import IDEAL, KINDS, PHASES, PLANES
+
+if TYPE_CHECKING:
+    from spectac_fast.phantom.simulate import Case
 
 
-def generate(folder: Path, seeds: range, *, form: str, jobs: int, device: str, acquisition: int = 0) -> Iterator[int]:
+@dataclass(frozen=True)
+class Wanted:
+    """What every case of a cohort is. form: "dicom" or "npy" (see `spectac_fast.cohort.cohort`); protocol: of
+    `phantom.protocol.NAMES`; without: what a random draw must not be, of `phantom.protocol.LEFT_OUT`; ideal: also the
+    kind IDEAL (always, where the protocol is another than the first cohort's); acquisition: which one of these
+    patients; device: "cpu" or "cuda[:k]".
+    """
+
+    form: str
+    protocol: str = HANOI.name
+    without: tuple[str, ...] = ()
+    ideal: bool = False
+    acquisition: int = 0
+    device: str = "cpu"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What is stored of every study."""
+        return KINDS if self.first else (*KINDS, IDEAL)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the first cohort, whose files hold no protocol."""
+        return self.protocol == HANOI.name and not self.ideal
+
+    def request(self, seeds: range) -> dict[str, Any]:
+        """What tells this cohort from another."""
+        said: dict[str, Any] = {"first_seed": seeds.start, "cases": len(seeds), "form": self.form}
+        if self.acquisition:
+            said["acquisition"] = self.acquisition
+        if not self.first:
+            said |= {"protocol": self.protocol, "without": sorted(self.without)}
+        return said
+
+
+def generate(folder: Path, seeds: range, wanted: Wanted, jobs: int) -> Iterator[int]:
     """Make the cases of `seeds` under `folder`, yielding each seed as it is finished.
 
-    form: "dicom" or "npy" (see `spectac_fast.cohort.cohort`); jobs: processes, one thread each, so the result does not
-    depend on it; device: "cpu" or "cuda[:k]"; acquisition: which one of these patients. Cases already finished by an
-    interrupted run of the same request are kept. Raises InputError if the folder cannot be written or holds another
-    cohort.
+    jobs: processes, one thread each, so the result does not depend on it. Cases already finished by an interrupted run
+    of the same request are kept. Raises InputError if the folder cannot be written or holds another cohort.
     """
-    index = _Index(folder, seeds, form, acquisition)
+    index = _Index(folder, seeds, wanted)
     yield from index.done
     todo = [(i, seed) for i, seed in enumerate(seeds) if seed not in index.done]
     if not todo:
         index.write()
         return
-    store = _store_array if form == "npy" else _store_dicom
-    # Forked children would inherit torch's thread pools and any CUDA context in an unusable state.
-    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_make, store, folder, i, seed, device, acquisition) for i, seed in todo]
+    with process_pool(min(jobs, len(todo))) as pool:
+        futures = [pool.submit(_make, folder, i, seed, wanted) for i, seed in todo]
         try:
             for future in as_completed(futures):
                 record = future.result()
@@ -50,21 +86,20 @@ def generate(folder: Path, seeds: range, *, form: str, jobs: int, device: str, a
 class _Index:
     """The list of finished cases; rewritten atomically after each, complete when its length is `requested`."""
 
-    def __init__(self, folder: Path, seeds: range, form: str, acquisition: int) -> None:
-        self.path = folder / ("index.json" if form == "npy" else "cohort.json")
+    def __init__(self, folder: Path, seeds: range, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self.path = folder / ("index.json" if wanted.form == "npy" else "cohort.json")
         self.order = {seed: i for i, seed in enumerate(seeds)}
         self.partial = folder / ".unfinished.json"
-        self.request = {"first_seed": seeds.start, "cases": len(seeds), "form": form}
-        if acquisition:
-            self.request["acquisition"] = acquisition
+        self.request = wanted.request(seeds)
         self.records: dict[int, dict[str, Any]] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._resume(folder, form)
+            self._resume(folder)
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
 
-    def _resume(self, folder: Path, form: str) -> None:
+    def _resume(self, folder: Path) -> None:
         for path in (self.path, self.partial):
             if path.is_file():
                 found = json.loads(path.read_text())
@@ -75,8 +110,8 @@ class _Index:
                 self.records = {record["seed"]: record for record in found["cases"]}
                 return
         self._write(self.partial, [])
-        if form == "npy":
-            shape = (len(self.order), len(PHASES), len(PLANES), len(KINDS), *STACK_SHAPE)
+        if self.wanted.form == "npy":
+            shape = (len(self.order), len(PHASES), len(PLANES), len(self.wanted.kinds), *STACK_SHAPE)
             np.lib.format.open_memmap(folder / "cohort.npy", mode="w+", dtype=np.uint16, shape=shape).flush()
 
     @property
@@ -97,32 +132,40 @@ class _Index:
 
     def _write(self, path: Path, records: list[dict[str, Any]]) -> None:
         content = {
-            "format": FORMAT,
+            "format": FORMAT_HANOI if self.wanted.first else FORMAT_PROTOCOLS,
             "request": self.request,
             "pixel_mm": 6.8,
             "slice_mm": 6.8,
             "phases": PHASES,
             "planes": PLANES,
-            "kinds": KINDS,
+            "kinds": self.wanted.kinds,
             "cases": records,
         }
+        if not self.wanted.first and self.wanted.form == "dicom":
+            # Every case has its own.
+            del content["pixel_mm"], content["slice_mm"]
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_text(json.dumps(content, indent=1))
         os.replace(temporary, path)
 
 
-def _make(store: Any, folder: Path, position: int, seed: int, device: str, acquisition: int) -> dict[str, Any]:
+def _make(folder: Path, position: int, seed: int, wanted: Wanted) -> dict[str, Any]:
     import torch
 
-    from spectac_fast.phantom.people import draw
-    from spectac_fast.phantom.simulate import Protocol, simulate
+    from spectac_fast.cohort.cuts import native_stacks, working_stacks
+    from spectac_fast.phantom.protocols import planned
+    from spectac_fast.phantom.simulate import simulate
 
     torch.set_num_threads(1)
-    case = simulate(draw(seed), Protocol(acquisition=acquisition), device)
-    counts = np.clip(np.rint(case.stacks), 0, 65535).astype(np.uint16)
-    store(folder, position, case, counts)
-    patient = case.patient
-    return {
+    patient, protocol = planned(wanted.protocol, seed, acquisition=wanted.acquisition, without=wanted.without)
+    case = simulate(patient, protocol, wanted.device, ideal=not wanted.first)
+    stacks = (working_stacks if wanted.form == "npy" else native_stacks)(case, wanted.kinds)
+    counts = np.clip(np.rint(stacks), 0, 65535).astype(np.uint16)
+    if wanted.form == "npy":
+        _store_array(folder, position, counts)
+    else:
+        _store_dicom(folder, case, counts, wanted)
+    record = {
         "seed": seed,
         "sex": patient.sex,
         "bmi": round(patient.bmi, 2),
@@ -131,18 +174,26 @@ def _make(store: Any, folder: Path, position: int, seed: int, device: str, acqui
         "lv": case.lv,
         "scatter_to_primary": round(case.scatter_to_primary, 4),
     }
+    if wanted.first:
+        return record
+    pixel = 6.8 if wanted.form == "npy" else protocol.camera.pixel_mm
+    record |= {"shape": list(counts.shape[-3:]), "pixel_mm": pixel, "slice_mm": pixel}
+    return record | {"findings": dataclasses.asdict(patient.findings), "protocol": protocol.to_json()}
 
 
-def _store_array(folder: Path, position: int, case: Any, counts: np.ndarray) -> None:
+def _store_array(folder: Path, position: int, counts: np.ndarray) -> None:
     array = np.lib.format.open_memmap(folder / "cohort.npy", mode="r+")
     array[position] = counts
     array.flush()
 
 
-def _store_dicom(folder: Path, position: int, case: Any, counts: np.ndarray) -> None:
+def _store_dicom(folder: Path, case: Case, counts: np.ndarray, wanted: Wanted) -> None:
+    """counts: [phase, plane, kind, slices, rows, columns] on the case's own pixels."""
+    from spectac_fast.cohort.header import settings_of
     from spectac_fast.formats.dicom import write_series
 
-    seed, acquisition = case.patient.seed, case.protocol.acquisition
+    seed, pixel = case.patient.seed, case.protocol.camera.pixel_mm
+    key = f"phantom-{seed}" + (f"-{wanted.acquisition}" if wanted.acquisition else "")
     target, temporary = folder / f"case-{seed}", folder / f".case-{seed}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -158,14 +209,16 @@ def _store_dicom(folder: Path, position: int, case: Any, counts: np.ndarray) -> 
                         plane=plane,
                         phase=phase,
                         corrected=kind == "AC",
-                        pixel_mm=6.8,
-                        slice_mm=6.8,
+                        pixel_mm=pixel,
+                        slice_mm=pixel,
                         orientation=(*cut.right, *cut.down),
-                        position=tuple(cut.first_voxel(6.8)),
+                        position=tuple(cut.first_voxel(pixel, counts.shape[-3:])),
                         patient_id=f"SYN{seed:06d}",
                         sex=case.patient.sex,
-                        study_key=f"phantom-{seed}" + (f"-{acquisition}" if acquisition else ""),
+                        study_key=key if wanted.first else f"{key}-{wanted.protocol}",
+                        settings=None if wanted.first else settings_of(case, kind),
                     )
-        np.savez_compressed(temporary / "truth.npz", truth=counts[:, :, 2])
+        known = {kind.lower(): counts[:, :, k] for k, kind in enumerate(wanted.kinds) if k >= 2}
+        np.savez_compressed(temporary / "truth.npz", **known)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)

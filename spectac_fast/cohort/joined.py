@@ -51,6 +51,11 @@ class JoinedCohort:
         part, i = self._where[case]
         return part.pair(i, phase, plane)
 
+    def mapped(self, case: int, phase: str | None, plane: str | None) -> NDArray[np.uint16] | None:
+        """NC and AC of one stack where a part has it in a mapped array."""
+        part, i = self._where[case]
+        return part.mapped(i, phase, plane)
+
     def scale(self, case: int, phase: str | None) -> float:
         """The phase's count scale: from its NC short-axis stack."""
         part, i = self._where[case]

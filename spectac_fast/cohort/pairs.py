@@ -76,6 +76,9 @@ class PairFolder:
         nc, ac = (self._stack(side, self._files[case][phase, plane]) for side in SIDES)
         return nc, ac
 
+    def mapped(self, case: int, phase: str | None, plane: str | None) -> None:
+        """None: files of their own are no mapped array."""
+
     def scale(self, case: int, phase: str | None) -> float:
         """The phase's count scale: from its NC short-axis stack, or the first plane at hand where there is none."""
         return self._scales[case][phase]

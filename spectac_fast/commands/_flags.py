@@ -60,19 +60,24 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 
 
 def add_told(parser: argparse.ArgumentParser, about: str) -> None:
-    """`--plane`, `--phase`, `--pixel-mm` and `--slice-mm`, for `told`; about: a sentence on these files."""
+    """`--kind`, `--phase`, `--plane`, `--pixel-mm` and `--slice-mm`, for `told`; about: a sentence on NIfTI and npy."""
+    parser.add_argument(
+        "--kind",
+        choices=("nc", "ac"),
+        help="what all named files are, corrected for attenuation or not, whatever their headers and images say",
+    )
+    parser.add_argument("--phase", choices=("stress", "rest"), help="of all named files, whatever they say themselves")
     group = parser.add_argument_group("NIfTI and npy files", about)
     group.add_argument("--plane", choices=("SA", "VLA", "HLA"), help="where their names do not tell")
-    group.add_argument("--phase", choices=("stress", "rest"), help="where their names do not tell")
     group.add_argument("--pixel-mm", type=positive_float, metavar="MM", help="of npy files [slices, rows, columns]")
     group.add_argument("--slice-mm", type=positive_float, metavar="MM", help="from slice to slice of npy files")
 
 
 def told(args: argparse.Namespace) -> Told:
-    """What the user says of NIfTI and npy files."""
+    """What the user says of files."""
     from spectac_fast.formats.series import Told
 
-    return Told(args.plane, args.phase, args.pixel_mm, args.slice_mm)
+    return Told(args.plane, args.phase, args.pixel_mm, args.slice_mm, args.kind and args.kind.upper())
 
 
 def add_seed(parser: argparse.ArgumentParser, default: int = 0) -> None:

@@ -59,7 +59,8 @@ class Corrector:
         batch_size: slices in every run of the network, a power of two from 2 to 64, or "auto": what memory allows.
         jobs: threads that read, and as many that write; None is one per core, at most four.
         force: correct named files that are already corrected or transaxial; the result says so.
-        told: plane, phase and pixel sizes of NIfTI and npy files, where these do not say.
+        told: kind and phase of the files, where these leave it open or are wrong, and plane and pixel sizes of NIfTI
+            and npy files.
 
     Results are the same bytes whatever else is corrected in the same run, at one batch size. Where memory does not
     suffice the batch size is halved, which may change a count by one.

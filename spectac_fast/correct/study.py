@@ -17,6 +17,7 @@ from spectac_fast.correct.agreement import agreed, partners_of
 from spectac_fast.correct.scales import scales_of
 from spectac_fast.data.acquisition import claim_of
 from spectac_fast.data.geometry.lattice import Lattice, difference
+from spectac_fast.data.geometry.margin import continued, field_warning
 from spectac_fast.data.geometry.neighbours import neighbours
 from spectac_fast.data.geometry.resample import InPlane, check_geometry
 from spectac_fast.data.scale import to_counts, to_model
@@ -126,13 +127,15 @@ def correct_study_with_std(
 class Prepared:
     """A study as a model sees it: for each series its slices in model units, their neighbours and their seeds.
 
-    inputs: float32 [slices, rows, columns]; beside: float32 [slices, neighbours, rows, columns]; seeds: int64 [slices].
+    source: the counts that are corrected, on the source's grid; nc: the same on the model's; inputs: in model units,
+    all float32 [slices, rows, columns]; beside: float32 [slices, neighbours, rows, columns]; seeds: int64 [slices].
     lattices: where these slices lie. partners: for each series the numbers of those it is averaged with. warnings: a
     sentence for everything unusual.
     """
 
     study: Study
     grids: list[InPlane]
+    source: list[NDArray[np.float32]]
     nc: list[NDArray[np.float32]]
     scales: list[float]
     inputs: list[NDArray[np.float32]]
@@ -154,8 +157,10 @@ class Prepared:
         ac = [to_counts(output, scale * gain) for output, scale in zip(outputs, self.scales)]
         ac = agreed(ac, self.nc, gain, self.scales, self.lattices, self.partners)
         return [
-            grid.carry_back(series.counts, *stacks, scale=scale, gain=gain)
-            for grid, series, *stacks, scale in zip(self.grids, self.study.series, self.nc, ac, self.scales)
+            series.silenced(grid.carry_back(*stacks, scale=scale, gain=gain))
+            for series, grid, *stacks, scale in zip(
+                self.study.series, self.grids, self.source, self.nc, ac, self.scales
+            )
         ]
 
     def finish_deviations(
@@ -173,8 +178,10 @@ class Prepared:
         stds = [output * np.float32(scale * translator.gain / 2.0) for output, scale in zip(outputs, self.scales)]
         stds = agreed(stds, self.nc, 0.0, self.scales, self.lattices, self.partners)
         return [
-            grid.carry_back_deviation(series.counts, nc, std, scale=scale)
-            for grid, series, nc, std, scale in zip(self.grids, self.study.series, self.nc, stds, self.scales)
+            series.silenced(grid.carry_back_deviation(*stacks, scale=scale))
+            for series, grid, *stacks, scale in zip(
+                self.study.series, self.grids, self.source, self.nc, stds, self.scales
+            )
         ]
 
     def foreign_spread(
@@ -203,10 +210,14 @@ def prepare(study: Study, translator: Translator, options: Mapping[str, Any], se
 
     options: those that `translate` will be given.
     """
-    warnings = [f"{series.path}: {note}" for series in study.series for note in series.notes]
-    warnings += [text for series in study.series for text in check_geometry(series, translator.pixel_mm)]
+    warnings = [
+        text
+        for one in study.series
+        for text in (*one.warnings, *check_geometry(one, translator.pixel_mm), *field_warning(one))
+    ]
     grids = [InPlane(s.counts.shape[1:], s.pixel_mm, translator.pixel_mm) for s in study.series]
-    nc = [grid.to_model(series.counts) for grid, series in zip(grids, study.series)]
+    source = [continued(series) for series in study.series]
+    nc = [grid.to_model(counts) for grid, counts in zip(grids, source)]
     lattices = [Lattice.of_series(s, grid, stack.shape[1:]) for s, grid, stack in zip(study.series, grids, nc)]
     claims = [claim_of(series) for series in study.series]
     differ = functools.cache(lambda a, b: difference(nc[a], nc[b], lattices[a], lattices[b]))
@@ -219,7 +230,7 @@ def prepare(study: Study, translator: Translator, options: Mapping[str, Any], se
     warnings += unlike + _foreign(study.series, inputs, grids, translator)
     for warning in warnings:
         _log.warning(warning)
-    return Prepared(study, grids, nc, scales, inputs, beside, seeds, lattices, partners, tuple(warnings))
+    return Prepared(study, grids, source, nc, scales, inputs, beside, seeds, lattices, partners, tuple(warnings))
 
 
 def _foreign(

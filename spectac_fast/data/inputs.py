@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from spectac_fast.data.study import dicom_files, read_nc_series, read_nc_slices
+from spectac_fast.data.study import checked_nc, dicom_files, read_nc_series, read_nc_slices
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError, SpectacError
 from spectac_fast.formats.series import NOTHING, Series, Told, volume_ending
 from spectac_fast.formats.volumes import glance as glance_volume
@@ -38,7 +38,8 @@ class Source:
     path: its own; for a member of an archive that of the archive followed by the member's name. named: the user named
     this very file. sha256: of its content when it was found. frames: as its header says. archive: the zip file it is
     in. slices: where a series has a file for every slice, all of them; path is then the first one's. told: what the
-    user says of a NIfTI or npy file. notes: sentences about what it was found among.
+    user says of it. notes: sentences about what it was found among. twin: another file that was found has its SOP
+    Instance UID and other content.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Source:
     slices: tuple[Source, ...] = ()
     told: Told = NOTHING
     notes: tuple[str, ...] = ()
+    twin: bool = False
 
     def contents(self) -> tuple[bytes, ...]:
         """The bytes of the file, or of those of all slices.
@@ -69,13 +71,13 @@ class Source:
     def series(self, contents: tuple[bytes, ...], *, force: bool) -> Series:
         """The NC series in `contents`; raises as `data.study.read_nc_series` and `formats.volumes.read_volume`."""
         if volume_ending(self.path):
-            return read_volume(self.path, contents[0], self.told, force=force)
+            return checked_nc(read_volume(self.path, contents[0], self.told), force)
         if self.slices:
             files = [(each.path, content) for each, content in zip(self.slices, contents)]
-            series = read_nc_slices(files, force=force)
+            series = read_nc_slices(files, force=force, told=self.told)
         else:
-            series = read_nc_series(self.path, contents[0], force=force)
-        return replace(series, notes=(*self.notes, *series.notes))
+            series = read_nc_series(self.path, contents[0], force=force, told=self.told)
+        return replace(series, notes=(*self.notes, *series.notes), twin=self.twin)
 
     def content(self) -> bytes:
         """The bytes of one file as they are now."""
@@ -100,9 +102,10 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
     NIfTI and npy files among them are grouped by folder and name (`formats.volumes.glance`); told: of all these.
     Raises NoInputError if there is no file at all, SetupError for NIfTI without nibabel.
     """
-    from spectac_fast.formats.dicom import glance, series_of_slice
+    from spectac_fast.formats.dicom import glance, instance_uid, series_of_slice
 
     found, missing = Found(), 0
+    instances: dict[str, list[Source]] = {}
     studies: dict[tuple[str, str], list[Source]] = {}
     stacks: dict[tuple[str, str, str], list[Source]] = {}
     for source in _sources(inputs, found):
@@ -122,6 +125,8 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
             known = Source(source.path, source.named, _digest((content,)), frames, source.archive, told=told)
             uid, patient = (*study, "")[:2]
             studies.setdefault((uid, patient), []).append(known)
+            if not volume:
+                instances.setdefault(instance_uid(source.path, content), []).append(known)
             if stack:
                 stacks.setdefault((uid, patient, stack), []).append(known)
     if not studies and missing == len(found.failed) and not found.skipped:
@@ -129,17 +134,23 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
     for (*study, _), slices in stacks.items():
         if len(slices) > 1:
             _join(studies[tuple(study)], slices)
+    reused = [files for uid, files in instances.items() if uid and len({each.sha256 for each in files}) > 1]
+    twins = {each.path for files in reused for each in files}
     shared = Counter(uid for uid, _ in studies)
     for (uid, _), sources in studies.items():
         notes = (SHARED_UID,) if uid and shared[uid] > 1 else ()
-        found.studies.append([replace(source, notes=notes) for source in sources])
+        found.studies.append([replace(_marked(source, twins), notes=notes) for source in sources])
     return found
+
+
+def _marked(source: Source, twins: set[Path]) -> Source:
+    return replace(source, twin=True) if any(each.path in twins for each in source.slices or (source,)) else source
 
 
 def _join(study: list[Source], slices: list[Source]) -> None:
     """Put one source in the place of those that hold one slice each of a series."""
     named, digest = any(each.named for each in slices), _joint(each.sha256 for each in slices)
-    whole = Source(slices[0].path, named, digest, len(slices), slices[0].archive, tuple(slices))
+    whole = Source(slices[0].path, named, digest, len(slices), slices[0].archive, tuple(slices), slices[0].told)
     study[study.index(slices[0])] = whole
     for each in slices[1:]:
         study.remove(each)

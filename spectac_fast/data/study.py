@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spectac_fast.data.settle import settled
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError
 from spectac_fast.formats.atomic import stage_bytes
-from spectac_fast.formats.series import Provenance, Series, volume_ending
+from spectac_fast.formats.series import NOTHING, Provenance, Series, Told, volume_ending
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -72,27 +72,37 @@ def read_study(path: Path | str) -> Study:
     return replace(study, series=tuple(settled(study.series)))
 
 
-def read_nc_series(path: Path, content: bytes | None = None, *, force: bool = False) -> Series:
+def read_nc_series(path: Path, content: bytes | None = None, *, force: bool = False, told: Told = NOTHING) -> Series:
     """Read one file that must be an NC series; raises InputError, or NotApplicableError where it is something else.
 
-    force: take transaxial and already corrected slices too; what is derived from them says so in its header.
+    force: take transaxial and already corrected slices too; what is derived from them says so in its header. told: as
+    for `formats.dicom.read_series`.
     """
     from spectac_fast.formats.dicom import read_series
 
-    return _nc(read_series(path, content, force=force), force)
+    return checked_nc(read_series(path, content, force=force, told=told), force)
 
 
-def read_nc_slices(files: Sequence[tuple[Path, bytes]], *, force: bool = False) -> Series:
+def read_nc_slices(files: Sequence[tuple[Path, bytes]], *, force: bool = False, told: Told = NOTHING) -> Series:
     """The same for files of one slice each, given as (path, content)."""
     from spectac_fast.formats.dicom import read_single_frames
 
-    return _nc(read_single_frames(files, force=force), force)
+    return checked_nc(read_single_frames(files, force=force, told=told), force)
 
 
-def _nc(series: Series, force: bool) -> Series:
-    if series.attenuation_corrected and not force:
-        raise NotApplicableError(f"{series.path}: already attenuation-corrected, expected a non-corrected (NC) series.")
-    return series
+def checked_nc(series: Series, force: bool) -> Series:
+    """`series`, unless it is or may be corrected already and nothing forces it: NotApplicableError with the reasons."""
+    if force or not series.attenuation_corrected:
+        return series
+    if series.doubt:
+        raise NotApplicableError(
+            f"{series.path}: expected a non-corrected (NC) series, found no agreement on whether it is one: "
+            f"{series.doubt}; --kind nc or --kind ac says it."
+        )
+    raise NotApplicableError(
+        f"{series.path}: already attenuation-corrected, expected a non-corrected (NC) series: "
+        f"{'; '.join(series.evidence)}."
+    )
 
 
 def read_series_files(paths: Iterable[Path], root: Path) -> Study:
@@ -142,8 +152,9 @@ def write_corrected(
         on_staged: called with (temporary file, file) for each, when all are complete on disk and none is in its place.
 
     Every byte is a function of the source, the counts and the provenance: dates and times are the source's, and UIDs
-    are hashes, so writing again gives the same files. Counts are stored as uint16 one to one; where one exceeds 65535
-    the whole series is divided by a power of two. The Real World Value Mapping records what a stored value stands for.
+    are hashes, so writing again gives the same files. Counts are stored as 16-bit words in the source's steps; where
+    one does not fit, the whole series is divided by a power of two. The Real World Value Mapping and, unless it is 1,
+    the Rescale Slope record what a stored value stands for. Padding of the source is padding again.
 
     Returns the files written, corrected ones first. Raises ValueError for counts that do not fit the study or are not
     finite, InputError for a header that cannot be encoded, SetupError where the folder cannot be written.
@@ -157,10 +168,11 @@ def write_corrected(
     out = Path(out)
     work = []
     others = [[study.series[k] for k in numbers] for numbers in partners or [()] * len(counts)]
-    for s, array, beside in zip(study.series, counts, others):
+    sources = _told_apart(study.series)
+    for s, array, beside in zip(sources, counts, others):
         derive = partial(_encoded, MARKS[0], beside) if s.form else partial(derive_corrected, others=beside)
         work.append((s, MARKS[0], derive, array))
-    for s, array, beside in zip(study.series, uncertainty, others):
+    for s, array, beside in zip(sources, uncertainty, others):
         work.append((s, MARKS[1], partial(_encoded, MARKS[1], beside) if s.form else derive_uncertainty, array))
     paths = [output_path(series.path, study.root, out, mark) for series, mark, *_ in work]
     staged: list[Path] = []
@@ -179,6 +191,19 @@ def write_corrected(
         for temporary in staged:
             temporary.unlink(missing_ok=True)
     return paths
+
+
+def _told_apart(series: Sequence[Series]) -> list[Series]:
+    """The series, those marked of which another one has the SOP Instance UID but not the content."""
+    held: dict[str, set[str]] = {}
+    for one in series:
+        if one.header is not None:
+            held.setdefault(str(one.header.SOPInstanceUID), set()).add(one.digest)
+    shared = {uid for uid, contents in held.items() if len(contents) > 1}
+    return [
+        replace(one, twin=True) if one.header is not None and str(one.header.SOPInstanceUID) in shared else one
+        for one in series
+    ]
 
 
 def _encoded(

@@ -49,7 +49,7 @@ class NiftiForm:
         return gzip.compress(content, mtime=0) if self._packed else content
 
 
-def nifti_series(path: Path, raw: bytes, plane: str, phase: str, corrected: bool) -> Series:
+def nifti_series(path: Path, raw: bytes, plane: str, phase: str) -> Series:
     """The series in the (inflated) bytes of a NIfTI file; raises InputError, or what nibabel does for a damaged one."""
     image = _image(raw)
     shape = _stack_shape(path, image)
@@ -71,7 +71,7 @@ def nifti_series(path: Path, raw: bytes, plane: str, phase: str, corrected: bool
         slice_mm=float(np.copysign(steps[2], np.cross(column, row) @ along)),
         orientation=(*map(float, column), *map(float, row)),
         position=tuple(map(float, lps[:3, 3])),
-        attenuation_corrected=corrected,
+        attenuation_corrected=True,
         path=path,
         form=NiftiForm(image, path.name.lower().endswith(".gz"), _frame(image) if turn else ""),
         notes=() if turn else (_assumption(plane, upwards),),

@@ -25,7 +25,7 @@ class NpyForm:
         return out.getvalue()
 
 
-def npy_series(path: Path, content: bytes, told: Told, plane: str, phase: str, corrected: bool) -> Series:
+def npy_series(path: Path, content: bytes, told: Told, plane: str, phase: str) -> Series:
     """The series in the bytes of an npy file; InputError where pixel sizes are not known or the shape is another."""
     if told.pixel_mm is None or told.slice_mm is None:
         raise InputError(f"{path}: an npy file holds no geometry, expected --pixel-mm and --slice-mm with it.")
@@ -42,7 +42,7 @@ def npy_series(path: Path, content: bytes, told: Told, plane: str, phase: str, c
         slice_mm=told.slice_mm,
         orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
         position=(0.0, 0.0, 0.0),
-        attenuation_corrected=corrected,
+        attenuation_corrected=True,
         path=path,
         form=NpyForm(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -34,18 +35,24 @@ class Form(Protocol):
 class Series:
     """One stack of slices.
 
-    counts: float32 [slices, rows, columns], as slices of its plane are shown (`formats.orientation`); slice k lies at
-        position + k * slice_mm * (row x column direction).
+    counts: float32 [slices, rows, columns], at least zero, after every slope, intercept and table of the header, as
+    slices of its plane are shown (`formats.orientation`); slice k lies at position + k * slice_mm * (row x column
+    direction).
     plane: "SA", "VLA" or "HLA"; "TRA" (transaxial) only where reading was forced. phase: "stress" or "rest".
     pixel_mm: (row spacing, column spacing), mm. slice_mm: signed distance from slice to slice, mm.
     orientation: direction cosines of row and column (LPS). position: centre of the first slice's first voxel (LPS), mm.
-    attenuation_corrected: whether the source says that attenuation was corrected.
+    attenuation_corrected: whether attenuation is corrected already, by all the evidence, or may be.
+    doubt: what the evidence is where it leaves that open. evidence: all of it, a clause each (`formats.evidence`).
     path: the file it came from. header: its DICOM attributes without pixels, or None if it did not come from DICOM.
     instances: where every slice has a file of its own, the SOP Instance UIDs of these; path is the first of them.
     form: how a NIfTI or npy file stores it, or None for DICOM.
+    step: counts between two neighbouring stored values; 0 where there are none (floating point, tables).
+    padding: float32 like counts: what the file holds in voxels that it says hold no signal (0 counts) and NaN in all
+    others; None where there is no such voxel.
     turn: from the order of the file to that of counts.
     assumed: of "orientation" and "position" what the file does not tell: a typical heart's, and the origin amid it.
-    notes: sentences about what was assumed when it was read.
+    notes: what was assumed when it was read, a sentence each, to be read after the file's name and a colon.
+    twin: another series of the run has the same SOP Instance UID.
     """
 
     counts: NDArray[np.float32]
@@ -60,14 +67,33 @@ class Series:
     header: Dataset | None = None
     instances: tuple[str, ...] = ()
     form: Form | None = None
+    step: float = 1.0
+    padding: NDArray[np.float32] | None = None
     turn: Turn = AS_STORED
     assumed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    twin: bool = False
+    doubt: str = ""
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """The notes as sentences that name the file."""
+        return [f"{self.path}: {note}" for note in self.notes]
+
+    def silenced(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`values` [slices, rows, columns] with 0 where the file says that there is no signal."""
+        return values if self.padding is None else np.where(np.isnan(self.padding), values, np.float32(0))
 
     @property
     def uid(self) -> str:
         """The Series Instance UID, or plane and phase where there is no header."""
         return str(self.header.SeriesInstanceUID) if self.header is not None else f"{self.phase}/{self.plane}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its UID and counts, in hex."""
+        return hashlib.sha256(self.uid.encode() + np.ascontiguousarray(self.counts).tobytes()).hexdigest()
 
     @property
     def frame_of_reference(self) -> str:
@@ -107,7 +133,9 @@ class Series:
 
     def reread(self, turn: Turn) -> Series:
         """The file read in another order, with other voxels at the same places."""
-        return replace(self, counts=np.ascontiguousarray(turn.apply(self.counts)), turn=self.turn.then(turn))
+        padding = None if self.padding is None else np.ascontiguousarray(turn.apply(self.padding))
+        counts = np.ascontiguousarray(turn.apply(self.counts))
+        return replace(self, counts=counts, padding=padding, turn=self.turn.then(turn))
 
 
 @dataclass(frozen=True)
@@ -128,15 +156,17 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Told:
-    """What the user says of NIfTI and npy files; None where nothing.
+    """What the user says of files; None where nothing.
 
-    plane: "SA", "VLA" or "HLA". phase: "stress" or "rest". pixel_mm, slice_mm: of npy files, mm.
+    plane: of NIfTI and npy files, "SA", "VLA" or "HLA". phase: "stress" or "rest", whatever the file says. pixel_mm,
+    slice_mm: of npy files, mm. kind: "NC" or "AC", whatever the evidence.
     """
 
     plane: str | None = None
     phase: str | None = None
     pixel_mm: float | None = None
     slice_mm: float | None = None
+    kind: str | None = None
 
 
 NOTHING = Told()

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from spectac_fast.errors import InputError, NotApplicableError
+from spectac_fast.formats.background import without_background
 from spectac_fast.formats.damage import damaged
 from spectac_fast.formats.npy import npy_series, npy_slices
 from spectac_fast.formats.series import Series, Told, volume_ending
@@ -21,21 +22,18 @@ from spectac_fast.formats.series import Series, Told, volume_ending
 MAX_BYTES = 64 * 2**20
 
 
-def read_volume(path: Path, content: bytes, told: Told, *, force: bool = False) -> Series:
+def read_volume(path: Path, content: bytes, told: Told) -> Series:
     """The series in the bytes of a NIfTI or npy file.
 
     npy: numbers [slices, rows, columns], the first row on top. NIfTI: see `formats.nifti`.
 
     Raises InputError for a damaged file, one of another shape, or where plane, phase or pixel sizes are not known,
-    NotApplicableError for one whose name says that attenuation is corrected, unless `force`, SetupError without
-    nibabel.
+    SetupError without nibabel.
     """
-    from spectac_fast.formats.names import corrected_in, lying_in, phase_in, plane_in, posture_note
+    from spectac_fast.formats.evidence.weigh import weighed
+    from spectac_fast.formats.names import lying_in, phase_in, plane_in, posture_note
 
     texts = [path.name[: -len(volume_ending(path))], path.absolute().parent.name]
-    corrected = corrected_in(texts[:1])
-    if corrected and not force:
-        raise NotApplicableError(f"{path}: its name says corrected (AC), expected a non-corrected (NC) series.")
     plane = told.plane or plane_in(texts)
     if plane is None:
         raise InputError(f"{path}: expected SA, VLA or HLA in its name or from --plane, found neither.")
@@ -44,14 +42,15 @@ def read_volume(path: Path, content: bytes, told: Told, *, force: bool = False) 
         raise InputError(f"{path}: expected stress or rest in its name or from --phase, found neither.")
     with damaged(path, volume_ending(path)):
         if volume_ending(path) == ".npy":
-            series = npy_series(path, content, told, plane, phase, corrected)
+            series = npy_series(path, content, told, plane, phase)
         else:
             from spectac_fast.formats.nifti import nifti_series
 
-            series = nifti_series(path, unpacked(path, content), plane, phase, corrected)
-    if not np.isfinite(series.counts).all() or not (series.counts > 0).any():
-        raise InputError(f"{path}: expected finite counts, found NaN, infinity or only zeros.")
-    return replace(series, notes=(*series.notes, *posture_note(lying_in(texts))))
+            series = nifti_series(path, unpacked(path, content), plane, phase)
+    counts, silent, notes = without_background(path, series.counts.copy())
+    padding = None if silent is None else np.where(silent, np.float32(0), np.float32(np.nan))
+    notes = (*series.notes, *notes, *posture_note(lying_in(texts)))
+    return weighed(replace(series, counts=counts, padding=padding, notes=notes), told)
 
 
 def glance(path: Path, content: bytes) -> tuple[str, int]:
@@ -59,7 +58,7 @@ def glance(path: Path, content: bytes) -> tuple[str, int]:
 
     Files of one folder whose names differ only in what tells plane and phase are one study.
     """
-    from spectac_fast.formats.names import without_terms
+    from spectac_fast.formats.evidence.places import without_places
 
     with damaged(path, volume_ending(path)):
         if volume_ending(path) == ".npy":
@@ -68,7 +67,7 @@ def glance(path: Path, content: bytes) -> tuple[str, int]:
             from spectac_fast.formats.nifti import slices_of
 
             slices = slices_of(path, unpacked(path, content))
-    rest = without_terms(path.name[: -len(volume_ending(path))])
+    rest = without_places(path.name[: -len(volume_ending(path))])
     return f"{path.absolute().parent}/{rest}", slices
 
 

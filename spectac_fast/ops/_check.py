@@ -64,6 +64,30 @@ def check_apart(op: str, inputs: Mapping[str, Tensor | None], outputs: Mapping[s
             raise ValueError(f"{op}: {name} must not share memory with {other}.")
 
 
+def check_tensors(
+    op: str,
+    inputs: Mapping[str, Tensor | None],
+    outputs: Mapping[str, Tensor | None],
+    shapes: Mapping[str, Sequence[int]],
+    dtypes: Mapping[str, tuple[torch.dtype, ...]],
+    with_gaps: str | None = None,
+) -> None:
+    """All tensors of a call whose outputs are contiguous; those not in shapes or dtypes are float32 like the first.
+
+    with_gaps: the output that may have gaps between the slices of its batch, each of which is one block.
+    """
+    first, like = next(iter(inputs.items()))
+    shape = like.shape
+    for name, tensor in (*inputs.items(), *outputs.items()):
+        if tensor is not None:
+            check_tensor(op, name, tensor, like, shapes.get(name, shape), dtypes.get(name, FLOAT32), first)
+    for name, tensor in outputs.items():
+        if tensor is not None:
+            check_contiguous(op, name, tensor[:1] if name == with_gaps else tensor)
+    check_apart(op, inputs, outputs)
+    check_no_gradient(op, (*inputs.values(), *outputs.values()))
+
+
 def all_ready(
     tensors: Iterable[Tensor | None], shape: Sequence[int], device: torch.device, dtypes: tuple[torch.dtype, ...]
 ) -> bool:

@@ -27,11 +27,8 @@ from spectac_fast.ops._check import (
     INT64,
     NETWORK_DTYPES,
     all_ready,
-    check_apart,
-    check_contiguous,
     check_counters,
-    check_no_gradient,
-    check_tensor,
+    check_tensors,
     surely_apart,
 )
 from spectac_fast.ops.counter_normal import TRAINING, counter_normal
@@ -43,6 +40,8 @@ _SCHEMA = (
     "bridge_add_noise(Tensor x0, Tensor y, Tensor t, Tensor schedule, Tensor? seeds, Tensor? noise, "
     "int step, int sample, int objective, Tensor(a!) x_t, Tensor(b!)? target) -> ()"
 )
+
+_INPUTS = ("x0", "y", "t", "schedule", "seeds", "noise")
 
 
 def _reference(
@@ -124,29 +123,21 @@ def bridge_add_noise(
     Raises TypeError for a wrong dtype, ValueError for a wrong shape, device, layout or value, RuntimeError where a
     gradient would be needed (there is none) or the back end cannot run.
     """
-    inputs = x0, y, t, schedule, seeds, noise
-    if not _ready(*inputs, objective, x_t, target):
-        _check(*inputs, objective, x_t, target)
+    inputs, outputs = (x0, y, t, schedule, seeds, noise), (x_t, target)
+    if not _ready(inputs, outputs, objective):
+        _check(dict(zip(_INPUTS, inputs)), {"x_t": x_t, "target": target}, objective)
         inputs = [v if v is None else v.contiguous() for v in inputs]
     check_counters("bridge_add_noise", step=step, sample=sample)
     _check_range(t, len(schedule))
-    x_t, target = (torch.empty_like(inputs[0]) if v is None else v for v in (x_t, target))
+    x_t, target = (torch.empty_like(inputs[0]) if v is None else v for v in outputs)
     op(*inputs, step, sample, OBJECTIVES.index(objective), x_t, target, backend=backend)
     return x_t, target
 
 
-def _ready(
-    x0: Tensor,
-    y: Tensor,
-    t: Tensor,
-    schedule: Tensor,
-    seeds: Tensor | None,
-    noise: Tensor | None,
-    objective: str,
-    x_t: Tensor | None,
-    target: Tensor | None,
-) -> bool:
+def _ready(inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...], objective: str) -> bool:
     """Whether everything is as the kernels want it; `_check` then finds nothing either, but takes twice as long."""
+    x0, y, t, schedule, seeds, noise = inputs
+    x_t, target = outputs
     if type(x0) is not Tensor or torch.compiler.is_compiling():
         return False
     shape, device = x0.shape, x0.device
@@ -159,42 +150,24 @@ def _ready(
         and all_ready((t, seeds), shape[:1], device, INT64)
         and len(schedule) > 0
         and all_ready((schedule,), (len(schedule), 2), device, FLOAT32)
-        and surely_apart((x0, y, t, schedule, seeds, noise), (x_t, target))
+        and surely_apart(inputs, outputs)
     )
 
 
-def _check(
-    x0: Tensor,
-    y: Tensor,
-    t: Tensor,
-    schedule: Tensor,
-    seeds: Tensor | None,
-    noise: Tensor | None,
-    objective: str,
-    x_t: Tensor | None,
-    target: Tensor | None,
-) -> None:
-    name = "bridge_add_noise"
+def _check(inputs: dict[str, Tensor | None], outputs: dict[str, Tensor | None], objective: str) -> None:
+    name, x0, schedule = "bridge_add_noise", inputs["x0"], inputs["schedule"]
     if objective not in OBJECTIVES:
         raise ValueError(f"{name}: objective must be one of {', '.join(OBJECTIVES)}, found {objective!r}.")
     if x0.dim() < 1:
         raise ValueError(f"{name}: x0 must be [B, ...], found shape [].")
-    if (seeds is None) == (noise is None):
-        raise ValueError(f"{name}: give either seeds or noise, found {'neither' if seeds is None else 'both'}.")
+    if (inputs["seeds"] is None) == (inputs["noise"] is None):
+        found = "neither" if inputs["seeds"] is None else "both"
+        raise ValueError(f"{name}: give either seeds or noise, found {found}.")
     if schedule.dim() != 2 or schedule.shape[0] == 0:
         raise ValueError(f"{name}: schedule must be [T, 2], found shape {list(schedule.shape)}.")
-    inputs = {"x0": x0, "y": y, "t": t, "schedule": schedule, "seeds": seeds, "noise": noise}
-    outputs = {"x_t": x_t, "target": target}
     shapes = {"t": x0.shape[:1], "seeds": x0.shape[:1], "schedule": (schedule.shape[0], 2)}
     dtypes = {"t": INT64, "seeds": INT64, "x_t": NETWORK_DTYPES}
-    for key, tensor in (inputs | outputs).items():
-        if tensor is not None:
-            check_tensor(name, key, tensor, x0, shapes.get(key, x0.shape), dtypes.get(key, FLOAT32), "x0")
-    for key, tensor in outputs.items():
-        if tensor is not None:
-            check_contiguous(name, key, tensor)
-    check_apart(name, inputs, outputs)
-    check_no_gradient(name, (*inputs.values(), *outputs.values()))
+    check_tensors(name, inputs, outputs, shapes, dtypes)
 
 
 def _check_range(t: Tensor, timesteps: int) -> None:

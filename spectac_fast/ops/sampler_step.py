@@ -27,11 +27,8 @@ from spectac_fast.ops._check import (
     INT64,
     NETWORK_DTYPES,
     all_ready,
-    check_apart,
-    check_contiguous,
     check_counters,
-    check_no_gradient,
-    check_tensor,
+    check_tensors,
     surely_apart,
 )
 from spectac_fast.ops.counter_normal import SAMPLING, counter_normal
@@ -44,6 +41,9 @@ _SCHEMA = (
     "int step, int sample, float lo, float hi, "
     "Tensor(a!)? anchor, Tensor(b!) x_next, Tensor(c!)? x0, Tensor(d!)? net_input) -> ()"
 )
+
+_INPUTS = ("x", "f", "y", "row", "h1", "h2", "seeds", "noise")
+_OUTPUTS = ("anchor", "x_next", "x0", "net_input")
 
 
 def _reference(
@@ -149,8 +149,8 @@ def sampler_step(
     would be needed (there is none) or the back end cannot run.
     """
     inputs, outputs = (x, f, y, row, h1, h2, seeds, noise), (anchor, x_next, x0, net_input)
-    if not _ready(*inputs, *outputs):
-        _check(*inputs, *outputs)
+    if not _ready(inputs, outputs):
+        _check(dict(zip(_INPUTS, inputs)), dict(zip(_OUTPUTS, outputs)))
         inputs = [t if t is None else t.contiguous() for t in inputs]
     check_counters("sampler_step", step=step, sample=sample)
     _check_clip(clip)
@@ -158,21 +158,10 @@ def sampler_step(
     op(*inputs, step, sample, float(lo), float(hi), *outputs, backend=backend)
 
 
-def _ready(
-    x: Tensor,
-    f: Tensor,
-    y: Tensor | None,
-    row: Tensor,
-    h1: Tensor | None,
-    h2: Tensor | None,
-    seeds: Tensor | None,
-    noise: Tensor | None,
-    anchor: Tensor | None,
-    x_next: Tensor,
-    x0: Tensor | None,
-    net_input: Tensor | None,
-) -> bool:
+def _ready(inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...]) -> bool:
     """Whether everything is as the kernels want it; `_check` then finds nothing either, but takes twice as long."""
+    x, f, y, row, h1, h2, seeds, noise = inputs
+    anchor, x_next, x0, net_input = outputs
     if type(x) is not Tensor or torch.compiler.is_compiling():
         return False
     shape, device = x.shape, x.device
@@ -184,7 +173,7 @@ def _ready(
         and all_ready((row,), (len(COLUMNS),), device, FLOAT32)
         and all_ready((seeds,), shape[:1], device, INT64)
         and (net_input is None or _holds_slices(net_input, x))
-        and surely_apart((x, f, y, row, h1, h2, seeds, noise), (anchor, x_next, x0, net_input))
+        and surely_apart(inputs, outputs)
     )
 
 
@@ -198,37 +187,14 @@ def _holds_slices(net_input: Tensor, x: Tensor) -> bool:
     )
 
 
-def _check(
-    x: Tensor,
-    f: Tensor,
-    y: Tensor | None,
-    row: Tensor,
-    h1: Tensor | None,
-    h2: Tensor | None,
-    seeds: Tensor | None,
-    noise: Tensor | None,
-    anchor: Tensor | None,
-    x_next: Tensor,
-    x0: Tensor | None,
-    net_input: Tensor | None,
-) -> None:
-    name = "sampler_step"
+def _check(inputs: dict[str, Tensor | None], outputs: dict[str, Tensor | None]) -> None:
+    name, x = "sampler_step", inputs["x"]
     if x.dim() != 4:
         raise ValueError(f"{name}: x must be [B, C, H, W], found shape {list(x.shape)}.")
-    inputs = {"x": x, "f": f, "y": y, "row": row, "h1": h1, "h2": h2, "seeds": seeds, "noise": noise}
-    outputs = {"anchor": anchor, "x_next": x_next, "x0": x0, "net_input": net_input}
     shapes = {"row": (len(COLUMNS),), "seeds": x.shape[:1]}
     dtypes = {"f": NETWORK_DTYPES, "net_input": NETWORK_DTYPES, "seeds": INT64}
-    for key, tensor in (inputs | outputs).items():
-        if tensor is not None:
-            check_tensor(name, key, tensor, x, shapes.get(key, x.shape), dtypes.get(key, FLOAT32), "x")
-    for key, tensor in outputs.items():
-        if tensor is not None:
-            # A slice of the batch must be one block; only net_input may have gaps between slices.
-            check_contiguous(name, key, tensor[:1] if key == "net_input" else tensor)
-    check_apart(name, inputs, outputs)
-    check_no_gradient(name, (*inputs.values(), *outputs.values()))
-    if seeds is not None and noise is not None:
+    check_tensors(name, inputs, outputs, shapes, dtypes, with_gaps="net_input")
+    if inputs["seeds"] is not None and inputs["noise"] is not None:
         raise ValueError(f"{name}: give seeds or noise, not both.")
 
 

@@ -6,19 +6,20 @@ mm, arrays [z, y, x].
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spectac_fast.phantom.heart import HeartFrame, Ventricle, occupancy, ventricle
+from spectac_fast.phantom.canvas import TORSO_CENTRE_Y, Canvas
+from spectac_fast.phantom.extras import arms, implants, parts
+from spectac_fast.phantom.heart import HeartFrame, Ventricle, mirror, occupancy, ventricle
 from spectac_fast.phantom.people import Patient, Uptake
 from spectac_fast.reconstruct.camera import blur
 from spectac_fast.reconstruct.grid import Grid
 from spectac_fast.terms import PHASES
 
-TORSO_CENTRE_Y = 12.0
 MU_FAT, MU_SOFT, MU_HEART, MU_ABDOMEN, MU_GAS, MU_BONE = 0.140, 0.153, 0.155, 0.152, 0.010, 0.215
 CT_RESOLUTION_SIGMA = 4.0
 
@@ -35,41 +36,19 @@ class Anatomy:
     muscle: dict[str, Tensor]
 
 
-class _Canvas:
-    """Coordinates of the grid and the two primitives from which organs are made."""
-
-    def __init__(self, grid: Grid, device: str) -> None:
-        axis = torch.tensor(grid.axis(), dtype=torch.float32, device=device)
-        self.x, self.y = axis[None, None, :], axis[None, :, None]
-        self.z = torch.tensor(grid.axis_z(), dtype=torch.float32, device=device)[:, None, None]
-        self.dx, self.device = grid.dx, device
-
-    def ellipsoid(self, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Tensor:
-        """Signed depth in mm, positive inside."""
-        terms = [((c - c0) / r) ** 2 for c, c0, r in zip((self.x, self.y, self.z), centre, radii, strict=True)]
-        return (1 - torch.sqrt(terms[0] + terms[1] + terms[2])) * min(radii)
-
-    def organ(self, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Tensor:
-        return occupancy(self.ellipsoid(centre, radii))
-
-    def outline(self, half_width: Tensor | float, half_depth: Tensor | float, power: float, depth_mm: float) -> Tensor:
-        """Signed depth in mm of an upright superelliptic cylinder about the torso's axis."""
-        radius = (
-            torch.abs(self.x / half_width) ** power + torch.abs((self.y - TORSO_CENTRE_Y) / half_depth) ** power
-        ) ** (1 / power)
-        return (1 - radius) * depth_mm
-
-
 def build(patient: Patient, grid: Grid, device: str = "cpu") -> Anatomy:
     """The patient on a grid. Deterministic in the patient's seed on a given device."""
     rng = np.random.default_rng((patient.seed, 2))
-    canvas = _Canvas(grid, device)
+    canvas = Canvas(grid, device, patient.findings.mirrored)
     lv = ventricle(patient)
     frame = HeartFrame(patient, lv, canvas.x, canvas.y, canvas.z)
     torso = _torso(patient, canvas)
     heart = _heart(frame, lv)
     organs = _organs(patient, canvas, torso, heart, rng)
+    extra = parts(patient, canvas, torso, organs, heart, frame)
     mu = _attenuation(patient, torso, organs)
+    for part in extra:
+        mu = mu + part.where * (part.mu - mu)
     breathing = (torso["cavity_wide"] + organs["abdomen"]).clamp(0, 1)
 
     def breathe(volume: Tensor) -> Tensor:
@@ -81,12 +60,15 @@ def build(patient: Patient, grid: Grid, device: str = "cpu") -> Anatomy:
     for phase in PHASES:
         filled, wall = frame.cavity_and_wall(phase)
         still = _activity(patient.uptake[phase], torso, organs, heart, texture, filled, wall)
+        for part in extra:
+            still = still + part.where * (part.uptake[phase] - still)
         activity[phase] = breathe(still) * (torso["body"] > 0.02)
         muscle[phase] = blur(wall, (patient.respiration_sd, 0.0, 0.0), grid.dx)
-    return Anatomy(grid, lv, breathe(mu), _ct_map(mu, patient.ct_shift, grid), activity, muscle)
+    seen = replace(lv, axes=mirror(lv.axes)) if patient.findings.mirrored else lv
+    return Anatomy(grid, seen, breathe(mu), _ct_map(mu, patient.ct_shift, grid), activity, muscle)
 
 
-def _torso(p: Patient, c: _Canvas) -> dict[str, Tensor]:
+def _torso(p: Patient, c: Canvas) -> dict[str, Tensor]:
     male, scale = p.sex == "M", p.height_cm / 165.0
     half_width, half_depth = (150 * scale, 97 * scale) if male else (138 * scale, 88 * scale)
     shoulders = torch.clamp((c.z + 60) / 150, 0, 1)
@@ -98,11 +80,18 @@ def _torso(p: Patient, c: _Canvas) -> dict[str, Tensor]:
     body = occupancy(c.outline(skin_width, skin_depth, 2.4, half_depth), 2.0)
     if not male:
         t = p.breast
-        for side in (-1, 1):
+        for side, removed in zip((-1, 1), p.findings.removed, strict=True):
+            if removed:
+                continue
             centre = (side * 0.56 * half_width, TORSO_CENTRE_Y - half_depth - 0.30 * t + 12, p.breast_z - 0.15 * t)
             body = torch.maximum(
                 body, occupancy(c.ellipsoid(centre, (54 + 0.45 * t, 0.55 * t + 16, 46 + 0.4 * t)), 2.0)
             )
+    for centre, radii in implants(p, half_width, TORSO_CENTRE_Y - half_depth - 8):
+        covered = tuple(r + 10 for r in radii)
+        body = torch.maximum(body, occupancy(c.ellipsoid(centre, covered), 2.0))
+    for arm, _ in arms(p, c, skin_width):
+        body = torch.maximum(body, occupancy(arm, 2.0))
     cavity = c.outline(half_width - 10, half_depth - 12, 2.2, half_depth).expand(c.z.shape[0], -1, -1)
     rib_shell = (c.outline(half_width + 2, half_depth, 2.2, half_depth) > 0) & (cavity < 0)
     return {
@@ -112,6 +101,8 @@ def _torso(p: Patient, c: _Canvas) -> dict[str, Tensor]:
         "cavity_wide": occupancy(cavity, 6.0),
         "rib_shell": rib_shell.float(),
         "half_depth": torch.tensor(half_depth),
+        "half_width": torch.tensor(half_width),
+        "skin_width": skin_width,
     }
 
 
@@ -135,7 +126,7 @@ def _heart(frame: HeartFrame, lv: Ventricle) -> dict[str, Tensor]:
 
 
 def _organs(
-    p: Patient, c: _Canvas, torso: dict[str, Tensor], heart: dict[str, Tensor], rng: np.random.Generator
+    p: Patient, c: Canvas, torso: dict[str, Tensor], heart: dict[str, Tensor], rng: np.random.Generator
 ) -> dict[str, Tensor]:
     yc, depth = TORSO_CENTRE_Y, float(torso["half_depth"])
     left, right = p.left_dome, p.left_dome + p.right_dome_rise
@@ -182,7 +173,7 @@ def _organs(
     }
 
 
-def _bone(c: _Canvas, torso: dict[str, Tensor], dome: Tensor, depth: float, rng: np.random.Generator) -> Tensor:
+def _bone(c: Canvas, torso: dict[str, Tensor], dome: Tensor, depth: float, rng: np.random.Generator) -> Tensor:
     yc = TORSO_CENTRE_Y
     vertebrae = c.organ((0, yc + depth - 34, 0), (21, 19, 400))
     spines = occupancy(12 - torch.abs(c.x)) * occupancy(9 - torch.abs(c.y - (yc + depth - 12)))

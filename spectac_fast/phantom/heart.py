@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectac_fast.phantom.people import Patient
+from spectac_fast.phantom.people import Defect, Patient
 from spectac_fast.reconstruct.grid import Axes
+from spectac_fast.terms import PHASES
 
 CYCLE_PHASES = 5
 
@@ -59,6 +60,12 @@ def axes(patient: Patient) -> Axes:
     return Axes(long, up, np.cross(up, long), np.array([patient.heart_x, patient.heart_y, 0.0]))
 
 
+def mirror(axes: Axes) -> Axes:
+    """The same pose in a patient whose right and left are exchanged; `lateral` then points to the septum."""
+    flip = np.array([-1.0, 1.0, 1.0])
+    return Axes(axes.long * flip, axes.up * flip, np.cross(axes.up * flip, axes.long * flip), axes.centre * flip)
+
+
 def _truncated_volume(radius: float, length: float, equator: float) -> float:
     """Volume in ml of an ellipsoid cut `equator` mm above its largest section."""
     z = min(equator, length)
@@ -77,14 +84,16 @@ def ventricle(patient: Patient) -> Ventricle:
     systole.
     """
     equator = 0.28 * patient.lv_length
-    aspect, apical = 0.5, patient.apical_thinning
+    aspect, apical = patient.findings.sphericity, patient.apical_thinning
+    # The first cohort's bytes depend on where the bisection starts.
+    longest = 70.0 if patient.edv <= 220 else 110.0
 
     def wall_volume(radius: float, length: float, wall: float) -> float:
         outer = _truncated_volume(radius + wall, length + apical * wall, equator)
         return outer - _truncated_volume(radius, length, equator)
 
     def cavity(volume: float) -> float:
-        return _bisect(lambda c: _truncated_volume(aspect * c, c, equator) - volume, 5.0, 70.0)
+        return _bisect(lambda c: _truncated_volume(aspect * c, c, equator) - volume, 5.0, longest)
 
     diastolic = cavity(patient.edv)
     muscle = wall_volume(aspect * diastolic, diastolic, patient.wall)
@@ -117,10 +126,22 @@ class HeartFrame:
         self.rho = torch.sqrt(self.u**2 + self.v**2) + 1e-6
         self.angle = torch.rad2deg(torch.atan2(self.u, self.v))
 
-    def depth(self, radius: float, length: float) -> Tensor:
-        """Approximate distance in mm inside an ellipsoid about the long axis, positive inside."""
-        inside = 1 - torch.sqrt((self.rho / radius) ** 2 + ((self.s - self.lv.equator) / length) ** 2)
+    def depth(self, radius: float, length: float, rho: Tensor | None = None) -> Tensor:
+        """Approximate distance in mm inside an ellipsoid about the long axis, positive inside; rho: distance from the
+        axis, where it is not that of a round section.
+        """
+        rho = self.rho if rho is None else rho
+        inside = 1 - torch.sqrt((rho / radius) ** 2 + ((self.s - self.lv.equator) / length) ** 2)
         return inside * min(radius, length)
+
+    def _outside_septum(self) -> Tensor | None:
+        """Distance from the axis in which an asymmetric septum's outer surface is round; None for a round wall."""
+        thicker = self.patient.findings.septal_wall - 1
+        if not thicker:
+            return None
+        shell = self.lv.shells[0]
+        towards = (0.5 - 0.5 * torch.cos(torch.deg2rad(self.angle))) ** 2
+        return self.rho / (1 + thicker * (shell.epi_radius - shell.endo_radius) / shell.epi_radius * towards)
 
     def cavity_and_wall(self, phase: str) -> tuple[Tensor, Tensor]:
         """Time-averaged occupancy of the whole ventricle (cavity and wall), and of its wall times the local uptake of
@@ -129,10 +150,10 @@ class HeartFrame:
         # The septum ends nearer to the apex than the free wall: the membranous septum takes up no tracer.
         base_cut = 6 - 9 * torch.cos(torch.deg2rad(self.angle - 180))
         open_base = occupancy(self.s - 0.9 * (12 - base_cut), 2.5)
-        filled, muscle = 0.0, 0.0
+        filled, muscle, round_rho = 0.0, 0.0, self._outside_septum()
         for shell in self.lv.shells:
             inner = self.depth(shell.endo_radius, shell.endo_length)
-            outer = self.depth(shell.epi_radius, shell.epi_length)
+            outer = self.depth(shell.epi_radius, shell.epi_length, round_rho)
             filled = filled + occupancy(outer) * occupancy(self.s) / CYCLE_PHASES
             wall = occupancy(outer) * (1 - occupancy(inner)) * open_base
             muscle = muscle + wall * self._perfusion(phase, inner, outer) / CYCLE_PHASES
@@ -142,7 +163,7 @@ class HeartFrame:
         mean_length = np.mean([s.epi_length for s in self.lv.shells])
         level = self.s / float(self.lv.equator + mean_length)
         remaining = torch.ones_like(outer)
-        for defect in self.patient.defects:
+        for defect in (*self.patient.defects, *_conduction(self.patient)):
             away = torch.abs(torch.remainder(self.angle - defect.angle + 180, 360) - 180)
             # At the apex the angle loses its meaning: let the defect close over it.
             away = torch.where(level > 0.88, away * torch.clamp((1.05 - level) / 0.17, 0, 1), away)
@@ -154,3 +175,11 @@ class HeartFrame:
                 inside = inside * occupancy((0.5 - transmural) * 9, 1.0)
             remaining = remaining * (1 - defect.loss[phase] * inside)
         return remaining
+
+
+def _conduction(patient: Patient) -> tuple[Defect, ...]:
+    """The septum of left bundle branch block, which takes up less tracer although its artery is open."""
+    loss = patient.findings.septal_loss
+    if not any(loss):
+        return ()
+    return (Defect("LAD", 180.0, 115.0, 0.02, 0.78, dict(zip(PHASES, loss, strict=True)), False),)

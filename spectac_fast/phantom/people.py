@@ -8,10 +8,11 @@ the centre of the left ventricle.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from spectac_fast.phantom.findings import Findings
 from spectac_fast.terms import PHASES
 
 TERRITORY_ANGLE = {"LAD": 110.0, "RCA": -100.0, "LCX": 0.0}
@@ -84,6 +85,7 @@ class Patient:
     scatter_error: dict[str, float]
     centring: tuple[float, float, float]
     tilt: tuple[float, float]
+    findings: Findings = field(default_factory=Findings)
 
     @property
     def normal(self) -> bool:

@@ -1,154 +1,141 @@
-"""One patient, imaged: anatomy -> projections -> NC and AC reconstructions -> SA, VLA and HLA stacks, stress and
-rest.
-"""
+"""One patient, imaged: anatomy -> projections -> NC and AC reconstructions, stress and rest."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from spectac_fast.phantom.anatomy import Anatomy, build
 from spectac_fast.phantom.people import Patient
+from spectac_fast.phantom.protocol import HANOI, Filter, Protocol, Reconstruction
+from spectac_fast.phantom.scan import (
+    Acquisition,
+    Scan,
+    acquire,
+    map_for,
+    object_grid,
+    prepare,
+    scatter_estimate,
+)
 from spectac_fast.reconstruct import planes
-from spectac_fast.reconstruct.camera import Collimator, Projector, scatter_source, to_columns, to_volume, view_angles
+from spectac_fast.reconstruct.camera import FWHM_TO_SIGMA, blur, to_volume
 from spectac_fast.reconstruct.grid import Grid
-from spectac_fast.reconstruct.osem import butterworth, osem
-from spectac_fast.terms import KINDS, PHASES
-
-OBJECT_GRID = Grid(128, 96, 3.4)
-IMAGE_GRID = Grid(64, 48, 6.8)
-VIEWS = 64
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What a study is made with; the defaults are the cohort's, the others find out which effect causes what.
-
-    exact_ct: the attenuation map and the scatter estimate are those of the emission; resolution_recovery: OSEM models
-    the collimator. acquisition: another number counts other photons of the same patient.
-    """
-
-    scatter: bool = True
-    scatter_correction: bool = True
-    noise: bool = True
-    exact_ct: bool = False
-    resolution_recovery: bool = False
-    iterations: int = 4
-    subsets: int = 8
-    acquisition: int = 0
-
-
-@dataclass(frozen=True)
-class Acquisition:
-    """Projections of both phases as columns [VIEWS, 64, 2 * 48]: noisy counts, expected scatter counts, and counts
-    per unit activity.
-    """
-
-    counts: Tensor
-    scatter: Tensor
-    gain: dict[str, float]
-    scatter_to_primary: float
+from spectac_fast.reconstruct.osem import butterworth, filtered_back_projection, hann, osem
+from spectac_fast.reconstruct.regrid import regridded
+from spectac_fast.terms import PHASES
 
 
 @dataclass(frozen=True)
 class Case:
-    """stacks: [phase, plane, kind (NC, AC, TRUTH), 29, 64, 64] float32 in counts (all views); axes: the operator's
-    reorientation.
+    """volumes: NC, AC, TRUTH and, where asked for, IDEAL, {kind: [phase, nz, n, n]} float32 in stored units
+    (`Protocol.stored_per_count` of them a count of all views) on `grid`; cuts: the operator's reorientation; radius_mm:
+    of the orbit at every view; lv: where the ventricle lies in the short-axis stack.
     """
 
     patient: Patient
     protocol: Protocol
-    stacks: np.ndarray
+    volumes: dict[str, Tensor]
+    grid: Grid
     cuts: dict[str, planes.Cut]
+    radius_mm: tuple[float, ...]
     lv: dict[str, float]
     scatter_to_primary: float
 
 
-def acquire(patient: Patient, anatomy: Anatomy, protocol: Protocol, device: str) -> Acquisition:
-    """64 views over 180 degrees. The primary is projected at 3.4 mm and rebinned to 6.8 mm bins, so reconstruction
-    never sees its own model of the object; scatter is smooth and is projected at 6.8 mm.
+def simulate(patient: Patient, protocol: Protocol = HANOI, device: str = "cpu", *, ideal: bool = False) -> Case:
+    """Image one patient at stress and rest; ideal: also what AC would be with the exact map, exact scatter, no noise.
+
+    Deterministic in the patient and the protocol on a given device.
     """
-    angles = view_angles(VIEWS)
-    fine = Projector(
-        OBJECT_GRID.n, OBJECT_GRID.nz, OBJECT_GRID.dx, angles, collimator=Collimator(), rebin=2, device=device
-    )
-    coarse = Projector(IMAGE_GRID.n, IMAGE_GRID.nz, IMAGE_GRID.dx, angles, collimator=Collimator(), device=device)
-    activity = torch.stack([anatomy.activity[phase] for phase in PHASES])
-    mu = to_columns(anatomy.mu_emission)
-    mu_coarse_volume = halve(anatomy.mu_emission)
-    mu_coarse = to_columns(mu_coarse_volume)
-    source = (
-        scatter_source(halve(activity), mu_coarse_volume, IMAGE_GRID.dx)
-        if protocol.scatter
-        else torch.zeros_like(halve(activity))
-    )
-    primary_columns, scatter_columns = to_columns(activity), to_columns(source)
-    primary = torch.stack([fine.forward(primary_columns, v, fine.survival(mu, v)) for v in range(VIEWS)])
-    # A coarse voxel stands for 8 fine ones, all of which a rebinned view of the fine grid sums.
-    scatter = 8 * torch.stack([coarse.forward(scatter_columns, v, coarse.survival(mu_coarse, v)) for v in range(VIEWS)])
-    expected = primary + scatter
-    rng = np.random.default_rng((patient.seed, 3, protocol.acquisition))
-    counts, gain = torch.empty_like(expected), {}
-    for i, phase in enumerate(PHASES):
-        part = slice(i * IMAGE_GRID.nz, (i + 1) * IMAGE_GRID.nz)
-        gain[phase] = patient.counts[phase] / float(expected[:, :, part].sum(dtype=torch.float64))
-        lam = (expected[:, :, part].clamp_min(0) * gain[phase]).cpu().numpy()
-        drawn = rng.poisson(lam) if protocol.noise else lam
-        counts[:, :, part] = torch.from_numpy(drawn.astype(np.float32)).to(device)
-        scatter[:, :, part] *= gain[phase]
-        primary[:, :, part] *= gain[phase]
-    return Acquisition(counts, scatter, gain, float(scatter.sum() / primary.sum()))
+    with torch.inference_mode():
+        anatomy = build(patient, object_grid(patient, protocol.camera), device)
+        scan = prepare(anatomy, protocol.camera, device)
+        taken = acquire(patient, anatomy, protocol, device, scan)
+        volumes = reconstruct(patient, anatomy, taken, protocol, device, scan)
+        volumes["TRUTH"] = truth(anatomy, taken, protocol, scan)
+        if ideal:
+            volumes["IDEAL"] = reconstruct_ideal(anatomy, taken, protocol, scan)
+        axes = planes.operator_axes(anatomy.lv.axes, patient.centring, patient.tilt)
+        volumes = {kind: protocol.stored_per_count * volume for kind, volume in volumes.items()}
+    lv = _sampling(patient, anatomy, axes)
+    radius = tuple(scan.radius.tolist())
+    return Case(patient, protocol, volumes, scan.image, planes.cuts(axes), radius, lv, taken.scatter_to_primary)
 
 
 def reconstruct(
-    patient: Patient, anatomy: Anatomy, taken: Acquisition, protocol: Protocol, device: str
+    patient: Patient,
+    anatomy: Anatomy,
+    taken: Acquisition,
+    protocol: Protocol,
+    device: str,
+    scan: Scan | None = None,
 ) -> dict[str, Tensor]:
-    """NC and AC volumes [2 phases, 48, 64, 64] in counts per voxel over all views."""
-    collimator = Collimator() if protocol.resolution_recovery else None
-    projector = Projector(
-        IMAGE_GRID.n, IMAGE_GRID.nz, IMAGE_GRID.dx, view_angles(VIEWS), collimator=collimator, device=device
-    )
-    settings = {"iterations": protocol.iterations, "subsets": protocol.subsets}
-    estimate = taken.scatter.clone()
-    for i, phase in enumerate(PHASES):
-        error = 1.0 if protocol.exact_ct else patient.scatter_error[phase]
-        estimate[:, :, i * IMAGE_GRID.nz : (i + 1) * IMAGE_GRID.nz] *= error
-    mu = to_columns(halve(anatomy.mu_emission if protocol.exact_ct else anatomy.mu_ct))
-    volumes = {
-        "NC": osem(projector, taken.counts, **settings),
-        "AC": osem(
-            projector, taken.counts, mu=mu, scatter=estimate if protocol.scatter_correction else None, **settings
-        ),
+    """NC and AC volumes [phase, nz, n, n] in counts per voxel over all views."""
+    scan = scan or prepare(anatomy, protocol.camera, device)
+    estimates = {
+        how.scatter: scatter_estimate(how.scatter, patient, taken, scan, protocol.acquisition)
+        for how in (protocol.nc, protocol.ac)
     }
-    return {kind: VIEWS * butterworth(to_volume(v, IMAGE_GRID.nz), IMAGE_GRID.dx) for kind, v in volumes.items()}
+    exact = _map(anatomy.mu_emission, protocol, scan)
+    mu = exact if protocol.exact_map else _map(anatomy.mu_ct, protocol, scan)
+    return {
+        "NC": _volume(protocol.nc, protocol, scan, taken.counts, estimates[protocol.nc.scatter], None),
+        "AC": _volume(protocol.ac, protocol, scan, taken.counts, estimates[protocol.ac.scatter], mu),
+    }
 
 
-def simulate(patient: Patient, protocol: Protocol | None = None, device: str = "cpu") -> Case:
-    """Image one patient at stress and rest. Deterministic in the patient (and the protocol) on a given device."""
-    protocol = protocol or Protocol()
-    with torch.inference_mode():
-        anatomy = build(patient, OBJECT_GRID, device)
-        taken = acquire(patient, anatomy, protocol, device)
-        volumes = reconstruct(patient, anatomy, taken, protocol, device)
-        activity = torch.stack([halve(anatomy.activity[phase]) * taken.gain[phase] for phase in PHASES])
-        volumes["TRUTH"] = 8 * VIEWS * activity
-        axes = planes.operator_axes(anatomy.lv.axes, patient.centring, patient.tilt)
-        cuts = planes.cuts(axes)
-        stacks = torch.stack(
-            [torch.stack([planes.resample(volumes[k], IMAGE_GRID, cut) for k in KINDS], 1) for cut in cuts.values()], 1
-        )
-    return Case(
-        patient, protocol, stacks.cpu().numpy(), cuts, _sampling(patient, anatomy, axes), taken.scatter_to_primary
-    )
+def reconstruct_ideal(anatomy: Anatomy, taken: Acquisition, protocol: Protocol, scan: Scan) -> Tensor:
+    """AC's reconstruction of the expected counts with the exact map and the exact scatter, as `reconstruct`."""
+    mu = _map(anatomy.mu_emission, protocol, scan)
+    return _volume(protocol.ac, protocol, scan, taken.expected, taken.scatter, mu)
 
 
-def halve(volume: Tensor) -> Tensor:
-    """Mean over 2 x 2 x 2 voxels of [..., nz, ny, nx]."""
-    *lead, nz, ny, nx = volume.shape
-    return volume.reshape(*lead, nz // 2, 2, ny // 2, 2, nx // 2, 2).mean((-5, -3, -1))
+def truth(anatomy: Anatomy, taken: Acquisition, protocol: Protocol, scan: Scan) -> Tensor:
+    """The activity itself in the voxels and units of `reconstruct`."""
+    activity = torch.stack([anatomy.activity[phase] for phase in PHASES])
+    gain = torch.tensor([taken.gain[phase] for phase in PHASES], device=activity.device)[:, None, None, None]
+    voxels = (scan.image.dx / scan.object.dx) ** 3
+    return voxels * protocol.camera.views * (regridded(activity, scan.object, scan.image) * gain)
+
+
+def _map(volume: Tensor, protocol: Protocol, scan: Scan) -> Tensor:
+    mu = map_for(volume, scan)
+    return mu if protocol.attenuation else torch.zeros_like(mu)
+
+
+def _volume(
+    how: Reconstruction,
+    protocol: Protocol,
+    scan: Scan,
+    counts: Tensor,
+    scatter: Tensor | None,
+    mu: Tensor | None,
+) -> Tensor:
+    """counts and scatter: of the whole detector; mu None = no attenuation correction."""
+    counts, scatter = (None if views is None else _rows(views, scan) for views in (counts, scatter))
+    projector = scan.projector(protocol.camera, how.resolution_recovery)
+    if how.method == "OSEM":
+        columns = osem(projector, counts, mu=mu, scatter=scatter, iterations=how.iterations, subsets=how.subsets)
+    elif mu is None:
+        columns = filtered_back_projection(projector, counts if scatter is None else counts - scatter)
+    else:
+        raise ValueError("attenuation is corrected by OSEM, not by filtered back-projection")
+    return protocol.camera.views * _low_pass(to_volume(columns, scan.image.nz), scan.image.dx, how.filter)
+
+
+def _low_pass(volume: Tensor, dx: float, how: Filter) -> Tensor:
+    """A volume [..., nz, ny, nx] of voxels of dx mm after its post-filter; no negative values."""
+    if how.kind == "gaussian":
+        return blur(volume, how.fwhm_mm * FWHM_TO_SIGMA, dx).clamp_min(0)
+    return butterworth(volume, dx, how.cutoff, how.power) if how.kind == "butterworth" else hann(volume, dx, how.cutoff)
+
+
+def _rows(views: Tensor, scan: Scan) -> Tensor:
+    """The rows of both phases that are reconstructed, of views [views, bins, phases * rows]."""
+    count, bins, _ = views.shape
+    return views.reshape(count, bins, -1, scan.detector.nz)[..., scan.rows].reshape(count, bins, -1)
 
 
 def _sampling(patient: Patient, anatomy: Anatomy, operator: planes.Axes) -> dict[str, float]:

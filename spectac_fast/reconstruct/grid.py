@@ -9,15 +9,21 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Grid:
-    """A voxel grid: n x n x nz voxels of dx mm; z = 0 lies `below` of the height above the lowest slice."""
+    """A voxel grid: n x n x nz voxels of dx mm about the axis of rotation at `centre` (x, y), mm; z = 0 lies `below` of
+    the height above the lowest slice.
+    """
 
     n: int
     nz: int
     dx: float
     below: float = 0.48
+    centre: tuple[float, float] = (0.0, 0.0)
 
-    def axis(self) -> np.ndarray:
-        return (np.arange(self.n) - self.n / 2 + 0.5) * self.dx
+    def axis_x(self) -> np.ndarray:
+        return (np.arange(self.n) - self.n / 2 + 0.5) * self.dx + self.centre[0]
+
+    def axis_y(self) -> np.ndarray:
+        return (np.arange(self.n) - self.n / 2 + 0.5) * self.dx + self.centre[1]
 
     def axis_z(self) -> np.ndarray:
         return (np.arange(self.nz) - self.nz * self.below + 0.5) * self.dx

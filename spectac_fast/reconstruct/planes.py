@@ -27,9 +27,9 @@ class Cut:
     right: np.ndarray
     centre: np.ndarray
 
-    def first_voxel(self, voxel_mm: float) -> np.ndarray:
-        """Centre of voxel (0, 0, 0), mm."""
-        half = [-(size - 1) / 2 * voxel_mm for size in (SLICES, MATRIX, MATRIX)]
+    def first_voxel(self, voxel_mm: float, shape: tuple[int, int, int] = (SLICES, MATRIX, MATRIX)) -> np.ndarray:
+        """Centre of voxel (0, 0, 0) of a stack of this shape, mm."""
+        half = [-(size - 1) / 2 * voxel_mm for size in shape]
         return self.centre + half[0] * self.frames + half[1] * self.down + half[2] * self.right
 
 
@@ -55,13 +55,22 @@ def cuts(axes: Axes) -> dict[str, Cut]:
     }
 
 
-def resample(volume: Tensor, grid: Grid, cut: Cut) -> Tensor:
-    """Trilinear samples [batch, 29, 64, 64] of volumes [batch, nz, n, n] at the grid's voxel size; 0 outside the
-    volume.
+def resample(
+    volume: Tensor,
+    grid: Grid,
+    cut: Cut,
+    shape: tuple[int, int, int] = (SLICES, MATRIX, MATRIX),
+    slice_mm: float | None = None,
+) -> Tensor:
+    """Trilinear samples [batch, *shape] of volumes [batch, nz, n, n] at the grid's voxel size, slices slice_mm apart
+    where that is given; 0 outside the volume.
     """
-    steps = [(torch.arange(size, dtype=torch.float64) - (size - 1) / 2) * grid.dx for size in (SLICES, MATRIX, MATRIX)]
+    spacing = (slice_mm or grid.dx, grid.dx, grid.dx)
+    steps = [
+        (torch.arange(size, dtype=torch.float64) - (size - 1) / 2) * mm for size, mm in zip(shape, spacing, strict=True)
+    ]
     s, d, r = torch.meshgrid(*steps, indexing="ij")
-    origin = (grid.axis()[0], grid.axis()[0], grid.axis_z()[0])
+    origin = (grid.axis_x()[0], grid.axis_y()[0], grid.axis_z()[0])
     extent = (grid.n, grid.n, grid.nz)
     normalised = []
     for i in range(3):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from spectac_fast.device import has_bf16_units
 from spectac_fast.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 _FOLDER = Path(__file__).parent / "recipes"
 # Models whose networks predict codes of a first stage, or are one.
@@ -28,8 +32,9 @@ class Recipe:
     models between latents, "latent_slices": how many slices are encoded, all by default}.
     optimiser: {"learning_rate": peak, "betas", "weight_decay"}. schedule: see schedule.py. gradient_clip: bound of the
     gradient's norm or null. average: {"decay", "start_step", "every"} of the running average of weights that ships.
-    precision: "bf16" runs networks under autocast, "fp32" does not. budget: {"steps" | "epochs" | "minutes"} unless the
-    command says otherwise.
+    precision: "bf16" runs networks under autocast where the device has units for bfloat16 (`has_bf16_units`) and is
+    "fp32" elsewhere (`on`); "fp32" is that everywhere. budget: {"steps" | "slices" | "epochs" | "minutes"} unless the
+    command says otherwise; "slices": seen by all processes together, "epochs": passes over the slices there are.
     """
 
     name: str
@@ -49,6 +54,16 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as in the file."""
         return asdict(self)
+
+    def on(self, device: torch.device) -> Recipe:
+        """The recipe as that device carries it out: in "fp32" where bfloat16 would be emulated."""
+        emulated = self.precision == "bf16" and not has_bf16_units(device)
+        return replace(self, precision="fp32") if emulated else self
+
+    @property
+    def slices_per_step(self) -> int:
+        """How many slices a step of one process sees."""
+        return self.data["batch"] * self.data["accumulate"]
 
 
 def recipe_names(model: str) -> list[str]:

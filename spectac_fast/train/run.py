@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from spectac_fast.train.loop.state import TrainingState, averaged, has_state
 from spectac_fast.train.recipe import Recipe
 from spectac_fast.train.slices import SlicePairs, cases_of
 from spectac_fast.train.validation import Validation
+
+_log = logging.getLogger(__name__)
 
 # A sampler takes a minute for 24 patients, and that time is the budget's: while training goes on, few are looked at.
 _GLANCE = 4
@@ -48,7 +52,8 @@ class Options:
 def train(
     cohort: PairedCohort, validation: PairedCohort | None, run: Path, recipe: Recipe, options: Options = Options()
 ) -> Path:
-    """Train a recipe's model and write RUN/<model><size>.safetensors (averaged weights, float16) and RUN/card.json.
+    """Train a recipe's model and write RUN/<model><size>.safetensors (averaged weights, float16) and RUN/card.json,
+    whose "precision" counts the steps made in each.
 
     cohort: trained on its cases of the training split (`cases_of`); validation: looked at with its validation cases
     (the first few while training goes on, all for the card), None to skip.
@@ -60,8 +65,9 @@ def train(
     device = start(torch.device(options.device))
     cases = cases_of(cohort, "train")
     pairs = SlicePairs(cohort, cases, left_ventricle_gain(cohort, cases))
-    budget = options.budget or budget_of(recipe.budget, len(pairs), recipe.data["batch"] * recipe.data["accumulate"])
-    learner = make_learner(Setting(recipe, pairs, options.seed, device, options.first_stage))
+    budget = options.budget or budget_of(recipe.budget, len(pairs))
+    carried_out = recipe.on(device)
+    learner = make_learner(Setting(carried_out, pairs, options.seed, device, options.first_stage))
     if options.initial is not None:
         start_from(learner, options.initial)
     schedule = make_schedule(recipe.schedule, learner.optimizers.values())
@@ -70,20 +76,21 @@ def train(
     identity = {
         "recipe": recipe.as_dict(),
         "seed": options.seed,
-        "steps": budget.steps,
-        "minutes": budget.minutes,
+        **{f"budget of {unit}": amount for unit, amount in asdict(budget).items()},
         **{key.replace("_", " "): value for key, value in data.items()},
         "initial weights": _digest(options.initial),
         "first stage": _digest(options.first_stage),
     }
     if options.resume:
         state.load(run, identity)
+    if rank() == 0:
+        _say_precision(recipe, carried_out.precision, state.steps_in)
     glance = _validation(validation, pairs, learner, device, _GLANCE) if rank() == 0 else None
 
     def validate() -> dict[str, float]:
         return glance.against_linear(learner.estimate(state.weights.eval()))
 
-    log = optimise(state, recipe, budget, run, identity, validate if glance else None)
+    log = optimise(state, carried_out, budget, run, identity, validate if glance else None)
     card = {
         "data": data | {"cases": len(cases), "slices": len(pairs)},
         "recipe": recipe.as_dict(),
@@ -92,6 +99,8 @@ def train(
         "initial_weights_sha256": identity["initial weights"],
         "first_stage_sha256": identity["first stage"],
         "steps": state.step,
+        "slices": state.slices,
+        "precision": state.steps_in,
         "minutes": round(state.seconds / 60, 2),
         "loss_curve": loss_summary(log),
         "device": device.type,
@@ -126,6 +135,18 @@ def _widened(value: Tensor, own: Tensor, name: str) -> Tensor:
     if value.shape != own.shape:
         raise InputError(f"{name} has shape {list(value.shape)}, expected {list(own.shape)}")
     return value
+
+
+def _say_precision(recipe: Recipe, precision: str, before: Mapping[str, int]) -> None:
+    """One sentence where steps are not made in what the recipe asks for, or not in what the run was begun with."""
+    said = []
+    if precision != recipe.precision:
+        said.append(f"the recipe {recipe.name} asks for {recipe.precision}, which this device can only emulate")
+    other = [f"{steps} steps in {name}" for name, steps in before.items() if name != precision]
+    if other:
+        said.append(f"the run was begun with {' and '.join(other)}")
+    if said:
+        _log.warning("%s: training in %s.", ", and ".join(said), precision)
 
 
 def _digest(path: Path | None) -> str | None:

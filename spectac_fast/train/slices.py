@@ -1,7 +1,8 @@
-"""Training data in memory: every slice of a cohort as an NC/AC pair, handed out in model units."""
+"""Training data: every slice of a cohort as an NC/AC pair, handed out in model units, from disk where it is mapped."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -49,7 +50,8 @@ def _stored(pair: NDArray[np.float32]) -> NDArray[np.uint16] | NDArray[np.float3
 
 
 class SlicePairs:
-    """All slices of some cases: `counts` [slice, NC/AC, H, W] and the scale of each slice's phase.
+    """All slices of some cases, and the scale of each slice's phase. The counts of a cohort that is one array on disk
+    stay there and are read as they are needed, so that it may be larger than the memory.
 
     Model units: NC is 2 nc / scale - 1, AC is 2 ac / (scale gain) - 1, with the scale of the case's phase (from NC
     alone) and one gain for all; float32 [B, 1, H, W].
@@ -58,23 +60,34 @@ class SlicePairs:
     def __init__(self, cohort: PairedCohort, cases: Sequence[int], gain: float) -> None:
         stacks, scales = [], []
         for i in cases:
+            of_phase = {
+                phase: cohort.scale(i, phase) for phase in dict.fromkeys(phase for phase, _ in cohort.series(i))
+            }
             for phase, plane in cohort.series(i):
-                stacks.append(_stored(np.stack(cohort.pair(i, phase, plane), axis=1)))
-                scales.append(np.full(len(stacks[-1]), cohort.scale(i, phase), np.float32))
-        self.counts = np.concatenate(stacks)
+                mapped = cohort.mapped(i, phase, plane)
+                stacks.append(_stored(np.stack(cohort.pair(i, phase, plane))) if mapped is None else mapped)
+                scales.append(np.full(stacks[-1].shape[1], of_phase[phase], np.float32))
+        self._stacks, self.shape = stacks, stacks[0].shape[2:]
         self.scales = np.concatenate(scales)
         self.gain, self.pixel_mm = gain, float(cohort.spacing_mm[1])
-        depths = np.array([len(stack) for stack in stacks])
-        self._depth = np.repeat(depths, depths)
+        depths = np.array([stack.shape[1] for stack in stacks])
+        self._depth, self._stack_of = np.repeat(depths, depths), np.repeat(np.arange(len(depths)), depths)
         self._within = np.concatenate([np.arange(depth) for depth in depths])
         # One mask serves all stacks of a depth.
-        masks = {int(n): heart_mask((int(n), *self.counts.shape[2:]), cohort.spacing_mm) for n in np.unique(depths)}
+        masks = {int(n): heart_mask((int(n), *self.shape), cohort.spacing_mm) for n in np.unique(depths)}
         first = dict(zip(masks, np.cumsum([0, *masks]), strict=False))
         self._masks = np.concatenate(list(masks.values()))
         self._mask_of = np.array([first[int(n)] for n in self._depth]) + self._within
 
     def __len__(self) -> int:
-        return len(self.counts)
+        return len(self.scales)
+
+    def _counts(self, indices: NDArray[np.integer], side: int) -> NDArray[np.float32]:
+        """[*indices.shape, H, W]: NC (side 0) or AC (1) of some slices."""
+        counts = np.empty((*indices.shape, *self.shape), np.float32)
+        for where, index in np.ndenumerate(indices):
+            counts[where] = self._stacks[self._stack_of[index]][side, self._within[index]]
+        return counts
 
     def fit_line(self) -> tuple[float, float]:
         """Least-squares a, b of ac = a nc + b over every pixel, in model units."""
@@ -99,14 +112,13 @@ class SlicePairs:
         for begin in range(0, len(self), _CHUNK):
             nc, ac = (part.double() for part in self.select(np.arange(begin, min(begin + _CHUNK, len(self)))))
             sums += [float(term.sum()) for term in (nc, ac, nc * nc, nc * ac, ac * ac)]
-        return tuple((sums / (len(self) * self.counts[0, 0].size)).tolist())
+        return tuple((sums / (len(self) * math.prod(self.shape))).tolist())
 
     def select(self, indices: NDArray[np.integer], factor: NDArray[np.float32] | float = 1.0) -> tuple[Tensor, Tensor]:
         """NC and AC of some slices in model units; `factor` multiplies the counts of both."""
-        counts = self.counts[indices].astype(np.float32)
         unit = (2.0 * np.asarray(factor, np.float32) / self.scales[indices])[:, None, None]
-        nc = counts[:, 0] * unit - 1.0
-        ac = counts[:, 1] * (unit / np.float32(self.gain)) - 1.0
+        nc = self._counts(indices, 0) * unit - 1.0
+        ac = self._counts(indices, 1) * (unit / np.float32(self.gain)) - 1.0
         return torch.from_numpy(nc)[:, None], torch.from_numpy(ac)[:, None]
 
     def heart(self, indices: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -120,7 +132,7 @@ class SlicePairs:
         offsets = np.array([k for k in range(-context, context + 1) if k], np.intp)
         own = self._within[indices][:, None]
         within = (own + offsets).clip(0, self._depth[indices][:, None] - 1)
-        counts = self.counts[indices[:, None] - own + within, 0].astype(np.float32)
+        counts = self._counts(indices[:, None] - own + within, 0)
         unit = (2.0 * np.asarray(factor, np.float32) / self.scales[indices])[:, None, None, None]
         return torch.from_numpy(counts * unit - 1.0)
 

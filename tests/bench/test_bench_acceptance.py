@@ -70,6 +70,7 @@ def test_what_did_not_pass_is_the_exit_status(report, tmp_path, monkeypatch, cap
 
 
 def test_every_long_test_belongs_to_a_part(repository):
-    files = (repository / "tests").glob("test_*.py")
-    long = {path.name for path in files if path != Path(__file__) and "mark.night" in path.read_text()}
+    tests = repository / "tests"
+    files = (path for path in tests.rglob("test_*.py") if path != Path(__file__) and "mark.night" in path.read_text())
+    long = {path.relative_to(tests).as_posix() for path in files}
     assert long == {file for file, _ in acceptance.PARTS.values()}

@@ -11,9 +11,9 @@ from fake_cohort import FakeCohort
 from tiny_bbdm import CONFIG, random_tensors
 
 from bench.__main__ import main
+from bench.quality import quality
 from bench.quality.measures import disagreement, radial_power, roughness, texture
 from bench.quality.parts import content, stacks
-from bench.quality.quality import quality
 from bench.quality.slices import central_slices
 from bench.quality.summary import HALF, fewest, spread_to_error, summarise
 from spectac_fast.checkpoints.weights import save_weights

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from patience import HANGS_S
 
 from spectac_fast.cohort.cohort import Cohort, split_of
 from spectac_fast.data.scale import heart_mask, to_counts, to_model
@@ -18,6 +19,8 @@ from spectac_fast.errors import InputError
 from spectac_fast.phantom.heart import axes, ventricle
 from spectac_fast.phantom.people import draw
 from spectac_fast.reconstruct.planes import cuts
+
+pytestmark = pytest.mark.chain
 
 SEED = 650_123
 
@@ -27,7 +30,7 @@ def spectac(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "spectac_fast.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS_S,
         check=False,
     )
 
@@ -179,12 +182,18 @@ def test_scale_round_trip_keeps_counts() -> None:
     assert np.isnan(to_counts(np.array([np.nan]), 2.0)).all()
 
 
-def test_another_acquisition_counts_other_photons_of_the_same_patient(array_cohort: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "again"
-    command = ("phantom", "--cases", "1", "--seed", SEED, "-o", folder, "--format", "npy", "-d", "cpu")
+@pytest.fixture(scope="module")
+def again(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The patient of `dicom_cohort` imaged a second time."""
+    folder = tmp_path_factory.mktemp("cohort") / "again"
+    command = ("phantom", "--cases", "1", "--seed", SEED, "-o", folder, "--jobs", "1", "-d", "cpu")
     done = spectac(*command, "--acquisition", "1")
     assert done.returncode == 0, done.stderr
-    first, again = Cohort(array_cohort), Cohort(folder)
+    return folder
+
+
+def test_another_acquisition_counts_other_photons_of_the_same_patient(dicom_cohort: Path, again: Path) -> None:
+    first, again = Cohort(dicom_cohort), Cohort(again)
     assert again.cases[0]["lv"] == first.cases[0]["lv"]
     for plane in ("SA", "VLA", "HLA"):
         # The true activity differs by the rounding of counts and the total that was counted, the images by noise.
@@ -193,19 +202,20 @@ def test_another_acquisition_counts_other_photons_of_the_same_patient(array_coho
         for one, other in zip(first.pair(0, "rest", plane), again.pair(0, "rest", plane), strict=True):
             inside = heart_mask(one.shape, first.spacing_mm) > 0
             assert 0.01 < np.abs(one - other)[inside].mean() / one[inside].mean() < 0.15
-    other = spectac(*command)
-    assert other.returncode == 2
-    assert "'acquisition': 1" in other.stderr
-    assert spectac(*command, "--acquisition", "-1").stderr.strip().endswith("found -1")
 
 
-def test_another_acquisition_is_another_study_of_the_same_patient(dicom_cohort: Path, tmp_path: Path) -> None:
-    command = ("phantom", "--cases", "1", "--seed", SEED, "-o", tmp_path / "again", "-d", "cpu", "--acquisition", "1")
-    done = spectac(*command)
-    assert done.returncode == 0, done.stderr
+def test_another_acquisition_is_another_study_of_the_same_patient(dicom_cohort: Path, again: Path) -> None:
     name = f"case-{SEED}/stress_SA_NC.dcm"
-    first, again = (pydicom.dcmread(folder / name) for folder in (dicom_cohort, tmp_path / "again"))
+    first, again = (pydicom.dcmread(folder / name) for folder in (dicom_cohort, again))
     assert first.PatientID == again.PatientID
     assert first.pixel_array.shape == again.pixel_array.shape
     for uid in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
         assert first[uid].value != again[uid].value
+
+
+def test_another_acquisition_is_another_request(again: Path) -> None:
+    command = ("phantom", "--cases", "1", "--seed", SEED, "-o", again, "-d", "cpu")
+    other = spectac(*command)
+    assert other.returncode == 2
+    assert "'acquisition': 1" in other.stderr
+    assert spectac(*command, "--acquisition", "-1").stderr.strip().endswith("found -1")

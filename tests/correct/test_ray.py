@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 from fake_study import heart, write_nc
+from patience import HANGS_S
 
 from spectac_fast.correct import Corrector, Report, carry_out
 from spectac_fast.correct.engines.cluster import carry_out_on_ray
@@ -108,7 +109,7 @@ def test_the_command_on_a_cluster_of_its_own(studies, tmp_path, figures):
             capture_output=True,
             text=True,
             env={**environment, "OMP_NUM_THREADS": "1"},
-            timeout=300,
+            timeout=HANGS_S,
         )
 
     local = spectac("local")

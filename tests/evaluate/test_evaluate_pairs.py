@@ -13,6 +13,7 @@ import pytest
 from fake_cohort import FakeTranslator
 from fake_study import ORIENTATIONS
 from own_pairs import SPACING, png, put, stacks, three_patients
+from patience import HANGS_S
 from PIL import Image
 
 from spectac_fast import cli
@@ -33,7 +34,7 @@ WIDTH = 160 * 6.6
 
 def spectac(*words):
     command = [sys.executable, "-m", "spectac_fast.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANGS_S)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from fake_cohort import LV
 from fake_population import population
 from fake_study import ORIENTATIONS, Times, edit, write_nc
 from fake_ventricle import drawn, image
+from patience import HANGS_S
 from PIL import Image
 
 from spectac_fast import read_study, write_corrected
@@ -168,7 +169,7 @@ def test_what_is_unlike_the_training_is_said_without_file_names(run):
     assert not any("DOE" in text for text in said)
     # Another model than the one that made the corrected series has nothing to say of them.
     model.weights_sha256 = "another"
-    assert gather.study_of(series, model).warnings == []
+    assert not any("trained on" in text for text in gather.study_of(series, model).warnings)
 
 
 @pytest.mark.parametrize(("samples", "steps", "said"), [(4, 1, 1), (2, 1, 0), (4, 3, 0)])
@@ -342,7 +343,7 @@ def test_a_real_browser_shows_and_prints_it(run, tmp_path):
     browser += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--allow-file-access-from-files"]
     for name, size in (("r", "1280,3000"), ("phone", "500,3000")):
         words = [f"--window-size={size}", f"--screenshot={tmp_path / name}.png", (tmp_path / f"{name}.html").as_uri()]
-        said = subprocess.run([*browser, *words], capture_output=True, text=True, timeout=180, check=True)
+        said = subprocess.run([*browser, *words], capture_output=True, text=True, timeout=HANGS_S, check=True)
         assert "CONSOLE" not in said.stderr
         with Image.open(tmp_path / f"{name}.png") as shot:
             pixels = np.asarray(shot.convert("RGB")).astype(int)
@@ -351,7 +352,7 @@ def test_a_real_browser_shows_and_prints_it(run, tmp_path):
         if name == "phone":
             assert (pixels[:, 391:] == 255).all()
     words = [f"--print-to-pdf={tmp_path / 'r.pdf'}", (tmp_path / "r.html").as_uri()]
-    subprocess.run([*browser, *words], capture_output=True, timeout=180, check=True)
+    subprocess.run([*browser, *words], capture_output=True, timeout=HANGS_S, check=True)
     assert (tmp_path / "r.pdf").read_bytes().startswith(b"%PDF")
 
 

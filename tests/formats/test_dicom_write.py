@@ -122,14 +122,19 @@ def test_text_about_the_model_fits_every_header(tmp_path, rng):
 def test_a_mapping_by_a_table_is_replaced(tmp_path, rng):
     def change(ds):
         item = Dataset()
-        item.RealWorldValueLUTData = [0.0, 1.0]
+        item.RealWorldValueLUTData = [0.5 * value for value in range(2000)]
         item.add_new("RealWorldValueFirstValueMapped", "US", 0)
-        item.add_new("RealWorldValueLastValueMapped", "US", 1)
+        item.add_new("RealWorldValueLastValueMapped", "US", 1999)
         ds.RealWorldValueMappingSequence = [item]
 
-    _, written = write_one(tmp_path, heart(rng), change)
-    (mapping,) = pydicom.dcmread(written).RealWorldValueMappingSequence
-    assert mapping.RealWorldValueSlope == 1
+    counts = heart(rng)
+    _, written = write_one(tmp_path, counts, change)
+    after = pydicom.dcmread(written)
+    (mapping,) = after.RealWorldValueMappingSequence
+    assert "RealWorldValueLUTData" not in mapping
+    read = after.pixel_array * mapping.RealWorldValueSlope
+    assert np.abs(read - counts / 2).max() <= mapping.RealWorldValueSlope / 2
+    assert after.pixel_array.max() > 2**15
 
 
 @pytest.mark.skipif(shutil.which("dcmftest") is None, reason="needs dcmftest and dcm2xml (Debian: dcmtk)")
@@ -254,13 +259,18 @@ def test_synthetic_counts_must_fit(tmp_path, value):
 
 
 @settings(deadline=None)
-@given(st.floats(0, 1e9), st.integers(0, 2**32 - 1))
-def test_quantise_keeps_counts_within_half_a_step(top, seed):
+@given(st.floats(0, 1e9), st.integers(0, 2**32 - 1), st.sampled_from([1.0, 0.1, 0.0]), st.sampled_from([65535, 32767]))
+def test_quantise_keeps_counts_within_half_a_step(top, seed, finest, largest):
     counts = np.random.default_rng(seed).uniform(0, 1, (2, 3, 4)) * top
-    pixels, slope = quantise(counts)
-    assert np.abs(pixels * slope - counts).max() <= slope / 2
-    assert (slope == 1) == (np.rint(counts.max()) <= 65535)
-    assert np.log2(slope) % 1 == 0
+    pixels, slope = quantise(counts, finest, largest)
+    # Half a step, and the rounding of quotient, product and slope.
+    assert np.abs(pixels * slope - counts).max() <= slope / 2 + 4 * np.spacing(counts.max() + slope)
+    assert pixels.max() <= largest
+    if finest:
+        assert (slope == finest) == (np.rint(counts.max() / finest) <= largest)
+    else:
+        assert not counts.any() or pixels.max() >= largest // 2
+    assert np.log2(slope / (finest or 1.0)) % 1 == 0
 
 
 @pytest.mark.parametrize(
@@ -301,7 +311,8 @@ def test_an_existing_mapping_is_multiplied(tmp_path, rng):
     _, written = write_one(tmp_path, np.full((2, 8, 8), 40000.0), change, factor=2.0)
     after = pydicom.dcmread(written)
     assert after.RealWorldValueMappingSequence[0].RealWorldValueSlope == 0.5
-    assert float(after.RescaleSlope) == 1.0
+    assert float(after.RescaleSlope) == 0.5
+    assert (after.pixel_array == 40000).all()
 
 
 def test_wrong_counts_are_refused_and_nothing_is_written(tmp_path, rng):

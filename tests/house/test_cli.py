@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 from fake_study import edit, heart, write_nc, write_study
+from patience import HANGS_S
 
 from spectac_fast import cli
 from spectac_fast._version import __version__
@@ -28,7 +29,7 @@ def model(tmp_path):
 def spectac(*words):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "spectac_fast.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=HANGS_S)
 
 
 @pytest.fixture
@@ -201,7 +202,7 @@ def test_interrupt_ends_with_130_and_leaves_no_temporary_files(tmp_path, rng, mo
         while not list((tmp_path / "out").rglob("*_DL-AC.dcm")) and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=HANGS_S)
         if process.returncode != 0:
             break
     assert process.returncode == 130

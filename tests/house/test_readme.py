@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 import torch
 from fake_study import heart
+from patience import HANGS_S
 from places import ROOT
 from tiny_palette import palette_state
 
 from bench.pages.readme import BLOCKS, CARD, filled
+
+pytestmark = pytest.mark.chain
 
 README = ROOT / "README.md"
 
@@ -43,7 +46,13 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shell(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.run(
-        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=400, check=False
+        command,
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=HANGS_S,
+        check=False,
     )
 
 

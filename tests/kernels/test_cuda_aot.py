@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch.utils.cpp_extension import include_paths
 
+pytestmark = pytest.mark.chain
+
 # Kernel -> most registers a thread may use; 64 keeps eight blocks of 128 threads on a multiprocessor.
 REGISTER_BUDGET = {
     "bridge_add_noise": 64,

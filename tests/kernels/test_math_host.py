@@ -20,7 +20,7 @@ def probe(repository, tmp_path_factory):
         pytest.skip("no C++ compiler here")
     library = tmp_path_factory.mktemp("probe") / "probe.so"
     flags = ["-O2", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", f"-I{repository / 'csrc'}"]
-    subprocess.run([compiler, *flags, repository / "tests/host/math_probe.cpp", "-o", library], check=True)
+    subprocess.run([compiler, *flags, repository / "tests/kernels/math_probe.cpp", "-o", library], check=True)
     return ctypes.CDLL(str(library))
 
 

@@ -7,11 +7,13 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import triton
+
+pytestmark = pytest.mark.chain
 
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 MAX_REGISTERS = 80  # six blocks of 128 threads on a multiprocessor
@@ -22,10 +24,11 @@ MIX_REGISTERS = 144  # eleven taps of up to four arrays are on their way at a ti
 class Build:
     """One kernel for one architecture.
 
-    types: of arguments that are not what their name says (a pointer to float32, else a 32-bit integer). constants:
-    values of arguments that are compiled in; a capital name stands for the constant of the kernel's module. unaligned:
-    integers that are not known to be multiples of 16. loads, stores: least number of 128-bit accesses. registers: most
-    that a thread may use. scalar_stores: whether single words may be written.
+    types: of arguments that are not what their name says (a pointer to float32, else a 32-bit integer); those of its
+    members for a tuple. constants: values of arguments that are compiled in; a capital name stands for the constant of
+    the kernel's module. unaligned: 32-bit integers that are not known to be multiples of 16. ones: whether all integers
+    are 1 that Triton then compiles in. loads, stores: least number of 128-bit accesses. registers: most that a thread
+    may use. scalar_stores: whether single words may be written.
     """
 
     op: str
@@ -34,6 +37,7 @@ class Build:
     types: dict = field(default_factory=dict)
     constants: dict = field(default_factory=dict)
     unaligned: tuple = ()
+    ones: bool = False
     loads: int = 0
     stores: int = 0
     warps: int = 4
@@ -42,7 +46,8 @@ class Build:
 
     @property
     def name(self) -> str:
-        return "-".join([self.op, str(self.capability), *map(str, self.types.values())]).replace("*", "")
+        kinds = [kind.removeprefix("*") for kind in self.types.values() if str(kind).startswith("*")]
+        return "-".join([self.kernel.removesuffix("_kernel"), str(self.capability), *kinds])
 
 
 def sampler_step(network: str, capability: int) -> Build:
@@ -84,7 +89,10 @@ def group_norm_silu(x: str, capability: int) -> Build:
     )
 
 
-_AXES = [f"{axis}_{what}" for axis in ("row", "column") for what in ("step", "origin", "reach")]
+# Source pixels and outputs; step, origin and reach.
+_AXES = dict.fromkeys(("rows", "columns"), ("i32", "i32", "i64", "i64", "i64"))
+_SCALES = {"scales": ("fp32", "fp32")}
+_WEIGHTS = {"weights": ("fp32",) * 6}
 
 
 def window_counts(network: str, capability: int, taps: int) -> Build:
@@ -92,8 +100,8 @@ def window_counts(network: str, capability: int, taps: int) -> Build:
         "window_counts",
         capability,
         "window_counts_kernel",
-        types={"counts_ptr": "*u16", "out_ptr": network, "gain": "fp32"} | dict.fromkeys(_AXES, "i64"),
-        constants={"ROW_TAPS": taps, "COLUMN_TAPS": taps, "BLOCK": "RESAMPLED_BLOCK" if taps else "BLOCK"},
+        types={"counts_ptr": "*u16", "out_ptr": network, "gain": "fp32"} | _AXES,
+        constants={"TAPS": (taps, taps), "BLOCK": "RESAMPLED_BLOCK" if taps else "BLOCK"},
         unaligned=("channels",),
         loads=0 if taps else 1,
         stores=0 if taps else 1,
@@ -107,8 +115,8 @@ def unwindow_counts(network: str, capability: int, taps: int) -> Build:
         "window_counts",
         capability,
         "unwindow_counts_kernel",
-        types=types | dict.fromkeys(_AXES, "i64"),
-        constants={"ROW_TAPS": taps, "COLUMN_TAPS": taps, "BLOCK": "RESAMPLED_BLOCK" if taps else "BLOCK"},
+        types=types | _AXES,
+        constants={"TAPS": (taps, taps), "BLOCK": "RESAMPLED_BLOCK" if taps else "BLOCK"},
         loads=0 if taps else 1,
         stores=0 if taps else 1,
         scalar_stores=bool(taps),
@@ -117,11 +125,11 @@ def unwindow_counts(network: str, capability: int, taps: int) -> Build:
 
 def mix_columns(pixel: str, capability: int) -> Build:
     return Build(
-        "slice_metrics",
+        "moments",
         capability,
         "mix_columns_kernel",
-        types={"x_ptr": pixel, "y_ptr": pixel, "squares_ptr": "*fp64"} | dict.fromkeys(MIX_WEIGHTS, "fp32"),
-        constants={"TAPS": 11, "ROWS": "ROWS", "COLUMNS": "COLUMNS"},
+        types={"x_ptr": pixel, "y_ptr": pixel, "squares_ptr": "*fp64"} | _WEIGHTS,
+        constants={"TAPS": 11, "TILE": "TILE"},
         unaligned=("height",),
         warps=8,
         registers=MIX_REGISTERS,
@@ -131,13 +139,12 @@ def mix_columns(pixel: str, capability: int) -> Build:
 
 
 def mix_rows(capability: int) -> Build:
-    scales = ("mean_scale", "variance_scale")
     return Build(
         "slice_metrics",
         capability,
         "mix_rows_kernel",
-        types={"ssim_ptr": "*fp64"} | dict.fromkeys((*scales, *MIX_WEIGHTS), "fp32"),
-        constants={"map_ptr": None, "TAPS": 11, "ROWS": "ROWS", "COLUMNS": "COLUMNS"},
+        types={"ssim_ptr": "*fp64"} | _SCALES | _WEIGHTS,
+        constants={"map_ptr": None, "TAPS": 11, "TILE": "TILE"},
         unaligned=("windows_down", "windows_across", "width"),
         warps=8,
         registers=MIX_REGISTERS,
@@ -150,8 +157,8 @@ def ssim_slopes(capability: int) -> Build:
         "ssim_loss",
         capability,
         "slopes_kernel",
-        types={"ssim_ptr": "*fp64"} | dict.fromkeys(("mean_scale", "variance_scale", *MIX_WEIGHTS), "fp32"),
-        constants={"TAPS": "TAPS", "ROWS": "ROWS", "COLUMNS": "COLUMNS"},
+        types={"ssim_ptr": "*fp64"} | _SCALES | _WEIGHTS,
+        constants={"TAPS": "TAPS", "TILE": "TILE"},
         unaligned=("windows_down", "windows_across", "width", "pixels"),
         warps=8,
         registers=MIX_REGISTERS,
@@ -160,13 +167,28 @@ def ssim_slopes(capability: int) -> Build:
     )
 
 
+def ssim_spread(capability: int) -> Build:
+    return Build(
+        "ssim_loss",
+        capability,
+        "spread_kernel",
+        types=_WEIGHTS,
+        constants={"TAPS": "TAPS", "TILE": "TILE"},
+        unaligned=("windows_down", "windows_across"),
+        warps=8,
+        registers=MIX_REGISTERS,
+        loads=11,  # a map of slopes, for every tap
+        stores=1,
+    )
+
+
 def ssim_gather(capability: int) -> Build:
     return Build(
         "ssim_loss",
         capability,
         "gather_kernel",
-        types=dict.fromkeys(("share", *MIX_WEIGHTS), "fp32"),
-        constants={"TAPS": "TAPS", "ROWS": "ROWS", "COLUMNS": "COLUMNS"},
+        types={"share": "fp32"} | _WEIGHTS,
+        constants={"TAPS": "TAPS", "TILE": "TILE"},
         unaligned=("windows_down", "height"),
         warps=8,
         registers=MIX_REGISTERS,
@@ -188,8 +210,6 @@ def vq_nearest(z: str, capability: int) -> Build:
     )
 
 
-MIX_WEIGHTS = ("k0", "k1", "k2", "k3", "k4", "k5")
-
 BUILDS = [
     make(t, c)
     for make in (sampler_step, bridge_add_noise, group_norm_silu, vq_nearest)
@@ -200,7 +220,10 @@ BUILDS += [
     make(t, c, k) for make in (window_counts, unwindow_counts) for t, c, k in (("*fp32", 80, 0), ("*bf16", 90, 4))
 ]
 BUILDS += [mix_columns("*bf16", 90), mix_columns("*fp32", 80), mix_columns("*fp32", 90), mix_rows(80), mix_rows(90)]
-BUILDS += [make(capability) for make in (ssim_slopes, ssim_gather) for capability in (80, 90)]
+BUILDS += [make(capability) for make in (ssim_slopes, ssim_spread, ssim_gather) for capability in (80, 90)]
+
+# The last of every kernel's builds, with and without resampling.
+ONES = list({(b.kernel, str(b.constants)): replace(b, ones=True) for b in BUILDS}.values())
 
 # Runs in a process of its own, because the interpreter and the compiler exclude each other. Arguments: folder, builds.
 COMPILE = """
@@ -211,19 +234,31 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 folder, builds = sys.argv[1], json.loads(sys.argv[2])
+
+def of(value):
+    return tuple(value) if isinstance(value, list) else value
+
 for file, b in builds.items():
     module = importlib.import_module(f"spectac_fast.kernels.{b['op']}")
     kernel = getattr(module, b["kernel"])
-    constants = {n: getattr(module, v) if str(v).isupper() else v for n, v in b["constants"].items()}
-    types = {n: "*fp32" if n.endswith("_ptr") else "i32" for n in kernel.arg_names} | b["types"]
-    types |= dict.fromkeys(constants, "constexpr")
-    whole = [n for n in kernel.arg_names if types[n].startswith("*") or (types[n] == "i32" and n not in b["unaligned"])]
-    source = ASTSource(
-        fn=kernel,
-        signature={n: types[n] for n in kernel.arg_names},
-        constexprs={(kernel.arg_names.index(n),): v for n, v in constants.items()},
-        attrs={(kernel.arg_names.index(n),): [["tt.divisibility", 16]] for n in whole},
-    )
+    signature, constants, attributes = {}, {}, {}
+    for i, argument in enumerate(kernel.params):
+        n = argument.name
+        if n in b["constants"]:
+            value = b["constants"][n]
+            signature[n], constants[i,] = "constexpr", getattr(module, value) if str(value).isupper() else of(value)
+            continue
+        kinds = of(b["types"].get(n, "*fp32" if n.endswith("_ptr") else "i32"))
+        members = {(i,): kinds} if isinstance(kinds, str) else {(i, k): kind for k, kind in enumerate(kinds)}
+        # Triton looks into tuples, whatever do_not_specialize says.
+        special = b["ones"] and (len(members) > 1 or not argument.do_not_specialize)
+        for place, kind in members.items():
+            if special and kind in ("i32", "i64"):
+                members[place], constants[place] = "constexpr", 1
+            elif kind.startswith("*") or (kind == "i32" and n not in b["unaligned"]):
+                attributes[place] = [["tt.divisibility", 16]]
+        signature[n] = members[i,] if isinstance(kinds, str) else tuple(members.values())
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
     target = GPUTarget("cuda", b["capability"], 32)
     compiled = triton.compile(source, target=target, options={"num_warps": b["warps"]})
     Path(folder, f"{file}.cubin").write_bytes(compiled.asm["cubin"])
@@ -236,16 +271,20 @@ def inspect(cubin: Path, what: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
 
+def compile_all(builds: list[Build], folder: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(folder / "cache")
+    command = [sys.executable, "-c", COMPILE, str(folder), json.dumps({b.name: asdict(b) for b in builds})]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder)
+    assert run.returncode == 0, run.stderr
+
+
 @pytest.fixture(scope="module")
 def cubins(tmp_path_factory):
     if not (TOOLS / "cuobjdump").exists():
         pytest.skip("this Triton has no cuobjdump")
     folder = tmp_path_factory.mktemp("cubin")
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    environment["TRITON_CACHE_DIR"] = str(folder / "cache")
-    command = [sys.executable, "-c", COMPILE, str(folder), json.dumps({b.name: asdict(b) for b in BUILDS})]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder)
-    assert run.returncode == 0, run.stderr
+    compile_all(BUILDS, folder)
     return folder
 
 
@@ -260,3 +299,9 @@ def test_kernel_stays_in_registers_and_moves_16_bytes_at_a_time(cubins, build):
     assert len(re.findall(r"\bLDG\.E\.128", code)) >= build.loads
     assert len(re.findall(r"\bSTG\.E\.128", code)) >= build.stores
     assert build.scalar_stores or not re.search(r"\bSTG\.E +desc", code), "a store of 4 bytes"
+
+
+def test_every_kernel_takes_integers_that_are_one(tmp_path):
+    """Triton compiles them in: they are numbers then, without the methods of what a kernel computes with."""
+    compile_all(ONES, tmp_path)
+    assert len(list(tmp_path.glob("*.cubin"))) == len(ONES)

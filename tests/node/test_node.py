@@ -5,13 +5,13 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 
 import numpy as np
 import pydicom
 import pytest
 from dcmtk import dcmtk
 from fake_study import Times, heart, write_nc, write_study
+from patience import HANGS_S, until
 
 pytest.importorskip("pynetdicom", reason="needs pynetdicom (extra: node)")
 
@@ -89,13 +89,6 @@ def send(node, paths, calling="CAMERA", called="SPECTAC"):
     statuses = [association.send_c_store(pydicom.dcmread(path)).get("Status") for path in paths]
     association.release()
     return statuses
-
-
-def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def files(tmp_path, stage):
@@ -243,5 +236,5 @@ def test_storescu_is_served(tmp_path, rng, nodes, caplog):
     write_study(tmp_path / "in", rng, planes=("SA",))
     node = nodes()
     command = [dcmtk("storescu"), "-aec", "SPECTAC", "127.0.0.1", str(node.receiver.port), "+sd", tmp_path / "in"]
-    assert subprocess.run(command, timeout=60).returncode == 0
+    assert subprocess.run(command, timeout=HANGS_S).returncode == 0
     until(lambda: len(files(tmp_path, "corrected")) == 2)

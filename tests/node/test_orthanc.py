@@ -20,6 +20,7 @@ import pydicom
 import pytest
 from dcmtk import dcmtk
 from fake_study import heart, write_nc, write_study
+from patience import HANGS_S, until
 
 from spectac_fast import read_study, write_corrected
 from spectac_fast.formats.series import Provenance
@@ -61,7 +62,7 @@ class Orthanc:
         (folder / "orthanc.json").write_text(json.dumps(settings))
         with open(folder / "log", "w") as log:
             self._process = subprocess.Popen(["Orthanc", folder / "orthanc.json"], stdout=log, stderr=log)
-        wait(lambda: self.get("/system"))
+        until(lambda: self.get("/system"), pause_s=0.1)
 
     def get(self, path):
         """The bytes at a path of its REST interface; b"" while it is not up."""
@@ -86,16 +87,9 @@ def orthanc(tmp_path):
     orthanc.stop()
 
 
-def wait(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.1)
-
-
 def storescu(port, aet, *paths):
     command = [dcmtk("storescu"), "-aec", aet, "127.0.0.1", str(port), *map(str, paths)]
-    return subprocess.run(command, capture_output=True, timeout=120).returncode
+    return subprocess.run(command, capture_output=True, timeout=HANGS_S).returncode
 
 
 def test_a_round_trip_changes_nothing_and_a_second_send_adds_nothing(orthanc, tmp_path, figures):
@@ -126,7 +120,7 @@ def test_a_round_trip_changes_nothing_and_a_second_send_adds_nothing(orthanc, tm
         "127.0.0.1",
         str(orthanc.dicom),
     ]
-    assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
+    assert subprocess.run(command, capture_output=True, timeout=HANGS_S).returncode == 0
     by_get = [pydicom.dcmread(path) for path in (tmp_path / "got").iterdir()]
     for back in (by_rest, by_get):
         assert len(back) == 12
@@ -159,7 +153,7 @@ class Served:
 
     def end(self):
         self.process.terminate()
-        assert self.process.wait(60) == 0
+        assert self.process.wait(HANGS_S) == 0
         self.process.stdout.close()
 
 
@@ -175,7 +169,7 @@ def test_a_hundred_studies_by_two_senders_through_a_node_that_is_killed(orthanc,
     def sender(mine):
         """As a camera's queue does: what was not taken is sent again."""
         for folder in mine:
-            wait(lambda folder=folder: storescu(node.port, "SPECTAC", *sorted(folder.iterdir())) == 0, 300)
+            until(lambda folder=folder: storescu(node.port, "SPECTAC", *sorted(folder.iterdir())) == 0, pause_s=0.1)
             sent.append(folder)
 
     started = time.monotonic()
@@ -183,16 +177,16 @@ def test_a_hundred_studies_by_two_senders_through_a_node_that_is_killed(orthanc,
         senders = [pool.submit(sender, studies[k::2]) for k in range(2)]
         # Between so many studies and the next ones, however fast the machine is.
         for moment in sorted(dice.sample(range(100), KILLS)):
-            wait(lambda moment=moment: len(sent) >= moment or any(each.done() for each in senders), 600)
+            until(lambda moment=moment: len(sent) >= moment or any(each.done() for each in senders), pause_s=0.1)
             time.sleep(dice.uniform(0, 1))
             node.kill()
             node.start()
         for each in senders:
             each.result()
-    wait(lambda: len(orthanc.list("/instances")) >= 200, 300)
+    until(lambda: len(orthanc.list("/instances")) >= 200, pause_s=0.1)
     spool = tmp_path / "spool"
     under_way = [spool / stage for stage in ("incoming", "correcting", "outgoing")]
-    wait(lambda: not any(names for stage in under_way for _, _, names in os.walk(stage)), 300)
+    until(lambda: not any(names for stage in under_way for _, _, names in os.walk(stage)), pause_s=0.1)
     seconds = time.monotonic() - started
     node.end()
 

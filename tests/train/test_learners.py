@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from patience import HANGS_S
 from small_recipes import LATENT, SIDE, options, small
 from tiny_training import TinyCohort, changed
 
@@ -22,11 +23,13 @@ from spectac_fast.train.learner import Setting, generator_of
 from spectac_fast.train.learners import MAKERS, make_learner
 from spectac_fast.train.learners.gan import frozen
 from spectac_fast.train.learners.unpaired import History
+from spectac_fast.train.loop import optimise as loop
 from spectac_fast.train.loop.budget import Budget
-from spectac_fast.train.loop.optimise import optimise as loop
 from spectac_fast.train.loop.schedule import make_schedule
 from spectac_fast.train.run import Options, train
 from spectac_fast.train.slices import SlicePairs
+
+pytestmark = pytest.mark.chain
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +248,7 @@ def test_two_processes_train_as_one(repository, cohort, tmp_path):
         for rank in range(2)
     ]
     for process in started:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=HANGS_S)
         assert process.returncode == 0, errors
     weights = load(tmp_path / "run" / f"regression{SIDE}.safetensors", device="cpu")
     alone = load(train(cohort, None, tmp_path / "alone", small("regression"), Options(Budget(steps=3))), device="cpu")
@@ -268,6 +271,8 @@ def test_two_processes_train_as_one(repository, cohort, tmp_path):
         learners[0].optimizers["model"].zero_grad()
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert all(entry["step"] <= 3 for entry in log)
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    assert card["slices"] == 2 * 3 * small("regression").data["batch"]
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["networks"]["model"]
     for name, value in learners[0].shipped.state_dict().items():
         torch.testing.assert_close(state[name], value, rtol=1e-3, atol=1e-5)

@@ -20,9 +20,9 @@ from spectac_fast.train.export import seed_ranges
 from spectac_fast.train.learner import Setting, generator_of
 from spectac_fast.train.learners import make_learner
 from spectac_fast.train.learners.bridge import BridgeLearner, node_density, one_evaluation
+from spectac_fast.train.loop import optimise as loop
 from spectac_fast.train.loop.budget import Budget, budget_of
 from spectac_fast.train.loop.log import RunLog
-from spectac_fast.train.loop.optimise import optimise as loop
 from spectac_fast.train.recipe import load_recipe
 from spectac_fast.train.rows import train_row
 from spectac_fast.train.run import Options, train
@@ -226,14 +226,35 @@ def test_densities_of_nodes():
 
 
 def test_budgets():
-    by_steps, by_time = Budget(steps=100), Budget(minutes=2.0)
-    assert (by_steps.total, by_steps.unit, by_steps.spent(7, 1e9)) == (100, "steps", 7)
-    assert (by_time.total, by_time.unit, by_time.spent(7, 30.0)) == (120, "s", 30.0)
-    assert budget_of({"epochs": 3}, slices=100, slices_per_step=8) == Budget(steps=38)
-    assert budget_of({"minutes": 20}, 100, 8) == Budget(minutes=20)
-    for wrong in ({}, {"steps": 1, "minutes": 1.0}):
-        with pytest.raises(ValueError, match="either steps or minutes"):
+    by_steps, by_time, by_slices = Budget(steps=100), Budget(minutes=2.0), Budget(slices=640)
+    assert (by_steps.total, by_steps.unit, by_steps.spent(7, 56, 1e9)) == (100, "steps", 7)
+    assert (by_time.total, by_time.unit, by_time.spent(7, 56, 30.0)) == (120, "s", 30.0)
+    assert (by_slices.total, by_slices.unit, by_slices.spent(7, 56, 1e9)) == (640, "slices", 56)
+    assert budget_of({"epochs": 2.5}, slices=101) == Budget(slices=253)
+    for settings in ({"minutes": 20}, {"steps": 7}, {"slices": 3000}):
+        assert budget_of(settings, 100) == Budget(**settings)
+    for wrong in ({}, {"steps": 1, "minutes": 1.0}, {"slices": 1, "steps": 1}):
+        with pytest.raises(ValueError, match="one of steps, minutes and slices"):
             Budget(**wrong)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_budget_of_slices_counts_what_was_seen(cohort, tmp_path, monkeypatch, accumulate):
+    monkeypatch.setattr(loop, "_LOG_EVERY", 1)
+    drawn, batch = [], SlicePairs.batch
+    monkeypatch.setattr(
+        SlicePairs, "batch", lambda self, rng, size, *a: drawn.append(size) or batch(self, rng, size, *a)
+    )
+    recipe = dataclasses.replace(tiny_recipe(batch=3, accumulate=accumulate), budget={"slices": 10})
+    train(cohort, None, tmp_path, recipe, Options())
+    steps = {1: 4, 2: 2}[accumulate]
+    assert sum(drawn) == 12
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert (card["slices"], card["steps"]) == (12, steps)
+    entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["slices"] for entry in entries] == [3 * accumulate * (k + 1) for k in range(steps)]
+    with pytest.raises(InputError, match="budget of slices"):
+        train(cohort, None, tmp_path, recipe, Options(Budget(slices=11), resume=True))
 
 
 def test_seed_ranges():

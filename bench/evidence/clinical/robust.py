@@ -43,36 +43,37 @@ def simulated(seed: int) -> dict[str, np.ndarray]:
 
     from spectac_fast.phantom.anatomy import build
     from spectac_fast.phantom.people import draw
-    from spectac_fast.phantom.simulate import IMAGE_GRID, OBJECT_GRID, Protocol, acquire, reconstruct
+    from spectac_fast.phantom.protocol import HANOI
+    from spectac_fast.phantom.scan import acquire, object_grid, prepare
+    from spectac_fast.phantom.simulate import reconstruct
     from spectac_fast.reconstruct import planes
 
-    patient, protocol = draw(seed), Protocol()
+    patient, protocol = draw(seed), HANOI
     with torch.inference_mode():
-        anatomy = build(patient, OBJECT_GRID, "cpu")
+        anatomy = build(patient, object_grid(patient, protocol.camera), "cpu")
+        grid = prepare(anatomy, protocol.camera, "cpu").image
         expected = acquire(patient, anatomy, replace(protocol, noise=False), "cpu")
         cuts = planes.cuts(planes.operator_axes(anatomy.lv.axes, patient.centring, patient.tilt))
         stacks = []
         for number, (_, factor, blur) in enumerate(PHYSICAL):
-            taken = _taken(expected, factor, blur, np.random.default_rng((seed, 31, number)))
+            taken = _taken(expected, grid, factor, blur, np.random.default_rng((seed, 31, number)))
             volumes = reconstruct(patient, anatomy, taken, protocol, "cpu")
-            kinds = [planes.resample(volumes[kind], IMAGE_GRID, cuts[p]) for p in PLANES for kind in ("NC", "AC")]
+            kinds = [planes.resample(volumes[kind], grid, cuts[p]) for p in PLANES for kind in ("NC", "AC")]
             # [plane x kind, phase, ...] -> [phase, plane, kind, ...]
             found = torch.stack(kinds).reshape(3, 2, len(PHASES), *kinds[0].shape[1:]).permute(2, 0, 1, 3, 4, 5)
             stacks.append(np.clip(np.rint(found.numpy()), 0, 65535).astype(np.uint16))
     return {"stacks": np.stack(stacks)}
 
 
-def _taken(expected: Any, factor: float, blur_mm: float, rng: np.random.Generator) -> Any:
-    """The acquisition with other counts and resolution; expected: without noise."""
+def _taken(expected: Any, grid: Any, factor: float, blur_mm: float, rng: np.random.Generator) -> Any:
+    """The acquisition with other counts and resolution; expected: without noise, on the rows of a grid."""
     import torch
     from scipy.ndimage import gaussian_filter
 
-    from spectac_fast.phantom.simulate import IMAGE_GRID
-
     def blurred(columns: Any) -> np.ndarray:
         views, bins, width = columns.shape
-        field = columns.numpy().reshape(views, bins, width // IMAGE_GRID.nz, IMAGE_GRID.nz)
-        sigma = blur_mm / 2.3548 / IMAGE_GRID.dx
+        field = columns.numpy().reshape(views, bins, width // grid.nz, grid.nz)
+        sigma = blur_mm / 2.3548 / grid.dx
         return gaussian_filter(field, (0, sigma, 0, sigma)).reshape(views, bins, width) if blur_mm else columns.numpy()
 
     counts = rng.poisson(np.maximum(blurred(expected.counts) * factor, 0)).astype(np.float32)

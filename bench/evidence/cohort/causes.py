@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import count
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 import torch
 
+from spectac_fast.cohort.cuts import working_stacks
 from spectac_fast.data.scale import count_scale
 from spectac_fast.evaluate.regional.segments import polar_map, segment_means
 from spectac_fast.evaluate.regional.ventricle import Ventricle
-from spectac_fast.phantom.anatomy import build
 from spectac_fast.phantom.people import Patient, draw
-from spectac_fast.phantom.simulate import IMAGE_GRID, OBJECT_GRID, VIEWS, Case, Protocol, acquire, simulate
-from spectac_fast.reconstruct import planes
-from spectac_fast.reconstruct.camera import Projector, to_volume, view_angles
-from spectac_fast.reconstruct.osem import butterworth, filtered_back_projection
+from spectac_fast.phantom.protocol import HANOI, Protocol
+from spectac_fast.phantom.protocols import PLANS
+from spectac_fast.phantom.simulate import simulate
+from spectac_fast.processes import process_pool
 
 TUNING_SEEDS = 480_000
 MM = (6.8, 6.8, 6.8)
@@ -54,28 +52,35 @@ BASE, NOISELESS = "the cohort's protocol", "no Poisson noise"
 EXACT, COLD = "exact attenuation map and scatter estimate", "cold abdomen"
 DOME = "left dome 10 mm higher"
 HEAVY = "BMI + 6, dome + 10 mm, heart 10 mm deeper"
-CHANGES: dict[str, tuple[Callable[[Patient], Patient], Protocol]] = {
-    BASE: (_same, Protocol()),
-    "no scatter in the data": (_same, Protocol(scatter=False)),
-    "AC without scatter correction": (_same, Protocol(scatter_correction=False)),
-    NOISELESS: (_same, Protocol(noise=False)),
-    EXACT: (_same, Protocol(exact_ct=True)),
-    "resolution recovery, 8 iterations, exact map": (
-        _same,
-        Protocol(resolution_recovery=True, iterations=8, exact_ct=True),
-    ),
-    COLD: (_cold_abdomen, Protocol()),
-    DOME: (lambda p: replace(p, left_dome=p.left_dome + 10), Protocol()),
-    "heart 10 mm deeper": (lambda p: replace(p, heart_y=p.heart_y + 10), Protocol()),
-    "BMI + 6": (_heavier, Protocol()),
-    HEAVY: (
-        lambda p: replace(_heavier(p), left_dome=p.left_dome + 15.4, heart_y=p.heart_y + 10),
-        Protocol(),
-    ),
-}
+
+
+def _heavy(p: Patient) -> Patient:
+    return replace(_heavier(p), left_dome=p.left_dome + 15.4, heart_y=p.heart_y + 10)
+
+
+NOISE_FREE = replace(HANOI, noise=False)
+EXACT_BOTH = replace(HANOI, exact_map=True, ac=replace(HANOI.ac, scatter="exact"))
+RECOVERED = {"resolution_recovery": True, "iterations": 8}
 FBP = "NC by filtered back-projection"
 HEAVY_FBP = f"{FBP}, {HEAVY}"
-FBP_OF = {FBP: BASE, HEAVY_FBP: HEAVY}
+CHANGES: dict[str, tuple[Callable[[Patient], Patient], Protocol]] = {
+    BASE: (_same, HANOI),
+    "no scatter in the data": (_same, replace(HANOI, scatter=False)),
+    "AC without scatter correction": (_same, PLANS["no-scatter-correction"].protocol),
+    NOISELESS: (_same, NOISE_FREE),
+    EXACT: (_same, EXACT_BOTH),
+    "resolution recovery, 8 iterations, exact map": (
+        _same,
+        replace(EXACT_BOTH, nc=replace(HANOI.nc, **RECOVERED), ac=replace(EXACT_BOTH.ac, **RECOVERED)),
+    ),
+    COLD: (_cold_abdomen, HANOI),
+    DOME: (lambda p: replace(p, left_dome=p.left_dome + 10), HANOI),
+    "heart 10 mm deeper": (lambda p: replace(p, heart_y=p.heart_y + 10), HANOI),
+    "BMI + 6": (_heavier, HANOI),
+    HEAVY: (_heavy, HANOI),
+    FBP: (_same, PLANS["fbp"].protocol),
+    HEAVY_FBP: (_heavy, PLANS["fbp"].protocol),
+}
 
 
 def causes(patients: int) -> dict[str, Any]:
@@ -87,12 +92,11 @@ def causes(patients: int) -> dict[str, Any]:
             found.append(seed)
         if all(len(s) == patients for s in seeds.values()):
             break
-    names = [*CHANGES, *FBP_OF]
-    jobs = [(name, seed) for name in names for seed in seeds["M"] + seeds["F"]]
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    jobs = [(name, seed) for name in CHANGES for seed in seeds["M"] + seeds["F"]]
+    with process_pool() as pool:
         measured = dict(zip(jobs, pool.map(_measure, jobs), strict=True))
     rows = []
-    for name in names:
+    for name in CHANGES:
         row: dict[str, Any] = {"name": name}
         for group, sex in (("men", "M"), ("women", "F")):
             found = [measured[name, seed] for seed in seeds[sex]]
@@ -123,11 +127,9 @@ def _measure(job: tuple[str, int]) -> dict[str, Any]:
     """Segment range and inferior/anterior ratio of (NC, AC), the AC/NC gain, polar maps [2, 24, 72] and segments."""
     name, seed = job
     torch.set_num_threads(1)
-    change, protocol = CHANGES[FBP_OF.get(name, name)]
-    patient = change(replace(draw(seed), defects=()))
-    case = simulate(patient, protocol)
-    nc = _filtered(patient, protocol, case) if name in FBP_OF else case.stacks[0, 0, 0]
-    ac = case.stacks[0, 0, 1]
+    change, protocol = CHANGES[name]
+    case = simulate(change(replace(draw(seed), defects=())), protocol)
+    nc, ac = working_stacks(case, ("NC", "AC"))[0, 0]
     segments = [segment_means(stack, Ventricle.of_phantom(case.lv), MM) for stack in (nc, ac)]
     ranges = [s.max() - s.min() for s in segments]
     ratios = [s[list(INFERIOR)].mean() / s[list(ANTERIOR)].mean() for s in segments]
@@ -139,11 +141,3 @@ def _measure(job: tuple[str, int]) -> dict[str, Any]:
         "maps": maps,
         "segments": segments,
     }
-
-
-def _filtered(patient: Patient, protocol: Protocol, case: Case) -> np.ndarray:
-    with torch.inference_mode():
-        taken = acquire(patient, build(patient, OBJECT_GRID), protocol, "cpu")
-        projector = Projector(IMAGE_GRID.n, IMAGE_GRID.nz, IMAGE_GRID.dx, view_angles(VIEWS))
-        volume = VIEWS * to_volume(filtered_back_projection(projector, taken.counts), IMAGE_GRID.nz)
-        return planes.resample(butterworth(volume, IMAGE_GRID.dx), IMAGE_GRID, case.cuts["SA"])[0].numpy()

@@ -2,6 +2,7 @@
 
 `python -m bench cohort --data DIR` reads a cohort; `--causes` also simulates a few patients with one effect changed
 at a time, on the seeds (480000 and up) that served for finding the causes. The table's own seeds never did.
+`--protocols N` tells instead what random protocols draw for N seeds that belong to no split, and pictures a few.
 """
 
 from __future__ import annotations
@@ -21,19 +22,39 @@ MM = (6.8, 6.8, 6.8)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="cohort folder, seeds outside 480000-489999")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", type=Path, help="cohort folder, seeds outside 480000-489999")
+    what.add_argument("--protocols", type=int, metavar="N", help="draw N random protocols and patients")
     parser.add_argument("--pictures", type=Path, help="cohort folder of the pictured patients (default: --data)")
     parser.add_argument("--causes", type=int, default=0, metavar="N", help="also simulate N men and N women per cause")
     parser.add_argument("-o", "--out", type=Path, default=RESULTS, help="folder of the results")
 
 
 def run(args: argparse.Namespace) -> int:
+    args.out.mkdir(parents=True, exist_ok=True)
+    (_protocols if args.protocols else _published)(args)
+    return 0
+
+
+def _protocols(args: argparse.Namespace) -> None:
+    from bench.evidence.cohort import draws
+    from bench.evidence.cohort.patients import picture
+
+    studies = draws.drawn(args.protocols)
+    found = draws.measured(studies)
+    (args.out / "protocols.json").write_text(json.dumps(found, indent=1) + "\n")
+    (args.out / "protocols.md").write_text(draws.page(found))
+    draws.plot(args.out / "protocols.png", studies)
+    picture(args.out / "protocol-patients.png", range(draws.FIRST_SEED, draws.FIRST_SEED + PICTURED))
+    print((args.out / "protocols.md").read_text())
+
+
+def _published(args: argparse.Namespace) -> None:
     from bench.evidence.cohort.page import page
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.evaluate.figures.pictures import patients_panel
     from spectac_fast.evaluate.provenance import commit
 
-    args.out.mkdir(parents=True, exist_ok=True)
     cohort = Cohort(args.data)
     studies = [s for i, case in enumerate(cohort.cases) if not case["defects"] for s in _studies(cohort, i)]
     if not studies:
@@ -59,7 +80,6 @@ def run(args: argparse.Namespace) -> int:
         "stress",
     )
     print((args.out / "cohort.md").read_text())
-    return 0
 
 
 GROUPS = {"all": "MF", "men": "M", "women": "F"}

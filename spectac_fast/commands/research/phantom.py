@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import argparse
 import os
+import textwrap
+from collections.abc import Sequence
 
 from spectac_fast.commands._flags import add_device, add_output, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from spectac_fast.phantom.protocol import LEFT_OUT, NAMES
+
     parser.description = (
-        "Simulate stress and rest studies of synthetic patients (anatomy, camera, OSEM without and with attenuation "
-        "correction) and write their SA, VLA and HLA stacks. Seeds: below 500000 training, 500000-599999 validation, "
-        "600000-699999 test, 900000 and up acceptance."
+        "Simulate stress and rest studies of synthetic patients (anatomy, camera, OSEM without and with attenuation\n"
+        "correction) and write their SA, VLA and HLA stacks. Seeds: below 500000 training, 500000-599999 validation,\n"
+        "600000-699999 test, 900000 and up acceptance.\n\n"
+        "A protocol is how studies are made and of whom. `hanoi` is one department; the other names change one thing\n"
+        "of it; `random` draws camera, reconstruction, counts and patient anew for every seed. DICOM files are on the\n"
+        "camera's own pixels, arrays always 29 x 64 x 64 of 6.8 mm. Other cohorts than plain `hanoi` hold a fourth\n"
+        "kind beside NC, AC and TRUTH: IDEAL, which is AC with the exact map, exact scatter and no noise.\n\n"
+        f"protocols:\n{_listed(NAMES)}\nwhat --without takes:\n{_listed(LEFT_OUT)}"
     )
     parser.add_argument("--cases", type=positive_int, required=True, metavar="N", help="number of patients")
     parser.add_argument("--seed", type=int, required=True, metavar="S", help="first seed; cases are S ... S+N-1")
@@ -30,12 +39,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="another acquisition of the same patients: all but the counts' noise stays (default 0)",
     )
+    parser.add_argument(
+        "--protocol", choices=NAMES, default=NAMES[0], metavar="NAME", help=f"see above (default {NAMES[0]})"
+    )
+    parser.add_argument(
+        "--without",
+        choices=LEFT_OUT,
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="what no draw of `--protocol random` may be: to hold it back from training",
+    )
+    parser.add_argument("--ideal", action="store_true", help="also the kind IDEAL of `hanoi`")
     parser.add_argument("--jobs", type=positive_int, metavar="J", help="processes (default: one per core, 4 on a GPU)")
     add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from spectac_fast.cohort.generate import generate
+    from spectac_fast.cohort.generate import Wanted, generate
     from spectac_fast.device import resolve_device
     from spectac_fast.errors import UsageError
     from spectac_fast.progress import Progress
@@ -43,11 +64,18 @@ def run(args: argparse.Namespace) -> int:
     for name in ("seed", "acquisition"):
         if getattr(args, name) < 0:
             raise UsageError(f"--{name}: expected a non-negative integer, found {getattr(args, name)}")
+    if args.without and args.protocol != "random":
+        raise UsageError(f"--without is for --protocol random, found --protocol {args.protocol}")
     device = resolve_device(args.device)
+    wanted = Wanted(args.format, args.protocol, tuple(args.without), args.ideal, args.acquisition, device)
     jobs = args.jobs or (os.cpu_count() or 1 if device == "cpu" else 4)
     seeds = range(args.seed, args.seed + args.cases)
     with Progress(args.cases, "phantom", "case") as progress:
-        for _ in generate(args.out, seeds, form=args.format, jobs=jobs, device=device, acquisition=args.acquisition):
+        for _ in generate(args.out, seeds, wanted, jobs):
             progress.step()
     print(f"{args.cases} cases in {args.out}")
     return 0
+
+
+def _listed(names: Sequence[str]) -> str:
+    return textwrap.fill(", ".join(names), 110, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.cohort.joined import JoinedCohort
     from spectac_fast.cohort.pairs import PairFolder
+    from spectac_fast.train.loop.budget import Budget
 
 ROWS = ("identity", "scale", "linear")
 
@@ -45,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-stage", type=Path, metavar="FILE", help="trained vqgan, for a model between latents")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--steps", type=positive_int, metavar="N", help="optimisation steps (default: the recipe's)")
-    budget.add_argument("--max-minutes", type=float, metavar="M", help="wall time instead of steps")
+    budget.add_argument("--max-slices", type=positive_int, metavar="N", help="slices seen, repetitions counted")
+    budget.add_argument("--max-minutes", type=float, metavar="M", help="wall time")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     add_seed(parser)
     add_device(parser)
@@ -58,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
     from spectac_fast.train.loop.distributed import rank
 
+    logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
     cohort = open_joined(args.data, args)
     path = _train_row(args, cohort) if args.model in ROWS else _train_network(args, cohort)
     if rank() == 0:
@@ -73,12 +77,11 @@ def _train_row(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
 
 def _train_network(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
     from spectac_fast.device import resolve_device
-    from spectac_fast.train.loop.budget import Budget
     from spectac_fast.train.recipe import load_recipe
     from spectac_fast.train.run import Options, train
 
     options = Options(
-        budget=Budget(args.steps, args.max_minutes) if args.steps or args.max_minutes else None,
+        budget=_budget(args),
         seed=args.seed,
         resume=args.resume,
         initial=args.initial,
@@ -89,6 +92,13 @@ def _train_network(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
     if validation:
         _check_apart(cohort, validation)
     return train(cohort, validation, args.out, load_recipe(args.model, args.recipe), options)
+
+
+def _budget(args: argparse.Namespace) -> Budget | None:
+    from spectac_fast.train.loop.budget import Budget
+
+    given = {"steps": args.steps, "minutes": args.max_minutes, "slices": args.max_slices}
+    return Budget(**given) if any(value is not None for value in given.values()) else None
 
 
 def _check_apart(cohort: JoinedCohort, validation: Cohort | PairFolder) -> None:

@@ -71,10 +71,10 @@ def _contents(path: Path, told: Told) -> Iterable[str]:
 
     logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
     if path.is_file() and volume_ending(path):
-        yield from _described(settled([read_volume(path, file_content(path), told, force=True)]))
+        yield from _described(settled([read_volume(path, file_content(path), told)]))
         return
     if path.is_file():
-        yield from _described(settled([read_series(path)]))
+        yield from _described(settled([read_series(path, told=told)]))
         return
     found = find_studies([path], told)
     for study in found.studies:
@@ -93,16 +93,19 @@ def _read(source: Source) -> Series:
     from spectac_fast.formats.dicom import read_series, read_single_frames
 
     if source.slices:
-        return read_single_frames([(each.path, each.content()) for each in source.slices])
-    series = read_series(source.path, source.content())
+        files = [(each.path, each.content()) for each in source.slices]
+        return read_single_frames(files, told=source.told)
+    series = read_series(source.path, source.content(), told=source.told)
     return replace(series, notes=(*source.notes, *series.notes))
 
 
 def _described(found: Iterable[Series]) -> Iterable[str]:
-    """What series are, and what was assumed of them."""
+    """What series are, what would be done with them, why, and what was assumed of them."""
+    done = {"NC": "corrected", "AC": "left alone, as it is corrected already"}
+    refused = "refused, and skipped in a folder, unless --kind nc or --kind ac says what it is"
     for series in found:
         slices, rows, columns = series.counts.shape
-        kind = "AC" if series.attenuation_corrected else "NC"
+        kind = "NC or AC" if series.doubt else "AC" if series.attenuation_corrected else "NC"
         yield (
             f"{series.path}: {kind} {series.phase} {series.plane}, {slices} slices of {rows} x {columns}, "
             f"pixels {series.pixel_mm[0]:g} x {series.pixel_mm[1]:g} mm, slices {abs(series.slice_mm):g} mm apart, "
@@ -110,6 +113,8 @@ def _described(found: Iterable[Series]) -> Iterable[str]:
         )
         if how := ", ".join(filter(None, (*_lying(series), *_stored(series)))):
             yield f"  {how}"
+        yield f"  would be {done.get(kind, refused)}"
+        yield from (f"  evidence: {clause}" for clause in series.evidence)
         yield from (f"  note: {note}" for note in series.notes)
 
 

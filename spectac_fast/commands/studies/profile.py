@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from spectac_fast.commands import _flags
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.models.registry import load
 
     if resolve_device(args.device) != "cpu" and shutil.which("nsys") and os.environ.get("SPECTAC_NVTX") != "1":
-        return _under_nsys()
+        _under_nsys()
     translator = load(args.model, device=args.device)
     with tempfile.TemporaryDirectory() as folder:
         inputs = args.inputs or list(demo.unpack(Path(folder) / "input"))
@@ -51,11 +51,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _under_nsys() -> int:
-    """This command once more, its phases as NVTX ranges, under nsys, which prints its own tables."""
+def _under_nsys() -> NoReturn:
+    """This command once more, its phases as NVTX ranges, under nsys, which prints its own tables.
+
+    It takes the place of this process, so that whoever stops one stops the other.
+    """
     command = [sys.executable, "-m", "spectac_fast.cli", *sys.argv[1:]]
     nsys = ["nsys", "profile", "--trace=cuda,nvtx", "--stats=true", "--force-overwrite=true", "-o", "spectac-profile"]
-    return subprocess.run([*nsys, *command], env={**os.environ, "SPECTAC_NVTX": "1"}).returncode
+    os.execvpe(nsys[0], [*nsys, *command], {**os.environ, "SPECTAC_NVTX": "1"})
 
 
 def _table(correct, device) -> Iterator[str]:

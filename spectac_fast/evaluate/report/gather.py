@@ -69,7 +69,7 @@ class ReportStudy:
 def stack_of(series: Series) -> Stack:
     """A series in counts."""
     steps = np.array(series.spacing_mm)[:, None] * series.directions
-    counts = np.asarray(series.counts, np.float32) * _slope(series)
+    counts = np.asarray(series.counts, np.float32)
     return Stack(counts, series.spacing_mm, np.array(series.position, float), steps)
 
 
@@ -197,7 +197,9 @@ def _read(source: Source, found: Found) -> Series | None:
     except SpectacError as reason:
         found.skipped.append(str(reason))
         return None
-    return series if series.plane in PLANES else None
+    if series.doubt:
+        found.skipped.append(f"{series.path}: it is open whether this is NC or AC: {series.doubt}.")
+    return series if series.plane in PLANES and not series.doubt else None
 
 
 def kind_of(series: Series) -> str:
@@ -208,14 +210,6 @@ def kind_of(series: Series) -> str:
     if description.endswith("DL-AC"):
         return "corrected"
     return "AC" if series.attenuation_corrected else "NC"
-
-
-def _slope(series: Series) -> float:
-    """What a stored value stands for: only what is derived here says so in a way that is used here."""
-    mapping = (series.header or {}).get("RealWorldValueMappingSequence") if series.header is not None else None
-    if kind_of(series) not in ("corrected", "SD") or not mapping:
-        return 1.0
-    return float(mapping[0].get("RealWorldValueSlope", 1.0))
 
 
 def _derivation(series: Series) -> str:
@@ -252,7 +246,7 @@ def _far_apart(written: Mapping[tuple[str, str], Series], prepared: Prepared, tr
         usual = drawn is not None and not re.search(r"\bsteps (?!1\b)", _derivation(one))
         if known is None or not usual or int(drawn[1]) < known.samples:
             continue
-        stack = one.counts * np.float32(_slope(one) * 2.0 / (scale * translator.gain))
+        stack = one.counts * np.float32(2.0 / (scale * translator.gain))
         taken = stack[central_slices(len(stack), one.slice_mm)]
         spread = calibration_of(translator).undone(heart_spread(taken, stack.shape, one.spacing_mm))
         text = known.warning(series.path, series.plane, spread) if known.score(series.plane, spread) > 0 else None

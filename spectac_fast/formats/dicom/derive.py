@@ -16,15 +16,17 @@ from pydicom.dataset import Dataset
 
 from spectac_fast._version import __version__
 from spectac_fast.errors import InputError
-from spectac_fast.formats.dicom.elements import code, set_pixels, stable_uid
+from spectac_fast.formats.dicom.elements import code, stable_uid
 from spectac_fast.formats.dicom.read import slice_numbers
-from spectac_fast.formats.dicom.values import map_values, quantise
+from spectac_fast.formats.dicom.values.store import Words, put_words, words_of
 
 if TYPE_CHECKING:
     from spectac_fast.formats.series import Provenance, Series
 
 # Standard deviations are a few counts: they keep a thousandth of one where they fit.
 _FINEST_DEVIATION = 2.0**-10
+# What an Integer String holds.
+_LARGEST_NUMBER = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,10 @@ _STALE = (
     "LargestImagePixelValueInPlane",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
+    "FloatPixelPaddingValue",
+    "FloatPixelPaddingRangeLimit",
+    "DoubleFloatPixelPaddingValue",
+    "DoubleFloatPixelPaddingRangeLimit",
     "WindowCenterWidthExplanation",
 )
 
@@ -114,10 +120,10 @@ def _checked(
     counts = np.asarray(counts)
     if counts.shape != series.counts.shape:
         raise ValueError(f"{series.path}: expected counts of shape {series.counts.shape}, found {counts.shape}")
-    pixels, slope = quantise(counts, finest)
-    pixels = series.turn.undo(pixels)[slice_numbers(series.header, series.path)]
+    words = words_of(series, counts, finest)
+    words = replace(words, values=series.turn.undo(words.values))
     try:
-        return _derive(series, pixels, slope, provenance, kind, others)
+        return _derive(series, words, provenance, kind, others)
     except Exception as error:
         # pydicom quotes values in its messages; they may identify the patient.
         raise InputError(f"{series.path}: the header cannot be copied ({type(error).__name__}).") from None
@@ -125,8 +131,7 @@ def _checked(
 
 def _derive(
     series: Series,
-    pixels: NDArray[np.uint16],
-    slope: float,
+    words: Words,
     provenance: Provenance | None,
     kind: _Kind,
     others: Sequence[Series],
@@ -140,12 +145,13 @@ def _derive(
     for group in range(0x6000, 0x6020, 2):
         for tag in list(ds.group_dataset(group).keys()):
             del ds[tag]
-    entropy = _entropy(pixels, provenance, others)
+    order = slice_numbers(source, series.path)
+    entropy = _entropy(series, words.values[order], provenance, others)
     ds.SOPInstanceUID = stable_uid(f"{kind.role} instance", str(source.SOPInstanceUID), entropy)
     ds.SeriesInstanceUID = stable_uid(f"{kind.role} series", str(source.SeriesInstanceUID), entropy)
     ds.ImageType = ["DERIVED", "PRIMARY", *list(source.ImageType)[2:]]
-    ds.SeriesNumber = int(source.get("SeriesNumber") or 0) + kind.series_offset
-    ds.SeriesDescription = f"{str(source.get('SeriesDescription') or '')[: 63 - len(kind.mark)]} {kind.mark}".strip()
+    ds.SeriesNumber = _series_number(source, kind)
+    ds.SeriesDescription = f"{_text(source, 'SeriesDescription')[: 63 - len(kind.mark)]} {kind.mark}".strip()
     corrections = source.get("CorrectedImage") or []
     corrections = [corrections] if isinstance(corrections, str) else list(corrections)
     ds.CorrectedImage = corrections if "ATTN" in corrections else [*corrections, "ATTN"]
@@ -153,20 +159,35 @@ def _derive(
     ds.BurnedInAnnotation = "NO"
     ds.ImageComments = kind.comment
     _describe(ds, series, provenance, kind, others)
-    set_pixels(ds, pixels)
-    map_values(ds, slope, kind.values)
-    if "WindowCenter" in ds or "WindowWidth" in ds:
-        top = max(int(pixels.max()), 2)
-        ds.WindowCenter, ds.WindowWidth = f"{top / 2:g}", f"{top:g}"
+    put_words(ds, words, order, joined=bool(series.instances), meaning=kind.values)
     return ds
 
 
-def _entropy(pixels: NDArray[np.uint16], provenance: Provenance | None, others: Sequence[Series]) -> str:
+def _entropy(series: Series, pixels: NDArray, provenance: Provenance | None, others: Sequence[Series]) -> str:
     if provenance is None:
         return hashlib.sha256(pixels.tobytes()).hexdigest()
     settings = dict(sorted(provenance.settings.items()))
     sources = sorted(str(other.header.SOPInstanceUID) for other in others)
-    return json.dumps([provenance.model, provenance.weights, provenance.version, settings, sources])
+    made = [provenance.model, provenance.weights, provenance.version, settings, sources]
+    if series.twin:
+        # Its UID does not tell it from the other one, but what it holds does.
+        made.append(series.digest)
+    return json.dumps(made)
+
+
+def _series_number(source: Dataset, kind: _Kind) -> int:
+    """The source's number and an offset; of a number that is none, or too large for that, the offset alone."""
+    try:
+        number = int(source.get("SeriesNumber") or 0) + kind.series_offset
+    except (TypeError, ValueError, OverflowError):
+        return kind.series_offset
+    return number if abs(number) <= _LARGEST_NUMBER else kind.series_offset
+
+
+def _text(source: Dataset, keyword: str) -> str:
+    """A text of one value; backslashes part a text into several, whether they were meant to or not."""
+    value = source.get(keyword) or ""
+    return value if isinstance(value, str) else "/".join(map(str, value))
 
 
 def _describe(
@@ -220,5 +241,6 @@ def _plain(text: str) -> str:
 def _doubts(series: Series) -> str:
     """What a model is not made for and was forced upon it."""
     transaxial = " The source holds transaxial slices, not slices along the heart." if series.plane == "TRA" else ""
-    corrected = " The source says that it is attenuation-corrected already." if series.attenuation_corrected else ""
-    return transaxial + corrected
+    corrected = " The source is, by what is known of it, attenuation-corrected already."
+    doubtful = " Whether the source is attenuation-corrected already is not known."
+    return transaxial + (doubtful if series.doubt else corrected if series.attenuation_corrected else "")

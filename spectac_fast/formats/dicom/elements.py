@@ -1,4 +1,4 @@
-"""What every object written here shares: codes, deterministic UIDs, uint16 pixels, atomic files."""
+"""What every object written here shares: codes, deterministic UIDs, 16-bit pixels, atomic files."""
 
 from __future__ import annotations
 
@@ -94,16 +94,21 @@ def stable_uid(*parts: str) -> UID:
     return UID(f"2.25.{number}")
 
 
-def set_pixels(ds: Dataset, pixels: NDArray[np.uint16]) -> None:
-    """Put uint16 `pixels` [frames, rows, columns] and every attribute that describes them into `ds`."""
+def set_pixels(ds: Dataset, pixels: NDArray, padding: NDArray[np.bool_] | bool = False) -> None:
+    """Put uint16 or int16 `pixels` [frames, rows, columns] and every attribute that describes them into `ds`.
+
+    padding: where they are no values; the extremes leave them out.
+    """
+    signed = pixels.dtype.kind == "i"
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.NumberOfFrames, ds.Rows, ds.Columns = pixels.shape
     ds.BitsAllocated = ds.BitsStored = 16
-    ds.HighBit, ds.PixelRepresentation = 15, 0
+    ds.HighBit, ds.PixelRepresentation = 15, int(signed)
+    values = pixels[~padding] if np.any(padding) else pixels
     # pydicom cannot tell US from SS for these two when the dataset came from a file of the other kind.
-    ds.add_new("SmallestImagePixelValue", "US", int(pixels.min()))
-    ds.add_new("LargestImagePixelValue", "US", int(pixels.max()))
-    ds.add_new("PixelData", "OW", pixels.astype("<u2").tobytes())
+    ds.add_new("SmallestImagePixelValue", "SS" if signed else "US", int(values.min(initial=values.max(initial=0))))
+    ds.add_new("LargestImagePixelValue", "SS" if signed else "US", int(values.max(initial=0)))
+    ds.add_new("PixelData", "OW", pixels.astype("<i2" if signed else "<u2").tobytes())
 
 
 def stage(ds: Dataset, path: Path) -> Path:

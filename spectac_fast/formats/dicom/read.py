@@ -9,20 +9,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    UID,
-    MediaStorageDirectoryStorage,
-)
 
 from spectac_fast.errors import InputError, NotApplicableError
 from spectac_fast.formats.dicom.depth import check_depth
-from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, STATE_CODES, VIEW_CODES
+from spectac_fast.formats.dicom.elements import PATIENT_STATE, STATE_CODES, VIEW_CODES
 from spectac_fast.formats.dicom.geometry import cosines_of, place_of
-from spectac_fast.formats.dicom.parse import parse, sentences, uid_name
+from spectac_fast.formats.dicom.kind.frames import check_frames, frame_notes
+from spectac_fast.formats.dicom.kind.objects import check_kind
+from spectac_fast.formats.dicom.kind.tracer import tracer_notes
+from spectac_fast.formats.dicom.parse import parse, sentences
 from spectac_fast.formats.dicom.patient import IDENTITY, identity, lying
-from spectac_fast.formats.dicom.values import stored_counts
-from spectac_fast.formats.names import corrected_in, phase_in, plane_in, posture_note, texts_of
-from spectac_fast.formats.series import Series
+from spectac_fast.formats.dicom.values.counts import Counted, counts_of, judged
+from spectac_fast.formats.dicom.values.pixels import PIXEL_ELEMENTS
+from spectac_fast.formats.evidence.phase import phase_of
+from spectac_fast.formats.evidence.weigh import weighed
+from spectac_fast.formats.names import plane_in, posture_note, texts_of
+from spectac_fast.formats.series import NOTHING, Series, Told
 
 _PLANE_OF_VIEW = {value: plane for (_, value), plane in VIEW_CODES.items()}
 _PHASE_OF_STATE = {value: phase for (_, value), phase in STATE_CODES.items()}
@@ -30,56 +32,71 @@ _SLICE_VECTOR = 0x00540080
 TRANSAXIAL = "TRA"
 
 
-def read_series(path: Path | str, content: bytes | None = None, *, force: bool = False) -> Series:
+def read_series(path: Path | str, content: bytes | None = None, *, force: bool = False, told: Told = NOTHING) -> Series:
     """Read one NM RECON TOMO multi-frame file, attenuation-corrected or not.
 
     Slices come as those of their plane are shown, whichever way the file stores them (`formats.orientation`). The
-    counts are the stored values (a Rescale Slope or Real World Value Mapping stays in the header).
+    counts are what the header maps the stored values to (`values.counts`).
     content: the bytes of the file where they are known already or lie in an archive; `path` then only names them.
-    force: read transaxial slices too, as plane "TRA".
+    force: read transaxial slices too, as plane "TRA", and those of other nuclides and tracers. told: phase and kind
+        where the user says them.
 
     Raises:
         NoInputError: no such file.
-        NotApplicableError: a sound DICOM file of another kind (other modality, projections, gated, transaxial).
+        NotApplicableError: a sound DICOM file of another kind (other modality, projections, gated, transmission,
+            transaxial, of a nuclide or tracer whose correction would mean nothing).
         InputError: not DICOM, truncated, or without usable pixels, geometry, plane or phase.
     """
     path = Path(path)
     with sentences(path):
         ds = parse(path, content)
         check_depth(ds, path)
-        check_kind(ds, path)
-        return series_of(ds, path, force=force)
+        check_kind(ds, path, told)
+        return series_of(ds, path, counts_of(ds, path), force=force, told=told)
 
 
-def series_of(ds: Dataset, path: Path, *, force: bool, instances: tuple[str, ...] = ()) -> Series:
-    """The series in a multi-frame data set, which loses its pixels; to be called within `sentences`."""
-    frames = stored_counts(ds, path)
+def series_of(
+    ds: Dataset, path: Path, frames: Counted, *, force: bool, told: Told, instances: tuple[str, ...] = ()
+) -> Series:
+    """The series in a multi-frame data set, which loses its pixels; to be called within `sentences`.
+
+    frames: its counts in stored order.
+    """
+    check_frames(ds, path)
+    frames = judged(frames, path)
+    order = np.argsort(slice_numbers(ds, path))
+    made = (*tracer_notes(ds, path, force=force), *frame_notes(ds, frames.counts[order], path))
     cosines = cosines_of(ds, path)
     texts = texts_of(ds, path)
     plane = _plane(ds, path, texts, cosines.values(), force)
-    place = place_of(ds, path, plane, cosines, len(frames))
+    place = place_of(ds, path, plane, cosines, len(frames.counts))
+    phase, notes = _phase(ds, path, told)
     series = Series(
-        counts=frames[np.argsort(slice_numbers(ds, path))],
+        counts=frames.counts[order],
         plane=plane,
-        phase=_phase(ds, path, texts),
+        phase=phase,
         pixel_mm=place.pixel_mm,
         slice_mm=place.slice_mm,
         orientation=place.orientation,
         position=place.position,
-        attenuation_corrected=_corrected(ds, texts),
+        attenuation_corrected=True,
         path=path,
         header=ds,
         instances=instances,
+        step=frames.step,
+        padding=None if frames.padding is None else frames.padding[order],
         assumed=place.assumed,
-        notes=(*place.notes, *posture_note(lying(ds)[0])),
+        notes=(*frames.notes, *place.notes, *posture_note(lying(ds)[0]), *notes, *made),
     )
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         if not re.fullmatch(r"[0-9.]{1,64}", str(ds.get(keyword, ""))):
             raise InputError(f"{path}: expected a valid {keyword}, found none.")
     # Asked for where no reader's exception becomes a sentence any more.
     str(ds.get("FrameOfReferenceUID"))
-    del ds.PixelData
-    return series.turned(place.turn)
+    for keyword in PIXEL_ELEMENTS:
+        if keyword in ds:
+            del ds[keyword]
+    return weighed(series.turned(place.turn), told)
 
 
 def glance(path: Path | str, content: bytes | None = None) -> tuple[str, str, int]:
@@ -95,6 +112,13 @@ def glance(path: Path | str, content: bytes | None = None) -> tuple[str, str, in
         return str(ds.get("StudyInstanceUID", "")), identity(ds), int(ds.get("NumberOfFrames") or 1)
 
 
+def instance_uid(path: Path, content: bytes) -> str:
+    """The SOP Instance UID of a DICOM file, "" if none; raises as `glance`."""
+    with sentences(path):
+        ds = parse(path, content, specific_tags=["SOPInstanceUID"], stop_before_pixels=True)
+        return str(ds.get("SOPInstanceUID", ""))
+
+
 def slice_numbers(ds: Dataset, path: Path) -> NDArray[np.int64]:
     """For each stored frame its slice, counted from 0: the Slice Vector, or the stored order where there is none."""
     frames = int(ds.get("NumberOfFrames") or 1)
@@ -105,29 +129,6 @@ def slice_numbers(ds: Dataset, path: Path) -> NDArray[np.int64]:
     if pointers != [_SLICE_VECTOR] or not np.array_equal(np.sort(numbers), np.arange(1, frames + 1)):
         raise InputError(f"{path}: expected frames that run through the slices once, found another Slice Vector.")
     return numbers - 1
-
-
-def check_kind(ds: Dataset, path: Path) -> None:
-    """Raise NotApplicableError unless a data set is an ungated NM reconstruction."""
-    kind = UID(str(ds.get("SOPClassUID", "")))
-    # A DICOMDIR has a class in its file meta information only.
-    if not kind and ds.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        kind = MediaStorageDirectoryStorage
-    if not kind:
-        raise InputError(f"{path}: expected a SOP Class, found none; the file may be truncated.")
-    if kind != NM_IMAGE_STORAGE:
-        found = uid_name(kind, "an unknown kind of object")
-        raise NotApplicableError(f"{path}: expected NM slices (Nuclear Medicine Image Storage), found {found}.")
-    image_type = list(ds.get("ImageType") or [])
-    third = image_type[2] if len(image_type) > 2 else "nothing"
-    found = {
-        "TOMO": "projections (TOMO)",
-        "RECON GATED TOMO": "a gated reconstruction",
-        "GATED TOMO": "gated projections",
-    }
-    if third != "RECON TOMO":
-        what = found.get(third, "another Image Type")
-        raise NotApplicableError(f"{path}: expected reconstructed slices (RECON TOMO), found {what}.")
 
 
 def _plane(ds: Dataset, path: Path, texts: list[str], cosines: Iterable[tuple[float, ...]], force: bool) -> str:
@@ -149,28 +150,23 @@ def _plane(ds: Dataset, path: Path, texts: list[str], cosines: Iterable[tuple[fl
     raise InputError(f"{path}: expected SA, VLA or HLA in the view code, series description or file name, found none.")
 
 
-def _phase(ds: Dataset, path: Path, texts: list[str]) -> str:
+def _phase(ds: Dataset, path: Path, told: Told) -> tuple[str, tuple[str, ...]]:
+    """The phase, and what was assumed for it."""
+    found = phase_of(ds, path, _coded_phase(ds))
+    phase = told.phase or found.phase
+    if phase is None:
+        raise InputError(f"{path}: expected to be told stress or rest, found that {found.clause}; --phase says it.")
+    if told.phase:
+        against = found.phase not in (None, told.phase)
+        return phase, ((f"taken as {phase} because the user says so, although {found.clause}.",) if against else ())
+    return phase, ((f"taken as {phase}: {found.clause}.",) if found.assumed else ())
+
+
+def _coded_phase(ds: Dataset) -> str | None:
     for item in ds.get("AcquisitionContextSequence") or ():
         names, states = item.get("ConceptNameCodeSequence") or [], item.get("ConceptCodeSequence") or []
         if names and states and names[0].get("CodeValue") == PATIENT_STATE[1]:
             phase = _PHASE_OF_STATE.get(states[0].get("CodeValue"))
             if phase:
                 return phase
-    phase = phase_in([*texts, str(ds.get("StudyDescription") or "")])
-    if phase is None:
-        raise InputError(
-            f"{path}: expected stress or rest in the series description or in the file name, found neither."
-        )
-    return phase
-
-
-def _corrected(ds: Dataset, texts: list[str]) -> bool:
-    corrections = ds.get("CorrectedImage") or []
-    if "ATTN" in ([corrections] if isinstance(corrections, str) else list(corrections)):
-        return True
-    # GE's reconstruction states its corrections in the comments: ...$ReconCorr$ACSCRR$...
-    vendor = re.search(r"ReconCorr\$([A-Z]*)", str(ds.get("ImageComments") or ""))
-    if vendor:
-        return vendor.group(1).startswith("AC")
-    # A folder often holds both kinds, so its name says nothing here.
-    return corrected_in(texts[:-1])
+    return None

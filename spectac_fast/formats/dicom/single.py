@@ -11,30 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
-from pydicom.uid import ExplicitVRLittleEndian
 
 from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom.depth import check_depth
 from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE, stable_uid
 from spectac_fast.formats.dicom.geometry import cosines_of, position_of
+from spectac_fast.formats.dicom.kind.objects import check_kind
 from spectac_fast.formats.dicom.parse import parse, sentences
-from spectac_fast.formats.dicom.read import check_kind, series_of
-from spectac_fast.formats.dicom.values import stored_values
-from spectac_fast.formats.series import Series
+from spectac_fast.formats.dicom.read import series_of
+from spectac_fast.formats.dicom.values.counts import Counted, counts_of, stacked
+from spectac_fast.formats.series import NOTHING, Series, Told
 
 # Of the distance between slices, and mm: positions are written with few digits.
 _UNEVEN = 0.02
 _ASIDE_MM = 1.0
-# What must be the same in all slices of a stack.
+# What must be the same in all slices of a stack; how each stores its counts may differ.
 _SHARED = (
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
     "Rows",
     "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "PixelRepresentation",
     "PixelSpacing",
     "CorrectedImage",
 )
@@ -54,13 +51,13 @@ def series_of_slice(path: Path, content: bytes) -> str:
         return str(ds.get("SeriesInstanceUID", "")) if stack else ""
 
 
-def read_single_frames(files: Sequence[tuple[Path, bytes]], *, force: bool = False) -> Series:
+def read_single_frames(files: Sequence[tuple[Path, bytes]], *, force: bool = False, told: Told = NOTHING) -> Series:
     """Read a series of which every file holds one slice; the slices are put in order by their positions, or by their
     numbers where they have none.
 
     files: (path, content) of each; the series takes the first path. Its header is that of one multi-frame object with
-    the same geometry, and `instances` are the SOP Instance UIDs it stands for. Raises as `read_series`, and InputError
-    for slices that differ in size, direction or scale, or are not evenly spaced.
+    the same geometry, and `instances` are the SOP Instance UIDs it stands for. Every slice has its own slope. Raises as
+    `read_series`, and InputError for slices that differ in size or direction, or are not evenly spaced.
     """
     first = files[0][0]
     slices = []
@@ -68,7 +65,7 @@ def read_single_frames(files: Sequence[tuple[Path, bytes]], *, force: bool = Fal
         with sentences(path):
             ds = parse(path, content)
             check_depth(ds, path)
-            check_kind(ds, path)
+            check_kind(ds, path, told)
             slices.append(ds)
     with sentences(first):
         for keyword in _SHARED:
@@ -78,8 +75,10 @@ def read_single_frames(files: Sequence[tuple[Path, bytes]], *, force: bool = Fal
                 )
         vectors = _vectors(slices, first)
         ordered, step, *notes = _by_number(slices, first) if vectors is None else _by_position(slices, first, *vectors)
-        ds = _joined(ordered, step, first)
-        series = series_of(ds, first, force=force, instances=tuple(str(each.SOPInstanceUID) for each in ordered))
+        frames = stacked([_one_slice(each, first) for each in ordered])
+        ds = _joined(ordered, step)
+        instances = tuple(str(each.SOPInstanceUID) for each in ordered)
+        series = series_of(ds, first, frames, force=force, told=told, instances=instances)
         return replace(series, notes=(*notes, *series.notes))
 
 
@@ -134,20 +133,21 @@ def _vectors(slices: list[Dataset], path: Path) -> tuple[NDArray[np.float64], ND
     return orientations[0], np.array(positions)
 
 
-def _joined(slices: list[Dataset], step: float, path: Path) -> Dataset:
-    """One multi-frame data set of slices in order, `step` mm apart."""
+def _one_slice(ds: Dataset, path: Path) -> Counted:
+    frames = int(ds.get("NumberOfFrames") or 1)
+    if frames != 1:
+        raise InputError(f"{path}: expected one frame in every file of its series, found {frames} in one.")
+    return counts_of(ds, path)
+
+
+def _joined(slices: list[Dataset], step: float) -> Dataset:
+    """The header of one multi-frame object that holds the slices in order, `step` mm apart."""
     ds = copy.deepcopy(slices[0])
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    shape = (1, int(ds.get("Rows") or 0), int(ds.get("Columns") or 0))
-    if min(shape) < 1 or ds.get("BitsAllocated") not in (8, 16):
-        raise InputError(f"{path}: expected slices of 8 or 16 bit pixels, found something else.")
-    pixels = [stored_values(each, path, shape, int(ds.BitsAllocated)) for each in slices]
     ds.SOPInstanceUID = stable_uid("joined slices", *(str(each.SOPInstanceUID) for each in slices))
     ds.NumberOfFrames = ds.NumberOfSlices = len(slices)
     ds.FrameIncrementPointer = Tag("SliceVector")
     ds.SliceVector = list(range(1, len(slices) + 1))
     ds.SpacingBetweenSlices = f"{step:.8g}"
-    ds.add_new("PixelData", "OW", np.concatenate(pixels).tobytes())
     for keyword in ("SliceLocation", "InstanceNumber"):
         if keyword in ds:
             del ds[keyword]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,34 @@ _PHASE_TIMES = {"stress": "101500", "rest": "143000"}
 _VIEW_CODE_OF = {plane: value for (scheme, value), plane in VIEW_CODES.items() if scheme == "SCT"}
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What a header says of camera and reconstruction, where it is not that of the first cohort.
+
+    method: as GE abbreviates it in a series' name, such as IRACSCRR or FBPNC; algorithm, kernel: in words, kernel of at
+    most 16 characters each; filter: its name; scatter: how it was corrected, "" = not. start_angle, angular_step,
+    scan_arc: degrees as PS3.3 C.8.4.9 counts them (0 at the back, 90 left, 180 front), direction "CW" or "CC";
+    radius_mm: one for the orbit or one for each view; frame_ms: time at a view.
+    """
+
+    method: str
+    algorithm: str
+    filter: str
+    kernel: tuple[str, ...]
+    scatter: str
+    collimator: str
+    views: int
+    start_angle: float
+    angular_step: float
+    scan_arc: float
+    direction: str
+    radius_mm: tuple[float, ...]
+    frame_ms: int
+    prone: bool
+    height_m: float
+    weight_kg: float
+
+
 def write_series(
     path: Path | str,
     counts: NDArray,
@@ -43,6 +72,7 @@ def write_series(
     sex: str,
     study_key: str,
     views: int = 64,
+    settings: Settings | None = None,
 ) -> None:
     """Write one synthetic stack as an NM RECON TOMO file, atomically. The bytes are a function of the arguments.
 
@@ -60,6 +90,7 @@ def write_series(
         sex: "M", "F" or "O".
         study_key: everything that shares it belongs to one study; UIDs and dates are derived from it.
         views: projections acquired over 180 degrees.
+        settings: of camera and reconstruction; None leaves out what the first cohort's headers did not say.
 
     Raises:
         ValueError: counts outside 0 ... 65535 or not finite, or an unknown plane or phase.
@@ -74,6 +105,8 @@ def write_series(
     _geometry(ds, plane, counts.shape[0], np.broadcast_to(pixel_mm, 2), slice_mm, orientation, position)
     _acquisition(ds, phase, views)
     ds.CorrectedImage = ["UNIF", "COR", "NRGY", "LIN"] + (["ATTN", "SCAT"] if corrected else [])
+    if settings is not None:
+        _set(ds, settings, corrected, plane, phase)
     set_pixels(ds, np.rint(counts).astype(np.uint16))
     save_atomically(ds, Path(path))
 
@@ -157,3 +190,25 @@ def _acquisition(ds: Dataset, phase: str, views: int) -> None:
     stress, rest = code("DCM", "109091", "Cardiac Stress State"), code("SCT", "128975004", "Resting State")
     state.ConceptCodeSequence = [stress if phase == "stress" else rest]
     ds.AcquisitionContextSequence = [state]
+
+
+def _set(ds: Dataset, settings: Settings, corrected: bool, plane: str, phase: str) -> None:
+    ds.SeriesDescription = f"{phase.upper()} {settings.method} {plane}"
+    corrections = (["ATTN"] if corrected else []) + (["SCAT"] if settings.scatter else [])
+    ds.CorrectedImage = ["UNIF", "COR", "NRGY", "LIN", *corrections]
+    # Attributes of other modalities that mean just this; NM has none of its own, and vendors hide it in private ones.
+    ds.ReconstructionMethod, ds.FilterType, ds.ConvolutionKernel = settings.algorithm, settings.filter, settings.kernel
+    if settings.scatter:
+        ds.ScatterCorrectionMethod = settings.scatter
+    if corrected:
+        ds.AttenuationCorrectionMethod = "CT attenuation map"
+    ds.PatientSize, ds.PatientWeight = f"{settings.height_m:.2f}", f"{settings.weight_kg:.1f}"
+    ds.DetectorInformationSequence[0].CollimatorGridName = settings.collimator
+    rotation = ds.RotationInformationSequence[0]
+    rotation.StartAngle, rotation.AngularStep = f"{settings.start_angle:.6g}", f"{settings.angular_step:.6g}"
+    rotation.ScanArc, rotation.RotationDirection = f"{settings.scan_arc:.6g}", settings.direction
+    rotation.RadialPosition = [f"{mm:.1f}" for mm in settings.radius_mm]
+    rotation.NumberOfFramesInRotation, rotation.ActualFrameDuration = settings.views, settings.frame_ms
+    if settings.prone:
+        lying = ds.PatientOrientationCodeSequence[0]
+        lying.PatientOrientationModifierCodeSequence = [code("SCT", "1240000", "prone")]

@@ -16,7 +16,7 @@ from spectac_fast.diffusion.graph import Graphs
 from spectac_fast.diffusion.solvers import StepTable
 from spectac_fast.models.description import Description, describe, reading
 from spectac_fast.models.engine.batches import in_batches
-from spectac_fast.models.translators.network import NetworkTranslator
+from spectac_fast.models.translators.sampling import SamplingNetworkTranslator
 from spectac_fast.tracing import phase
 
 _DEFAULTS = ("steps", "samples", "sample_steps", "solver", "order", "eta")
@@ -28,7 +28,7 @@ FITTED = "fitted"
 UNFITTED = "dbim"
 
 
-class BridgeTranslator(NetworkTranslator):
+class BridgeTranslator(SamplingNetworkTranslator):
     """A trained bridge as a `Translator`.
 
     model:    has `bridge`, `multiple`, `context_slices`, `start(images) -> (end, context or None)`,
@@ -48,82 +48,34 @@ class BridgeTranslator(NetworkTranslator):
         if self.defaults["solver"] == FITTED and self.defaults["sample_steps"] not in self.fitted:
             raise ValueError(f"no fitted table of {self.defaults['sample_steps']} evaluations, those of a sample.")
 
-    def translate(
-        self,
-        nc: Tensor,
-        seeds: Tensor | None = None,
-        *,
-        neighbours: Tensor | None = None,
-        steps: int | list[int] | None = None,
-        samples: int | None = None,
-        solver: str | None = None,
-        order: int | None = None,
-        eta: float | None = None,
-        **options: Any,
-    ) -> Tensor:
-        """NC -> AC (see `Translator.translate`); the mean of `samples` samples of `steps` network evaluations each.
-
-        steps=1 is the regression estimate E[ac | nc] and draws nothing. Without steps and samples the defaults of the
-        weights hold; samples alone means samples of the weights' "sample_steps" evaluations. solver: one of
-        `solver_table`, or "published" for the sampler of the published code with its step list (1 step, or 3 and more),
-        or "fitted" for the table of so many evaluations that the weights hold; where the weights' own solver is fitted,
-        other numbers of evaluations are DBIM's, from which it was.
-        """
-        steps, count = self._steps_and_samples(steps, samples)
-        if count < 1:
-            raise ValueError(f"samples must be at least 1, found {count}.")
-        sampler = self.sampler(steps, solver, order, eta)
-        images, seeds = self.seen(nc, seeds, neighbours, **options)
-        return self.fitted_back(self._sampled(sampler, images, seeds, count, "mean"), nc)
-
-    def moments(
-        self,
-        nc: Tensor,
-        seeds: Tensor | None = None,
-        *,
-        samples: int,
-        neighbours: Tensor | None = None,
-        steps: int | list[int] | None = None,
-        solver: str | None = None,
-        order: int | None = None,
-        eta: float | None = None,
-        **options: Any,
-    ) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of samples (see `SamplingTranslator.moments`).
-
-        steps: of one sample; None is the weights' "sample_steps". The other options are those of `translate`.
-        """
-        sampler = self.sampler(self.defaults["sample_steps"] if steps is None else steps, solver, order, eta)
-        if not sampler.table.noise_rows:
-            raise ValueError(f"samples of {len(sampler.table)} steps draw no noise and have no spread.")
-        images, seeds = self.seen(nc, seeds, neighbours, **options)
-        return self.fitted_back(self._sampled(sampler, images, seeds, samples, "mean_std"), nc)
-
     def single_sample(
         self, *, steps: int | list[int] | None = None, samples: int | None = None, **options: Any
     ) -> bool:
         """See `SamplingTranslator.single_sample`; one evaluation draws nothing."""
-        steps, count = self._steps_and_samples(steps, samples)
-        return count == 1 and (steps if isinstance(steps, int) else len(steps)) > 1
+        steps = self.evaluations(steps, samples)
+        return super().single_sample(samples=samples) and (steps if isinstance(steps, int) else len(steps)) > 1
 
-    def _steps_and_samples(self, steps: int | list[int] | None, samples: int | None) -> tuple[int | list[int], int]:
-        """What `translate` does where one of them, or both, is not given."""
+    def evaluations(self, steps: int | list[int] | None, samples: int | None) -> int | list[int]:
+        """What a sample takes; steps=1 is the regression estimate E[ac | nc] and draws nothing.
+
+        Without steps and samples the defaults of the weights hold; samples alone, as in `moments`, means samples of the
+        weights' "sample_steps" evaluations.
+        """
         if steps is None:
             steps = self.defaults["steps" if samples is None else "sample_steps"]
-        return steps, self.defaults["samples"] if samples is None else samples
-
-    def seen(
-        self, nc: Tensor, seeds: Tensor | None, neighbours: Tensor | None, **options: Any
-    ) -> tuple[Tensor, Tensor]:
-        """(what `model.start` takes, seeds), see `inputs`; a method adds what else its options say."""
-        return self.inputs(nc, seeds, neighbours)
+        return steps
 
     def sampler(
         self, steps: int | list[int], solver: str | None, order: int | None, eta: float | None
     ) -> BridgeSampler:
         """The sampler that the options of `translate` ask for; ValueError for impossible ones.
 
-        It takes any number of slices and keeps to fixed batch sizes itself, with all samples of a slice in few batches.
+        solver: one of `solver_table`, or "published" for the sampler of the published code with its step list (1 step,
+        or 3 and more), or "fitted" for the table of so many evaluations that the weights hold; where the weights' own
+        solver is fitted, other numbers of evaluations are DBIM's, from which it was.
+
+        The sampler takes any number of slices and keeps to fixed batch sizes itself, with all samples of a slice in few
+        batches.
         """
         arguments: dict[str, Any] = {"solver": solver or self.defaults["solver"]}
         if arguments["solver"] == FITTED:
@@ -154,13 +106,16 @@ class BridgeTranslator(NetworkTranslator):
         return table if table and (isinstance(steps, int) or list(table.t) == list(steps)) else None
 
     @torch.no_grad()
-    def _sampled(self, sampler: BridgeSampler, images: Tensor, seeds: Tensor, count: int, reduce: str) -> Any:
-        """`count` samples, reduced."""
+    def drawn(
+        self, sampler: BridgeSampler, images: Tensor, seeds: Tensor, count: int, spread: bool
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        if spread and not sampler.table.noise_rows:
+            raise ValueError(f"samples of {len(sampler.table)} steps draw no noise and have no spread.")
         if not len(images):
-            return images[:, :1] if reduce == "mean" else (images[:, :1], images[:, :1])
+            return (images[:, :1], images[:, :1]) if spread else images[:, :1]
         with phase("encode"):
             end, context = in_batches(self.model.start, images)
-        return sampler(end, seeds, count, reduce, context=context)
+        return sampler(end, seeds, count, "mean_std" if spread else "mean", context=context)
 
     def _finish(self, x0: Tensor) -> Tensor:
         with phase("decode"):

@@ -2,72 +2,36 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor
 
 from spectac_fast.diffusion.reduction import moments_of
 from spectac_fast.diffusion.solvers import StepTable
-from spectac_fast.models.translators.network import NetworkTranslator
+from spectac_fast.models.engine.batches import in_batches
+from spectac_fast.models.translators.sampling import SamplingNetworkTranslator
+
+_Sampler = Callable[[Tensor, Tensor, int], Iterator[Tensor]]
 
 
-class NoiseTranslator(NetworkTranslator, ABC):
+class NoiseTranslator(SamplingNetworkTranslator):
     """Base of the conditional diffusions; a method adds its `name`, `table` and `draw`.
 
     defaults: {"steps", "samples", "solver", "eta"} of `translate`.
     """
 
-    defaults: dict[str, Any]
-
-    def translate(
-        self,
-        nc: Tensor,
-        seeds: Tensor | None = None,
-        *,
-        neighbours: Tensor | None = None,
-        steps: int | list[int] | None = None,
-        samples: int | None = None,
-        solver: str | None = None,
-        eta: float | None = None,
-        **options: Any,
-    ) -> Tensor:
-        """NC -> AC (see `Translator.translate`); the mean of `samples` samples of `steps` network evaluations each.
-
-        What is not given is as the defaults of the weights say; for the solvers see `table`.
-        """
-        count = self.defaults["samples"] if samples is None else samples
-        if count < 1:
-            raise ValueError(f"samples must be at least 1, found {count}.")
+    def sampler(self, steps: int | list[int], solver: str | None, order: int | None, eta: float | None) -> _Sampler:
+        """`draw` with the table of these options; for the solvers see `table`, they have no order."""
         table = self.table(steps, solver, eta)
-        return self.run(
-            lambda images, keys: moments_of(self.draw(images, keys, table, count), False), nc, seeds, neighbours
-        )
+        return lambda images, seeds, count: self.draw(images, seeds, table, count)
 
-    def moments(
-        self,
-        nc: Tensor,
-        seeds: Tensor | None = None,
-        *,
-        samples: int,
-        neighbours: Tensor | None = None,
-        steps: int | list[int] | None = None,
-        solver: str | None = None,
-        eta: float | None = None,
-        **options: Any,
-    ) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of samples (see `SamplingTranslator.moments`); other options as `translate`."""
-        if samples < 2:
-            raise ValueError(f"samples must be at least 2, found {samples}.")
-        table = self.table(steps, solver, eta)
-        return self.run(
-            lambda images, keys: moments_of(self.draw(images, keys, table, samples), True), nc, seeds, neighbours
-        )
-
-    def single_sample(self, *, samples: int | None = None, **options: Any) -> bool:
-        """See `SamplingTranslator.single_sample`."""
-        return (self.defaults["samples"] if samples is None else samples) == 1
+    @torch.no_grad()
+    def drawn(
+        self, sampler: _Sampler, images: Tensor, seeds: Tensor, count: int, spread: bool
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        return in_batches(lambda part, keys: moments_of(sampler(part, keys, count), spread), images, seeds)
 
     @abstractmethod
     def table(self, steps: int | list[int] | None, solver: str | None, eta: float | None) -> StepTable:

@@ -1,4 +1,4 @@
-"""How long to train: a number of steps, or minutes of wall time."""
+"""How long to train: a number of steps, of slices seen, or minutes of wall time."""
 
 from __future__ import annotations
 
@@ -10,33 +10,42 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Budget:
-    """Either `steps` or `minutes` is given. A run by steps is a function of its seed, also when it is interrupted and
-    resumed; a run by minutes depends on how fast the machine was."""
+    """One of `steps`, `minutes` and `slices` is given. A run by steps or slices is a function of its seed, also when it
+    is interrupted and resumed; a run by minutes depends on how fast the machine was.
+
+    slices: so many are seen by all processes together, repetitions counted; the last step may see a few more.
+    """
 
     steps: int | None = None
     minutes: float | None = None
+    slices: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.steps is None) == (self.minutes is None):
-            raise ValueError("a budget needs either steps or minutes.")
+        if sum(given is not None for given in (self.steps, self.minutes, self.slices)) != 1:
+            raise ValueError("a budget needs one of steps, minutes and slices.")
 
     @property
     def total(self) -> int:
-        """The whole budget in its unit (steps, or seconds)."""
-        return self.steps if self.steps is not None else round(60 * self.minutes)
+        """The whole budget in its unit."""
+        if self.minutes is not None:
+            return round(60 * self.minutes)
+        return self.steps if self.steps is not None else self.slices
 
     @property
     def unit(self) -> str:
-        """What `total` counts."""
-        return "steps" if self.steps is not None else "s"
+        """What `total` counts: "steps", "slices" or "s"."""
+        if self.minutes is not None:
+            return "s"
+        return "steps" if self.steps is not None else "slices"
 
-    def spent(self, step: int, seconds: float) -> float:
-        """How much of `total` is used after `step` steps and `seconds` of training."""
-        return step if self.steps is not None else seconds
+    def spent(self, step: int, slices: int, seconds: float) -> float:
+        """How much of `total` is used after `step` steps that saw `slices` slices in `seconds`."""
+        return {"steps": step, "slices": slices, "s": seconds}[self.unit]
 
 
-def budget_of(settings: Mapping[str, Any], slices: int, slices_per_step: int) -> Budget:
-    """The budget a recipe names: {"steps": n}, {"minutes": m} or {"epochs": e}, passes over so many slices."""
+def budget_of(settings: Mapping[str, Any], slices: int) -> Budget:
+    """The budget a recipe names: {"steps": n}, {"slices": n}, {"minutes": m} or {"epochs": e}, passes over so many
+    slices."""
     if "epochs" in settings:
-        return Budget(steps=math.ceil(settings["epochs"] * slices / slices_per_step))
+        return Budget(slices=math.ceil(settings["epochs"] * slices))
     return Budget(**settings)

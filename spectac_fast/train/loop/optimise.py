@@ -12,7 +12,7 @@ import numpy as np
 from spectac_fast.errors import SpectacError
 from spectac_fast.progress import Progress
 from spectac_fast.train.loop.budget import Budget
-from spectac_fast.train.loop.distributed import agree, rank
+from spectac_fast.train.loop.distributed import agree, processes, rank
 from spectac_fast.train.loop.log import RunLog
 from spectac_fast.train.loop.state import TrainingState
 from spectac_fast.train.recipe import Recipe
@@ -30,7 +30,10 @@ def optimise(
     identity: dict[str, Any],
     validate: Callable[[], dict[str, float]] | None,
 ) -> list[dict[str, Any]]:
-    """Train until the budget is spent; returns the log. Writes `run`/log.jsonl and, every minute, `run`/state.pt."""
+    """Train until the budget is spent; returns the log. Writes `run`/log.jsonl and, every minute, `run`/state.pt.
+
+    recipe: as the device carries it out (`Recipe.on`).
+    """
     diary = RunLog(run, state.step) if rank() == 0 else None
     begun = time.monotonic() - state.seconds
     saved = time.monotonic()
@@ -38,24 +41,24 @@ def optimise(
     for network in state.learner.networks.values():
         network.train()
     with Progress(budget.total, "training", budget.unit) as progress:
-        progress.step(round(budget.spent(state.step, state.seconds)))
-        while (spent := agree(budget.spent(state.step, state.seconds))) < budget.total:
+        progress.step(round(min(state.spent(budget), budget.total)))
+        while (spent := agree(state.spent(budget))) < budget.total:
             state.schedule.before(state.step, spent / budget.total)
             window.append(_step(state, recipe))
             state.seconds = time.monotonic() - begun
             if diary is None:
                 continue
-            done = round(min(budget.spent(state.step, state.seconds), budget.total))
+            done = round(min(state.spent(budget), budget.total))
             loss = np.mean([entry["loss"] for entry in window[-_LOG_EVERY:]])
             progress.step(done - progress.done, note=f"step {state.step}, loss {loss:.4f}")
-            minutes = round(state.seconds / 60, 3)
+            so_far = {"step": state.step, "slices": state.slices, "minutes": round(state.seconds / 60, 3)}
             if state.step % _LOG_EVERY == 0:
                 means = {key: round(float(np.mean([entry[key] for entry in window])), 6) for key in window[0]}
                 window.clear()
                 rates = {n: o.param_groups[0]["lr"] for n, o in state.learner.optimizers.items()}
-                diary.write(step=state.step, minutes=minutes, **means, learning_rate=rates)
+                diary.write(**so_far, **means, learning_rate=rates)
             if validate is not None and state.step % _VALIDATE_EVERY == 0:
-                diary.write(step=state.step, minutes=minutes, validation=validate())
+                diary.write(**so_far, validation=validate())
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 state.save(run, identity)
                 saved = time.monotonic()
@@ -73,6 +76,8 @@ def _step(state: TrainingState, recipe: Recipe) -> dict[str, float]:
         raise SpectacError(f"{wrong[0]} became {values[wrong[0]]} at step {state.step}: lower the learning rate")
     state.schedule.after(values["loss"])
     state.step += 1
+    state.slices += recipe.slices_per_step * processes()
+    state.steps_in[recipe.precision] = state.steps_in.get(recipe.precision, 0) + 1
     average = recipe.average
     if state.step > average["start_step"] and state.step % average["every"] == 0:
         state.average.update_parameters(state.learner.shipped)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from spectac_fast.errors import InputError
 from spectac_fast.train.learner import Learner
+from spectac_fast.train.loop.budget import Budget
 from spectac_fast.train.loop.schedule import Schedule
 
 _FILE = "state.pt"
+_COUNTERS = ("step", "slices", "seconds", "steps_in")
 
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
@@ -29,25 +31,34 @@ def averaged(model: nn.Module, decay: float) -> AveragedModel:
 
 @dataclass
 class TrainingState:
-    """Learner, average and schedule with the counters that the data order and the noise are functions of."""
+    """Learner, average and schedule, and how far the run is.
+
+    step: data order and noise are functions of it. slices: seen so far, by all processes. steps_in: steps by the
+    precision they were made in; a run may go on on a machine with another one.
+    """
 
     learner: Learner
     average: AveragedModel
     schedule: Schedule
     step: int = 0
+    slices: int = 0
     seconds: float = 0.0
+    steps_in: dict[str, int] = field(default_factory=dict)
 
     @property
     def weights(self) -> nn.Module:
         """What would ship now: the average once it has begun, before that the network itself."""
         return self.average.module if self.average.n_averaged else self.learner.shipped
 
+    def spent(self, budget: Budget) -> float:
+        """How much of a budget is used, in its unit."""
+        return budget.spent(self.step, self.slices, self.seconds)
+
     def save(self, run: Path, identity: dict[str, Any]) -> None:
         """Write `run`/state.pt by atomic rename; `identity` says which run this is."""
         content = {
             "identity": identity,
-            "step": self.step,
-            "seconds": self.seconds,
+            **{counter: getattr(self, counter) for counter in _COUNTERS},
             "networks": {name: network.state_dict() for name, network in self.learner.networks.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.learner.optimizers.items()},
             "average": self.average.state_dict(),
@@ -75,7 +86,8 @@ class TrainingState:
             optimizer.load_state_dict(content["optimizers"][name])
         self.average.load_state_dict(content["average"])
         self.schedule.load(content["schedule"])
-        self.step, self.seconds = content["step"], content["seconds"]
+        for counter in _COUNTERS:
+            setattr(self, counter, content[counter])
 
 
 def has_state(run: Path) -> bool:

@@ -31,6 +31,9 @@ class TinyCohort:
     def series(self, i):
         return [(phase, plane) for phase in PHASES for plane in PLANES]
 
+    def mapped(self, i, phase, plane):
+        return None
+
     def pair(self, i, phase, plane):
         rng = np.random.default_rng([self.cases[i]["seed"], len(phase), *plane.encode()])
         nc = np.rint(400 * gaussian_filter(rng.random((SLICES, self.side, self.side)), (0, 2, 2)))

@@ -50,6 +50,9 @@ class FakeCohort:
     def series(self, index):
         return [(phase, plane) for phase in PHASES for plane in PLANES]
 
+    def mapped(self, index, phase, plane):
+        return None
+
     def pair(self, index, phase, plane):
         return self._stacks[index, phase, plane]
 

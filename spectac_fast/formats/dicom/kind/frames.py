@@ -1,0 +1,111 @@
+"""How many slices a file holds, and whether it holds them once: gated and dynamic stacks show each slice many times."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.dataset import Dataset
+
+from spectac_fast.errors import InputError, NotApplicableError
+
+# (vector, number, what it tells of a stack in which it is not the same throughout).
+_ORDERS = (
+    ("TimeSlotVector", "NumberOfTimeSlots", "a gated reconstruction"),
+    ("RRIntervalVector", "NumberOfRRIntervals", "a gated reconstruction"),
+    ("PhaseVector", "NumberOfPhases", "a dynamic reconstruction"),
+    ("TimeSliceVector", "NumberOfTimeSlices", "a dynamic reconstruction"),
+    ("AngularViewVector", "", "projections"),
+    ("EnergyWindowVector", "NumberOfEnergyWindows", "slices of several energy windows"),
+    ("DetectorVector", "NumberOfDetectors", "slices of several detectors"),
+    ("RotationVector", "NumberOfRotations", "slices of several rotations"),
+)
+# Of a stack in time; the other numbers tell how it was acquired.
+_TIMES = ("NumberOfTimeSlots", "NumberOfRRIntervals", "NumberOfPhases", "NumberOfTimeSlices")
+_GATED_WORDS = r"(?<![A-Z])(GATED|GSPECT|GSPET|(8|16|24|32)[ _-]*(BINS?|GATES?|FRAMES?))(?![A-Z])"
+_UNGATED_WORDS = r"(?<![A-Z])((UN|NON?)[ _-]*GATED|SUM(MED)?|STATIC)(?![A-Z])"
+# A stack that goes through the heart again and again is as like itself a period away, and less so half a period away;
+# one that goes through it once becomes less like itself with every millimetre.
+_LIKE, _MORE_LIKE = 0.9, 0.05
+_BIN = 4
+_FEWEST_SLICES = 4
+
+
+def check_frames(ds: Dataset, path: Path) -> None:
+    """Raise NotApplicableError where frames are told apart by more than their slice, InputError for numbers of slices
+    that contradict each other.
+    """
+    frames = int(ds.get("NumberOfFrames") or 1)
+    slices = int(ds.get("NumberOfSlices") or 0)
+    pointers = _many(ds.get("FrameIncrementPointer"))
+    for vector, number, what in _ORDERS:
+        values = set(_many(ds.get(vector)))
+        count = int(ds.get(number) or 0) if number else 0
+        pointed = tag_for_keyword(vector) in pointers and count > 1
+        stacked = number in _TIMES and count > 1 and slices * count == frames
+        if len(values) > 1 or pointed or stacked:
+            found = f"{frames} frames of {count} {_said(number)}" if count > 1 else _said(vector)
+            raise NotApplicableError(f"{path}: expected a stack that shows every slice once, found {what} ({found}).")
+    if slices not in (0, frames):
+        said = frames if ds.get("NumberOfFrames") else "no number of"
+        raise InputError(f"{path}: expected as many frames as slices, found {said} frames of {slices} slices.")
+
+
+def frame_notes(ds: Dataset, counts: NDArray[np.float32], path: Path) -> tuple[str, ...]:
+    """A sentence where the header speaks of gates and the slices, [slices, rows, columns] in order, are a stack.
+
+    Raises NotApplicableError where the slices repeat themselves, whatever the header says.
+    """
+    period = repeats(counts)
+    if period:
+        raise NotApplicableError(
+            f"{path}: expected a stack that shows every slice once, found {len(counts) // period} stacks of {period} "
+            "slices behind each other, as a gated or dynamic reconstruction has them."
+        )
+    for number in _TIMES:
+        if (count := int(ds.get(number) or 0)) > 1:
+            return (f"its header speaks of {count} {_said(number)}, but its slices do not repeat; taken as one stack.",)
+    texts = " ".join(str(ds.get(keyword) or "") for keyword in ("SeriesDescription", "ImageID")).upper()
+    if re.search(_GATED_WORDS, re.sub(_UNGATED_WORDS, "", texts)) and not re.search(_UNGATED_WORDS, texts):
+        return ("its description speaks of gating, but its slices do not repeat; taken as the sum of all gates.",)
+    return ()
+
+
+def repeats(counts: NDArray[np.floating]) -> int:
+    """The number of slices after which a stack [slices, rows, columns] begins again, 0 where it does not."""
+    slices, rows, columns = counts.shape
+    rows, columns = rows // _BIN * _BIN, columns // _BIN * _BIN
+    if slices < 2 * _FEWEST_SLICES or not rows or not columns:
+        return 0
+    # Coarse pixels: noise of an eighth of the counts, and walls that thicken, must not hide what repeats.
+    coarse = counts[:, :rows, :columns].reshape(slices, rows // _BIN, _BIN, columns // _BIN, _BIN).mean((2, 4))
+    flat = coarse.reshape(slices, -1).astype(np.float64)
+    flat -= flat.mean(axis=1, keepdims=True)
+    for period in range(_FEWEST_SLICES, slices // 2 + 1):
+        if slices % period == 0:
+            near, half = _likeness(flat, period), _likeness(flat, period // 2)
+            if near > _LIKE and near > half + _MORE_LIKE:
+                return period
+    return 0
+
+
+def _likeness(flat: NDArray[np.float64], lag: int) -> float:
+    """Correlation of slices [slices, pixels] with those `lag` further on; slices with more in them count for more."""
+    first, second = flat[:-lag], flat[lag:]
+    return float((first * second).sum() / max(np.sqrt((first**2).sum() * (second**2).sum()), 1e-12))
+
+
+def _said(keyword: str) -> str:
+    """A keyword as people read it: "time slots", "Time Slot Vector"."""
+    tag = tag_for_keyword(keyword)
+    words = dictionary_description(tag) if tag is not None else keyword
+    return words.removeprefix("Number of ").lower() if words.startswith("Number of ") else words
+
+
+def _many(value: object) -> list[int]:
+    if value is None or value == "":
+        return []
+    return [int(each) for each in np.atleast_1d(np.asarray(value))]
