@@ -1,13 +1,16 @@
 """What belongs together: two patients, two positions, two acquisitions in one study never share a count scale."""
 
+import shutil
+
 import numpy as np
 import pydicom
 import pytest
+from dcmtk import complaints
 from fake_study import Times, edit, ventricle, write_planes
 from restored import counts_of, store
 
 from spectac_fast import read_study
-from spectac_fast.correct import Corrector
+from spectac_fast.correct import Corrector, correct_files
 from spectac_fast.correct.study import prepare
 from spectac_fast.data.acquisition import apart, claim_of
 from spectac_fast.data.inputs import find_studies
@@ -191,6 +194,18 @@ def test_how_a_patient_lay(tmp_path, code):
     assert lying(series.header) == POSTURES[code]
     unusual = POSTURES[code][0] != "supine"
     assert [POSTURES[code][0] in note for note in series.notes] == [True] * unusual
+
+
+@pytest.mark.parametrize("code", [code for code in POSTURES if code not in ("", "nonsense")])
+def test_what_is_written_says_it_by_codes_alone(tmp_path, code):
+    write_planes(tmp_path / "in", ["SA"])
+    edit(tmp_path / "in" / "stress_SA_NC.dcm", lambda ds: setattr(ds, "PatientPosition", code))
+    report = correct_files([tmp_path / "in"], tmp_path / "out", Times())
+    header = pydicom.dcmread(report.written[0])
+    assert "PatientPosition" not in header
+    assert lying(header) == POSTURES[code]
+    if shutil.which("dciodvfy"):
+        assert complaints(report.written[0]) == set()
 
 
 @pytest.mark.parametrize(
