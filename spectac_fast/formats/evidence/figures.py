@@ -108,7 +108,8 @@ def _centre(volume: NDArray) -> NDArray[np.float64]:
     # Liver and gut may be far brighter than the heart.
     counts = np.minimum(counts, np.percentile(counts, 99.5))
     shell, cavity, around = (fftconvolve(counts, kernel, mode="same") for kernel in _kernels())
-    contrast = (shell - (cavity + around) / 2) / (shell + (cavity + around) / 2 + 0.2 * counts.max())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        contrast = (shell - (cavity + around) / 2) / (shell + (cavity + around) / 2 + 0.2 * counts.max())
     squared = sum(axis**2 for axis in np.meshgrid(_GRID, _GRID, _GRID, indexing="ij"))
     score = contrast * np.exp(-squared / (2 * _PLACE_SD_MM**2))
     best = np.unravel_index(np.argmax(np.where(squared < _SEARCH_MM**2, score, -np.inf)), score.shape)
