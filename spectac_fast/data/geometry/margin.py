@@ -14,7 +14,7 @@ from spectac_fast.formats.series import Series
 _FALLS_MM = 13.6
 
 
-# The same about a field that is small: in fields of 218 mm it leaves two thirds of the error that zeros make, and in those
+# The same about a field that is small: two thirds of the error that zeros make are left in fields of 218 mm; in those
 # of 272 mm nothing is gained.
 _SMALL_FALLS_MM, _SMALL_MM = 16.0, 245.0
 # Where a field ends, counts of the patient are above this share of the field's mean; outside a patient they are not.
