@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast.phantom.canvas import TORSO_CENTRE_Y, Canvas
-from spectac_fast.phantom.extras import arms, implants, parts
+from spectac_fast.phantom.extras import COVER_MM, arms, implants, parts
 from spectac_fast.phantom.heart import HeartFrame, Ventricle, mirror, occupancy, ventricle
 from spectac_fast.phantom.people import Patient, Uptake
 from spectac_fast.reconstruct.camera import blur
@@ -88,7 +88,7 @@ def _torso(p: Patient, c: Canvas) -> dict[str, Tensor]:
                 body, occupancy(c.ellipsoid(centre, (54 + 0.45 * t, 0.55 * t + 16, 46 + 0.4 * t)), 2.0)
             )
     for centre, radii in implants(p, half_width, TORSO_CENTRE_Y - half_depth - 8):
-        covered = tuple(r + 10 for r in radii)
+        covered = tuple(r + COVER_MM for r in radii)
         body = torch.maximum(body, occupancy(c.ellipsoid(centre, covered), 2.0))
     for arm, _ in arms(p, c, skin_width):
         body = torch.maximum(body, occupancy(arm, 2.0))

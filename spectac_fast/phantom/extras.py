@@ -21,6 +21,8 @@ from spectac_fast.terms import PHASES
 # 1/cm at 140 keV: fluid and bowel as water; a titanium can with its battery by its mean density, chosen.
 MU_FLUID, MU_MUSCLE, MU_HUMERUS, MU_GENERATOR, MU_GAS = 0.153, 0.153, 0.24, 0.45, 0.010
 FLUID_UPTAKE = 0.02
+# Skin and fat over an implant, mm.
+COVER_MM = 10.0
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ def _cold(where: Tensor, mu: float, uptake: float = 0.0) -> Part:
 
 
 def implants(patient: Patient, half_width: float, front: float) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
-    """(centre, radii) of breast implants: oblate, 0.45 as deep as wide, on the chest wall at y = front."""
+    """(centre, radii) of breast implants: oblate, 0.45 as deep as wide, on the chest wall at y = front, none over the
+    breastbone however narrow the chest."""
     found = []
     for side, volume in zip((-1, 1), patient.findings.implants_ml, strict=True):
         if volume > 0:
             radius = (1000 * volume / (4 / 3 * math.pi * 0.45)) ** (1 / 3)
-            centre = (side * 0.52 * half_width, front - 6 - 0.45 * radius, patient.breast_z)
+            beside = max(0.52 * half_width, radius + COVER_MM)
+            centre = (side * beside, front - 6 - 0.45 * radius, patient.breast_z)
             found.append((centre, (radius, 0.45 * radius, radius)))
     return found
 
