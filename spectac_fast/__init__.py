@@ -23,6 +23,7 @@ from spectac_fast._version import __version__
 
 if TYPE_CHECKING:
     from spectac_fast.correct.corrector import Corrector
+    from spectac_fast.correct.physics.reconstructor import Reconstructor, reconstruct
     from spectac_fast.data.study import read_study, write_corrected
     from spectac_fast.diffusion.bridge import BrownianBridge
     from spectac_fast.diffusion.bridge_sampler import BridgeSampler
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Corrector": "spectac_fast.correct.corrector",
+    "Reconstructor": "spectac_fast.correct.physics.reconstructor",
+    "reconstruct": "spectac_fast.correct.physics.reconstructor",
     "load": "spectac_fast.models.registry",
     "Translator": "spectac_fast.models.translator",
     "translate_with_std": "spectac_fast.models.uncertainty",
@@ -58,11 +61,13 @@ __all__ = [
     "BrownianBridge",
     "Corrector",
     "KDiffusionBridge",
+    "Reconstructor",
     "Translator",
     "__version__",
     "engine",
     "load",
     "read_study",
+    "reconstruct",
     "sample_bridge",
     "slice_metrics",
     "solver_table",

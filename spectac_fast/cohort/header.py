@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from spectac_fast.formats.dicom.synthetic import Settings
-from spectac_fast.phantom.protocol import Filter, Reconstruction
 from spectac_fast.phantom.scan import COLLIMATORS
 from spectac_fast.phantom.simulate import Case
 from spectac_fast.reconstruct.camera import view_angles
+from spectac_fast.reconstruct.settings import Filter, Reconstruction
 
 SCATTER = {
     "none": "",

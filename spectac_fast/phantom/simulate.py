@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spectac_fast.phantom.anatomy import Anatomy, build
 from spectac_fast.phantom.people import Patient
-from spectac_fast.phantom.protocol import HANOI, Filter, Protocol, Reconstruction
+from spectac_fast.phantom.protocol import HANOI, Protocol
 from spectac_fast.phantom.scan import (
     Acquisition,
     Scan,
@@ -20,10 +20,12 @@ from spectac_fast.phantom.scan import (
     scatter_estimate,
 )
 from spectac_fast.reconstruct import planes
-from spectac_fast.reconstruct.camera import FWHM_TO_SIGMA, blur, to_volume
+from spectac_fast.reconstruct.camera import to_volume
 from spectac_fast.reconstruct.grid import Grid
-from spectac_fast.reconstruct.osem import butterworth, filtered_back_projection, hann, osem
+from spectac_fast.reconstruct.osem import filtered_back_projection, osem
+from spectac_fast.reconstruct.post_filter import low_pass
 from spectac_fast.reconstruct.regrid import regridded
+from spectac_fast.reconstruct.settings import Reconstruction
 from spectac_fast.terms import PHASES
 
 
@@ -122,14 +124,7 @@ def _volume(
         columns = filtered_back_projection(projector, counts if scatter is None else counts - scatter)
     else:
         raise ValueError("attenuation is corrected by OSEM, not by filtered back-projection")
-    return protocol.camera.views * _low_pass(to_volume(columns, scan.image.nz), scan.image.dx, how.filter)
-
-
-def _low_pass(volume: Tensor, dx: float, how: Filter) -> Tensor:
-    """A volume [..., nz, ny, nx] of voxels of dx mm after its post-filter; no negative values."""
-    if how.kind == "gaussian":
-        return blur(volume, how.fwhm_mm * FWHM_TO_SIGMA, dx).clamp_min(0)
-    return butterworth(volume, dx, how.cutoff, how.power) if how.kind == "butterworth" else hann(volume, dx, how.cutoff)
+    return protocol.camera.views * low_pass(to_volume(columns, scan.image.nz), scan.image.dx, how.filter)
 
 
 def _rows(views: Tensor, scan: Scan) -> Tensor:
