@@ -16,6 +16,8 @@ SCATTER = {
     "dew": "dual energy window",
     "exact": "simulated scatter itself",
 }
+# Of the photopeak; 20 % about 140.5 keV.
+PEAK_KEV = (126.45, 154.55)
 # A view of the first cohort.
 FRAME_MS, FRAME_VIEWS = 25_000, 64
 

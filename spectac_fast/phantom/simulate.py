@@ -33,7 +33,8 @@ from spectac_fast.terms import PHASES
 class Case:
     """volumes: NC, AC, TRUTH and, where asked for, IDEAL, {kind: [phase, nz, n, n]} float32 in stored units
     (`Protocol.stored_per_count` of them a count of all views) on `grid`; cuts: the operator's reorientation; radius_mm:
-    of the orbit at every view; lv: where the ventricle lies in the short-axis stack.
+    of the orbit at every view; lv: where the ventricle lies in the short-axis stack; views: the counts that all were
+    made of, [phase, views, rows from head to feet, bins], on `detector`.
     """
 
     patient: Patient
@@ -44,6 +45,8 @@ class Case:
     radius_mm: tuple[float, ...]
     lv: dict[str, float]
     scatter_to_primary: float
+    views: Tensor
+    detector: Grid
 
 
 def simulate(patient: Patient, protocol: Protocol = HANOI, device: str = "cpu", *, ideal: bool = False) -> Case:
@@ -63,7 +66,11 @@ def simulate(patient: Patient, protocol: Protocol = HANOI, device: str = "cpu", 
         volumes = {kind: protocol.stored_per_count * volume for kind, volume in volumes.items()}
     lv = _sampling(patient, anatomy, axes)
     radius = tuple(scan.radius.tolist())
-    return Case(patient, protocol, volumes, scan.image, planes.cuts(axes), radius, lv, taken.scatter_to_primary)
+    views = _from_head(taken.counts, scan)
+    sides = planes.cuts(axes)
+    return Case(
+        patient, protocol, volumes, scan.image, sides, radius, lv, taken.scatter_to_primary, views, scan.detector
+    )
 
 
 def reconstruct(
@@ -125,6 +132,12 @@ def _volume(
     else:
         raise ValueError("attenuation is corrected by OSEM, not by filtered back-projection")
     return protocol.camera.views * low_pass(to_volume(columns, scan.image.nz), scan.image.dx, how.filter)
+
+
+def _from_head(views: Tensor, scan: Scan) -> Tensor:
+    """Views [views, bins, phases * rows from feet to head] as `Case.views`."""
+    count, bins, _ = views.shape
+    return views.reshape(count, bins, -1, scan.detector.nz).permute(2, 0, 3, 1).flip(2)
 
 
 def _rows(views: Tensor, scan: Scan) -> Tensor:
