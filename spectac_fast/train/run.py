@@ -64,7 +64,7 @@ def train(
         raise UsageError(f"{run} already holds a training run; add --resume to go on with it, or choose another folder")
     device = start(torch.device(options.device))
     cases = cases_of(cohort, "train")
-    pairs = SlicePairs(cohort, cases, left_ventricle_gain(cohort, cases))
+    pairs = SlicePairs(cohort, cases, left_ventricle_gain(cohort, cases), recipe.targets)
     budget = options.budget or budget_of(recipe.budget, len(pairs))
     carried_out = recipe.on(device)
     learner = make_learner(Setting(carried_out, pairs, options.seed, device, options.first_stage))

@@ -25,6 +25,7 @@ def defect(angle=110.0, stress=0.7, rest=0.0):
 class FakeCohort:
     """Random shells: AC is NC with its lower half made brighter."""
 
+    kinds = ("NC", "AC", "TRUTH")
     spacing_mm = (6.8, 6.8, 6.8)
 
     def __init__(self, seed, cases=5, slices=9, side=32):
