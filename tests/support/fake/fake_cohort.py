@@ -64,6 +64,24 @@ class FakeCohort:
         return count_scale(self.pair(index, phase, "SA")[0], self.spacing_mm)
 
 
+class FakeIdealCohort(FakeCohort):
+    """AC is IDEAL with noise of its own."""
+
+    kinds = ("NC", "AC", "TRUTH", "IDEAL")
+
+    @property
+    def seeds(self):
+        return [case["seed"] for case in self.cases]
+
+    def spacing_of(self, index):
+        return self.spacing_mm
+
+    def ideal(self, index, phase, plane):
+        _, ac = self.pair(index, phase, plane)
+        noise = np.random.default_rng([index, len(phase), *plane.encode()]).normal(0, 3, ac.shape)
+        return (ac + noise).astype(np.float32)
+
+
 class FakeTranslator:
     """output = slope * NC + intercept (+ noise from the slice seeds, divided by sqrt(samples))."""
 
