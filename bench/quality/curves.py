@@ -21,8 +21,8 @@ FALLS = -0.03
 _LAST = 2 / 3
 _SAID = f"""\
 Heart RMSE of a few validation patients over that of the linear row, by the share of the slices that a run saw
-(interpolated in their logarithm). Last third: relative change of the error over the last third of the slices; a row that
-changes by {100 * FALLS:.0f} % or more still falls, and more training would better it."""
+(interpolated in their logarithm). Last third: relative change of the error over the last third of the slices; a row
+that changes by {100 * FALLS:.0f} % or more still falls, and more training would better it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
