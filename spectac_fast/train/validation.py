@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast.cohort.paired import PairedCohort
+from spectac_fast.terms import IDEAL
 from spectac_fast.train.slices import SlicePairs
 
 Translate = Callable[[Tensor], Tensor]
@@ -17,7 +18,8 @@ Translate = Callable[[Tensor], Tensor]
 class Validation:
     """Per-patient RMSE in model units (pooled over a patient's voxels of all phases and planes, then averaged).
 
-    `rmse(translate)` -> {"field": ..., "heart": ...}; the heart is the 60 mm sphere about each stack's centre.
+    `rmse(translate)` -> {"field": ..., "heart": ...}; the heart is the 60 mm sphere about each stack's centre. Where
+    the cohort holds IDEAL, also "ideal_field" and "ideal_heart", against that; `rows` then holds AC's own error to it.
     """
 
     def __init__(
@@ -30,27 +32,41 @@ class Validation:
         device: torch.device,
     ) -> None:
         self.context, self.device = context, device
-        self.patients = [SlicePairs(cohort, [i], gain) for i in cases]
+        self.targets = {"": "AC"} | ({"ideal_": IDEAL} if IDEAL in cohort.kinds else {})
+        shares = dict.fromkeys(self.targets.values(), 1.0)
+        self.patients = [SlicePairs(cohort, [i], gain, shares) for i in cases]
         slope, offset = line
         self.rows = {
             "identity": self.rmse(lambda nc: nc[:, :1]),
             "linear": self.rmse(lambda nc: slope * nc[:, :1] + offset),
         }
+        if IDEAL in cohort.kinds:
+            self.rows["AC"] = self._mean([self._errors(p, p.select(np.arange(len(p)))[1]) for p in self.patients])
 
     def rmse(self, translate: Translate) -> dict[str, float]:
         """Mean per-patient RMSE, whole field and heart; `translate` gets slices and neighbours as channels."""
         results = []
         for patient in self.patients:
             every = np.arange(len(patient))
-            nc, ac = patient.select(every)
-            seen = torch.cat([nc, patient.neighbours(every, self.context)], dim=1)
+            seen = torch.cat([patient.select(every)[0], patient.neighbours(every, self.context)], dim=1)
             with torch.inference_mode():
                 found = torch.cat([translate(part.to(self.device)).cpu() for part in seen.split(29)])
-            heart = torch.from_numpy(patient.heart(every))[:, None]
-            squared = (found - ac).double().square()
-            results.append([float(squared.mean().sqrt()), float(squared[heart].mean().sqrt())])
-        field, heart = np.mean(results, axis=0)
-        return {"field": float(field), "heart": float(heart)}
+            results.append(self._errors(patient, found))
+        return self._mean(results)
+
+    def _errors(self, patient: SlicePairs, found: Tensor) -> dict[str, float]:
+        every = np.arange(len(patient))
+        heart = torch.from_numpy(patient.heart(every))[:, None]
+        errors = {}
+        for prefix, kind in self.targets.items():
+            squared = (found - patient.select(every, targets=kind)[1]).double().square()
+            errors[f"{prefix}field"] = float(squared.mean().sqrt())
+            errors[f"{prefix}heart"] = float(squared[heart].mean().sqrt())
+        return errors
+
+    @staticmethod
+    def _mean(results: Sequence[dict[str, float]]) -> dict[str, float]:
+        return {key: float(np.mean([errors[key] for errors in results])) for key in results[0]}
 
     def against_linear(self, translate: Translate) -> dict[str, float]:
         """`rmse` with the ratios to the linear row that the project's goals are stated in."""
