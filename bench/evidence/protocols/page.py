@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.evidence.protocols.protocols import NOTHING_TO_CORRECT
+from bench.evidence.protocols.patients import NOTHING_TO_CORRECT
 
+# RMSE in model units below which NC is exact but for rounding.
+_EXACT = 1e-5
 # Of the mean over protocols, and of each of them.
 GOAL, GOAL_EACH = 0.42, 0.60
 _SAID = """\
@@ -40,9 +42,9 @@ def page(table: Mapping[str, Any]) -> str:
 
 
 def ratio(patients: Sequence[Mapping[str, Any]], kind: str = "AC", image: str = "rmse") -> float:
-    """Mean heart RMSE of an image over that of NC at its best scale; NaN where NC has none."""
+    """Mean heart RMSE of an image over that of NC at its best scale; NaN where NC is exact."""
     of_nc = np.mean([p["heart"][kind]["nc"] for p in patients])
-    return float(np.mean([p["heart"][kind][image] for p in patients]) / of_nc) if of_nc else float("nan")
+    return float(np.mean([p["heart"][kind][image] for p in patients]) / of_nc) if of_nc > _EXACT else float("nan")
 
 
 def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

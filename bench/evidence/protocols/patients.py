@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.evidence.protocols.protocols import CORRECTED
 from spectac_fast.cohort.cohort import Cohort
 from spectac_fast.terms import IDEAL, PHASES
 
 if TYPE_CHECKING:
     from spectac_fast.evaluate.table.variants import Row
+
+# AC as acquired, given as if it were NC: what is corrected already must not move.
+CORRECTED = "ac-called-nc"
+# Of these NC is right as it is, so there is no error to be a share of.
+NOTHING_TO_CORRECT = ("no-attenuation", CORRECTED)
 
 
 class CorrectedAlready(Cohort):

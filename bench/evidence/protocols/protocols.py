@@ -13,15 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.evidence.protocols.patients import CORRECTED, NOTHING_TO_CORRECT
+
 if TYPE_CHECKING:
     from spectac_fast.evaluate.table.variants import Row
 
 RESULTS = Path(__file__).parents[2] / "results" / "protocols-quality"
 FIRST_SEED = 510_000
-# AC as acquired, given as if it were NC: what is corrected already must not move.
-CORRECTED = "ac-called-nc"
-# Of these NC is right as it is, so there is no error to be a share of.
-NOTHING_TO_CORRECT = ("no-attenuation", CORRECTED)
 PROTOCOLS = (
     *("hanoi", "fbp", "arc360", "czt", "views30", "legp", "matrix128", "pixels-5", "butterworth-30"),
     *("no-scatter-correction", "counts-half", "western", "bmi40", "dilated", "implant", "effusion"),

@@ -228,7 +228,7 @@ def terminal(rows: Sequence[tuple[str, Mapping[str, Mapping[str, float]], float 
             cells = regions[region]
             line += [f"{cells['ssim']:.4f}", f"{cells['psnr']:.2f}", f"{cells['rmse']:.4f}"]
         if timed:
-            line.append("" if seconds is None else f"{1000 * seconds:.2f}")
+            line.append("–" if seconds is None else f"{1000 * seconds:.2f}")
         lines.append(line)
     metrics = ["SSIM", "PSNR dB", "RMSE"]
     header, groups = ["", *metrics, *metrics], {1: "whole field", 4: "heart region"}
