@@ -164,7 +164,9 @@ class Corrector:
         known += [Corrected(failed=(text,)) for text in found.failed]
         studies = found.studies
         if store is not None:
-            studies = _one_target_each(studies, store, known)
+            made = store.made()
+            others = ([source for source in study if source.named or source.path not in made] for study in studies)
+            studies = _one_target_each([study for study in others if study], store, known)
         index, count = shard
         return Plan(tuple(map(tuple, studies[index - 1 :: count])), tuple(known[index - 1 :: count]), root, store)
 
