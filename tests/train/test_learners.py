@@ -205,7 +205,7 @@ def looking(recipe):
     """
     network = json.loads(json.dumps(recipe.network))
     if recipe.model == "ldm":
-        network["rescaler"] = {"in_channels": 1, "out_channels": 4}
+        network["rescaler"] = {"in_channels": 1, "out_channels": 3}
     home = network.get("generator", network)
     home |= {"context_slices": 1} if recipe.model in LATENT else {"context_slices": 1, "attenuation_paths": 4}
     return dataclasses.replace(recipe, network=network)

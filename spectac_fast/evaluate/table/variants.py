@@ -100,8 +100,10 @@ def _variants(name: str, translator: Translator, steps: int, samples: int, noise
         estimates = _estimate(f"{name}, 1 evaluation", translator, {"steps": 1, "samples": 1})
         return [*estimates, *_sampled(name, translator, steps, samples)]
     if translator.name in NOISE_PREDICTORS:
-        # From pure noise a few steps lead nowhere: these have a number of steps of their own.
-        return _sampled(name, translator, noise_steps or translator.defaults["steps"], samples)
+        # Of pure noise a network tells the posterior mean, as a bridge does of its end. A few steps lead nowhere from
+        # there: samples have a number of steps of their own.
+        estimates = _estimate(f"{name}, 1 evaluation", translator, {"steps": 1, "samples": 1})
+        return [*estimates, *_sampled(name, translator, noise_steps or translator.defaults["steps"], samples)]
     if translator.name in FIRST_STAGES:
         return [Row(f"{name}, round trip of AC", translator, given="AC")]
     if translator.name in BASELINES:
