@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from small_recipes import LATENT, SIDE, small
-from tiny_training import TinyCohort
+from tiny_training import TinyCohort, changed
 
 from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.diffusion.vp_solvers import half_log_snr
 from spectac_fast.models.methods.vqgan import VQGAN
+from spectac_fast.models.networks.build import build_network
 from spectac_fast.models.registry import load
 from spectac_fast.train.learner import Setting, generator_of
 from spectac_fast.train.learners import latent, make_learner
@@ -51,11 +52,44 @@ def test_the_heart_counts_as_often_as_the_recipe_says(model, cohort, first_stage
     assert found[2] - found[0] == pytest.approx(4 * (found[1] - found[0]), rel=1e-3)
 
 
+@pytest.mark.parametrize(("model", "term"), [("pix2pix", "l1"), ("medgan", "perceptual"), ("reggan", "correction")])
+def test_the_heart_counts_more_in_the_l1_term_of_generators(model, term, cohort):
+    learner = learner_of(model, cohort, None)
+    learner.method.eval()
+    found = []
+    for weight in (1.0, 3.0, 9.0):
+        learner.recipe = dataclasses.replace(learner.recipe, loss=learner.recipe.loss | {"heart_weight": weight})
+        nc, ac, weights = learner.weighted_images(generator_of(0, 4))
+        assert set(weights.unique().tolist()) <= {1.0, weight}
+        with torch.no_grad():
+            found.append({k: float(v) for k, v in learner.method.generator_loss(nc, ac, 0.5 * nc, weights).items()})
+    assert found[1][term] > found[0][term]
+    assert found[2][term] - found[0][term] == pytest.approx(4 * (found[1][term] - found[0][term]), rel=1e-3)
+    assert all(found[0][name] == pytest.approx(found[2][name]) for name in found[0] if name != term)
+
+
+@pytest.mark.parametrize("model", ["pix2pix", "medgan", "reggan", "cyclegan"])
+def test_a_residual_generator_begins_as_identity_and_is_not_bounded(model, cohort, tmp_path):
+    recipe = small(model, "native64-residual", learning_rate=0.0)
+    if model == "cyclegan":
+        # By slice nothing can be normalised that is one pixel: five halvings leave that of 32.
+        recipe = changed(recipe, size=[2 * SIDE, 2 * SIDE])
+    path = train(cohort, None, tmp_path, recipe, Options(Budget(steps=1)))
+    nc = 3.0 * torch.randn(2, 1, SIDE, SIDE)
+    torch.testing.assert_close(load(path, device="cpu").translate(nc), nc, rtol=0, atol=1e-5)
+
+
+def test_residuals_that_cannot_be_are_refused():
+    generator = {"kind": "unet_generator", "num_downs": 5, "width": 4, "residual": True}
+    for wrong in ({"attenuation_paths": 4}, {"kind": "unit", "num_downs": None}):
+        config = {k: v for k, v in (generator | wrong).items() if v is not None}
+        with pytest.raises(ValueError, match="residual needs a network of kind"):
+            build_network(config)
+
+
 def test_native_recipes_weigh_the_heart_alike():
-    weights = {
-        model: load_recipe(model, "native64").loss["heart_weight"]
-        for model in ("cpdm", "ddpm", "lbbdm", "ldm", "palette", "regression", "vqgan")
-    }
+    methods = ("cpdm", "ddpm", "lbbdm", "ldm", "medgan", "palette", "pix2pix", "reggan", "regression", "vqgan")
+    weights = {model: load_recipe(model, "native64").loss["heart_weight"] for model in methods}
     assert set(weights.values()) == {load_recipe("bbdm", "native64-table").loss["heart_weight"]}
 
 

@@ -48,12 +48,14 @@ class RegGAN(nn.Module):
     def forward(self, nc: Tensor) -> Tensor:
         return self.generator(nc)
 
-    def generator_loss(self, nc: Tensor, ac: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """fake: the generator's answer to nc, with its graph; nc itself is not looked at again."""
+    def generator_loss(self, nc: Tensor, ac: Tensor, fake: Tensor, weight: Tensor | float = 1.0) -> dict[str, Tensor]:
+        """fake: the generator's answer to nc, with its graph; nc itself is not looked at again. weight: of each pixel
+        in the L1 term, [B, 1, H, W].
+        """
         displacement = self.registration(fake, ac)
         return {
             "gan": lsgan(self.discriminator(fake), True),
-            "correction": self.correction_weight * l1(warp(fake, displacement), ac),
+            "correction": self.correction_weight * l1(warp(fake, displacement), ac, weight),
             "smoothness": self.smoothness_weight * smoothness(displacement),
         }
 
