@@ -60,7 +60,7 @@ def test_rows_of_every_kind_of_model():
         ("cpdm64, 1 evaluation", {"steps": 1, "samples": 1}),
         ("cpdm64, mean of 8 x 6-step samples", {"steps": 6, "samples": 8}),
         ("cpdm64, one 6-step sample", {"steps": 6, "samples": 1}),
-        ("ddpm64, 1 evaluation", {"steps": 1, "samples": 1}),
+        ("ddpm64, 1 evaluation", {"steps": 1, "samples": 1, "solver": "ddim"}),
         ("ddpm64, mean of 8 x 50-step samples", {"steps": 50, "samples": 8}),
         ("ddpm64, one 50-step sample", {"steps": 50, "samples": 1}),
         ("vqgan64, round trip of AC", {}),

@@ -12,6 +12,7 @@ from tiny_training import TinyCohort, changed
 
 from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.diffusion.vp_solvers import half_log_snr
+from spectac_fast.evaluate.table import variants
 from spectac_fast.models.methods.vqgan import VQGAN
 from spectac_fast.models.networks.build import build_network
 from spectac_fast.models.registry import load
@@ -124,6 +125,18 @@ def test_palette_samples_where_it_was_trained(cohort, tmp_path):
     # Steps alike in lambda, as far as whole timesteps are.
     steps = np.diff([half_log_snr(level) for level in table.m])
     assert steps[:-2] == pytest.approx(np.full(len(steps) - 2, steps[:-2].mean()), rel=0.15)
+
+
+@pytest.mark.parametrize("model", ["ddpm", "ldm", "palette"])
+def test_one_evaluation_of_a_model_that_starts_from_noise_is_of_noise(model, cohort, first_stage, tmp_path):
+    """Whatever its own solver is: at the last timestep, where the state says nothing and NC all."""
+    stage = first_stage if model in LATENT else None
+    path = train(cohort, None, tmp_path, small(model), Options(Budget(steps=1), first_stage=stage))
+    translator = load(path, device="cpu")
+    estimate = next(row for row in variants.expand(["a"], lambda _: translator, 6, 8) if "1 evaluation" in row.label)
+    table = translator.table(1, estimate.options["solver"], None)
+    process = translator.model.process if model == "ldm" else translator.process
+    assert table.t == (process.num_timesteps - 1,)
 
 
 def test_a_first_stage_can_do_without_attention_in_its_middle():
