@@ -18,8 +18,10 @@ Translate = Callable[[Tensor], Tensor]
 class Validation:
     """Per-patient RMSE in model units (pooled over a patient's voxels of all phases and planes, then averaged).
 
-    `rmse(translate)` -> {"field": ..., "heart": ...}; the heart is the 60 mm sphere about each stack's centre. Where
-    the cohort holds IDEAL, also "ideal_field" and "ideal_heart", against that; `rows` then holds AC's own error to it.
+    `rmse(translate)` -> {"field", "heart", "heart_rescaled"}; the heart is the 60 mm sphere about each stack's centre,
+    rescaled means after the one factor a patient that suits its counts there best, so that "heart_rescaled" of the row
+    "identity" is that of NC at its best scale. Where the cohort holds IDEAL, also "ideal_field" and so on, against
+    that; `rows` then holds AC's own errors to it.
     """
 
     def __init__(
@@ -59,9 +61,11 @@ class Validation:
         heart = torch.from_numpy(patient.heart(every))[:, None]
         errors = {}
         for prefix, kind in self.targets.items():
-            squared = (found - patient.select(every, targets=kind)[1]).double().square()
+            wanted = patient.select(every, targets=kind)[1].double()
+            squared = (found - wanted).square()
             errors[f"{prefix}field"] = float(squared.mean().sqrt())
             errors[f"{prefix}heart"] = float(squared[heart].mean().sqrt())
+            errors[f"{prefix}heart_rescaled"] = _rescaled_rmse(found[heart].double() + 1.0, wanted[heart] + 1.0)
         return errors
 
     @staticmethod
@@ -69,10 +73,19 @@ class Validation:
         return {key: float(np.mean([errors[key] for errors in results])) for key in results[0]}
 
     def against_linear(self, translate: Translate) -> dict[str, float]:
-        """`rmse` with the ratios to the linear row that the project's goals are stated in."""
+        """`rmse` with the ratios that the project's goals are stated in: to the linear row, and after one factor to NC
+        after one factor.
+        """
         found = self.rmse(translate)
-        linear = self.rows["linear"]
-        return {
-            **{key: round(value, 5) for key, value in found.items()},
-            **{f"{key}_over_linear": round(value / linear[key], 4) for key, value in found.items()},
-        }
+        ratios = {}
+        for key, value in found.items():
+            name, row = ("nc", "identity") if key.endswith("rescaled") else ("linear", "linear")
+            ratios[f"{key}_over_{name}"] = round(value / self.rows[row][key], 4)
+        return {key: round(value, 5) for key, value in found.items()} | ratios
+
+
+def _rescaled_rmse(found: Tensor, wanted: Tensor) -> float:
+    """Root mean square of what the best factor for some counts leaves of their error."""
+    square = float(found @ found)
+    factor = float(found @ wanted) / square if square else 1.0
+    return float((factor * found - wanted).square().mean().sqrt())

@@ -22,6 +22,7 @@ from spectac_fast.train.recipe import load_recipe
 from spectac_fast.train.run import Options, train
 from spectac_fast.train.slices import SlicePairs
 from spectac_fast.train.supply import Supply
+from spectac_fast.train.validation import Validation
 
 PIXEL_MM = 6.8
 
@@ -129,8 +130,30 @@ def test_a_run_learns_the_target_of_its_recipe(tmp_path):
     recipe = tiny_recipe(learning_rate=3e-3)
     recipe = dataclasses.replace(recipe, data=recipe.data | {"targets": {"IDEAL": 1.0}})
     path = train(TinyCohort([3, 4]), TinyCohort([500_001]), tmp_path, recipe, Options(Budget(steps=120), seed=1))
-    trained = json.loads((path.parent / "card.json").read_text())["validation"]["trained"]
+    rows = json.loads((path.parent / "card.json").read_text())["validation"]
+    trained = rows["trained"]
     assert trained["ideal_heart"] < 0.6 * trained["heart"]
+    assert trained["ideal_heart_over_linear"] == pytest.approx(
+        trained["ideal_heart"] / rows["linear"]["ideal_heart"], abs=1e-3
+    )
+    # AC is IDEAL times a factor, so after one factor nothing is left but rounding to whole counts.
+    assert rows["AC"]["ideal_heart"] > 0.1
+    assert rows["AC"]["ideal_heart_rescaled"] < 0.01
+    assert rows["AC"]["heart"] == 0.0
+
+
+def test_validation_knows_nc_at_its_best_scale():
+    cohort = TinyCohort([500_001])
+    watched = Validation(cohort, [0], 2.0, (1.0, 0.0), 0, torch.device("cpu"))
+    pairs = SlicePairs(cohort, [0], 2.0)
+    every = np.arange(len(pairs))
+    heart = pairs.heart(every)
+    nc, ac = (1 + image[:, 0].numpy()[heart].astype(float) for image in pairs.select(every))
+    expected = np.sqrt(np.mean((nc * (nc @ ac) / (nc @ nc) - ac) ** 2))
+    assert watched.rows["identity"]["heart_rescaled"] == pytest.approx(expected, rel=1e-5)
+    doubled = watched.against_linear(lambda seen: 2 * seen[:, :1] + 1)
+    assert doubled["heart_rescaled_over_nc"] == pytest.approx(1.0, abs=1e-3)
+    assert doubled["heart_over_linear"] > 1.0
 
 
 def test_the_worldwide_recipe_goes_on_from_the_shipped_weights():
