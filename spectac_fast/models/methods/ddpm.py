@@ -18,6 +18,7 @@ from spectac_fast.models.description import Description, describe, reading
 from spectac_fast.models.networks.attenuation import Attenuation
 from spectac_fast.models.networks.build import build_network, conditioned
 from spectac_fast.models.translators.noise import NoiseTranslator
+from spectac_fast.models.translators.sampling import clip_of
 
 
 class DDPM(nn.Module):
@@ -115,9 +116,3 @@ def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device
 def sampling_defaults(config: dict[str, Any]) -> dict[str, Any]:
     """The defaults of `translate` in a configuration; KeyError for one that is missing."""
     return {key: config["defaults"][key] for key in ("steps", "samples", "solver", "eta")}
-
-
-def clip_of(config: dict[str, Any]) -> tuple[float, float] | None:
-    """Bounds of the predictions in a configuration, (lo, hi) or None."""
-    clip = config["clip"]
-    return None if clip is None else (float(clip[0]), float(clip[1]))

@@ -23,13 +23,16 @@ from spectac_fast.models.translators.noise import NoiseTranslator
 # The sampler of the published code: DDIM on a step list of its own.
 PUBLISHED = "published"
 _DEFAULTS = ("steps", "samples", "solver", "eta")
+# A conditioning stage that neither tensors nor anybody told.
+_UNSAID = "unsaid"
 
 
 class LatentDiffusion(nn.Module):
     """Noise or velocity between latents, by `model.diffusion_model.*`, `first_stage_model.*`, `cond_stage_model.*`.
 
     cond_stage_model: makes the context from the NC slices and their neighbours; None where the first stage does,
-    without neighbours. scale_factor: what the target's latents (not the condition's) are multiplied by.
+    without neighbours. scale_factor: what the target's latents (not the condition's) are multiplied by; None for one
+    that lies among the tensors, as where it was measured (published as scale_by_std).
 
     forward(z [B, C, h, w], t int64 [B], context [B, C', h, w]) -> the prediction, of z's shape; z comes first.
     The first stage is frozen.
@@ -41,13 +44,15 @@ class LatentDiffusion(nn.Module):
         network: nn.Module,
         first_stage: VQGAN,
         cond_stage_model: nn.Module | None = None,
+        scale_factor: float | None = None,
     ) -> None:
         super().__init__()
         self.process = process
         self.model = nn.ModuleDict({"diffusion_model": network})
         self.first_stage_model = first_stage.requires_grad_(False)
         self.cond_stage_model = cond_stage_model
-        self.register_buffer("scale_factor", torch.ones(()))
+        given = scale_factor is not None
+        self.register_buffer("scale_factor", torch.tensor(scale_factor if given else 1.0), persistent=not given)
 
     @property
     def multiple(self) -> int:
@@ -142,20 +147,23 @@ def model_of(config: Mapping[str, Any]) -> LatentDiffusion:
     config["rescaler"], optional config["context_slices"]: see `SpatialRescaler.of`; without a rescaler the first stage
     is the conditioning stage.
     """
-    vqgan, network, rescaler = VQGAN(**config["vqgan"]), build_network(config["network"]), config["rescaler"]
-    width = config["vqgan"]["embed_dim"]
-    check_latent_channels(network, width, rescaler["out_channels"] if rescaler else width)
+    vqgan, network = VQGAN(**config["vqgan"]), build_network(config["network"])
+    rescaler, width = SpatialRescaler.of(vqgan.multiple, config), config["vqgan"]["embed_dim"]
+    check_latent_channels(network, width, rescaler.out_channels if rescaler else width)
     return LatentDiffusion(
         VPProcess(**config["process"]),
         network,
         vqgan,
-        SpatialRescaler.of(vqgan.multiple, config),
+        rescaler,
+        config.get("scale_factor"),
     )
 
 
 def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> LDMTranslator:
     """The translator of a weight file; InputError if its description and tensors do not make one."""
     with reading(path):
+        if header["config"]["rescaler"] == _UNSAID:
+            raise ValueError("no tensor tells what the condition goes through; set rescaler, null for the first stage")
         translator = LDMTranslator(model_of(header["config"]), describe(header, path), device, header["config"])
     fill(translator.model, {name: value.float() for name, value in tensors.items()}, str(path))
     return translator
