@@ -10,6 +10,7 @@ from spectac_fast.errors import InputError
 
 from .section import Section, square
 
+_ACTIVATIONS = ("relu", "lrelu", "selu", "tanh", "none")
 _RESNETS = {"resnet_9blocks": 9, "resnet_6blocks": 6}
 _UNETS = {"unet_256": 8, "unet_128": 7}
 
@@ -84,9 +85,13 @@ def unit(published: Mapping[str, Any], config: Mapping[str, Any], source: str) -
         "network.width": gen.take("dim"),
         "network.downs": gen.take("n_downsample"),
         "network.residuals": gen.take("n_res"),
-        "network.activation": gen.take("activ"),
-        "network.padding": gen.take("pad_type"),
+        "network.activation": gen.take("activ", kind=str),
+        "network.padding": gen.take("pad_type", kind=str),
     }
+    if found["network.activation"] not in _ACTIVATIONS:
+        raise InputError(
+            f"{source}: gen.activ is {found['network.activation']!r}, expected one of {', '.join(_ACTIVATIONS)}"
+        )
     gen.done()
     inputs, outputs = looked_up(published, "input_dim_a"), looked_up(published, "input_dim_b")
     if inputs is not None and outputs is not None:

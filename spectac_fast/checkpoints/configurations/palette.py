@@ -38,7 +38,7 @@ def _network(unet: Section) -> dict[str, Any]:
     factors = [2**level for level in range(len(levels))]
     unet.only("use_fp16", False, without="network that was trained in half precision")
     unet.ignore("image_size", "dropout", "use_checkpoint")
-    updown = bool(unet.take("resblock_updown", True))
+    updown = bool(unet.take("resblock_updown", True)) and len(levels) > 1
     found = {
         "network.in_channels": unet.take("in_channel"),
         "network.out_channels": unet.take("out_channel"),

@@ -51,11 +51,11 @@ def unet(section: Section) -> dict[str, Any]:
         ),
         "network.channel_mult": list(levels),
         "network.use_scale_shift_norm": bool(section.take("use_scale_shift_norm", False)),
-        "network.resblock_updown": bool(section.take("resblock_updown", False)),
+        "network.resblock_updown": bool(section.take("resblock_updown", False)) and len(levels) > 1,
         **attention(section),
     }
     learned = bool(section.take("conv_resample", True))
-    # Where residual blocks resample, the other kind of resampling does not occur.
+    # Where residual blocks resample, the other kind of resampling does not occur, and neither within one level.
     found["network.conv_resample"] = learned and not found["network.resblock_updown"] and len(levels) > 1
     section.done()
     return found

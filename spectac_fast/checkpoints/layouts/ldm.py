@@ -68,6 +68,10 @@ def read(tensors: dict[str, Tensor], source: str) -> Imported:
         assumed["rescaler.method"] = RESCALER
     elif any(name.startswith(_CONDITION) for name in own):
         own = _without_second_copy(own, source)
+    elif (beside := network["in_channels"] - network["out_channels"]) != config["vqgan"]["embed_dim"]:
+        # What is no latent can only be the image itself, made smaller.
+        config["rescaler"] = {"in_channels": beside, "out_channels": None, "bias": False, "method": "bilinear"}
+        assumed["rescaler.method"] = RESCALER
     else:
         config["rescaler"] = UNSAID
         assumed["rescaler"] = _CONDITION_WHY

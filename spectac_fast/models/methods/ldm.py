@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import fill
 from spectac_fast.diffusion.sampler import sample_diffusion
-from spectac_fast.diffusion.solvers import StepTable
+from spectac_fast.diffusion.solvers import COLUMNS, StepTable
 from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.diffusion.vp_solvers import vp_table
 from spectac_fast.models.description import Description, describe, reading
@@ -19,12 +19,14 @@ from spectac_fast.models.methods.vqgan import VQGAN
 from spectac_fast.models.networks.build import build_network, check_latent_channels
 from spectac_fast.models.networks.rescaler import SpatialRescaler
 from spectac_fast.models.translators.noise import NoiseTranslator
+from spectac_fast.ops import SAMPLING, counter_normal
 
 # The sampler of the published code: DDIM on a step list of its own.
 PUBLISHED = "published"
 _DEFAULTS = ("steps", "samples", "solver", "eta")
 # A conditioning stage that neither tensors nor anybody told.
 _UNSAID = "unsaid"
+_NOISE = COLUMNS.index("wn")
 
 
 class LatentDiffusion(nn.Module):
@@ -129,7 +131,12 @@ class LDMTranslator(NoiseTranslator):
         context, shape = self.model.context(images), self.latent_shape(images)
         denoiser = self.engine.prepare(context, table.t)
         for k in range(count):
-            yield self._slices(sample_diffusion(denoiser, shape, table, seeds=seeds, sample=k))
+            z = sample_diffusion(denoiser, shape, table, seeds=seeds, sample=k)
+            if spread := float(table.rows[-1, _NOISE]):
+                # The published sampler adds noise to what it is about to decode.
+                last = counter_normal(seeds, shape, step=len(table) - 1, sample=k, purpose=SAMPLING)
+                z = z + spread * last
+            yield self._slices(z)
 
     def latent_shape(self, images: Tensor) -> tuple[int, ...]:
         """(C, h, w) of the latents of images [B, n, H, W]."""
