@@ -228,7 +228,7 @@ def read_surroundings(path: Path, weights: str) -> Surroundings | None:
             raise ValueError(f"{reached.sum()} nodes, but a mean of {mean.shape} and components of {shapes.shape}")
         alone, together = (_expected(head[name]) for name in ("alone", "together"))
         return Surroundings(reached, mean, shapes, str(head["about"]), weights, alone, together)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: expected surroundings, but it cannot be read as such ({error}).") from None
 
 

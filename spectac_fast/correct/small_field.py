@@ -41,13 +41,14 @@ def field_warnings(path: Path, field: Field, translator: Translator, *, alone: b
     if field.across_mm < needed - _ROUNDED_MM:
         raise InputError(
             f"{path}: expected a field of at least {needed:.0f} mm about the heart{_how(alone)}, found "
-            f"{field.across_mm:.0f} mm; what it cuts off would change the corrected counts by {mean:.1%} on average."
+            f"{field.across_mm:.0f} mm; what it cuts off would change corrected counts by {100 * mean:.1f} %."
         )
     if worst <= TOLERATED:
         return []
     return [
         f"{path}: the field of {field.across_mm:.0f} mm ends within the patient{_how(alone)}; counts of the heart "
-        f"differ from those of a whole field by {mean:.1%} on average and {worst:.1%} in the worst patient measured."
+        f"differ from those of a whole field by {100 * mean:.1f} % on average and {100 * worst:.1f} % in the worst "
+        "patient measured."
     ]
 
 

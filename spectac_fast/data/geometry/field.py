@@ -64,6 +64,8 @@ def field_of(series: Series) -> Field:
 def _across(inside: NDArray[np.bool_], pixel_mm: tuple[float, float]) -> float:
     """Twice the distance, mm, from the middle of a grid to the nearest pixel that is not inside."""
     away = np.argwhere(~np.pad(inside, 1)) - (np.array(inside.shape) + 1) / 2
+    # The two pixels beside the middle of an even number are straight away from it.
+    away[np.abs(away) <= 0.5] = 0.0
     return 2.0 * float(np.hypot(*(away * pixel_mm).T).min()) - min(pixel_mm)
 
 
