@@ -184,7 +184,7 @@ def write_corrected(
     Returns the files written, corrected ones first. Raises ValueError for counts that do not fit the study or are not
     finite, InputError for a header or a name that cannot be written, SetupError where the disk takes nothing.
     """
-    from spectac_fast.formats.dicom import derive_corrected, derive_uncertainty, quiet_pydicom, stage
+    from spectac_fast.formats.dicom import derive_corrected, derive_uncertainty, quiet_pydicom
 
     if len(counts) != len(study.series):
         raise ValueError(f"expected one array for each of {len(study.series)} series, found {len(counts)}")
@@ -205,7 +205,7 @@ def write_corrected(
         with quiet_pydicom():
             objects = [derive(series, array, provenance) for series, _, derive, array in work]
             for (series, *_), content, path in zip(work, objects, paths):
-                staged.append(_stage(stage, series, content, path))
+                staged.append(staged_object(series.path, content, path))
         if on_staged:
             on_staged(list(zip(staged, paths)))
         for temporary, path in zip(staged, paths):
@@ -247,7 +247,13 @@ def _encoded(
     return series.form.encode(series.turn.undo(np.asarray(counts)), note)
 
 
-def _stage(stage: Callable[[Dataset, Path], Path], series: Series, content: Dataset | bytes, path: Path) -> Path:
+def staged_object(source: Path, content: Dataset | bytes, path: Path) -> Path:
+    """Write a data set, or the bytes of a file, to a temporary file beside `path` and return it.
+
+    Raises OSError, InputError naming `source` for a header that cannot be encoded.
+    """
+    from spectac_fast.formats.dicom import stage
+
     try:
         return stage_bytes(content, path) if isinstance(content, bytes) else stage(content, path)
     except OSError:
@@ -255,5 +261,5 @@ def _stage(stage: Callable[[Dataset, Path], Path], series: Series, content: Data
     except Exception as error:
         # pydicom quotes the offending value, which may be a name or a birth date: only the kind of error is passed on.
         raise InputError(
-            f"{series.path}: the header holds a value that cannot be written back ({type(error).__name__})."
+            f"{source}: the header holds a value that cannot be written back ({type(error).__name__})."
         ) from None
