@@ -68,6 +68,10 @@ class Store:
         refused = entry is not None and entry.skipped and any(source.named for source in sources)
         return None if refused else entry
 
+    def made(self) -> set[Path]:
+        """What earlier runs have put here: no source, where the folder lies within the input."""
+        return {self.out / file for file in self._manifest.outputs()}
+
     def target(self, path: Path) -> Path:
         """Where the corrected form of a source goes."""
         return output_path(path, self.root, self.out)
