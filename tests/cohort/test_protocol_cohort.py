@@ -209,7 +209,7 @@ def known_case(pixel: float, matrix: int, field: Field) -> tuple[Case, np.ndarra
     z, y, x = np.meshgrid(grid.axis_z(), grid.axis_y(), grid.axis_x(), indexing="ij")
     volume = torch.from_numpy(hill(np.stack([x, y, z], -1), top).astype(np.float32)).expand(2, -1, -1, -1)
     protocol = Protocol(camera=Camera(matrix=matrix, pixel_mm=pixel), field=field)
-    return Case(patient, protocol, {"NC": volume}, grid, cuts(operator), (245.0,), {}, 0.4), top
+    return Case(patient, protocol, {"NC": volume}, grid, cuts(operator), (245.0,), {}, 0.4, volume, grid), top
 
 
 @pytest.mark.parametrize(("pixel", "matrix"), [(6.8, 64), (6.75, 64), (5.0, 64), (7.4, 64), (3.4, 128), (4.1, 128)])

@@ -38,8 +38,8 @@ def unpack(folder: Path) -> list[Path]:
 
 
 def unpack_patient(folder: Path) -> Path:
-    """Unpack the real patient's projections, an NM TOMO file, and the note on its licence into ``folder``, which is made
-    if missing, and return the former. Raises as `unpack`.
+    """Unpack the real patient's projections, an NM TOMO file, and the note on its licence into ``folder``, which is
+    made if missing, and return the former. Raises as `unpack`.
     """
     return _extracted(PATIENT, (PROJECTIONS, NOTICE), folder)[0]
 

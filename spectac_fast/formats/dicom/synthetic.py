@@ -102,7 +102,7 @@ def write_series(
         raise ValueError(f"counts must be [slices, rows, columns] from 0 to 65535, found shape {counts.shape}")
     kind = "AC" if corrected else "NC"
     ds = identity_of(patient_id, sex, study_key, plane, phase, kind)
-    _geometry(ds, plane, counts.shape[0], np.broadcast_to(pixel_mm, 2), slice_mm, orientation, position)
+    put_geometry(ds, plane, counts.shape[0], np.broadcast_to(pixel_mm, 2), slice_mm, orientation, position)
     put_acquisition(ds, phase, views)
     ds.CorrectedImage = ["UNIF", "COR", "NRGY", "LIN"] + (["ATTN", "SCAT"] if corrected else [])
     if settings is not None:
@@ -142,7 +142,7 @@ def identity_of(patient_id: str, sex: str, study_key: str, plane: str, phase: st
     return ds
 
 
-def _geometry(
+def put_geometry(
     ds: Dataset,
     plane: str,
     slices: int,
@@ -151,6 +151,7 @@ def _geometry(
     orientation: Sequence[float],
     position: Sequence[float],
 ) -> None:
+    """Where a stack of `slices` lies, as in `write_series`; plane: also "TRA", transaxial."""
     ds.FrameIncrementPointer = 0x00540080
     ds.SliceVector, ds.NumberOfSlices = list(range(1, slices + 1)), slices
     ds.NumberOfEnergyWindows = ds.NumberOfDetectors = ds.NumberOfRotations = 1
@@ -160,7 +161,8 @@ def _geometry(
     detector.CollimatorGridName, detector.CollimatorType, detector.FocalDistance = "LEHR", "PARA", "0"
     detector.ImageOrientationPatient = [f"{cosine:.8f}" for cosine in orientation]
     detector.ImagePositionPatient = [f"{mm:.4f}" for mm in position]
-    detector.ViewCodeSequence = [code("SCT", _VIEW_CODE_OF[plane], VIEW_MEANINGS[plane])]
+    if plane in _VIEW_CODE_OF:
+        detector.ViewCodeSequence = [code("SCT", _VIEW_CODE_OF[plane], VIEW_MEANINGS[plane])]
     ds.DetectorInformationSequence = [detector]
 
 

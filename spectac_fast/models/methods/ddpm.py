@@ -18,6 +18,7 @@ from spectac_fast.models.description import Description, describe, reading
 from spectac_fast.models.networks.attenuation import Attenuation
 from spectac_fast.models.networks.build import build_network, conditioned
 from spectac_fast.models.translators.noise import NoiseTranslator
+from spectac_fast.models.translators.sampling import clip_of
 
 
 class DDPM(nn.Module):
@@ -120,9 +121,3 @@ def sampling_defaults(config: dict[str, Any]) -> dict[str, Any]:
     given = config["defaults"]
     known = {key: given[key] for key in ("steps", "samples", "solver", "eta")}
     return known | {"spacing": given.get("spacing", "uniform")}
-
-
-def clip_of(config: dict[str, Any]) -> tuple[float, float] | None:
-    """Bounds of the predictions in a configuration, (lo, hi) or None."""
-    clip = config["clip"]
-    return None if clip is None else (float(clip[0]), float(clip[1]))

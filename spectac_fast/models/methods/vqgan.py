@@ -63,8 +63,8 @@ class VQGAN(nn.Module):
     """Encoder, codebook and decoder.
 
     in_channels, out_channels: of the image. ch, ch_mult: width of the first level, and each level's multiple of it;
-    neighbouring levels differ by 2 in resolution. attn_levels: the levels with attention. middle_attention:
-    whether the middle has it, as in every published network.
+    neighbouring levels differ by 2 in resolution. attn_levels: the levels with attention; middle_attention: whether
+    the middle has (latent diffusion's attn_type "none" leaves out both).
     z_channels: of the encoder's output; embed_dim: of the codes. norm_groups is 32 in every published network.
 
     forward(image [B, C, H, W]) -> (reconstruction, indices int64 [B h w], codebook loss); H and W divisible by

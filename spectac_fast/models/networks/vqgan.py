@@ -106,7 +106,7 @@ class Encoder(nn.Module):
         num_res_blocks: int,
         attn_levels: Sequence[int],
         groups: int,
-        middle_attention: bool,
+        middle_attention: bool = True,
     ) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1)
@@ -142,7 +142,7 @@ class Decoder(nn.Module):
         num_res_blocks: int,
         attn_levels: Sequence[int],
         groups: int,
-        middle_attention: bool,
+        middle_attention: bool = True,
     ) -> None:
         super().__init__()
         widths = [*(ch * mult for mult in ch_mult), ch * ch_mult[-1]]
