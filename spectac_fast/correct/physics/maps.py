@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectac_fast.data.study import dicom_files
+from spectac_fast.data.search import dicom_files
 from spectac_fast.errors import InputError, NoInputError
 from spectac_fast.formats.dicom import file_content
 from spectac_fast.formats.dicom.tomo.maps import AttenuationMap, read_map_files
@@ -26,7 +26,10 @@ def load_map(path: Path) -> tuple[AttenuationMap, str]:
 
     Raises NoInputError where there is none, and as `read_map_files`.
     """
-    paths = dicom_files(path) if path.is_dir() else [path]
+    unread: list[str] = []
+    paths = dicom_files(path, unread.append)[0] if path.is_dir() else [path]
+    if unread:
+        raise InputError(unread[0])
     if not paths:
         raise NoInputError(f"{path}: expected an attenuation map, found no DICOM file.")
     files = [(each, file_content(each)) for each in paths]
