@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from spectac_fast.cohort.surroundings import Expected
 from spectac_fast.correct.small_field import TOLERATED
+from spectac_fast.data.geometry.around import Expected
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS, RESULTS = ROOT / "spectac_fast" / "weights", ROOT / "bench" / "results"

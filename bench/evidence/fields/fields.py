@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from spectac_fast.cohort.surroundings import Expected, Surroundings
+    from spectac_fast.cohort.surroundings import Surroundings
+    from spectac_fast.data.geometry.around import Expected
     from spectac_fast.formats.series import Series
     from spectac_fast.models.translator import Translator
 
@@ -155,10 +156,10 @@ class Remembering:
 
 def unfilled(known: Surroundings) -> Surroundings:
     """Surroundings that leave stacks as they are: what a model without any sees."""
-    from spectac_fast.cohort.surroundings import Stack, Surroundings
+    from spectac_fast.cohort.surroundings import Surroundings
 
     class Unfilled(Surroundings):
-        def filled(self, stacks: Sequence[Stack]) -> list[Any]:
+        def filled(self, stacks: Sequence[Any]) -> list[Any]:
             return [stack.counts for stack in stacks]
 
     return Unfilled(**vars(known))
@@ -183,7 +184,7 @@ def _measured(model: Translator, parts: Sequence[tuple[Series, Any]], whole: Seq
 
 def expected(rows: Rows, way: str) -> Expected:
     """What fields cost, of the kind of field for which it is most."""
-    from spectac_fast.cohort.surroundings import Expected
+    from spectac_fast.data.geometry.around import Expected
 
     sizes = sorted({row["field_mm"] for row in rows})
     of_size = [[row for row in rows if row["way"] == way and row["field_mm"] == mm] for mm in sizes]
