@@ -84,6 +84,10 @@ class Graphs:
         self._refused: set[Hashable] = set()
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, in another process too, begins without recordings: they hold this one's memory."""
+        return Graphs, (self.budget, self._record)
+
     @property
     def bytes(self) -> int:
         """Of all recordings together."""

@@ -67,7 +67,8 @@ def test_total_counts_and_their_centre_are_kept(mm, seed):
     grid = InPlane((n, n), (mm, mm), MODEL_MM)
     model = grid.to_model(blob[None])[0]
     out = grid.pixel_mm[0]
-    assert model.sum() * out**2 == pytest.approx(blob.sum() * mm**2, rel=0.01)
+    # Samples of a linear interpolation beat with its grid: at 1.125 pixels and the narrowest blob 0.7 % an axis.
+    assert model.sum() * out**2 == pytest.approx(blob.sum() * mm**2, rel=0.02)
     found = [(model.sum(1 - axis) @ positions(len(model), out)) / model.sum() for axis in (0, 1)]
     np.testing.assert_allclose(found, centre, atol=0.5)
 

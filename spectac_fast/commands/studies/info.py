@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -178,8 +179,29 @@ def _model(name: str, device: str) -> Iterable[str]:
     for count, table in sorted(getattr(translator, "fitted", {}).items()):
         own = "the solver of its samples" if count == translator.defaults["sample_steps"] else "a solver"
         yield f"  fitted table of {count} evaluations, {own}: timesteps {', '.join(map(str, table.t))}"
+    yield from _settings(name, set(translator.card.get("origin", {}).get("assumed", ())))
     for key, value in translator.card.items():
-        yield f"  {key}: {value}"
+        if key != "origin":
+            yield f"  {key}: {value}"
+
+
+def _settings(name: str, assumed: set[str]) -> Iterable[str]:
+    """What a weight file says of its model, a line for each part, and what of that its import had to assume."""
+    from spectac_fast.checkpoints.settings import named
+    from spectac_fast.checkpoints.weights import load_header
+    from spectac_fast.models.registry import find
+
+    path = find(name)
+    if path.suffix != ".safetensors":
+        return
+    parts: dict[str, list[str]] = {}
+    for key, value in named(load_header(path)["config"]).items():
+        part, dot, rest = key.partition(".")
+        if part != "fitted":
+            said = f"{rest if dot else key} {json.dumps(value)}{' (assumed)' if key in assumed else ''}"
+            parts.setdefault(part if dot else "as a whole", []).append(said)
+    for part, said in parts.items():
+        yield f"  {part}: {', '.join(said)}"
 
 
 def _headline(translator: Translator) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,10 @@ class NetworkTranslator:
         self.field_px = description.size if description.fit == "pad" else (0, 0)
         self.context_mm = tuple(k * description.slice_mm for k in range(-context_slices, context_slices + 1) if k)
         self.engines: dict[torch.dtype, Engine] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Weights and all, without what is made of them at first use."""
+        return self.__dict__ | {"engines": {}}
 
     @property
     def engine(self) -> Engine:
