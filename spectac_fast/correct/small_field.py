@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spectac_fast.cohort.surroundings import Expected
+from spectac_fast.data.geometry.around import Expected
 from spectac_fast.errors import InputError
 
 if TYPE_CHECKING:

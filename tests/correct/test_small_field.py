@@ -8,11 +8,12 @@ import pytest
 from fake_study import CENTRE, Times, edit, ventricle, write_planes
 
 from spectac_fast import read_study
-from spectac_fast.cohort.surroundings import Expected, surroundings_of
+from spectac_fast.cohort.surroundings import surroundings_of
 from spectac_fast.correct import correct_study
 from spectac_fast.correct.corrector import Corrector
 from spectac_fast.correct.study import prepare
 from spectac_fast.correct.view import whole
+from spectac_fast.data.geometry.around import Expected
 from spectac_fast.data.study import Study
 from spectac_fast.errors import InputError
 

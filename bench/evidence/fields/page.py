@@ -74,7 +74,7 @@ def _cell(row: Mapping[str, Any] | None) -> str:
 
 def _limits(facts: Mapping[str, Any]) -> list[str]:
     """What follows for each way: which fields are refused, and which are warned about."""
-    from spectac_fast.cohort.surroundings import Expected
+    from spectac_fast.data.geometry.around import Expected
 
     lines = []
     for way, told in facts["expected"].items():
