@@ -23,6 +23,7 @@ from spectac_fast.data.scale import count_scale
 from spectac_fast.errors import InputError
 from spectac_fast.formats.images import ENDINGS, read_counts
 from spectac_fast.formats.pictures import read_picture
+from spectac_fast.terms import IDEAL
 
 SIDES = ("NC", "AC")
 # Condition and target, as the published loaders of image-to-image networks call their folders.
@@ -44,6 +45,8 @@ class PairFolder:
     pairs or slices of unequal sizes, files that `read_counts` refuses, patients with the same NC counts, and where the
     spacing is not known.
     """
+
+    kinds = SIDES
 
     def __init__(
         self,
@@ -87,6 +90,12 @@ class PairFolder:
         """NC and AC counts of one stack."""
         nc, ac = (self._stack(side, self._files[case][phase, plane]) for side in SIDES)
         return nc, ac
+
+    def ideal(self, case: int, phase: str | None, plane: str | None) -> NDArray[np.float32]:
+        """Raises InputError: what AC would be without its errors is known of synthetic patients alone."""
+        raise InputError(
+            f"{self.folder}: expected a cohort of `spectac phantom` with {IDEAL}, found pairs of NC and AC."
+        )
 
     def mapped(self, case: int, phase: str | None, plane: str | None) -> None:
         """None: files of their own are no mapped array."""

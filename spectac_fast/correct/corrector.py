@@ -164,7 +164,7 @@ class Corrector:
         known += [Corrected(failed=(text,)) for text in found.failed]
         studies = found.studies
         if store is not None:
-            studies = _one_target_each(studies, store, known)
+            studies = _one_target_each(_not_made_here(studies, store.made(), known), store, known)
         index, count = shard
         return Plan(tuple(map(tuple, studies[index - 1 :: count])), tuple(known[index - 1 :: count]), root, store)
 
@@ -225,6 +225,20 @@ def nothing_to_correct(inputs: Sequence[Path], skipped: int) -> NoInputError:
     """The sentence for inputs that hold DICOM files, but none to correct."""
     where = ", ".join(map(str, inputs))
     return NoInputError(f"{where}: expected NC slices here, found {skipped} DICOM files of other kinds.")
+
+
+def _not_made_here(
+    studies: Sequence[Sequence[Source]], made: set[Path], known: list[Corrected]
+) -> list[Sequence[Source]]:
+    """The studies without what earlier runs wrote to an output folder that lies within the input."""
+    for study in studies:
+        for source in study:
+            if source.path in made:
+                known.append(
+                    Corrected((source.path,), skipped=(f"{source.path}: made from others by an earlier run.",))
+                )
+    left = ([source for source in study if source.path not in made] for study in studies)
+    return [study for study in left if study]
 
 
 def _one_target_each(

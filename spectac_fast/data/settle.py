@@ -88,16 +88,15 @@ def _as_kept(one: Series, look: _Look) -> Series:
 
 def _plain(one: Series) -> Series:
     """The stack of a file as it is stored, where a typical heart has such slices."""
-    stored, mm = one.turn.undo(one.counts), np.array(one.spacing_mm)[np.argsort(one.turn.axes)]
+    stored, mm = one.reread(one.turn.inverse), [one.spacing_mm[one.turn.axes.index(k)] for k in range(3)]
     _, rows, columns = VIEWS[one.plane]
+    middle = (np.array(stored.counts.shape) - 1) / 2 * mm @ VIEWS[one.plane]
     return replace(
-        one,
-        counts=np.ascontiguousarray(stored),
-        pixel_mm=(float(mm[1]), float(mm[2])),
-        slice_mm=float(mm[0]),
+        stored,
+        pixel_mm=(mm[1], mm[2]),
+        slice_mm=mm[0],
         orientation=(*map(float, columns), *map(float, rows)),
-        position=tuple(map(float, -(np.array(stored.shape) - 1) / 2 @ (mm[:, None] * VIEWS[one.plane]))),
-        turn=AS_STORED,
+        position=tuple(map(float, -middle)),
         assumed=("orientation", "position"),
     )
 

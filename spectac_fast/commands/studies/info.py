@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
+from spectac_fast.terms import PLANES
 
 if TYPE_CHECKING:
     from spectac_fast.data.inputs import Source
@@ -100,10 +102,8 @@ def _read(source: Source) -> Series:
     return replace(series, notes=(*source.notes, *series.notes))
 
 
-def _described(found: Iterable[Series]) -> Iterable[str]:
+def _described(found: Sequence[Series]) -> Iterable[str]:
     """What series are, what would be done with them, why, and what was assumed of them."""
-    done = {"NC": "corrected", "AC": "left alone, as it is corrected already"}
-    refused = "refused, and skipped in a folder, unless --kind nc or --kind ac says what it is"
     for series in found:
         slices, rows, columns = series.counts.shape
         kind = "NC or AC" if series.doubt else "AC" if series.attenuation_corrected else "NC"
@@ -114,9 +114,42 @@ def _described(found: Iterable[Series]) -> Iterable[str]:
         )
         if how := ", ".join(filter(None, (*_lying(series), *_stored(series)))):
             yield f"  {how}"
-        yield f"  would be {done.get(kind, refused)}"
+        planes = {other.plane for other in found if other.phase == series.phase}
+        yield from _fate(series, kind, alone=len(planes) < len(PLANES))
         yield from (f"  evidence: {clause}" for clause in series.evidence)
         yield from (f"  note: {note}" for note in series.notes)
+
+
+def _fate(series: Series, kind: str, *, alone: bool) -> Iterable[str]:
+    """What would be done with a series, by the default model, and what its geometry costs.
+
+    alone: without the other two planes.
+    """
+    from spectac_fast.correct.small_field import field_warnings
+    from spectac_fast.data.geometry.field import field_of
+    from spectac_fast.data.geometry.resample import check_geometry
+    from spectac_fast.errors import InputError
+
+    if kind != "NC":
+        refused = "refused, and skipped in a folder, unless --kind nc or --kind ac says what it is"
+        yield f"  would be {'left alone, as it is corrected already' if kind == 'AC' else refused}"
+        return
+    field, model = field_of(series), _default_model()
+    across = f"field of {field.across_mm:.0f} mm{', which ends within the patient' if field.ends_within else ''}"
+    try:
+        costs = [*check_geometry(series, model.pixel_mm), *field_warnings(series.path, field, model, alone=alone)]
+    except InputError as reason:
+        yield f"  {across}; would be refused: {reason}"
+        return
+    yield f"  {across}; would be corrected"
+    yield from (f"  note: {cost}" for cost in costs)
+
+
+@functools.cache
+def _default_model() -> Translator:
+    from spectac_fast.models.registry import load
+
+    return load("bbdm", "cpu")
 
 
 def _lying(series: Series) -> tuple[str, ...]:

@@ -166,13 +166,11 @@ def _settled(series: Sequence[Series]) -> list[Series]:
 
 def _as(one: Series, lead: Series) -> Series:
     """A derived series, read in the order in which its source, or another one derived from that, is read."""
-    stored = one.turn.undo(one.counts)
-    if one.plane != lead.plane or lead.turn.undo(lead.counts).shape != stored.shape:
+    again = one.reread(one.turn.inverse.then(lead.turn))
+    if one.plane != lead.plane or again.counts.shape != lead.counts.shape:
         return one
     return replace(
-        one,
-        counts=np.ascontiguousarray(lead.turn.apply(stored)),
-        turn=lead.turn,
+        again,
         pixel_mm=lead.pixel_mm,
         slice_mm=lead.slice_mm,
         orientation=lead.orientation,

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from spectac_fast._version import __version__
 from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom.elements import code, stable_uid
+from spectac_fast.formats.dicom.patient import keep_codes_alone
 from spectac_fast.formats.dicom.read import slice_numbers
 from spectac_fast.formats.dicom.values.store import Words, put_words, words_of
 
@@ -159,6 +160,10 @@ def _derive(
     ds.BurnedInAnnotation = "NO"
     ds.ImageComments = kind.comment
     _describe(ds, series, provenance, kind, others)
+    keep_codes_alone(ds)
+    if "SpacingBetweenSlices" not in ds:
+        # Must be there, and may be empty.
+        ds.SpacingBetweenSlices = None
     put_words(ds, words, order, joined=bool(series.instances), meaning=kind.values)
     return ds
 

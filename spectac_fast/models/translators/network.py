@@ -21,7 +21,8 @@ class NetworkTranslator:
     """Base of the `Translator`s of networks; a method adds its `name` and `translate`.
 
     multiple: what the network's rows and columns must be divisible by. context_slices: how many neighbouring slices
-    on either side it looks at.
+    on either side it looks at. `field_px`: (rows, columns) that it was trained on and sees at least; (0, 0) where
+    slices are resized.
     """
 
     name: ClassVar[str]
@@ -39,6 +40,7 @@ class NetworkTranslator:
         self.pixel_mm, self.gain, self.card = description.pixel_mm, description.gain, description.card
         self.weights_sha256, self.device = description.weights_sha256, device
         self.fit = Fit(description.fit, description.size, multiple)
+        self.field_px = description.size if description.fit == "pad" else (0, 0)
         self.context_mm = tuple(k * description.slice_mm for k in range(-context_slices, context_slices + 1) if k)
         self.engines: dict[torch.dtype, Engine] = {}
 

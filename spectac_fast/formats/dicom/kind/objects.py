@@ -14,7 +14,8 @@ from spectac_fast.formats.evidence.header import emission_doubts
 from spectac_fast.formats.series import NOTHING, Told
 
 # Value 3 of the Image Type (PS3.3 C.8.4.9), in words.
-_TYPES = {
+OTHER_TYPES = {
+    "RECON TOMO": "reconstructed slices",
     "TOMO": "projections (TOMO)",
     "RECON GATED TOMO": "a gated reconstruction",
     "GATED TOMO": "gated projections",
@@ -39,8 +40,10 @@ def check_kind(ds: Dataset, path: Path, told: Told = NOTHING) -> None:
     image_type = list(ds.get("ImageType") or [])
     third = image_type[2] if len(image_type) > 2 else "nothing"
     if third != "RECON TOMO":
-        what = _TYPES.get(third, "another Image Type")
-        raise NotApplicableError(f"{path}: expected reconstructed slices (RECON TOMO), found {what}.")
+        what = OTHER_TYPES.get(third, "another Image Type")
+        # What can be made of the file is the better half of a refusal.
+        hint = "; spectac reconstruct makes slices of them" if third in ("TOMO", "GATED TOMO") else ""
+        raise NotApplicableError(f"{path}: expected reconstructed slices (RECON TOMO), found {what}{hint}.")
     if "WholeBodyTechnique" in ds:
         raise NotApplicableError(f"{path}: expected slices of the heart, found a whole-body scan (its technique).")
     doubts = emission_doubts(ds) if told.kind is None else ()

@@ -122,6 +122,16 @@ def tracer_notes(ds: Dataset, path: Path, *, force: bool) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def foreign(ds: Dataset) -> str:
+    """What makes a file's counts no perfusion of technetium or thallium, and where it says so; "" for nothing."""
+    return _refused(list(_nuclides(ds)), list(_tracers(ds)), energy_windows(ds))
+
+
+def nuclide_names(ds: Dataset) -> set[str]:
+    """The nuclides that a file names."""
+    return {said.what for said in _nuclides(ds)}
+
+
 def energy_windows(ds: Dataset) -> list[tuple[float, float]]:
     """(lower, upper) limits in keV of the windows that the frames may be of; none where the file says nothing usable.
 
