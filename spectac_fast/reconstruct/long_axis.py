@@ -21,8 +21,10 @@ Array = NDArray[np.float64]
 
 # Where the search begins: degrees, and radii of the wall's middle, mm.
 _AZIMUTHS, _ELEVATIONS, _RADII_MM = (20.0, 45.0, 70.0), (5.0, 25.0, 45.0), (24.0, 31.0)
-# Blur of a wall of 10 mm that is imaged with some 13 mm; what is looked at about a candidate; candidates, and those
-# of them that are fitted to the end; closer ones are one.
+# Voxels of the fit and of the search, about.
+_FIT_MM, _SEARCH_MM = 6.8, 13.0
+# Blur of a wall of 10 mm that is imaged with some 13 mm; what is looked at about a candidate; candidates, and those of
+# them that are fitted to the end; closer ones are one.
 _WALL_SIGMA_MM, _BALL_MM, _CANDIDATES, _FINAL, _APART_MM = 7.0, 62.0, 4, 2, 25.0
 # What is known of hearts before one is seen, as mean and SD of: azimuth and elevation (degrees; frontal angle 38 +- 8
 # in CT, here wide), log of radius (mm), log of length over radius, and how far the base recedes per mm towards lateral
@@ -66,10 +68,9 @@ def find_long_axis(volume: Tensor, grid: Grid) -> LongAxis:
     counts = volume.detach().cpu().double().numpy()
     if not np.isfinite(counts).all() or counts.max() <= 0:
         raise ValueError("the left ventricle is sought in a volume of finite counts, some of them above zero")
-    # Square roots: gut and liver that outshine the heart must not hide it.
-    field = np.sqrt(np.maximum(counts, 0))
-    places = np.stack(np.meshgrid(grid.axis_z(), grid.axis_y(), grid.axis_x(), indexing="ij")[::-1])
-    fits = [_fitted(field, places, start, _FIRST_ROUNDS) for start in _candidates(field, places, grid)]
+    fine, coarse = (_averaged(counts, grid, mm) for mm in (_FIT_MM, _SEARCH_MM))
+    field, places, _ = fine
+    fits = [_fitted(field, places, start, _FIRST_ROUNDS) for start in _candidates(*coarse)]
     fits.sort(key=lambda fit: -fit[1])
     fits[:_FINAL] = [_fitted(field, places, start, _ROUNDS) for start, _ in fits[:_FINAL]]
     fits.sort(key=lambda fit: -fit[1])
@@ -100,11 +101,26 @@ def _described(parameters: Array, likeness: float, others: list[tuple[Array, flo
     return LongAxis(axes, likeness, radius, length, tuple(doubts))
 
 
-def _candidates(field: Array, places: Array, grid: Grid) -> Iterator[Array]:
+def _averaged(counts: Array, grid: Grid, about_mm: float) -> tuple[Array, Array, float]:
+    """Square roots of the counts on voxels of about this size, the voxels' centres [3 (x, y, z), z, y, x], and their
+    size, mm.
+    """
+    group = max(round(about_mm / grid.dx), 1)
+    sizes = [n // group for n in counts.shape]
+    kept = counts[tuple(slice(0, n * group) for n in sizes)]
+    mean = kept.reshape(sizes[0], group, sizes[1], group, sizes[2], group).mean((1, 3, 5))
+    axes = (grid.axis_z(), grid.axis_y(), grid.axis_x())
+    centres = [axis[: n * group].reshape(n, group).mean(1) for axis, n in zip(axes, sizes)]
+    # Square roots: gut and liver that outshine the heart must not hide it.
+    places = np.stack(np.meshgrid(*centres, indexing="ij")[::-1])
+    return np.sqrt(np.maximum(mean, 0)), places, group * grid.dx
+
+
+def _candidates(field: Array, places: Array, mm: float) -> Iterator[Array]:
     """Parameters of ventricles at the places, and in the directions, in which one fits best; best first."""
-    half = int(np.ceil(_BALL_MM / grid.dx))
+    half = int(np.ceil(_BALL_MM / mm))
     size = [n + 2 * half for n in field.shape]
-    offsets = np.stack(np.meshgrid(*[np.arange(-half, half + 1) * grid.dx] * 3, indexing="ij")[::-1])
+    offsets = np.stack(np.meshgrid(*[np.arange(-half, half + 1) * mm] * 3, indexing="ij")[::-1])
     ball = ((offsets**2).sum(0) <= _BALL_MM**2).astype(float)
     spectra = {power: np.fft.rfftn(field**power, size, _ALL) for power in (1, 2)}
 
