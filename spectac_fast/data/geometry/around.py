@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,14 @@ class Stack:
     known: NDArray[np.bool_]
     first: NDArray[np.float64]
     steps: NDArray[np.float64]
+
+
+class Filling(Protocol):
+    """What knows the surroundings of hearts, from a population for one."""
+
+    def filled(self, stacks: Sequence[Stack]) -> list[NDArray[np.float32]]:
+        """The counts over scale of the stacks of one volume, filled in where they are not known."""
+        ...
 
 
 @dataclass(frozen=True)
