@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Trains every method of the comparison at its native64 recipe and makes the table of all of them.
-# 15 minutes a run on 2 cores, five hours in all; stops and resumes at any point.
+# Budgets are the recipes', in slices seen: about 45 core-hours in all; stops and resumes at any point.
 # Usage: [MINUTES=15] [THREADS=N] bench/table1.sh WORKDIR [RUN...]
 # WORKDIR: of bench/artefacts.sh, whose cohorts it takes. RUN...: make only these; `table` and `means` make the tables of the
-# runs that are finished. MINUTES: wall time of a run; the committed table was made run by run, and says each one's.
+# runs that are finished. MINUTES: wall time of a run in place of its recipe's budget; the table says each one's.
 # THREADS: of the CPU, default all.
 set -euo pipefail
 work=$(realpath -m "$1")
@@ -13,7 +13,8 @@ PATH=$PWD/.venv/bin:$PATH
 [ -z "${THREADS:-}" ] || export OMP_NUM_THREADS=$THREADS
 # The first stage stands before the models between its latents; NAME-sN is another seed of NAME.
 every=(vqgan regression bbdm pix2pix reggan unit cpdm cyclegan medgan ddpm palette lbbdm lbbdm-nocond ldm
-    reggan-encoder-decoder regression-s1 regression-s2 bbdm-s1 bbdm-s2 table means)
+    reggan-encoder-decoder pix2pix-residual medgan-residual reggan-residual cyclegan-residual unit-attenuation
+    regression-s1 regression-s2 bbdm-s1 bbdm-s2 table means)
 chosen=("$@")
 [ $# -gt 0 ] || chosen=("${every[@]}")
 
@@ -28,7 +29,7 @@ train() { # RUN
     case $method in lbbdm | cpdm | ldm) options+=(--first-stage "$work/table1/vqgan/vqgan64.safetensors") ;; esac
     [ ! -f "$run/state.pt" ] || options+=(--resume)
     spectac train "$method" --data "$work/train" --validation "$work/validation" -o "$run" --recipe "$recipe" \
-        --seed "$seed" --max-minutes "${MINUTES:-15}" "${options[@]}"
+        --seed "$seed" ${MINUTES:+--max-minutes "$MINUTES"} "${options[@]}"
 }
 
 weights() { # RUN: its weight file, and with + those of its other seeds

@@ -13,6 +13,7 @@ DRAWN = ROOT / "build" / "pictures"
 ELSEWHERE = {
     "pictures/demo-stress.png": "docs/demo-stress.png",
     "pictures/report.png": "docs/report.png",
+    "pictures/patient.png": "docs/patient.png",
     "pictures/cohort.png": "bench/results/cohort.png",
 }
 

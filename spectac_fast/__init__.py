@@ -10,6 +10,8 @@ Non-attenuation-corrected (NC) slices go in, attenuation-corrected (AC) slices c
     for result in sf.Corrector("bbdm").map(["a folder", "an archive.zip"]):
         result.study, result.counts   # NC series as read, and their corrected counts
 
+    sf.reconstruct("tomo.dcm", ac="chang").stacks   # NC and AC slices of projections
+
 Every public name is imported on first use, so that importing the package costs nothing and needs only what is used.
 Research software, not a medical device.
 """
@@ -17,12 +19,15 @@ Research software, not a medical device.
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 from spectac_fast._version import __version__
 
 if TYPE_CHECKING:
     from spectac_fast.correct.corrector import Corrector
+    from spectac_fast.correct.physics.reconstructor import Reconstructor, reconstruct
     from spectac_fast.data.study import read_study, write_corrected
     from spectac_fast.diffusion.bridge import BrownianBridge
     from spectac_fast.diffusion.bridge_sampler import BridgeSampler
@@ -38,6 +43,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Corrector": "spectac_fast.correct.corrector",
+    "Reconstructor": "spectac_fast.correct.physics.reconstructor",
+    "reconstruct": "spectac_fast.correct.physics.reconstructor",
     "load": "spectac_fast.models.registry",
     "Translator": "spectac_fast.models.translator",
     "translate_with_std": "spectac_fast.models.uncertainty",
@@ -58,11 +65,13 @@ __all__ = [
     "BrownianBridge",
     "Corrector",
     "KDiffusionBridge",
+    "Reconstructor",
     "Translator",
     "__version__",
     "engine",
     "load",
     "read_study",
+    "reconstruct",
     "sample_bridge",
     "slice_metrics",
     "solver_table",
@@ -82,3 +91,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(set(globals()) | set(_HOME))
+
+
+class _Package(types.ModuleType):
+    """This module. Importing a subpackage would bind its name here, and `reconstruct` is that of a function too."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, types.ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

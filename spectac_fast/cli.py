@@ -18,6 +18,7 @@ from spectac_fast.errors import SpectacError
 COMMANDS = {
     "demo": ("studies", "correct the bundled study, print its figures and draw a picture"),
     "correct": ("studies", "correct NC studies: DICOM in, DICOM out"),
+    "reconstruct": ("studies", "reconstruct projections: NC and AC slices along the heart"),
     "report": ("studies", "write a page for a physician: slices, polar maps, segments"),
     "explain": ("studies", "show which counts a corrected region was made from, and where the network's attention lay"),
     "serve": ("studies", "be a DICOM node that corrects what it is sent"),

@@ -1,4 +1,4 @@
-"""project: a subset of OSEM, eight views over 180 degrees, with attenuation and a collimator's blur and with neither."""
+"""project: a subset of OSEM, eight views over 180 degrees, with attenuation and a collimator's blur and without."""
 
 from __future__ import annotations
 

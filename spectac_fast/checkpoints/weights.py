@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +38,31 @@ def save_weights(
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors on the CPU as stored, header). InputError if the file is missing, damaged or not of this package."""
+    header = load_header(path)
+    with _readable(path), safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 - not a dict
+
+
+def load_header(path: Path) -> dict[str, Any]:
+    """The header alone; raises as `load_weights`."""
     if not path.is_file():
         raise InputError(f"the weight file {path} does not exist")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"the weight file {path} is not a readable safetensors file: {error}") from error
+    with _readable(path), safe_open(path, framework="pt") as file:
+        header = json.loads((file.metadata() or {}).get(_KEY, "null"))
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise InputError(
             f"the weight file {path} holds tensors, but no description of format {FORMAT} in its header; "
             "it was not written by spectac_fast of this version"
         )
-    return tensors, header
+    return header
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"the weight file {path} is not a readable safetensors file: {error}") from error
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], name: str) -> None:

@@ -137,10 +137,11 @@ class Cohort:
         """NC and AC counts of one stack."""
         return self._stack(case, phase, plane, "NC"), self._stack(case, phase, plane, "AC")
 
-    def mapped(self, case: int, phase: str, plane: str) -> NDArray[np.uint16] | None:
-        """NC and AC of one stack [2, slices, rows, columns] as they lie in the mapped array; None for DICOM files."""
-        # NC and AC lead the kinds of every format.
-        return None if self._array is None else self._array[case, PHASES.index(phase), PLANES.index(plane), :2]
+    def mapped(self, case: int, phase: str, plane: str) -> dict[str, NDArray[np.uint16]] | None:
+        """Each kind of one stack, uint16 [slices, rows, columns], as it lies in the mapped array; None for DICOM."""
+        if self._array is None:
+            return None
+        return dict(zip(self.kinds, self._array[case, PHASES.index(phase), PLANES.index(plane)], strict=True))
 
     def truth(self, case: int, phase: str, plane: str) -> NDArray[np.float32]:
         """The phantom's activity on the same voxels, in the counts of a perfect AC image."""

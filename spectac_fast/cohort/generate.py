@@ -30,7 +30,7 @@ class Wanted:
     """What every case of a cohort is. form: "dicom" or "npy" (see `spectac_fast.cohort.cohort`); protocol: of
     `phantom.protocol.NAMES`; without: what a random draw must not be, of `phantom.protocol.LEFT_OUT`; ideal: also the
     kind IDEAL (always, where the protocol is another than the first cohort's); acquisition: which one of these
-    patients; device: "cpu" or "cuda[:k]".
+    patients; device: "cpu" or "cuda[:k]"; projections: also what the slices are made of, as NM TOMO files.
     """
 
     form: str
@@ -39,6 +39,7 @@ class Wanted:
     ideal: bool = False
     acquisition: int = 0
     device: str = "cpu"
+    projections: bool = False
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -55,6 +56,8 @@ class Wanted:
         said: dict[str, Any] = {"first_seed": seeds.start, "cases": len(seeds), "form": self.form}
         if self.acquisition:
             said["acquisition"] = self.acquisition
+        if self.projections:
+            said["projections"] = True
         if not self.first:
             said |= {"protocol": self.protocol, "without": sorted(self.without)}
         return said
@@ -194,6 +197,7 @@ def _store_dicom(folder: Path, case: Case, counts: np.ndarray, wanted: Wanted) -
 
     seed, pixel = case.patient.seed, case.protocol.camera.pixel_mm
     key = f"phantom-{seed}" + (f"-{wanted.acquisition}" if wanted.acquisition else "")
+    study = key if wanted.first else f"{key}-{wanted.protocol}"
     target, temporary = folder / f"case-{seed}", folder / f".case-{seed}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -215,10 +219,39 @@ def _store_dicom(folder: Path, case: Case, counts: np.ndarray, wanted: Wanted) -
                         position=tuple(cut.first_voxel(pixel, counts.shape[-3:])),
                         patient_id=f"SYN{seed:06d}",
                         sex=case.patient.sex,
-                        study_key=key if wanted.first else f"{key}-{wanted.protocol}",
+                        study_key=study,
                         settings=None if wanted.first else settings_of(case, kind),
                     )
+        if wanted.projections:
+            _store_projections(temporary, case, study)
         known = {kind.lower(): counts[:, :, k] for k, kind in enumerate(wanted.kinds) if k >= 2}
         np.savez_compressed(temporary / "truth.npz", **known)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
+
+
+def _store_projections(folder: Path, case: Case, key: str) -> None:
+    from spectac_fast.cohort.header import PEAK_KEV, settings_of
+    from spectac_fast.formats.dicom.tomo.synthetic import write_projections
+    from spectac_fast.reconstruct.camera import view_angles
+
+    camera, detector, settings = case.protocol.camera, case.detector, settings_of(case, "NC")
+    for i, phase in enumerate(PHASES):
+        write_projections(
+            folder / f"{phase}_TOMO.dcm",
+            case.views[i, None].cpu().numpy(),
+            windows_kev=[PEAK_KEV],
+            angles=view_angles(camera.views, camera.arc, camera.mirrored),
+            radius_mm=settings.radius_mm,
+            pixel_mm=detector.dx,
+            top_mm=float(detector.axis_z()[-1]),
+            phase=phase,
+            patient_id=f"SYN{case.patient.seed:06d}",
+            sex=case.patient.sex,
+            study_key=key,
+            collimator=settings.collimator,
+            frame_ms=settings.frame_ms,
+            prone=settings.prone,
+            height_m=settings.height_m,
+            weight_kg=settings.weight_kg,
+        )

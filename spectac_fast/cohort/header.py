@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from spectac_fast.formats.dicom.synthetic import Settings
-from spectac_fast.phantom.protocol import Filter, Reconstruction
 from spectac_fast.phantom.scan import COLLIMATORS
 from spectac_fast.phantom.simulate import Case
 from spectac_fast.reconstruct.camera import view_angles
+from spectac_fast.reconstruct.settings import Filter, Reconstruction
 
 SCATTER = {
     "none": "",
@@ -16,6 +16,8 @@ SCATTER = {
     "dew": "dual energy window",
     "exact": "simulated scatter itself",
 }
+# Of the photopeak; 20 % about 140.5 keV.
+PEAK_KEV = (126.45, 154.55)
 # A view of the first cohort.
 FRAME_MS, FRAME_VIEWS = 25_000, 64
 

@@ -39,6 +39,7 @@ class JoinedCohort:
                     f"found {len(repeated)} {kind} twice, such as {repeated[0]}"
                 )
         self.spacing_mm, self.shape = first.spacing_mm, first.shape
+        self.kinds = tuple(kind for kind in first.kinds if all(kind in part.kinds for part in self.parts))
         self._where = [(part, i) for part in self.parts for i in range(len(part))]
 
     def series(self, case: int) -> list[SeriesKey]:
@@ -51,8 +52,13 @@ class JoinedCohort:
         part, i = self._where[case]
         return part.pair(i, phase, plane)
 
-    def mapped(self, case: int, phase: str | None, plane: str | None) -> NDArray[np.uint16] | None:
-        """NC and AC of one stack where a part has it in a mapped array."""
+    def ideal(self, case: int, phase: str | None, plane: str | None) -> NDArray[np.float32]:
+        """AC without its errors. Raises InputError where the part that holds the case has none."""
+        part, i = self._where[case]
+        return part.ideal(i, phase, plane)
+
+    def mapped(self, case: int, phase: str | None, plane: str | None) -> dict[str, NDArray[np.uint16]] | None:
+        """Each kind of one stack where a part has it in a mapped array."""
         part, i = self._where[case]
         return part.mapped(i, phase, plane)
 

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,9 @@ class Corrector:
             and npy files.
 
     Results are the same bytes whatever else is corrected in the same run, at one batch size. Where memory does not
-    suffice the batch size is halved, which may change a count by one.
-    Raises SetupError for a model or device that is not there, UsageError for other impossible settings.
+    suffice the batch size is halved, which may change a count by one. A Corrector can be pickled, with its weights.
+    Raises SetupError for a model or device that is not there, TypeError for arguments of another type, ValueError for
+    a number that is too small, UsageError for other impossible settings.
     """
 
     def __init__(
@@ -82,6 +84,15 @@ class Corrector:
         force: bool = False,
         told: Told = NOTHING,
     ) -> None:
+        if not isinstance(model, (str, Path, Translator)):
+            raise TypeError(f"model: expected a name, a path or a Translator, found {type(model).__name__}.")
+        if not isinstance(device, str):
+            raise TypeError(f"device: expected auto, cpu, cuda or cuda:N, found {device!r}.")
+        if not isinstance(told, Told):
+            raise TypeError(f"told: expected a Told, found {type(told).__name__}.")
+        for name, number in (("steps", steps), ("samples", samples), ("jobs", jobs)):
+            _check_number(name, number, least=1)
+        _check_number("seed", seed)
         self.translator = load(model, device) if isinstance(model, (str, Path)) else model
         self.told = told
         self.seed, self.force, self.jobs = seed, force, jobs or min(os.cpu_count() or 1, _MOST_JOBS)
@@ -91,6 +102,7 @@ class Corrector:
         self._asked = None if isinstance(batch_size, str) else batch_size
         self._options, self._precision = options, "fp32" if precision == "auto" else precision
         if uncertainty is not None:
+            _check_number("uncertainty", uncertainty)
             check_sampling(self.translator)
             if uncertainty < 2:
                 raise UsageError(f"uncertainty: expected at least 2 samples, found {uncertainty}.")
@@ -133,16 +145,17 @@ class Corrector:
             "floor": calibration.floor,
         }
 
-    def map(self, inputs: Iterable[str | Path], *, ordered: bool = True) -> Iterator[Corrected]:
+    def map(self, inputs: str | Path | Iterable[str | Path], *, ordered: bool = True) -> Iterator[Corrected]:
         """The studies at `inputs`, corrected, one by one; nothing is written.
 
-        inputs: DICOM, NIfTI and npy files, folders searched to the bottom for DICOM, DICOMDIR, zip archives, patterns.
+        inputs: DICOM, NIfTI and npy files, folders searched to the bottom for DICOM, DICOMDIR, zip archives, patterns;
+        one path or several.
         ordered: in the order of their first files rather than as they are done. A file that is damaged, or that was
         named and is not an NC series, is a sentence in `failed`; sound files of another kind that were found are in
         `skipped`. Few studies are held in memory, however many there are. Raises NoInputError where there is no file
-        at all, UsageError for options that the model refuses.
+        at all, UsageError for options that the model refuses, TypeError and ValueError for what are no paths.
         """
-        return self.run(self.plan([Path(path) for path in inputs]), ordered=ordered)
+        return self.run(self.plan(_paths(inputs)), ordered=ordered)
 
     def plan(
         self,
@@ -164,7 +177,7 @@ class Corrector:
         known += [Corrected(failed=(text,)) for text in found.failed]
         studies = found.studies
         if store is not None:
-            studies = _one_target_each(studies, store, known)
+            studies = _one_target_each(_not_made_here(studies, store.made(), known), store, known)
         index, count = shard
         return Plan(tuple(map(tuple, studies[index - 1 :: count])), tuple(known[index - 1 :: count]), root, store)
 
@@ -221,10 +234,42 @@ class Corrector:
         }
 
 
+def _check_number(name: str, number: object, least: int | None = None) -> None:
+    """Raise TypeError for what is neither a whole number nor None, ValueError for less than `least`."""
+    if number is None:
+        return
+    if isinstance(number, bool) or not isinstance(number, Integral):
+        raise TypeError(f"{name}: expected a whole number, found {number!r}.")
+    if least is not None and number < least:
+        raise ValueError(f"{name}: expected at least {least}, found {number}.")
+
+
+def _paths(inputs: str | Path | Iterable[str | Path]) -> list[Path]:
+    """One path or several, as a list."""
+    each = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    if not each:
+        raise ValueError("inputs: expected at least one path, found none.")
+    return [Path(path) for path in each]
+
+
 def nothing_to_correct(inputs: Sequence[Path], skipped: int) -> NoInputError:
     """The sentence for inputs that hold DICOM files, but none to correct."""
     where = ", ".join(map(str, inputs))
     return NoInputError(f"{where}: expected NC slices here, found {skipped} DICOM files of other kinds.")
+
+
+def _not_made_here(
+    studies: Sequence[Sequence[Source]], made: set[Path], known: list[Corrected]
+) -> list[Sequence[Source]]:
+    """The studies without what earlier runs wrote to an output folder that lies within the input."""
+    for study in studies:
+        for source in study:
+            if source.path in made:
+                known.append(
+                    Corrected((source.path,), skipped=(f"{source.path}: made from others by an earlier run.",))
+                )
+    left = ([source for source in study if source.path not in made] for study in studies)
+    return [study for study in left if study]
 
 
 def _one_target_each(

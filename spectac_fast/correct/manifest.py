@@ -91,6 +91,10 @@ class Manifest:
             return None
         return entry
 
+    def outputs(self) -> set[str]:
+        """Every file that earlier runs made, with whatever settings."""
+        return {output.file for entry in self._entries.values() for output in entry.outputs}
+
     def record(self, entry: Entry) -> None:
         """Write a line, unless it is there, and see it onto the disk.
 

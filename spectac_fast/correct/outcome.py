@@ -35,6 +35,7 @@ class Corrected:
     failed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    status = "corrected"
 
 
 @dataclass

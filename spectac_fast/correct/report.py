@@ -22,6 +22,7 @@ from spectac_fast.errors import SetupError, SpectacError
 if TYPE_CHECKING:
     from spectac_fast.correct.corrector import Corrector
     from spectac_fast.correct.outcome import Corrected
+    from spectac_fast.correct.physics.reconstructor import Reconstructed, Reconstructor
 
 FORMAT = 1
 
@@ -54,7 +55,7 @@ class Report:
         """0 all done, 1 some failed, 130 interrupted."""
         return 130 if self.interrupted else 1 if self.failed else 0
 
-    def add(self, result: Corrected) -> None:
+    def add(self, result: Corrected | Reconstructed) -> None:
         """Count one study, or one file that belongs to none."""
         self.skipped += result.skipped
         self.failed += result.failed
@@ -63,7 +64,7 @@ class Report:
             self.studies += 1
             self.series += len(result.counts)
             self.slices += sum(map(len, result.counts))
-        status = "finished before" if result.finished else "corrected" if result.written else "not corrected"
+        status = "finished before" if result.finished else f"{'' if result.written else 'not '}{result.status}"
         self.entries.append(
             {
                 "sources": [str(path) for path in result.sources],
@@ -76,7 +77,7 @@ class Report:
             }
         )
 
-    def write(self, path: Path, corrector: Corrector, error: SpectacError | None = None) -> None:
+    def write(self, path: Path, by: Corrector | Reconstructor, error: SpectacError | None = None) -> None:
         """Write everything as JSON to `path`, whole or not at all; SetupError where that is not possible.
 
         error: what the run ended with, if it did not get to its end.
@@ -91,7 +92,7 @@ class Report:
             "exit_code": error.exit_code if error else self.exit_code,
             "interrupted": self.interrupted,
             "error": str(error) if error else None,
-            **corrector.describe(),
+            **by.describe(),
             "studies_corrected": self.studies,
             "slices_corrected": self.slices,
             "files_written": len(self.written),

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from spectac_fast.correct.engines.network import Network
 from spectac_fast.correct.outcome import Corrected, Read
+from spectac_fast.correct.small_field import field_warnings
 from spectac_fast.correct.store import Store
 from spectac_fast.correct.study import Prepared, prepare
+from spectac_fast.data.geometry.field import field_of
 from spectac_fast.data.geometry.resample import check_geometry
 from spectac_fast.data.inputs import Source
 from spectac_fast.data.settle import settled
@@ -117,6 +119,7 @@ class Stages:
                 with phase("read"):
                     one = source.series(contents, force=self._force and source.named)
                 check_geometry(one, self._network.translator.pixel_mm)
+                field_warnings(one.path, field_of(one), self._network.translator, alone=False)
                 series.append(one)
             except SpectacError as reason:
                 skip = isinstance(reason, NotApplicableError) and not source.named

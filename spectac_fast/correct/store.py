@@ -6,15 +6,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
 
 from spectac_fast.correct.manifest import Entry, Manifest, Output, file_sha256, settings_hash, staged_files
 from spectac_fast.correct.outcome import Read
 from spectac_fast.data.inputs import Source
-from spectac_fast.data.study import MARKS, Study, output_path, write_corrected
+from spectac_fast.data.study import MARKS, Study, output_path, staged_object, write_corrected
 from spectac_fast.errors import SetupError
 from spectac_fast.formats.series import NOTHING, Provenance, Told
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 
 class Store:
@@ -64,6 +68,10 @@ class Store:
         refused = entry is not None and entry.skipped and any(source.named for source in sources)
         return None if refused else entry
 
+    def made(self) -> set[Path]:
+        """What earlier runs have put here: no source, where the folder lies within the input."""
+        return {self.out / file for file in self._manifest.outputs()}
+
     def target(self, path: Path) -> Path:
         """Where the corrected form of a source goes."""
         return output_path(path, self.root, self.out)
@@ -107,6 +115,30 @@ class Store:
             partners=partners,
             on_staged=record,
         )
+
+    def place(self, sources: Sequence[Source], objects: Sequence[tuple[Dataset, Path]]) -> list[Path]:
+        """Write objects to their paths below `out`, all or none, and record them as made of these sources.
+
+        Raises InputError for a header that cannot be encoded, SetupError where writing fails.
+        """
+        self._manifest.lock()
+        staged: list[Path] = []
+        paths = [path for _, path in objects]
+        try:
+            for ds, path in objects:
+                for left in staged_files(path):
+                    left.unlink(missing_ok=True)
+                staged.append(staged_object(sources[0].path, ds, path))
+            outputs = tuple(Output(self._below(path), _hash(temporary)) for temporary, path in zip(staged, paths))
+            self._manifest.record(Entry(self._settings, self._names(sources), outputs, 0))
+            for temporary, path in zip(staged, paths):
+                os.replace(temporary, path)
+        except OSError as error:
+            raise SetupError(f"{self.out}: cannot write files here ({error.strerror}).") from error
+        finally:
+            for temporary in staged:
+                temporary.unlink(missing_ok=True)
+        return paths
 
     def close(self) -> None:
         """Give the folder free for another run."""

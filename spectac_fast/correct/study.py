@@ -15,9 +15,11 @@ from torch import Tensor
 
 from spectac_fast.correct.agreement import agreed, partners_of
 from spectac_fast.correct.scales import scales_of
+from spectac_fast.correct.small_field import field_warnings
+from spectac_fast.correct.view import View, filled, view_of
 from spectac_fast.data.acquisition import claim_of
-from spectac_fast.data.geometry.lattice import Lattice, difference
-from spectac_fast.data.geometry.margin import continued, field_warning
+from spectac_fast.data.geometry.field import Field, field_of
+from spectac_fast.data.geometry.lattice import difference
 from spectac_fast.data.geometry.neighbours import neighbours
 from spectac_fast.data.geometry.resample import InPlane, check_geometry
 from spectac_fast.data.scale import to_counts, to_model
@@ -127,21 +129,19 @@ def correct_study_with_std(
 class Prepared:
     """A study as a model sees it: for each series its slices in model units, their neighbours and their seeds.
 
-    source: the counts that are corrected, on the source's grid; nc: the same on the model's; inputs: in model units,
-    all float32 [slices, rows, columns]; beside: float32 [slices, neighbours, rows, columns]; seeds: int64 [slices].
-    lattices: where these slices lie. partners: for each series the numbers of those it is averaged with. warnings: a
-    sentence for everything unusual.
+    fields: what the series show; views: how the model sees them; inputs: their counts in model units, float32 [slices,
+    rows, columns]; beside: float32 [slices, neighbours, rows, columns]; seeds: int64 [slices]. partners: for each
+    series the numbers of those it is averaged with. warnings: a sentence for everything unusual.
     """
 
     study: Study
     grids: list[InPlane]
-    source: list[NDArray[np.float32]]
-    nc: list[NDArray[np.float32]]
+    fields: list[Field]
+    views: list[View]
     scales: list[float]
     inputs: list[NDArray[np.float32]]
     beside: list[NDArray[np.float32]]
     seeds: list[NDArray[np.int64]]
-    lattices: list[Lattice]
     partners: list[tuple[int, ...]]
     warnings: tuple[str, ...] = ()
 
@@ -155,12 +155,10 @@ class Prepared:
                 raise SpectacError(f"{series.path}: the model {translator.name} gave values that are not finite.")
         gain = translator.gain
         ac = [to_counts(output, scale * gain) for output, scale in zip(outputs, self.scales)]
-        ac = agreed(ac, self.nc, gain, self.scales, self.lattices, self.partners)
+        ac = self._agreed(ac, gain)
         return [
-            series.silenced(grid.carry_back(*stacks, scale=scale, gain=gain))
-            for series, grid, *stacks, scale in zip(
-                self.study.series, self.grids, self.source, self.nc, ac, self.scales
-            )
+            field.bounded(grid.carry_back(view.source, view.own(view.counts), view.own(stack), scale=scale, gain=gain))
+            for field, grid, view, stack, scale in zip(self.fields, self.grids, self.views, ac, self.scales)
         ]
 
     def finish_deviations(
@@ -176,13 +174,15 @@ class Prepared:
             if not np.isfinite(output).all():
                 raise SpectacError(f"{series.path}: the model {translator.name} gave deviations that are not finite.")
         stds = [output * np.float32(scale * translator.gain / 2.0) for output, scale in zip(outputs, self.scales)]
-        stds = agreed(stds, self.nc, 0.0, self.scales, self.lattices, self.partners)
+        stds = self._agreed(stds, 0.0)
         return [
-            series.silenced(grid.carry_back_deviation(*stacks, scale=scale))
-            for series, grid, *stacks, scale in zip(
-                self.study.series, self.grids, self.source, self.nc, stds, self.scales
-            )
+            field.bounded(grid.carry_back_deviation(view.source, view.own(view.counts), view.own(stack), scale=scale))
+            for field, grid, view, stack, scale in zip(self.fields, self.grids, self.views, stds, self.scales)
         ]
+
+    def _agreed(self, stacks: Sequence[NDArray[np.float32]], gain: float) -> list[NDArray[np.float32]]:
+        nc, lattices = [view.counts for view in self.views], [view.lattice for view in self.views]
+        return agreed(stacks, nc, gain, self.scales, lattices, self.partners)
 
     def foreign_spread(
         self, outputs: Sequence[NDArray[np.float32]], translator: Translator, samples: int
@@ -210,27 +210,30 @@ def prepare(study: Study, translator: Translator, options: Mapping[str, Any], se
 
     options: those that `translate` will be given.
     """
-    warnings = [
-        text
-        for one in study.series
-        for text in (*one.warnings, *check_geometry(one, translator.pixel_mm), *field_warning(one))
-    ]
+    warnings = [text for one in study.series for text in (*one.warnings, *check_geometry(one, translator.pixel_mm))]
     grids = [InPlane(s.counts.shape[1:], s.pixel_mm, translator.pixel_mm) for s in study.series]
-    source = [continued(series) for series in study.series]
-    nc = [grid.to_model(counts) for grid, counts in zip(grids, source)]
-    lattices = [Lattice.of_series(s, grid, stack.shape[1:]) for s, grid, stack in zip(study.series, grids, nc)]
+    fields = [field_of(series) for series in study.series]
+    views = [view_of(*each, translator) for each in zip(study.series, fields, grids)]
+    nc = [view.own(view.counts) for view in views]
     claims = [claim_of(series) for series in study.series]
-    differ = functools.cache(lambda a, b: difference(nc[a], nc[b], lattices[a], lattices[b]))
+    differ = functools.cache(lambda a, b: _difference(views[a], views[b]))
     scales, unlike = scales_of(study.series, claims, grids, nc, differ)
-    inputs = [to_model(stack, scale) for stack, scale in zip(nc, scales)]
-    beside = [neighbours(x, series.slice_mm, translator.context_mm) for x, series in zip(inputs, study.series)]
-    seeds = [slice_seeds(seed, series.uid, len(series.counts)) for series in study.series]
     alone = [()] * len(study.series)
     partners = alone if gives_single_sample(translator, options) else partners_of(study.series, claims, differ)
+    for one, field, others in zip(study.series, fields, partners):
+        warnings += field_warnings(one.path, field, translator, alone=len(others) < 2)
+    views = filled(study.series, views, scales, partners, translator)
+    inputs = [to_model(view.counts, scale) for view, scale in zip(views, scales)]
+    beside = [neighbours(x, series.slice_mm, translator.context_mm) for x, series in zip(inputs, study.series)]
+    seeds = [slice_seeds(seed, series.uid, len(series.counts)) for series in study.series]
     warnings += unlike + _foreign(study.series, inputs, grids, translator)
     for warning in warnings:
         _log.warning(warning)
-    return Prepared(study, grids, source, nc, scales, inputs, beside, seeds, lattices, partners, tuple(warnings))
+    return Prepared(study, grids, fields, views, scales, inputs, beside, seeds, partners, tuple(warnings))
+
+
+def _difference(a: View, b: View) -> tuple[float, float, float]:
+    return difference(a.counts, b.counts, a.lattice, b.lattice, known=(a.known, b.known))
 
 
 def _foreign(

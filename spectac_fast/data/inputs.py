@@ -6,29 +6,23 @@ pattern may also be skipped. NIfTI and npy files are taken where they are named 
 
 from __future__ import annotations
 
-import functools
 import glob
 import hashlib
 import os
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from spectac_fast.data.study import checked_nc, dicom_files, read_nc_series, read_nc_slices
+from spectac_fast.data.archive import dicom_members, is_archive, member
+from spectac_fast.data.search import dicom_files, is_pattern, left_out, matches
+from spectac_fast.data.study import checked_nc, read_nc_series, read_nc_slices
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError, SpectacError
 from spectac_fast.formats.series import NOTHING, Series, Told, volume_ending
 from spectac_fast.formats.volumes import glance as glance_volume
 from spectac_fast.formats.volumes import read_volume
 
-# More than a hospital's year; a list of them still fits in memory.
-MAX_MEMBERS = 200_000
-_PART10 = 132
 SHARED_UID = "series of another patient have the same Study Instance UID; they are kept apart."
-# An encrypted member raises RuntimeError, an unknown method NotImplementedError, a missing one KeyError.
-_DAMAGED = (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, RuntimeError, KeyError, ValueError, EOFError)
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,7 @@ class Source:
         """The bytes of one file as they are now."""
         from spectac_fast.formats.dicom import file_content
 
-        return file_content(self.path) if self.archive is None else _member(self.archive, self.path)
+        return file_content(self.path) if self.archive is None else member(self.archive, self.path)
 
 
 @dataclass
@@ -180,9 +174,9 @@ def common_root(inputs: Sequence[Path]) -> Path:
 
 
 def _folder(path: Path) -> Path:
-    if path.is_dir() or _is_archive(path):
+    if os.path.isdir(path) or is_archive(path):
         return path
-    if _is_pattern(path):
+    if is_pattern(path):
         return next(parent for parent in path.parents if not glob.has_magic(str(parent)))
     return path.parent
 
@@ -190,40 +184,43 @@ def _folder(path: Path) -> Path:
 def _sources(inputs: Sequence[Path], found: Found) -> Iterator[Source]:
     """Every candidate once; named ones first, so that naming a file wins over finding it."""
     expanded = [each for path in inputs for each in _expand(path.absolute(), found)]
-    seen: set[Path] = set()
+    seen: set[Path | tuple[int, int]] = set()
     for source in sorted(expanded, key=lambda source: not source.named):
-        if source.path not in seen:
-            seen.add(source.path)
+        keys = {source.path, *_identity(source)}
+        # What was named under two names is two files, as the user sees it.
+        if source.path not in seen and (source.named or not keys & seen):
             yield source
+        seen |= keys
+
+
+def _identity(source: Source) -> list[tuple[int, int]]:
+    """Device and inode, which links to one file have in common; of an archive's members there is none."""
+    try:
+        status = os.stat(source.path)
+    except (OSError, ValueError):
+        return []
+    return [(status.st_dev, status.st_ino)]
 
 
 def _expand(path: Path, found: Found, named: bool = True) -> Iterator[Source]:
     from spectac_fast.formats.dicom import is_directory
 
-    if path.is_dir():
+    if os.path.isdir(path):
         # A directory file lists what the search finds anyway; under another name it is a file of another kind.
-        files = (each for each in dicom_files(path) if each.name != "DICOMDIR" or not is_directory(each))
-        yield from (Source(each, False) for each in files)
-    elif _is_pattern(path):
-        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
-        for match in matches:
+        files, hidden = dicom_files(path, found.failed.append)
+        found.skipped += map(left_out, hidden)
+        yield from (Source(each, False) for each in files if each.name != "DICOMDIR" or not is_directory(each))
+    elif is_pattern(path):
+        for match in matches(path, found.failed.append):
             # Folders come up again under ** as their files do.
             if "**" not in path.parts or not match.is_dir():
                 yield from _expand(match, found, named=False)
-    elif path.is_file() and is_directory(path):
+    elif os.path.isfile(path) and is_directory(path):
         yield from (Source(each, False) for each in _listed(path, found))
-    elif _is_archive(path):
-        yield from _members(path, found)
+    elif is_archive(path):
+        yield from (Source(each, False, archive=path) for each in dicom_members(path, found.failed.append))
     else:
         yield Source(path, named)
-
-
-def _is_pattern(path: Path) -> bool:
-    return glob.has_magic(str(path)) and not os.path.lexists(path)
-
-
-def _is_archive(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() == ".zip"
 
 
 def _listed(path: Path, found: Found) -> Iterator[Path]:
@@ -241,43 +238,3 @@ def _listed(path: Path, found: Found) -> Iterator[Path]:
             found.failed.append(f"{path}: expected files in its own folder, found a reference that leaves it.")
             continue
         yield path.parent.joinpath(*parts)
-
-
-def _members(archive: Path, found: Found) -> Iterator[Source]:
-    """The DICOM files in a zip archive, in the order of their names; nothing is unpacked."""
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            members = sorted((info for info in opened.infolist() if not info.is_dir()), key=lambda i: i.filename)
-            if len(members) > MAX_MEMBERS:
-                raise InputError(f"{archive}: expected at most {MAX_MEMBERS} files, found {len(members)}.")
-            for info in members:
-                parts = Path(info.filename).parts
-                if ".." in parts or Path(info.filename).is_absolute() or parts[-1].startswith("."):
-                    continue
-                with opened.open(info) as file:
-                    if file.read(_PART10)[128:] == b"DICM":
-                        yield Source(archive / info.filename, False, archive=archive)
-    except InputError as reason:
-        found.failed.append(str(reason))
-    except _DAMAGED as error:
-        found.failed.append(f"{archive}: the archive cannot be read ({type(error).__name__}).")
-
-
-def _member(archive: Path, path: Path) -> bytes:
-    from spectac_fast.formats.dicom import check_size
-
-    try:
-        opened = _opened(archive)
-        info = opened.getinfo(path.relative_to(archive).as_posix())
-        check_size(path, info.file_size)
-        with opened.open(info) as file:
-            # The size in the directory may be a lie; what is read stays below the limit all the same.
-            return file.read(info.file_size)
-    except _DAMAGED as error:
-        raise InputError(f"{path}: cannot be read from its archive ({type(error).__name__}).") from None
-
-
-@functools.lru_cache(maxsize=2)
-def _opened(archive: Path) -> zipfile.ZipFile:
-    """Kept open: the directory of an archive of ten thousand files is not to be read ten thousand times."""
-    return zipfile.ZipFile(archive)

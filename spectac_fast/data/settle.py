@@ -88,16 +88,15 @@ def _as_kept(one: Series, look: _Look) -> Series:
 
 def _plain(one: Series) -> Series:
     """The stack of a file as it is stored, where a typical heart has such slices."""
-    stored, mm = one.turn.undo(one.counts), np.array(one.spacing_mm)[np.argsort(one.turn.axes)]
+    stored, mm = one.reread(one.turn.inverse), [one.spacing_mm[one.turn.axes.index(k)] for k in range(3)]
     _, rows, columns = VIEWS[one.plane]
+    middle = (np.array(stored.counts.shape) - 1) / 2 * mm @ VIEWS[one.plane]
     return replace(
-        one,
-        counts=np.ascontiguousarray(stored),
-        pixel_mm=(float(mm[1]), float(mm[2])),
-        slice_mm=float(mm[0]),
+        stored,
+        pixel_mm=(mm[1], mm[2]),
+        slice_mm=mm[0],
         orientation=(*map(float, columns), *map(float, rows)),
-        position=tuple(map(float, -(np.array(stored.shape) - 1) / 2 @ (mm[:, None] * VIEWS[one.plane]))),
-        turn=AS_STORED,
+        position=tuple(map(float, -middle)),
         assumed=("orientation", "position"),
     )
 
@@ -143,7 +142,12 @@ def _by_planes(members: list[Series], look: _Look) -> list[Series]:
         ways = [list(_ways(one, members[0], look)) for one in members]
         if math.prod(map(len, ways)) <= _MOST_WAYS:
             every = itertools.product(*(range(len(each)) for each in ways))
-            chosen = max(every, key=lambda way: (len(agreeing(way)), -sum(len(o[k].wrong) for o, k in zip(ways, way))))
+            ranks = {way: (len(agreeing(way)), -sum(len(o[k].wrong) for o, k in zip(ways, way))) for way in every}
+            top = max(ranks.values())
+            best = [way for way in ranks if ranks[way] == top]
+            # Whole volumes may be turned over: of ways that are as good, images tell.
+            against = [sum(look.turned_over(o[k].series) is not None for o, k in zip(ways, way)) for way in best]
+            chosen = best[int(np.argmin(against))]
     proved = set(itertools.chain.from_iterable(agreeing(chosen)))
     return [
         _told(each[k]) if n in proved else _by_image(each[0].series, look)

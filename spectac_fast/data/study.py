@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from spectac_fast.data.search import dicom_files, left_out
 from spectac_fast.data.settle import settled
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError
 from spectac_fast.formats.atomic import stage_bytes
@@ -23,6 +26,22 @@ if TYPE_CHECKING:
 
 # At the end of the names of derived files: corrected counts, and their standard deviation.
 MARKS = ("DL-AC", "DL-AC-SD")
+
+# Bytes; file systems take 255, of which a temporary file needs some.
+_LONGEST_NAME = 230
+# A name or a place that one output cannot have; any other error is the state of the disk, which ends a run.
+_OF_ONE_FILE = (
+    errno.ENAMETOOLONG,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENOTEMPTY,
+    errno.ELOOP,
+    errno.EILSEQ,
+    errno.EINVAL,
+    errno.EACCES,
+    errno.EPERM,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +57,6 @@ class Study:
     root: Path = Path()
 
 
-def dicom_files(folder: Path) -> list[Path]:
-    """Every DICOM Part 10 file below `folder`, sorted; told by the four letters after the preamble, not by the name.
-
-    Names with a leading dot are left out: they are other systems' by-products and the remains of killed runs.
-    """
-    found = (path for path in sorted(folder.rglob("*")) if not path.name.startswith("."))
-    return [path for path in found if path.is_file() and _is_part10(path)]
-
-
 def read_study(path: Path | str) -> Study:
     """Read the NC series of one study from a file, or from a folder and everything below it.
 
@@ -60,7 +70,12 @@ def read_study(path: Path | str) -> Study:
     """
     path = Path(path)
     if path.is_dir():
-        study = read_series_files(dicom_files(path), root=path)
+        unread: list[str] = []
+        files, hidden = dicom_files(path, unread.append)
+        if unread:
+            raise InputError(unread[0])
+        study = read_series_files(files, root=path)
+        study = replace(study, skipped=(*study.skipped, *((each, left_out(each)) for each in hidden)))
         if not study.series:
             found = f"{len(study.skipped)} DICOM files of other kinds" if study.skipped else "no DICOM file"
             raise NoInputError(f"{path}: expected NC slices (NM RECON TOMO) in this folder, found {found}.")
@@ -117,13 +132,23 @@ def read_series_files(paths: Iterable[Path], root: Path) -> Study:
 
 
 def output_path(path: Path, root: Path, out: Path, mark: str = MARKS[0]) -> Path:
-    """Where the corrected form of `path` goes: same place below `out` as below `root`, name marked `mark`."""
+    """Where the corrected form of `path` goes: same place below `out` as below `root`, name marked `mark`.
+
+    A name that would become too long for a file system ends in a hash of itself instead.
+    """
     name, folder = path.name, path.parent
     ending = volume_ending(path) or ".dcm"
     stem = name[: -len(ending)] if name.lower().endswith(ending) else name
+    room = _LONGEST_NAME - len(f"_{mark}{ending}".encode())
+    encoded = os.fsencode(stem)
+    if len(encoded) > room:
+        digest = hashlib.sha256(encoded).hexdigest()[:16]
+        # What is cut in two within a character is dropped.
+        stem = f"{encoded[: room - 17].decode(errors='ignore')}-{digest}"
+    name = f"{stem}_{mark}{ending}"
     with contextlib.suppress(ValueError):
-        return out / folder.relative_to(root) / f"{stem}_{mark}{ending}"
-    return out / f"{stem}_{mark}{ending}"
+        return out / folder.relative_to(root) / name
+    return out / name
 
 
 def write_corrected(
@@ -157,9 +182,9 @@ def write_corrected(
     the Rescale Slope record what a stored value stands for. Padding of the source is padding again.
 
     Returns the files written, corrected ones first. Raises ValueError for counts that do not fit the study or are not
-    finite, InputError for a header that cannot be encoded, SetupError where the folder cannot be written.
+    finite, InputError for a header or a name that cannot be written, SetupError where the disk takes nothing.
     """
-    from spectac_fast.formats.dicom import derive_corrected, derive_uncertainty, quiet_pydicom, stage
+    from spectac_fast.formats.dicom import derive_corrected, derive_uncertainty, quiet_pydicom
 
     if len(counts) != len(study.series):
         raise ValueError(f"expected one array for each of {len(study.series)} series, found {len(counts)}")
@@ -180,12 +205,15 @@ def write_corrected(
         with quiet_pydicom():
             objects = [derive(series, array, provenance) for series, _, derive, array in work]
             for (series, *_), content, path in zip(work, objects, paths):
-                staged.append(_stage(stage, series, content, path))
+                staged.append(staged_object(series.path, content, path))
         if on_staged:
             on_staged(list(zip(staged, paths)))
         for temporary, path in zip(staged, paths):
             os.replace(temporary, path)
     except OSError as error:
+        if error.errno in _OF_ONE_FILE:
+            made = f"{study.series[0].path}: what is made of it cannot be written ({error.strerror})."
+            raise InputError(made) from error
         raise SetupError(f"{out}: cannot write corrected files here ({error.strerror}).") from error
     finally:
         for temporary in staged:
@@ -219,7 +247,13 @@ def _encoded(
     return series.form.encode(series.turn.undo(np.asarray(counts)), note)
 
 
-def _stage(stage: Callable[[Dataset, Path], Path], series: Series, content: Dataset | bytes, path: Path) -> Path:
+def staged_object(source: Path, content: Dataset | bytes, path: Path) -> Path:
+    """Write a data set, or the bytes of a file, to a temporary file beside `path` and return it.
+
+    Raises OSError, InputError naming `source` for a header that cannot be encoded.
+    """
+    from spectac_fast.formats.dicom import stage
+
     try:
         return stage_bytes(content, path) if isinstance(content, bytes) else stage(content, path)
     except OSError:
@@ -227,13 +261,5 @@ def _stage(stage: Callable[[Dataset, Path], Path], series: Series, content: Data
     except Exception as error:
         # pydicom quotes the offending value, which may be a name or a birth date: only the kind of error is passed on.
         raise InputError(
-            f"{series.path}: the header holds a value that cannot be written back ({type(error).__name__})."
+            f"{source}: the header holds a value that cannot be written back ({type(error).__name__})."
         ) from None
-
-
-def _is_part10(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False

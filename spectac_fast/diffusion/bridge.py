@@ -20,6 +20,7 @@ from spectac_fast.ops import bridge_add_noise
 
 SCHEDULES = ("linear", "sin")
 OBJECTIVES = ("grad", "noise", "ysubx", "x0")
+KEPT = ("float32", "float16")
 
 # 1 - m_{T-1} of the exponential schedule is fixed by the reference so that the variance stays positive.
 _SIN_BASE = 1.0075
@@ -33,7 +34,8 @@ class BrownianBridge:
     num_timesteps: T >= 2. m_min, m_max: first and last m of the linear schedule, 0 < m_min < m_max < 1.
     max_var: s > 0; the variance peaks at s/2. schedule: "linear", or "sin" (the reference's name for its exponential
     one, which ignores m_min and m_max). objective: what the network predicts; "grad" is x_t - x0, "noise" eps,
-    "ysubx" y - x0, "x0" the target itself.
+    "ysubx" y - x0, "x0" the target itself. kept: "float32", or "float16" for the schedule of a checkpoint that was
+    rounded to half precision: the published sampler reads it from there, and its results move by 1e-4 and more.
 
     Raises ValueError for values outside these ranges.
     """
@@ -44,6 +46,7 @@ class BrownianBridge:
     max_var: float = 1.0
     schedule: str = "linear"
     objective: str = "grad"
+    kept: str = "float32"
 
     def __post_init__(self) -> None:
         if self.num_timesteps < 2:
@@ -54,12 +57,17 @@ class BrownianBridge:
             raise ValueError(f"max_var must be positive, found {self.max_var}.")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, found {self.schedule!r}.")
-        if self.objective not in OBJECTIVES:
-            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, found {self.objective!r}.")
+        for name, allowed in (("objective", OBJECTIVES), ("kept", KEPT)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, found {getattr(self, name)!r}.")
 
     @cached_property
     def m(self) -> NDArray[np.float64]:
         """m_t for t = 0 ... T-1, float64 [T], increasing."""
+        return self._rounded(self._exact)
+
+    @cached_property
+    def _exact(self) -> NDArray[np.float64]:
         if self.schedule == "linear":
             return np.linspace(self.m_min, self.m_max, self.num_timesteps)
         m = _SIN_BASE ** (np.linspace(0, self.num_timesteps, self.num_timesteps) - self.num_timesteps)
@@ -69,7 +77,10 @@ class BrownianBridge:
     @cached_property
     def variance(self) -> NDArray[np.float64]:
         """delta_t = 2 s m_t (1 - m_t), float64 [T]."""
-        return 2.0 * self.max_var * self.m * (1.0 - self.m)
+        return self._rounded(2.0 * self.max_var * self._exact * (1.0 - self._exact))
+
+    def _rounded(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return values if self.kept == "float32" else values.astype(np.float32).astype(self.kept).astype(np.float64)
 
     @cached_property
     def sigma(self) -> NDArray[np.float64]:
@@ -78,7 +89,8 @@ class BrownianBridge:
 
     def buffers(self) -> dict[str, Tensor]:
         """The six schedule buffers that every published checkpoint holds, float32 [T], under their names."""
-        m, var = self.m, self.variance
+        m = self._exact
+        var = 2.0 * self.max_var * m * (1.0 - m)
         m_before = np.append(0.0, m[:-1])
         var_before = np.append(0.0, var[:-1])
         transition = var - var_before * ((1.0 - m) / (1.0 - m_before)) ** 2
@@ -90,7 +102,7 @@ class BrownianBridge:
             "variance_t_tminus": transition,
             "posterior_variance_t": transition * var_before / var,
         }
-        return {name: torch.tensor(array, dtype=torch.float32) for name, array in arrays.items()}
+        return {name: torch.tensor(self._rounded(array), dtype=torch.float32) for name, array in arrays.items()}
 
     def coefficients(self, t: Tensor, ndim: int = 4) -> tuple[Tensor, Tensor]:
         """m_t and sqrt(delta_t) as float32 [B, 1, ...] with `ndim` axes, for t int64 [B]."""
@@ -175,5 +187,12 @@ def reference_steps(num_timesteps: int, steps: int) -> list[int]:
         raise ValueError(f"the reference step list needs 3 <= steps <= {num_timesteps}, found {steps}.")
     if steps == num_timesteps:
         return list(range(num_timesteps - 1, -1, -1))
+    return strided_steps(num_timesteps, steps)
+
+
+def strided_steps(num_timesteps: int, steps: int) -> list[int]:
+    """`reference_steps`, but of equal strides where `steps` are all timesteps too: published as skip_sample."""
+    if not 3 <= steps <= num_timesteps:
+        raise ValueError(f"the reference step list needs 3 <= steps <= {num_timesteps}, found {steps}.")
     stride = -((num_timesteps - 1) / (steps - 2))
     return [*torch.arange(num_timesteps - 1, 1, step=stride).long().tolist(), 1, 0]

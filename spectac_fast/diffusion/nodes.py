@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .bridge import BrownianBridge, reference_steps
+from .bridge import BrownianBridge, reference_steps, strided_steps
 
-SPACINGS = ("lambda", "karras", "reference")
+SPACINGS = ("lambda", "karras", "reference", "strides")
 _KARRAS_RHO = 7.0
 # With so few evaluations a geometric grid wastes its first node; these levels were found on Gaussian image fields.
 _SECOND_OF_TWO = 0.5
@@ -31,6 +31,8 @@ def choose_nodes(process: BrownianBridge, steps: int | Sequence[int], spacing: s
         raise ValueError(f"steps must be in 1 ... {process.num_timesteps}, found {steps}.")
     if spacing == "reference":
         return reference_steps(process.num_timesteps, int(steps))
+    if spacing == "strides":
+        return strided_steps(process.num_timesteps, int(steps))
     if not sigma_hi > 0:
         raise ValueError(f"sigma_hi must be positive, found {sigma_hi}.")
     if steps == 1:

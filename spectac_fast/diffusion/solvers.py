@@ -80,7 +80,8 @@ def solver_table(
                the reference code does, which for eta < 1 shrinks the samples' spread.
     tau2:      noise of multistep rows, >= 0: 0 is the ODE, 1 the SDE; None means 1 for "sde" and 0 otherwise. Given for
                "dbim" it asks for multistep rows at any order.
-    spacing:   "lambda", "karras" or "reference" (the published list); ignored for a list of steps.
+    spacing:   "lambda", "karras", "reference" (the published list) or "strides" (the same, but where there are as many
+               steps as timesteps); ignored for a list of steps.
     sigma_hi:  noise level of the first node after the start, for "lambda" and "karras".
     boot:      start with all fresh noise, so that the second evaluation sees the noise it was trained on; False gives
                the reference's first row.
@@ -98,7 +99,7 @@ def solver_table(
     m = process.m[np.array(t)]
     rows = np.zeros((len(t), len(COLUMNS)))
     for i, node in enumerate(m):
-        rows[i, :3] = prelude(process, float(node))
+        rows[i, :3] = prelude(process, float(node), math.sqrt(process.variance[t[i]]))
     # BBDM's own sampler is eta = 1; the eta of its code only scales the noise of that sampler.
     kappa_eta = 1.0 if solver == "ancestral" or eta_mode == "bbdm" else eta
     noise_factor = eta if eta_mode == "bbdm" else 1.0
@@ -114,6 +115,8 @@ def solver_table(
             rows[i, 3:9] = multistep_row(
                 process, m[i], m[i + 1], lam[i + 1 - history : i + 1][::-1], lam[i + 1], noise_rate
             )
+        elif solver == "ancestral" and process.kept != "float32":
+            rows[i, 3:9] = written_out_row(m[i : i + 2], process.variance[np.array(t[i : i + 2])], noise_factor)
         else:
             rows[i, 3:9] = eta_row(process, float(m[i]), float(m[i + 1]), kappa_eta, noise_factor)
     if solver == "unipc":
@@ -132,10 +135,10 @@ def _is_multistep(solver: str, order: int, eta: float, eta_mode: str, tau2: floa
     return solver in ("unipc", "sde")
 
 
-def prelude(process: BrownianBridge, m: float) -> tuple[float, float, float]:
-    """(px, pF, py) that turn the network's output at m into its prediction of x0."""
+def prelude(process: BrownianBridge, m: float, std: float) -> tuple[float, float, float]:
+    """(px, pF, py) that turn the network's output at m, where the noise has this spread, into its prediction of x0."""
     if process.objective == "noise":
-        return 1.0 / (1.0 - m), -_std(process, m) / (1.0 - m), -m / (1.0 - m)
+        return 1.0 / (1.0 - m), -std / (1.0 - m), -m / (1.0 - m)
     return {"grad": (1.0, -1.0, 0.0), "ysubx": (0.0, -1.0, 1.0), "x0": (0.0, 1.0, 0.0)}[process.objective]
 
 
@@ -153,6 +156,17 @@ def eta_row(process: BrownianBridge, m_s: float, m_t: float, eta: float, noise_f
     w0 = 1.0 - r if eta == 1.0 else (1.0 - m_t) - kappa * (1.0 - m_s)
     cy = 0.0 if eta == 1.0 else m_t - kappa * m_s
     return kappa, w0, 0.0, 0.0, cy, noise_factor * omega
+
+
+def written_out_row(m: NDArray[np.float64], variance: NDArray[np.float64], noise_factor: float) -> tuple[float, ...]:
+    """`eta_row` at eta = 1 as BBDM's code has it, from m and delta of both nodes, which need not belong together.
+
+    Where they do, this is eta_row; where a file's schedule was rounded, it is what the published sampler computes.
+    """
+    (m_s, m_t), (v_s, v_t) = m.tolist(), variance.tolist()
+    noise = max(0.0, (v_s - v_t * (1.0 - m_s) ** 2 / (1.0 - m_t) ** 2) * v_t / v_s)
+    ka = math.sqrt((v_t - noise) / v_s)
+    return ka, 1.0 - m_t - ka * (1.0 - m_s), 0.0, 0.0, m_t - ka * m_s, noise_factor * math.sqrt(noise)
 
 
 def multistep_row(

@@ -17,19 +17,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-SCHEDULES = ("linear", "scaled_linear")
+SCHEDULES = ("linear", "scaled_linear", "sqrt", "cosine", "warmup10", "warmup50")
 OBJECTIVES = ("noise", "velocity")
 _SMALLEST_VARIANCE = 1e-20
+# Of the cosine schedule: its offset, and the largest beta (Nichol & Dhariwal 2021).
+_COSINE_OFFSET, _LARGEST_BETA = 8e-3, 0.999
 
 
 @dataclass(frozen=True)
 class VPProcess:
     """The process: noise schedule, forward noising and what a network's prediction says of x0.
 
-    num_timesteps: T >= 2. schedule: "linear" (beta), or "scaled_linear" (square root of beta; latent diffusion calls it
-    "linear"). beta_start, beta_end: first and last beta, 0 < beta_start <= beta_end < 1. objective: what the network
-    predicts, "noise" (eps) or "velocity" (sqrt(a) eps - sqrt(1 - a) x0; Salimans, Ho, ICLR 2022, arXiv 2202.00512),
-    from which x0 is not found by dividing through sqrt(a): near pure noise that division makes much of little errors.
+    num_timesteps: T >= 2. schedule: "linear" (beta); "scaled_linear" (square root of beta; latent diffusion calls it
+    "linear", Palette "quad"); "sqrt" (square of beta); "cosine" (Nichol, Dhariwal, ICML 2021, arXiv 2102.09672, which
+    has no ends to choose); "warmup10" and "warmup50" (Palette's: linear over the first 10 or 50 % of the steps, then
+    beta_end). beta_start, beta_end: first and last beta, of "sqrt" their squares, 0 < beta_start <= beta_end < 1.
+    objective: what the network predicts, "noise" (eps) or "velocity" (sqrt(a) eps - sqrt(1 - a) x0; Salimans, Ho, ICLR
+    2022, arXiv 2202.00512), from which x0 is not found by dividing through sqrt(a): near pure noise that division makes
+    much of little errors.
 
     Raises ValueError for values outside these ranges.
     """
@@ -55,10 +60,20 @@ class VPProcess:
 
     @cached_property
     def beta(self) -> NDArray[np.float64]:
-        """beta_t for t = 0 ... T-1, float64 [T], increasing."""
+        """beta_t for t = 0 ... T-1, float64 [T], never falling."""
+        start, end, steps = self.beta_start, self.beta_end, self.num_timesteps
+        if self.schedule == "scaled_linear":
+            return np.linspace(start**0.5, end**0.5, steps) ** 2
+        if self.schedule == "sqrt":
+            return np.linspace(start, end, steps) ** 0.5
+        if self.schedule == "cosine":
+            angle = (np.arange(steps + 1) / steps + _COSINE_OFFSET) / (1.0 + _COSINE_OFFSET) * np.pi / 2.0
+            level = np.cos(angle) ** 2
+            return np.clip(1.0 - level[1:] / level[:-1], 0.0, _LARGEST_BETA)
         if self.schedule == "linear":
-            return np.linspace(self.beta_start, self.beta_end, self.num_timesteps)
-        return np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.num_timesteps) ** 2
+            return np.linspace(start, end, steps)
+        rising = int(steps * int(self.schedule.removeprefix("warmup")) / 100)
+        return np.append(np.linspace(start, end, rising), np.full(steps - rising, end))
 
     @cached_property
     def level(self) -> NDArray[np.float64]:

@@ -43,7 +43,8 @@ def vp_table(
     variance:  of "ancestral": "small" (of the posterior; Palette, latent diffusion) or "large" (beta).
     spacing:   "uniform" from T-1 to 0; "lambda", the same in lambda; or "ldm": latent diffusion's list, which holds
                more than `steps` timesteps where `steps` does not divide T, starts below T-1, and returns the state at
-               timestep 0 in place of d, without drawing noise for it. Ignored for a list of steps.
+               timestep 0 in place of d. The noise of that step stands in its row, where no sampler draws it: whoever
+               wants the published samples at eta > 0 adds it. Ignored for a list of steps.
     clip:      (lo, hi) bounds of every prediction, or None.
 
     Raises ValueError for arguments outside these values.
@@ -69,7 +70,7 @@ def vp_table(
                 rows[i, 8] = math.sqrt(1.0 - a / level[i + 1])
     if counted and spacing == "ldm":
         # What the last row returns is its prediction: the step to timestep 0 becomes part of it.
-        ka, w0, _ = eta_row(level[-1], float(process.level[0]), amount)
+        ka, w0, rows[-1, 8] = eta_row(level[-1], float(process.level[0]), amount)
         rows[-1, :2] = ka + w0 * rows[-1, 0], w0 * rows[-1, 1]
     rows.setflags(write=False)
     return StepTable(tuple(t), tuple(level), rows, (False,) * len(t), False, clip, process.objective)

@@ -15,6 +15,8 @@ _DEEPEST = 0.5
 _ALONE = 0.5
 # ... and a hundredth of the stack is less than the corners that a circular field leaves.
 _SHARE = 0.01
+# A maximum within these, whatever the unit: float32 holds the sums and squares of such counts.
+_LEAST_TOP, _HIGHEST_TOP = 1e-12, 1e12
 
 
 def without_background(
@@ -26,7 +28,8 @@ def without_background(
 
     A constant in the corners that stands alone, far below zero or far above all counts, is padding that the header does
     not name. Other values below zero are the lobes of filtered back projection, or a background: no counts. Raises
-    InputError where they lie deeper, where a value is not finite, and where nothing lies above zero.
+    InputError where they lie deeper, where a value is not finite, where nothing lies above zero, and where the maximum
+    is beyond any unit of counts.
     """
     known = np.ones(counts.shape, bool) if padded is None else ~padded
     if not np.isfinite(counts[known]).all():
@@ -47,6 +50,11 @@ def without_background(
     top, least = (float(extreme(counts, initial=0.0, where=known)) for extreme in (np.max, np.min))
     if top <= 0:
         raise InputError(f"{path}: expected counts, found only zeros{' and less' if least < 0 else ''}.")
+    if not _LEAST_TOP <= top <= _HIGHEST_TOP:
+        raise InputError(
+            f"{path}: expected a maximum of {_LEAST_TOP:g} to {_HIGHEST_TOP:g} counts, found {top:g}: a factor of the "
+            "header is wrong, or the values are no counts."
+        )
     if least < -_DEEPEST * top:
         raise InputError(
             f"{path}: expected counts of at least zero, found {least:g} to {top:g}: counts that were stored as signed "

@@ -52,7 +52,13 @@ class Turn:
 
     def undo(self, stack: NDArray) -> NDArray:
         """A stack as it is shown, in the order of the file."""
-        return np.transpose(np.flip(stack, self._flipped), np.argsort(self.axes))
+        return self.inverse.apply(stack)
+
+    @property
+    def inverse(self) -> Turn:
+        """The turn from what is shown to the order of the file."""
+        axes = tuple(self.axes.index(k) for k in range(3))
+        return Turn(axes, tuple(self.flips[k] for k in axes))
 
     def steps(
         self, first: NDArray[np.float64], steps: NDArray[np.float64], shape: Sequence[int]

@@ -156,9 +156,8 @@ def attention_weights(block: AttentionBlock, x: Tensor) -> Tensor:
     two.
     """
     batch, channels, height, width = x.shape
-    qkv = block.qkv(block.norm(x.reshape(batch, channels, -1)))
-    query, key, _ = qkv.view(batch, block.heads, 3, channels // block.heads, -1).unbind(2)
-    scores = query.transpose(-1, -2) @ key / math.sqrt(query.shape[2])
+    query, key, _ = block.parts(block.qkv(block.norm(x.reshape(batch, channels, -1))).transpose(1, 2))
+    scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
     return scores.softmax(dim=-1).mean(dim=1).view(batch, height, width, height, width)
 
 

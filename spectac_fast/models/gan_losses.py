@@ -33,9 +33,11 @@ def lsgan_scales(logits: Sequence[Tensor], real: bool) -> Tensor:
     return torch.stack([lsgan(scale, real) for scale in logits]).sum()
 
 
-def l1(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean absolute difference: the pixel, cycle, identity, reconstruction and correction terms."""
-    return (found - wanted).abs().mean()
+def l1(found: Tensor, wanted: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Mean absolute difference: the pixel, cycle, identity, reconstruction and correction terms. weight: of each pixel,
+    broadcast to them.
+    """
+    return ((found - wanted).abs() * weight).mean()
 
 
 def kl(latent_mean: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from spectac_fast.checkpoints.weights import check_names
 from spectac_fast.errors import InputError
 from spectac_fast.models.networks.build import build_network
 from spectac_fast.models.registry import BUILDERS
+from spectac_fast.models.translator import Translator
 
 
 def read_published(name: str, tensors: dict[str, Tensor], source: str) -> Imported:
@@ -28,6 +29,17 @@ def read_published(name: str, tensors: dict[str, Tensor], source: str) -> Import
     schedule = model.bridge.buffers() if hasattr(model, "bridge") else {}
     check_names(model.state_dict(), {**schedule, **found.tensors}, source)
     return found
+
+
+def check_runs(translator: Translator, source: str) -> None:
+    """InputError beginning with `source` unless a translator can draw with its own defaults."""
+    sampler = getattr(translator, "sampler", None)
+    if sampler is None:
+        return
+    try:
+        sampler(translator.evaluations(None, None), None, None, None)
+    except ValueError as error:
+        raise InputError(f"{source}: its samples cannot be drawn as its settings say: {error}") from error
 
 
 def _on_meta(found: Imported, source: str) -> nn.Module:

@@ -12,22 +12,27 @@ from pathlib import Path
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
+from pynetdicom.transport import AssociationServer
 
-from spectac_fast.errors import InputError, SetupError
+from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom import NM_IMAGE_STORAGE, glance
+from spectac_fast.node.gate import Gate, Patience
 from spectac_fast.node.spool import Spool
 
 _log = logging.getLogger(__name__)
 
+_DECODED_WITHIN_S = 5.0
 _SUCCESS, _OUT_OF_RESOURCES, _CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a sender may ask for: bytes of one object, associations at a time; and bytes of disk that must stay free."""
+    """What senders may ask for: bytes of one object, associations at a time, connections at a time with those that have
+    asked for none yet; and bytes of disk that must stay free."""
 
     object_bytes: int = 64 * 2**20
     associations: int = 10
+    connections: int = 128
     reserve_bytes: int = 256 * 2**20
 
 
@@ -36,7 +41,7 @@ class Receiver:
     """Listens for NM objects and puts them into a spool.
 
     aet, host, port: where; port 0 takes any free one (`port` then says which). allowed: calling AE titles, all if
-    empty. tls: context for TLS, or None.
+    empty. tls: context for TLS, or None. patience: how long a peer may take over what.
     """
 
     spool: Spool
@@ -46,6 +51,7 @@ class Receiver:
     allowed: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
     tls: ssl.SSLContext | None = None
+    patience: Patience = field(default_factory=Patience)
 
     def start(self) -> None:
         """Listen in threads of its own until `stop`. Raises SetupError where the port cannot be had."""
@@ -54,7 +60,10 @@ class Receiver:
         ae.add_supported_context(NM_IMAGE_STORAGE, [ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless])
         ae.require_called_aet = True
         ae.require_calling_aet = list(self.allowed)
-        ae.maximum_associations = self.limits.associations
+        # The request is there, whole; one that cannot be decoded is waited for all the same.
+        ae.acse_timeout = _DECODED_WITHIN_S
+        # The gate counts; of those that it closed, some threads may not have ended yet.
+        ae.maximum_associations = self.limits.associations + self.limits.connections
         handlers = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_DATA_RECV, self._count),
@@ -62,17 +71,25 @@ class Receiver:
             (evt.EVT_REJECTED, self._said),
         ]
         self._received: dict[int, int] = {}
-        try:
-            self._server = ae.start_server(
-                (self.host, self.port), block=False, evt_handlers=handlers, ssl_context=self.tls
-            )
-        except OSError as error:
-            raise SetupError(f"{self.host}:{self.port}: cannot listen here ({error.strerror or error}).") from None
-        self.port = self._server.server_address[1]
+        self._gate = Gate(
+            self.host,
+            self.port,
+            associations=self.limits.associations,
+            connections=self.limits.connections,
+            tls=self.tls,
+            patience=self.patience,
+        )
+        self.port = self._gate.port
+        _quieten()
+        self._service = ae.make_server(("127.0.0.1", self.port), evt_handlers=handlers, server_class=_Indoors)
+        self._gate.start(self._service.process_request)
 
     def stop(self) -> None:
         """Take nothing more; what is being received is cut off, so its sender knows that it was not stored."""
-        self._server.shutdown()
+        self._gate.stop()
+        for association in self._service.active_associations:
+            association.join(_DECODED_WITHIN_S)
+        self._service.server_close()
 
     def _store(self, event: evt.Event) -> int:
         self._forget(event)
@@ -105,4 +122,38 @@ class Receiver:
         self._received.pop(id(event.assoc), None)
 
     def _said(self, event: evt.Event) -> None:
-        _log.warning("an association was rejected: calling or called AE title, or too many at a time")
+        _log.warning("an association was rejected: calling or called AE title")
+
+
+class _Indoors(AssociationServer):
+    """Serves associations that are handed to it and listens nowhere: `process_request` returns at once."""
+
+    def server_bind(self) -> None:
+        pass
+
+    def server_activate(self) -> None:
+        pass
+
+
+class _OneLine(logging.Handler):
+    """A line where pynetdicom logs an exception: its own may run over a page and quote what was sent.
+
+    Connections that break are the gate's business, and of one association it logs several.
+    """
+
+    _last: tuple[int | None, float] = (None, 0.0)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        thread, since = self._last
+        if not record.exc_info or isinstance(record.exc_info[1], OSError):
+            return
+        if record.thread != thread or record.created - since > _DECODED_WITHIN_S:
+            _log.warning("what a peer sent could not be understood; its association was closed")
+        self._last = (record.thread, record.created)
+
+
+def _quieten() -> None:
+    logger = logging.getLogger("pynetdicom")
+    logger.propagate = False
+    if not any(isinstance(each, _OneLine) for each in logger.handlers):
+        logger.addHandler(_OneLine(logging.ERROR))

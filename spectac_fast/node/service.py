@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.correct import correct_files
-from spectac_fast.errors import SetupError, SpectacError, UsageError
-from spectac_fast.node.forward import Away, Destination, Refused
+from spectac_fast.errors import InputError, NoInputError, SetupError, SpectacError, UsageError
+from spectac_fast.node.forward import Away, Destination
 from spectac_fast.node.receive import Receiver
 from spectac_fast.node.spool import Spool
 
@@ -35,7 +35,8 @@ class Node:
         give_up_s: a job that could not be sent for so long goes to dead/.
 
     Killed at any moment and started again on the same spool, it goes on: objects have deterministic UIDs, so that one
-    sent twice is one at the receiver.
+    sent twice is one at the receiver. A disk that is full, memory that is short and a receiver that is away are waited
+    for; a job that will never do goes to dead/ with the reason.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Node:
         self.receiver.stop()
         for thread in self._threads:
             thread.join()
+        self.spool.close()
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -94,64 +96,108 @@ class Node:
             self.end()
 
     def _correct_all(self) -> None:
-        for job in self.spool.correcting():
-            self._correct(job)
+        retry = _Retry(self.first_wait_s, self.give_up_s)
         while not self._stop.is_set():
-            job = self.spool.take_stable(self.stable_s)
+            job = self._next(retry)
             if job is not None:
-                self._correct(job)
+                self._persist(retry, job, self._correct)
+                self._sendable.set()
             else:
                 self._stop.wait(min(0.5, self.stable_s))
 
+    def _next(self, retry: _Retry) -> Path | None:
+        """A job to correct: one that was under way when the node was stopped, or that failed; else a stable study."""
+        try:
+            waiting = [job for job in self.spool.correcting() if retry.is_due(job)]
+            return waiting[0] if waiting else self.spool.take_stable(self.stable_s)
+        except OSError as error:
+            _log.error("the spool cannot be used (%s)", error.strerror)
+            return None
+
     def _correct(self, job: Path) -> None:
-        if self._stop.is_set():
-            return
         draft = self.spool.draft(job)
         try:
             report = correct_files([job], draft, self.translator, **self._options)
             failed = report.failed
-        except (SetupError, UsageError):
-            raise
-        except SpectacError as reason:
+        except (InputError, NoInputError) as reason:
             failed = [str(reason)]
         for left in [path for path in draft.rglob("*") if path.is_file() and path.suffix != ".dcm"]:
             left.unlink()
         self.spool.finish(job, draft, send=self.destination is not None, failed="\n".join(failed))
         _log.info("study %s: corrected%s", job.name, f", {len(failed)} failed" if failed else "")
-        self._sendable.set()
 
     def _send_all(self) -> None:
-        waits: dict[Path, tuple[float, float, float]] = {}
+        retry = _Retry(self.first_wait_s, self.give_up_s)
         while not self._stop.is_set():
             self._sendable.clear()
-            now = time.monotonic()
-            for job in self.spool.outgoing():
-                first, due, wait = waits.get(job, (now, now, self.first_wait_s))
-                if due > now or self._stop.is_set():
-                    continue
-                try:
-                    self.destination.send(sorted(job.rglob("*.dcm")))
-                except Refused as reason:
-                    self._give_up(job, str(reason))
-                except Away as reason:
-                    if time.monotonic() - first > self.give_up_s:
-                        self._give_up(job, str(reason))
-                    else:
-                        _log.warning("%s; again in %.0f s", reason, wait)
-                        waits[job] = (first, time.monotonic() + wait, min(2 * wait, _LONGEST_WAIT))
-                        continue
-                else:
-                    _remove_empty(job)
-                    _log.info("study %s: sent", job.name)
-                waits.pop(job, None)
+            try:
+                jobs = self.spool.outgoing()
+            except OSError as error:
+                _log.error("the spool cannot be used (%s)", error.strerror)
+                jobs = []
+            for job in jobs:
+                if retry.is_due(job) and not self._stop.is_set():
+                    self._persist(retry, job, self._send)
             self._sendable.wait(min(self.first_wait_s, 1.0))
 
-    def _give_up(self, job: Path, reason: str) -> None:
-        _log.error("%s", reason)
-        self.spool.bury(job, reason)
+    def _send(self, job: Path) -> None:
+        self.destination.send(sorted(job.rglob("*.dcm")))
+        self.spool.sent(job)
+        _log.info("study %s: sent", job.name)
+
+    def _persist(self, retry: _Retry, job: Path, work: Callable[[Path], None]) -> None:
+        """Do the work on a job; what may pass with time is tried again, and what will not is set aside with its reason.
+
+        One job never ends the node; options that no study can be corrected with do.
+        """
+        try:
+            work(job)
+        except UsageError:
+            raise
+        except (Away, SetupError, OSError, MemoryError) as reason:
+            sentence = _sentence(job, reason)
+            wait = retry.postpone(job)
+            if wait is not None:
+                _log.warning("%s; again in %.0f s", sentence, wait)
+                return
+        except Exception as reason:
+            sentence = _sentence(job, reason)
+        else:
+            retry.forget(job)
+            return
+        _log.error("%s", sentence)
+        try:
+            self.spool.bury(job, sentence)
+        except OSError as error:
+            _log.error("study %s: cannot be set aside (%s)", job.name, error.strerror)
+            retry.postpone(job)
+        else:
+            retry.forget(job)
 
 
-def _remove_empty(job: Path) -> None:
-    for folder in sorted((each for each in job.rglob("*") if each.is_dir()), reverse=True):
-        folder.rmdir()
-    job.rmdir()
+class _Retry:
+    """When jobs are due again: each wait is twice as long as the one before, up to five minutes."""
+
+    def __init__(self, first_wait_s: float, give_up_s: float) -> None:
+        self._first_wait_s, self._give_up_s = first_wait_s, give_up_s
+        self._waits: dict[Path, tuple[float, float, float]] = {}
+
+    def is_due(self, job: Path) -> bool:
+        return job not in self._waits or self._waits[job][1] <= time.monotonic()
+
+    def postpone(self, job: Path) -> float | None:
+        """Seconds until the job is due again; None where it was tried for long enough."""
+        now = time.monotonic()
+        first, _, wait = self._waits.get(job, (now, now, self._first_wait_s))
+        self._waits[job] = (first, now + wait, min(2 * wait, _LONGEST_WAIT))
+        return wait if now - first <= self._give_up_s else None
+
+    def forget(self, job: Path) -> None:
+        self._waits.pop(job, None)
+
+
+def _sentence(job: Path, reason: BaseException) -> str:
+    """What happened, without values of a file: errors that are not of this package may quote them."""
+    if isinstance(reason, SpectacError):
+        return str(reason)
+    return f"study {job.name}: {getattr(reason, 'strerror', None) or type(reason).__name__}"

@@ -11,6 +11,7 @@ STUDY and OBJECT are hashes of UIDs, so no name from the network becomes a path 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -19,26 +20,39 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from spectac_fast.errors import SetupError
 
+_REASON = "reason.txt"
 _STAGES = ("incoming", "correcting", "outgoing", "corrected", "dead")
 
 
 class Spool:
-    """The folders below `root`, for one process at a time; its threads may share it.
+    """The folders below `root`, for one process at a time until `close`; its threads may share it.
 
-    Raises SetupError where the folders cannot be made.
+    Raises SetupError where the folders cannot be made, or are another node's.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._lock = threading.Lock()
+        # What each study in incoming/ held when last looked at, and since when it has held just that.
+        self._seen: dict[str, tuple[frozenset[tuple[str, int, int]], float]] = {}
+        self._owned = FileLock(root / ".lock")
         try:
             for name in _STAGES:
                 (root / name).mkdir(parents=True, exist_ok=True)
+            self._owned.acquire(blocking=False)
             self._recover()
+        except Timeout:
+            raise SetupError(f"{root}: expected a spool of no other node, found one that is in use.") from None
         except OSError as error:
             raise SetupError(f"{root}: cannot keep studies here ({error.strerror}).") from None
+
+    def close(self) -> None:
+        """Let another node have the folders."""
+        self._owned.release()
 
     def receive(self, study: str, instance: str, content: bytes) -> None:
         """Keep one object: it is on disk when this returns. Raises OSError, and nothing is kept then."""
@@ -59,14 +73,24 @@ class Spool:
             raise
 
     def take_stable(self, seconds: float) -> Path | None:
-        """Move the study that got its last object longest ago, at least `seconds`, to correcting/; None if none did."""
+        """Move the study unchanged for longest, at least `seconds`, to correcting/; None if there is none.
+
+        What counts is how long this node has seen the same objects: the clock of the machine may be set meanwhile.
+        """
+        now = time.monotonic()
         with self._lock:
-            oldest = min(self._visible("incoming"), key=_age, default=None)
-            if oldest is None or time.time() - _age(oldest) < seconds:
+            seen = {}
+            for folder in self._visible("incoming"):
+                holds = _holds(folder)
+                before, since = self._seen.get(folder.name, (None, now))
+                seen[folder.name] = (holds, since if holds == before else now)
+            self._seen = seen
+            oldest = min(seen, key=lambda name: seen[name][1], default=None)
+            if oldest is None or now - seen[oldest][1] < seconds:
                 return None
             # A study that comes in again is another job: the first may still be under way.
-            job = self.root / "correcting" / f"{oldest.name}.{time.time_ns()}"
-            os.replace(oldest, job)
+            job = self.root / "correcting" / f"{oldest}.{time.time_ns()}"
+            os.replace(self.root / "incoming" / oldest, job)
         _sync(job.parent)
         return job
 
@@ -75,8 +99,8 @@ class Spool:
         return self._visible("correcting")
 
     def outgoing(self) -> list[Path]:
-        """Jobs that wait to be sent, in the order they were corrected."""
-        return sorted(self._visible("outgoing"), key=_age)
+        """Jobs that wait to be sent, in the order in which they came."""
+        return sorted(self._visible("outgoing"), key=lambda job: job.name.partition(".")[2])
 
     def draft(self, job: Path) -> Path:
         """An empty folder for the corrected files of `job`, which nobody sends yet."""
@@ -100,12 +124,21 @@ class Spool:
             shutil.rmtree(job)
 
     def bury(self, job: Path, reason: str) -> None:
-        """Move `job` to dead/ with the reason."""
-        (job / "reason.txt").write_text(reason.rstrip("\n") + "\n")
+        """Move `job` to dead/ with the reason, which is left out where the disk has no room for it."""
         grave = self.root / "dead" / job.name
         if grave.exists():
             grave = grave.with_name(f"{grave.name}.{time.time_ns()}")
         os.replace(job, grave)
+        with contextlib.suppress(OSError):
+            (grave / _REASON).write_text(reason.rstrip("\n") + "\n")
+
+    def sent(self, job: Path) -> None:
+        """Remove what is left of a job whose objects were all sent; what no sender takes goes to dead/."""
+        left = [path for path in job.rglob("*") if path.is_file() and path.name != _REASON]
+        if left:
+            self.bury(job, f"{len(left)} files that are no DICOM objects were not sent.")
+        else:
+            shutil.rmtree(job)
 
     def has_room(self, reserve: int) -> bool:
         """Whether more than `reserve` bytes are free."""
@@ -119,16 +152,18 @@ class Spool:
         for stage in ("incoming", "outgoing"):
             for left in (self.root / stage).glob(".*"):
                 remove: Callable[[Path], None] = shutil.rmtree if left.is_dir() else os.unlink
-                remove(left)
+                with contextlib.suppress(OSError):
+                    remove(left)
 
 
 def _key(uid: str) -> str:
     return hashlib.sha256(uid.encode()).hexdigest()[:32]
 
 
-def _age(folder: Path) -> float:
-    """When something was last put into the folder."""
-    return folder.stat().st_mtime
+def _holds(folder: Path) -> frozenset[tuple[str, int, int]]:
+    """Name, file and time of every object in the folder: any that is added or replaced changes it."""
+    with os.scandir(folder) as entries:
+        return frozenset((each.name, each.inode(), each.stat().st_mtime_ns) for each in entries)
 
 
 def _sync(folder: Path) -> None:

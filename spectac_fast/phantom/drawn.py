@@ -16,7 +16,8 @@ from itertools import count
 
 import numpy as np
 
-from spectac_fast.phantom.protocol import HANOI, RANDOM, Camera, Field, Filter, Protocol, Reconstruction
+from spectac_fast.phantom.protocol import HANOI, RANDOM, Camera, Field, Protocol
+from spectac_fast.reconstruct.settings import Filter, Reconstruction
 
 HANOI_SHARE = 0.12
 # Families of protocols that a draw can be without, by the names of the protocols that stand for them.

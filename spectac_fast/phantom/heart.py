@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast.phantom.people import Defect, Patient
-from spectac_fast.reconstruct.grid import Axes
+from spectac_fast.reconstruct.grid import Axes, axes_at
 from spectac_fast.terms import PHASES
 
 CYCLE_PHASES = 5
@@ -53,11 +53,7 @@ class Ventricle:
 
 def axes(patient: Patient) -> Axes:
     """Pose from azimuth (from the back-to-front direction towards the left) and elevation (apex below base)."""
-    a, e = math.radians(patient.azimuth), math.radians(patient.elevation)
-    long = np.array([math.sin(a) * math.cos(e), -math.cos(a) * math.cos(e), -math.sin(e)])
-    up = np.array([0, 0, 1.0]) - long[2] * long
-    up /= np.linalg.norm(up)
-    return Axes(long, up, np.cross(up, long), np.array([patient.heart_x, patient.heart_y, 0.0]))
+    return axes_at(patient.azimuth, patient.elevation, np.array([patient.heart_x, patient.heart_y, 0.0]))
 
 
 def mirror(axes: Axes) -> Axes:

@@ -7,42 +7,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Filter:
-    """A low-pass of the reconstructed volume. kind: "butterworth" (cutoff in 1/cm; power = twice the order), "hann"
-    (cutoff, where it reaches 0) or "gaussian" (fwhm_mm).
-    """
-
-    kind: str = "butterworth"
-    cutoff: float = 0.40
-    power: float = 10
-    fwhm_mm: float = 0.0
-
-    def __str__(self) -> str:
-        if self.kind == "gaussian":
-            return f"Gaussian {self.fwhm_mm:.1f} mm"
-        order = f" order {self.power / 2:g}" if self.kind == "butterworth" else ""
-        return f"{self.kind.capitalize()} {self.cutoff:.2f}/cm{order}"
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """method: "OSEM" or "FBP" (iterations and subsets then mean nothing). resolution_recovery: the collimator is in the
-    model. scatter: "none", "estimate" (its shape known, its amount wrong), "dew" (from a second energy window) or
-    "exact".
-    """
-
-    method: str = "OSEM"
-    iterations: int = 4
-    subsets: int = 8
-    resolution_recovery: bool = False
-    scatter: str = "none"
-    filter: Filter = field(default_factory=Filter)
-
-    def __str__(self) -> str:
-        algorithm = f"OSEM {self.iterations}i{self.subsets}s" if self.method == "OSEM" else self.method
-        return algorithm + (" RR" if self.resolution_recovery else "")
+from spectac_fast.reconstruct.settings import Reconstruction
 
 
 @dataclass(frozen=True)

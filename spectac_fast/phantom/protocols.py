@@ -11,8 +11,9 @@ import numpy as np
 from spectac_fast.phantom.conditions import CONDITIONS, Change, prone, with_bmi
 from spectac_fast.phantom.drawn import draw_protocol
 from spectac_fast.phantom.people import Patient, draw
-from spectac_fast.phantom.protocol import HANOI, RANDOM, Camera, Field, Filter, Protocol
+from spectac_fast.phantom.protocol import HANOI, RANDOM, Camera, Field, Protocol
 from spectac_fast.phantom.worldwide import draw_worldwide
+from spectac_fast.reconstruct.settings import Filter
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from spectac_fast.phantom.anatomy import Anatomy
 from spectac_fast.phantom.people import Patient
-from spectac_fast.phantom.protocol import Camera, Protocol, Reconstruction
+from spectac_fast.phantom.protocol import Camera, Protocol
 from spectac_fast.reconstruct.camera import Collimator, gaussian_matrix, rebinned, scatter_source, view_angles
 from spectac_fast.reconstruct.filters import filtered_back_projection
 from spectac_fast.reconstruct.grid import Grid
 from spectac_fast.reconstruct.osem import osem
 from spectac_fast.reconstruct.projector import Projector, to_columns, to_volume
 from spectac_fast.reconstruct.regrid import halved, overlap, regridded
+from spectac_fast.reconstruct.settings import Reconstruction
 from spectac_fast.terms import PHASES
 
 # Hole, length and intrinsic resolution in mm, and sensitivity over that of LEHR. FWHM at 10 cm: 6.9, 9.3 and 5.3 mm.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spectac_fast.phantom.anatomy import Anatomy, build
 from spectac_fast.phantom.people import Patient
-from spectac_fast.phantom.protocol import HANOI, Filter, Protocol, Reconstruction
+from spectac_fast.phantom.protocol import HANOI, Protocol
 from spectac_fast.phantom.scan import (
     Acquisition,
     Scan,
@@ -20,9 +20,10 @@ from spectac_fast.phantom.scan import (
     scatter_estimate,
 )
 from spectac_fast.reconstruct import planes
-from spectac_fast.reconstruct.filters import butterworth, gaussian, hann
 from spectac_fast.reconstruct.grid import Grid
+from spectac_fast.reconstruct.post_filter import low_pass
 from spectac_fast.reconstruct.regrid import regridded
+from spectac_fast.reconstruct.settings import Reconstruction
 from spectac_fast.terms import PHASES
 
 
@@ -30,7 +31,8 @@ from spectac_fast.terms import PHASES
 class Case:
     """volumes: NC, AC, TRUTH and, where asked for, IDEAL, {kind: [phase, nz, n, n]} float32 in stored units
     (`Protocol.stored_per_count` of them a count of all views) on `grid`; cuts: the operator's reorientation; radius_mm:
-    of the orbit at every view; lv: where the ventricle lies in the short-axis stack.
+    of the orbit at every view; lv: where the ventricle lies in the short-axis stack; views: the counts that all were
+    made of, [phase, views, rows from head to feet, bins], on `detector`.
     """
 
     patient: Patient
@@ -41,6 +43,8 @@ class Case:
     radius_mm: tuple[float, ...]
     lv: dict[str, float]
     scatter_to_primary: float
+    views: Tensor
+    detector: Grid
 
 
 def simulate(patient: Patient, protocol: Protocol = HANOI, device: str = "cpu", *, ideal: bool = False) -> Case:
@@ -58,8 +62,13 @@ def simulate(patient: Patient, protocol: Protocol = HANOI, device: str = "cpu", 
             volumes["IDEAL"] = reconstruct_ideal(anatomy, taken, protocol, scan)
         axes = planes.operator_axes(anatomy.lv.axes, patient.centring, patient.tilt)
         volumes = {kind: protocol.stored_per_count * volume for kind, volume in volumes.items()}
-    lv, radius = _sampling(patient, anatomy, axes), tuple(scan.radius.tolist())
-    return Case(patient, protocol, volumes, scan.image, planes.cuts(axes), radius, lv, taken.scatter_to_primary)
+    lv = _sampling(patient, anatomy, axes)
+    radius = tuple(scan.radius.tolist())
+    views = _from_head(taken.counts)
+    sides = planes.cuts(axes)
+    return Case(
+        patient, protocol, volumes, scan.image, sides, radius, lv, taken.scatter_to_primary, views, scan.detector
+    )
 
 
 def reconstruct(
@@ -112,14 +121,12 @@ def _volume(
         slices = scan.back_project(counts if scatter is None else counts - scatter)
     else:
         raise ValueError("attenuation is corrected by OSEM, not by filtered back-projection")
-    return protocol.camera.views * _low_passed(slices, scan.image.dx, how.filter)
+    return protocol.camera.views * low_pass(slices, scan.image.dx, how.filter)
 
 
-def _low_passed(volume: Tensor, dx: float, how: Filter) -> Tensor:
-    """A volume [..., nz, ny, nx] of voxels of dx mm after its post-filter; no negative values."""
-    if how.kind == "gaussian":
-        return gaussian(volume, dx, how.fwhm_mm)
-    return butterworth(volume, dx, how.cutoff, how.power) if how.kind == "butterworth" else hann(volume, dx, how.cutoff)
+def _from_head(views: Tensor) -> Tensor:
+    """Views [phase, views, bins, rows from feet to head] as `Case.views`."""
+    return views.movedim(3, 2).flip(2)
 
 
 def _sampling(patient: Patient, anatomy: Anatomy, operator: planes.Axes) -> dict[str, float]:

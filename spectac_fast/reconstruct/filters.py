@@ -25,17 +25,6 @@ def hann(volume: Tensor, dx: float, cutoff: float) -> Tensor:
     ).clamp_min(0)
 
 
-def gaussian(volume: Tensor, dx: float, fwhm: float) -> Tensor:
-    """Blur [..., nz, ny, nx] by a Gaussian whose full width at half maximum is `fwhm` mm, periodically; no negative
-    values. dx: side of a voxel in mm.
-    """
-    return _low_passed(volume, dx, lambda squared: torch.exp(-((_GAUSSIAN * fwhm / 10) ** 2) * squared)).clamp_min(0)
-
-
-# exp(-2 pi^2 sigma^2 f^2) with sigma = fwhm / sqrt(8 log 2).
-_GAUSSIAN = torch.pi / (4 * torch.log(torch.tensor(2.0, dtype=torch.float64)).item()) ** 0.5
-
-
 def _low_passed(volume: Tensor, dx: float, response) -> Tensor:
     nz, ny, nx = volume.shape[-3:]
     fz, fy = (torch.fft.fftfreq(n, dx / 10, device=volume.device) for n in (nz, ny))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,3 +40,24 @@ class Axes:
     up: np.ndarray
     lateral: np.ndarray
     centre: np.ndarray
+
+    @property
+    def azimuth(self) -> float:
+        """Degrees from straight ahead towards the left of where the apex points."""
+        return math.degrees(math.atan2(self.long[0], -self.long[1]))
+
+    @property
+    def elevation(self) -> float:
+        """Degrees by which the apex points towards the feet."""
+        return math.degrees(math.asin(min(max(-self.long[2], -1.0), 1.0)))
+
+
+def axes_at(azimuth: float, elevation: float, centre: np.ndarray) -> Axes:
+    """The axes of a long axis of these angles (see `Axes`), degrees, through `centre` (LPS), mm; up is as close to the
+    head as it gets.
+    """
+    a, e = math.radians(azimuth), math.radians(elevation)
+    long = np.array([math.sin(a) * math.cos(e), -math.cos(a) * math.cos(e), -math.sin(e)])
+    up = np.array([0, 0, 1.0]) - long[2] * long
+    up /= np.linalg.norm(up)
+    return Axes(long, up, np.cross(up, long), np.asarray(centre, float))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectac_fast.device import has_bf16_units
 from spectac_fast.errors import InputError, UsageError
+from spectac_fast.terms import IDEAL
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,9 @@ class Recipe:
     data: {"size", "fit": how slices get to the network (models/engine/fit.py), "batch": slices per step and process,
     "accumulate": batches per step, "shift_px": largest random shift, "scale_jitter": largest relative change of the
     count scale, "clip": bounds of the targets or null, "paired": whether NC and AC show the same slice; optional, for
-    models between latents, "latent_slices": how many slices are encoded, all by default}.
+    models between latents, "latent_slices": how many slices are encoded, all by default; optional, "targets": how often
+    "AC" and "IDEAL" stand as a slice's target, {"AC": 1} by default, and "fields": fields that end within the patient,
+    see augment.py}.
     optimiser: {"learning_rate": peak, "betas", "weight_decay"}. schedule: see schedule.py. gradient_clip: bound of the
     gradient's norm or null. average: {"decay", "start_step", "every"} of the running average of weights that ships.
     precision: "bf16" runs networks under autocast where the device has units for bfloat16 (`has_bf16_units`) and is
@@ -59,6 +62,11 @@ class Recipe:
         """The recipe as that device carries it out: in "fp32" where bfloat16 would be emulated."""
         emulated = self.precision == "bf16" and not has_bf16_units(device)
         return replace(self, precision="fp32") if emulated else self
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """How often each kind of image stands as the target of a slice."""
+        return self.data.get("targets", {"AC": 1.0})
 
     @property
     def slices_per_step(self) -> int:
@@ -97,7 +105,17 @@ def load_recipe(model: str, name_or_path: str) -> Recipe:
     if data["model"] != model:
         raise InputError(f"the recipe {path} is for {data['model']!r}, expected one for {model!r}")
     _check_options(data)
+    _check_targets(data)
     return Recipe(**data)
+
+
+def _check_targets(data: dict[str, Any]) -> None:
+    """UsageError for targets that no cohort has, or that are never drawn."""
+    targets = data["data"].get("targets", {"AC": 1.0})
+    if not targets or not set(targets) <= {"AC", IDEAL} or not all(share > 0 for share in targets.values()):
+        raise UsageError(
+            f"the recipe {data['name']}: expected targets AC and {IDEAL} with shares above 0, found {targets}"
+        )
 
 
 def _check_options(data: dict[str, Any]) -> None:

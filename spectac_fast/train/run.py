@@ -38,7 +38,8 @@ class Options:
     """How a run is started. budget: None for the recipe's. initial: weight file to start from, None for fresh weights.
 
     seed: of weights, data order and noise. resume: go on with the run in the folder. first_stage: weight file of the
-    VQGAN between whose latents a latent model works, None for the others.
+    VQGAN between whose latents a latent model works, None for the others. compiled: make machine code of the networks
+    before the first step, which takes minutes and a C++ compiler.
     """
 
     budget: Budget | None = None
@@ -47,6 +48,7 @@ class Options:
     initial: Path | None = None
     device: str = "cpu"
     first_stage: Path | None = None
+    compiled: bool = False
 
 
 def train(
@@ -64,7 +66,7 @@ def train(
         raise UsageError(f"{run} already holds a training run; add --resume to go on with it, or choose another folder")
     device = start(torch.device(options.device))
     cases = cases_of(cohort, "train")
-    pairs = SlicePairs(cohort, cases, left_ventricle_gain(cohort, cases))
+    pairs = SlicePairs(cohort, cases, left_ventricle_gain(cohort, cases), recipe.targets)
     budget = options.budget or budget_of(recipe.budget, len(pairs))
     carried_out = recipe.on(device)
     learner = make_learner(Setting(carried_out, pairs, options.seed, device, options.first_stage))
@@ -83,6 +85,10 @@ def train(
     }
     if options.resume:
         state.load(run, identity)
+    if options.compiled:
+        # In place, so that names of weights stay; the average, which is looked at in batches of other sizes, is not.
+        for network in learner.networks.values():
+            network.compile()
     if rank() == 0:
         _say_precision(recipe, carried_out.precision, state.steps_in)
     glance = _validation(validation, pairs, learner, device, _GLANCE) if rank() == 0 else None
@@ -101,6 +107,7 @@ def train(
         "steps": state.step,
         "slices": state.slices,
         "precision": state.steps_in,
+        "compiled": options.compiled,
         "minutes": round(state.seconds / 60, 2),
         "loss_curve": loss_summary(log),
         "device": device.type,

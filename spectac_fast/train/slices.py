@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +17,12 @@ from spectac_fast.cohort.cohort import split_of
 from spectac_fast.cohort.paired import PairedCohort
 from spectac_fast.data.scale import heart_mask
 from spectac_fast.errors import InputError
+from spectac_fast.terms import IDEAL
+from spectac_fast.train.augment import Fields, shifted
 
 _CHUNK = 1024
 _ALONE_SHARE = 0.1
+AC_ALONE = MappingProxyType({"AC": 1.0})
 
 
 class Batch(NamedTuple):
@@ -43,10 +47,21 @@ def cases_of(cohort: PairedCohort, split: str) -> list[int]:
     return cases
 
 
-def _stored(pair: NDArray[np.float32]) -> NDArray[np.uint16] | NDArray[np.float32]:
+def _stored(counts: NDArray[np.float32]) -> NDArray[np.uint16] | NDArray[np.float32]:
     """Counts in half the memory where that loses nothing."""
-    whole = np.rint(pair).clip(0, 65535)
-    return whole.astype(np.uint16) if np.array_equal(whole, pair) else pair
+    whole = np.rint(counts).clip(0, 65535)
+    return whole.astype(np.uint16) if np.array_equal(whole, counts) else counts
+
+
+def _by_kind(cohort: PairedCohort, case: int, phase: str | None, plane: str | None, ideal: bool) -> dict[str, NDArray]:
+    """NC, AC and, where it is wanted, IDEAL of a stack [slices, H, W]: mapped ones stay on disk."""
+    held = cohort.mapped(case, phase, plane)
+    if held is None:
+        held = {kind: _stored(stack) for kind, stack in zip(("NC", "AC"), cohort.pair(case, phase, plane), strict=True)}
+    if ideal and IDEAL not in held:
+        held[IDEAL] = _stored(cohort.ideal(case, phase, plane))
+    # A plain view: a slice of a mapped array costs several times as much to take.
+    return {kind: np.asarray(stack) for kind, stack in held.items()}
 
 
 class SlicePairs:
@@ -55,22 +70,26 @@ class SlicePairs:
 
     Model units: NC is 2 nc / scale - 1, AC is 2 ac / (scale gain) - 1, with the scale of the case's phase (from NC
     alone) and one gain for all; float32 [B, 1, H, W].
+
+    targets: how often "AC" and "IDEAL" stand as the target of a random slice, relative to each other.
     """
 
-    def __init__(self, cohort: PairedCohort, cases: Sequence[int], gain: float) -> None:
+    def __init__(
+        self, cohort: PairedCohort, cases: Sequence[int], gain: float, targets: Mapping[str, float] = AC_ALONE
+    ) -> None:
         stacks, scales = [], []
+        self.targets = {kind: share / sum(targets.values()) for kind, share in targets.items()}
         for i in cases:
             of_phase = {
                 phase: cohort.scale(i, phase) for phase in dict.fromkeys(phase for phase, _ in cohort.series(i))
             }
             for phase, plane in cohort.series(i):
-                mapped = cohort.mapped(i, phase, plane)
-                stacks.append(_stored(np.stack(cohort.pair(i, phase, plane))) if mapped is None else mapped)
-                scales.append(np.full(stacks[-1].shape[1], of_phase[phase], np.float32))
-        self._stacks, self.shape = stacks, stacks[0].shape[2:]
+                stacks.append(_by_kind(cohort, i, phase, plane, IDEAL in targets))
+                scales.append(np.full(len(stacks[-1]["NC"]), of_phase[phase], np.float32))
+        self._stacks, self.shape = stacks, stacks[0]["NC"].shape[1:]
         self.scales = np.concatenate(scales)
         self.gain, self.pixel_mm = gain, float(cohort.spacing_mm[1])
-        depths = np.array([stack.shape[1] for stack in stacks])
+        depths = np.array([len(stack["NC"]) for stack in stacks])
         self._depth, self._stack_of = np.repeat(depths, depths), np.repeat(np.arange(len(depths)), depths)
         self._within = np.concatenate([np.arange(depth) for depth in depths])
         # One mask serves all stacks of a depth.
@@ -82,11 +101,12 @@ class SlicePairs:
     def __len__(self) -> int:
         return len(self.scales)
 
-    def _counts(self, indices: NDArray[np.integer], side: int) -> NDArray[np.float32]:
-        """[*indices.shape, H, W]: NC (side 0) or AC (1) of some slices."""
+    def _counts(self, indices: NDArray[np.integer], kinds: str | NDArray[np.str_]) -> NDArray[np.float32]:
+        """[*indices.shape, H, W]: some slices of one kind, or each of its own."""
         counts = np.empty((*indices.shape, *self.shape), np.float32)
+        of_each = np.broadcast_to(kinds, indices.shape)
         for where, index in np.ndenumerate(indices):
-            counts[where] = self._stacks[self._stack_of[index]][side, self._within[index]]
+            counts[where] = self._stacks[self._stack_of[index]][of_each[where]][self._within[index]]
         return counts
 
     def fit_line(self) -> tuple[float, float]:
@@ -114,11 +134,18 @@ class SlicePairs:
             sums += [float(term.sum()) for term in (nc, ac, nc * nc, nc * ac, ac * ac)]
         return tuple((sums / (len(self) * math.prod(self.shape))).tolist())
 
-    def select(self, indices: NDArray[np.integer], factor: NDArray[np.float32] | float = 1.0) -> tuple[Tensor, Tensor]:
-        """NC and AC of some slices in model units; `factor` multiplies the counts of both."""
+    def select(
+        self,
+        indices: NDArray[np.integer],
+        factor: NDArray[np.float32] | float = 1.0,
+        targets: str | NDArray[np.str_] = "AC",
+    ) -> tuple[Tensor, Tensor]:
+        """NC and AC of some slices in model units; `factor` multiplies the counts of both. targets: the kind that
+        stands for AC, for all or for each.
+        """
         unit = (2.0 * np.asarray(factor, np.float32) / self.scales[indices])[:, None, None]
-        nc = self._counts(indices, 0) * unit - 1.0
-        ac = self._counts(indices, 1) * (unit / np.float32(self.gain)) - 1.0
+        nc = self._counts(indices, "NC") * unit - 1.0
+        ac = self._counts(indices, targets) * (unit / np.float32(self.gain)) - 1.0
         return torch.from_numpy(nc)[:, None], torch.from_numpy(ac)[:, None]
 
     def heart(self, indices: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -132,12 +159,21 @@ class SlicePairs:
         offsets = np.array([k for k in range(-context, context + 1) if k], np.intp)
         own = self._within[indices][:, None]
         within = (own + offsets).clip(0, self._depth[indices][:, None] - 1)
-        counts = self._counts(indices[:, None] - own + within, 0)
+        counts = self._counts(indices[:, None] - own + within, "NC")
         unit = (2.0 * np.asarray(factor, np.float32) / self.scales[indices])[:, None, None, None]
         return torch.from_numpy(counts * unit - 1.0)
 
-    def batch(self, rng: np.random.Generator, size: int, shift_px: int, jitter: float, context: int = 0) -> Batch:
-        """A random batch with the same random shift and, for the images, the same count factor.
+    def batch(
+        self,
+        rng: np.random.Generator,
+        size: int,
+        shift_px: int,
+        jitter: float,
+        context: int = 0,
+        fields: Fields | None = None,
+    ) -> Batch:
+        """A random batch with the same random shift and, for the images, the same count factor and the same end of the
+        field.
 
         Half of the slices see their neighbours in reverse, since vendors count slices from either end; some see only
         themselves, as a slice translated on its own does.
@@ -145,14 +181,20 @@ class SlicePairs:
         indices = rng.integers(len(self), size=size)
         factor = rng.uniform(1.0 - jitter, 1.0 + jitter, size=size).astype(np.float32)
         shifts = rng.integers(-shift_px, shift_px + 1, size=(size, 2))
-        nc, ac = self.select(indices, factor)
+        nc, ac = self.select(indices, factor, self._drawn_targets(rng, size))
         heart = torch.from_numpy(self.heart(indices)).float()[:, None]
+        images = torch.cat([nc, ac, self._augmented_neighbours(rng, indices, context, factor, nc)], dim=1)
+        if fields is not None:
+            images = fields.end(images, self.pixel_mm, rng)
         # What a shift brings in holds no counts, -1 in model units; as a mask in the same units it is no heart.
-        beside = self._augmented_neighbours(rng, indices, context, factor, nc)
-        group = torch.cat([nc, ac, 2.0 * heart - 1.0, beside], dim=1)
-        moved = torch.stack([_shift(image, int(dy), int(dx)) for image, (dy, dx) in zip(group, shifts, strict=True)])
-        nc, ac, heart, beside = (part.contiguous() for part in moved.tensor_split((1, 2, 3), dim=1))
+        group = torch.cat([images, 2.0 * heart - 1.0], dim=1)
+        moved = torch.stack([shifted(image, int(dy), int(dx)) for image, (dy, dx) in zip(group, shifts, strict=True)])
+        nc, ac, beside, heart = (part.contiguous() for part in moved.split((1, 1, 2 * context, 1), dim=1))
         return Batch(nc, ac, 0.5 * (heart + 1.0), beside)
+
+    def _drawn_targets(self, rng: np.random.Generator, size: int) -> str | NDArray[np.str_]:
+        kinds, shares = list(self.targets), list(self.targets.values())
+        return kinds[0] if len(kinds) == 1 else rng.choice(kinds, size=size, p=shares)
 
     def _augmented_neighbours(
         self, rng: np.random.Generator, indices: NDArray[np.integer], context: int, factor: NDArray, nc: Tensor
@@ -161,13 +203,3 @@ class SlicePairs:
         reverse, alone = (torch.from_numpy(rng.random(len(indices)) < share) for share in (0.5, _ALONE_SHARE))
         beside = torch.where(reverse[:, None, None, None], beside.flip(1), beside)
         return torch.where(alone[:, None, None, None], nc, beside)
-
-
-def _shift(image: Tensor, dy: int, dx: int) -> Tensor:
-    """Move an image [C, H, W] by whole pixels; what enters holds no counts (-1)."""
-    height, width = image.shape[-2:]
-    out = torch.full_like(image, -1.0)
-    out[:, max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)] = image[
-        :, max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)
-    ]
-    return out

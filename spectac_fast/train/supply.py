@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from spectac_fast.models.engine.fit import Fit
+from spectac_fast.train.augment import Fields
 from spectac_fast.train.slices import Batch, SlicePairs
 
 
@@ -23,6 +24,7 @@ class Supply:
     ) -> None:
         self.pairs, self.settings, self.device, self.context = pairs, settings, device, context
         self.fit = Fit(settings["fit"], tuple(settings["size"]), multiple)
+        self.fields = Fields(**settings["fields"]) if settings.get("fields") else None
 
     def batch(self, rng: np.random.Generator) -> Batch:
         """Slices, targets, heart mask and neighbours at the network's size, float32 on the device."""
@@ -39,4 +41,5 @@ class Supply:
 
     def _draw(self, rng: np.random.Generator) -> Batch:
         settings = self.settings
-        return self.pairs.batch(rng, settings["batch"], settings["shift_px"], settings["scale_jitter"], self.context)
+        shift_px, jitter = settings["shift_px"], settings["scale_jitter"]
+        return self.pairs.batch(rng, settings["batch"], shift_px, jitter, self.context, self.fields)

@@ -139,7 +139,7 @@ def gone(path):
         (one_missing, "lacks denoise_fn.middle_block.1.qkv.bias"),
         (one_too_many, "denoise_fn.extra is unknown"),
         (one_of_another_shape, "has shape [7]"),
-        (another_schedule, "not linear"),
+        (another_schedule, "none of linear"),
         (gone, "does not exist"),
     ],
 )
@@ -160,7 +160,7 @@ def test_bad_checkpoints_end_in_one_sentence(checkpoint, capsys, spoil, said):
     ("more", "said"),
     [
         (["--ema"], "no averaged weights"),
-        (["--set", "bridge.objective=x0"], "--set bridge.objective=x0: expected NAME=VALUE"),
+        (["--set", "bridge.objective=x0"], "expected NAME=VALUE with a NAME among"),
         (["--set", "clip"], "expected NAME=VALUE"),
         (["--set", "network.num_head_channels=0"], "cannot be used"),
         (["--set", "network.in_channels=-2"], "cannot be used"),

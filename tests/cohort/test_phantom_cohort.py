@@ -13,12 +13,14 @@ import pydicom
 import pytest
 from patience import HANGS_S
 
+from spectac_fast import reconstruct
 from spectac_fast.cohort.cohort import Cohort, split_of
 from spectac_fast.data.scale import heart_mask, to_counts, to_model
 from spectac_fast.errors import InputError
+from spectac_fast.formats.dicom import read_series
 from spectac_fast.phantom.heart import axes, ventricle
 from spectac_fast.phantom.people import draw
-from spectac_fast.reconstruct.planes import cuts
+from spectac_fast.reconstruct.planes import cuts, operator_axes
 
 pytestmark = pytest.mark.chain
 
@@ -48,7 +50,8 @@ def array_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dicom_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cohort") / "dicom"
-    done = spectac("phantom", "--cases", "1", "--seed", SEED, "-o", folder, "--jobs", "1", "-d", "cpu")
+    command = ("phantom", "--cases", "1", "--seed", SEED, "-o", folder, "--jobs", "1", "-d", "cpu", "--projections")
+    done = spectac(*command)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -219,3 +222,30 @@ def test_another_acquisition_is_another_request(again: Path) -> None:
     assert other.returncode == 2
     assert "'acquisition': 1" in other.stderr
     assert spectac(*command, "--acquisition", "-1").stderr.strip().endswith("found -1")
+
+
+def test_projections_give_the_slices_that_lie_beside_them(dicom_cohort: Path) -> None:
+    """At the axes that the simulated operator set; these are turned about the long axis by up to a degree."""
+    case = dicom_cohort / f"case-{SEED}"
+    patient = draw(SEED)
+    operator = operator_axes(axes(patient), patient.centring, patient.tilt)
+    axis = (operator.azimuth, operator.elevation, *operator.centre)
+    made = reconstruct(case / "rest_TOMO.dcm", axis=axis, planes=("SA", "HLA"))
+    assert made.notes[0].startswith("its long axis is as told")
+    mask = heart_mask((29, 64, 64), (6.8, 6.8, 6.8), 60)
+    for stack in made.stacks:
+        beside = read_series(case / f"rest_{stack.plane}_NC.dcm")
+        difference = np.abs(stack.counts - beside.counts)[mask].mean()
+        assert difference < 0.01 * beside.counts[mask].mean(), stack.plane
+        assert np.abs(np.array(stack.position) - beside.position).max() < 3
+        assert np.abs(np.array(stack.orientation) - beside.orientation).max() < 0.03
+
+
+def test_the_long_axis_is_found_again(dicom_cohort: Path) -> None:
+    found = reconstruct(dicom_cohort / f"case-{SEED}" / "stress_TOMO.dcm", planes=("SA",))
+    true = axes(draw(SEED))
+    off = found.axes.centre - true.centre
+    assert found.axis is not None
+    assert not found.axis.doubts
+    assert np.degrees(np.arccos(found.axes.long @ true.long)) < 8
+    assert np.linalg.norm(off - (off @ true.long) * true.long) < 4

@@ -79,7 +79,8 @@ def test_an_array_lies_on_the_working_grid_and_holds_the_ideal_image(made: Path)
 
 def test_training_reads_the_array_where_it_lies(made: Path, rng: np.random.Generator, monkeypatch) -> None:
     cohort = Cohort(made / "npy")
-    assert np.shares_memory(cohort.mapped(0, "rest", "VLA"), cohort.mapped(0, "rest", "VLA"))
+    once, again = cohort.mapped(0, "rest", "VLA"), cohort.mapped(0, "rest", "VLA")
+    assert all(np.shares_memory(once[kind], again[kind]) for kind in ("NC", "AC", "TRUTH", "IDEAL"))
     mapped = SlicePairs(cohort, [0], 2.5)
     monkeypatch.setattr(Cohort, "mapped", lambda *_: None)
     held = SlicePairs(cohort, [0], 2.5)
@@ -208,7 +209,7 @@ def known_case(pixel: float, matrix: int, field: Field) -> tuple[Case, np.ndarra
     z, y, x = np.meshgrid(grid.axis_z(), grid.axis_y(), grid.axis_x(), indexing="ij")
     volume = torch.from_numpy(hill(np.stack([x, y, z], -1), top).astype(np.float32)).expand(2, -1, -1, -1)
     protocol = Protocol(camera=Camera(matrix=matrix, pixel_mm=pixel), field=field)
-    return Case(patient, protocol, {"NC": volume}, grid, cuts(operator), (245.0,), {}, 0.4), top
+    return Case(patient, protocol, {"NC": volume}, grid, cuts(operator), (245.0,), {}, 0.4, volume, grid), top
 
 
 @pytest.mark.parametrize(("pixel", "matrix"), [(6.8, 64), (6.75, 64), (5.0, 64), (7.4, 64), (3.4, 128), (4.1, 128)])

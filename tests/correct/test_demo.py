@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 from fake_cohort import FakeTranslator
+from fake_patient import write_patient
 from fake_study import heart, write_nc
 from PIL import Image
 
@@ -42,6 +43,10 @@ def bundled(case, tmp_path, monkeypatch):
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     demo.pack(case, package / demo.ARCHIVE)
+    projections = write_patient(tmp_path / demo.PROJECTIONS, np.random.default_rng())
+    with zipfile.ZipFile(package / demo.PATIENT, "w") as archive:
+        archive.write(projections, demo.PROJECTIONS)
+        archive.writestr(demo.NOTICE, "nobody's")
     monkeypatch.syspath_prepend(package.parent)
     monkeypatch.setattr(demo, "__name__", "fake_bundle")
     loaded = []
@@ -82,8 +87,19 @@ def test_demo_corrects_scores_and_draws(bundled, case, tmp_path, capsys):
             assert image.format == "PNG"
             assert image.width > 1300
     assert "Polar map, stress, AC (CT)" in (out / "report.html").read_text()
+    assert len(list((out / "patient" / "corrected").glob("*_DL-AC.dcm"))) == 3
+    with Image.open(out / "patient" / "patient.png") as image:
+        assert image.width > 1300
     printed = capsys.readouterr().out
-    for part in ("6 NC series, 78 slices", "data range 2", "sigma 1.5", "60 mm", "gain 1.80", "ms per slice on cpu"):
+    for part in (
+        "6 NC series, 78 slices",
+        "data range 2",
+        "sigma 1.5",
+        "60 mm",
+        "gain 1.80",
+        "ms per slice on cpu",
+        "24 views",
+    ):
         assert part in printed
     assert max(map(len, printed.splitlines())) <= 110
 

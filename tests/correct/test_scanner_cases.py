@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from functools import cache
 
 import numpy as np
 import pydicom
 import pytest
+from dcmtk import complaints
 from places import SHARED
 
 from spectac_fast.cli import main
@@ -67,6 +69,8 @@ def test_a_file_as_a_scanner_writes_it(name, study, right, tmp_path):
         assert (status, written) in ((1, []), (3, []), (0, []))
         return
     assert (status, len(written)) == (0, len(list(folder.iterdir()))), entries
+    if shutil.which("dciodvfy"):
+        assert set().union(*map(complaints, written)) == set()
     if what["expect"] == "warn":
         warned = [text.lower() for entry in entries for text in entry["warnings"]]
         assert sum(what["word"] in text for text in warned) >= 1

@@ -67,7 +67,8 @@ def test_total_counts_and_their_centre_are_kept(mm, seed):
     grid = InPlane((n, n), (mm, mm), MODEL_MM)
     model = grid.to_model(blob[None])[0]
     out = grid.pixel_mm[0]
-    assert model.sum() * out**2 == pytest.approx(blob.sum() * mm**2, rel=0.01)
+    # Samples of a linear interpolation beat with its grid: at 1.125 pixels and the narrowest blob 0.7 % an axis.
+    assert model.sum() * out**2 == pytest.approx(blob.sum() * mm**2, rel=0.02)
     found = [(model.sum(1 - axis) @ positions(len(model), out)) / model.sum() for axis in (0, 1)]
     np.testing.assert_allclose(found, centre, atol=0.5)
 
@@ -127,9 +128,10 @@ def series(shape=(29, 64, 64), pixel_mm=(6.8, 6.8), slice_mm=6.8):
 @pytest.mark.parametrize(
     "change",
     [
-        {"pixel_mm": (3.3, 3.3)},
-        {"pixel_mm": (6.8, 13.7)},
+        {"pixel_mm": (1.9, 1.9)},
+        {"pixel_mm": (6.8, 10.2)},
         {"shape": (29, 300, 300)},
+        {"shape": (90, 64, 64), "slice_mm": -12.0},
     ],
 )
 def test_geometry_far_from_training_is_refused(change):
@@ -141,7 +143,7 @@ def test_geometry_far_from_training_is_refused(change):
     ("change", "word"),
     [
         ({"pixel_mm": (4.0, 4.0)}, "pixels of 6.8 mm, found pixels of 4 x 4"),
-        ({"pixel_mm": (12.0, 6.8)}, "pixels of 6.8 mm"),
+        ({"pixel_mm": (8.4, 6.8)}, "pixels of 6.8 mm"),
         ({"slice_mm": -14.0}, "found 14 mm"),
         ({"shape": (5, 64, 64)}, "found 5"),
         ({"shape": (120, 64, 64)}, "found 120"),
@@ -155,5 +157,5 @@ def test_unusual_geometry_is_flagged(change, word):
 
 
 def test_usual_geometry_passes_silently():
-    for mm in (5.0, 6.4, 6.8, 8.8):
+    for mm in (5.0, 6.4, 6.8, 8.0):
         assert check_geometry(series(pixel_mm=(mm, mm), slice_mm=-mm), MODEL_MM) == []

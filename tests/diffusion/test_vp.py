@@ -258,7 +258,7 @@ def test_wrong_tables_are_refused(options, message):
     ("arguments", "message"),
     [
         ((1,), "num_timesteps"),
-        ((10, "cosine"), "schedule must be"),
+        ((10, "jsd"), "schedule must be"),
         ((10, "linear", 0.1, 0.01), "beta_start, beta_end"),
         ((10, "linear", 0.1, 1.0), "beta_start, beta_end"),
     ],

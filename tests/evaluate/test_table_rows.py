@@ -60,12 +60,14 @@ def test_rows_of_every_kind_of_model():
         ("cpdm64, 1 evaluation", {"steps": 1, "samples": 1}),
         ("cpdm64, mean of 8 x 6-step samples", {"steps": 6, "samples": 8}),
         ("cpdm64, one 6-step sample", {"steps": 6, "samples": 1}),
+        ("ddpm64, 1 evaluation", {"steps": 1, "samples": 1, "solver": "ddim"}),
         ("ddpm64, mean of 8 x 50-step samples", {"steps": 50, "samples": 8}),
         ("ddpm64, one 50-step sample", {"steps": 50, "samples": 1}),
         ("vqgan64, round trip of AC", {}),
         ("pix2pix64", {}),
     ]
     assert {row.label for row in rows if row.given == "AC"} == {"vqgan64, round trip of AC"}
-    combined = ["cpdm64, 1 evaluation", "cpdm64, mean of 8 x 6-step samples", "ddpm64, mean of 8 x 50-step samples"]
+    estimates = ("1 evaluation", "mean of 8 x {}-step samples")
+    combined = [f"{name}, {text.format(n)}" for name, n in (("cpdm64", 6), ("ddpm64", 50)) for text in estimates]
     labels = [row.label for row in rows if row.together == variants.COMBINED]
     assert labels == [f"{label}, planes combined" for label in [*combined, "pix2pix64"]]

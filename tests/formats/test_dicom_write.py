@@ -6,6 +6,7 @@ import subprocess
 import numpy as np
 import pydicom
 import pytest
+from dcmtk import complaints
 from fake_study import Times, edit, heart, write_nc, write_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,12 +23,6 @@ from spectac_fast.formats.series import Provenance
 
 PROVENANCE = Provenance("bbdm", "ab" * 32, "0.1.0", {"steps": 1, "seed": 7, "device": "cpu"})
 needs_validator = pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian: dicom3tools)")
-
-
-def complaints(path):
-    """The error lines of dciodvfy."""
-    result = subprocess.run(["dciodvfy", path], capture_output=True, text=True)
-    return {line for line in (result.stdout + result.stderr).splitlines() if line.startswith("Error")}
 
 
 def write_one(tmp_path, counts, change=None, factor=1.0, **geometry):

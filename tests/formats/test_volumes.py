@@ -199,7 +199,10 @@ def test_files_that_differ_in_plane_and_phase_are_one_study(tmp_path, rng):
     # Again: nothing to do, and what was corrected is not corrected again.
     again = run([tmp_path / "**" / "*.npy"], tmp_path / "out", told=told)
     assert (len(again.finished), again.written, len(again.skipped)) == (4, [], 4)
-    assert "its name says corrected" in again.skipped[0]
+    assert "by an earlier run" in again.skipped[0]
+    # As it would be in another folder.
+    elsewhere = run([tmp_path / "**" / "*.npy"], tmp_path / "elsewhere", told=told)
+    assert sum("its name says corrected" in sentence for sentence in elsewhere.skipped) == 4
     assert run([tmp_path / "*.npy"], tmp_path / "out", told=Told(pixel_mm=6.8, slice_mm=6.0)).studies == 2
 
 

@@ -117,12 +117,14 @@ def test_the_file_goes_round_and_the_average_is_chosen(tmp_path):
     expected = tensors(WIDE)
     assert average.keys() == expected.keys()
     assert header["config"]["process"] == {**PROCESS, "objective": "noise"}
-    assert header["config"]["network"] == WIDE["network"]
+    assert header["config"]["network"] == {**WIDE["network"], "use_new_attention_order": False}
     for name, value in expected.items():
         assert torch.equal(average[name], value), name
         assert torch.equal(raw[name], 2.0 * value if name.startswith("model.") else value), name
     back = str(tmp_path / "back.pth")
     assert main(["export", str(tmp_path / "average.safetensors"), "--layout", "ldm", "-o", back]) == 0
+    # What the published module loads strictly: every name of the file it wrote, and no other.
+    assert torch.load(back)["state_dict"].keys() == lightning(WIDE)["state_dict"].keys()
     again = read_published("ldm", layouts.flat_state(torch.load(back), None, "back")[0], "back")
     assert all(torch.equal(again.tensors[k], v) for k, v in average.items())
     assert load(tmp_path / "average.safetensors", device="cpu").translate(slices(1), steps=2).shape == (1, 1, 16, 16)
@@ -138,7 +140,7 @@ def test_what_does_not_fit_is_named():
         assert str(caught.value).startswith("file ")
 
     refused("betas", betas=None)
-    refused("no scaled-linear or linear schedule of 1000 steps", alphas_cumprod=torch.rand(1000))
+    refused("no scaled_linear, linear, cosine, sqrt schedule of 1000 steps", alphas_cumprod=torch.rand(1000))
     refused("posterior", posterior_variance=None)
     refused("more", more=torch.zeros(2))
     refused("neither of a rescaler", **{"cond_stage_model.conv.weight": torch.zeros(2)})
@@ -156,7 +158,9 @@ def test_published_names():
     mapper = {"cond_stage_model.channel_mapper.weight": torch.zeros(3, 182, 1, 1)}
     schedule = {k: v for k, v in lightning(WIDE)["state_dict"].items() if v.shape == (1000,)}
     found = read_published("ldm", {**state, **mapper, **schedule}, "file")
-    assert found.tensors.keys() == state.keys() | mapper.keys() | {"scale_factor"}
+    assert found.tensors.keys() == state.keys() | mapper.keys()
+    assert found.config["scale_factor"] == 1.0
+    assert "scale_factor" in found.assumed
     network = found.config["network"]
     assert (network["channel_mult"], network["attention_resolutions"], network["num_heads"]) == ([1, 4, 8], [], 8)
     written = layouts.layout("ldm").write(found.tensors, found.config)["state_dict"]

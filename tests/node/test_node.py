@@ -10,45 +10,19 @@ import numpy as np
 import pydicom
 import pytest
 from dcmtk import dcmtk
+from fake_archive import Archive, destination_of
 from fake_study import Times, heart, write_nc, write_study
 from patience import HANGS_S, until
 
 pytest.importorskip("pynetdicom", reason="needs pynetdicom (extra: node)")
 
-from pynetdicom import AE, evt
+from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 from spectac_fast import read_study, write_corrected
 from spectac_fast.errors import SetupError, UsageError
 from spectac_fast.formats.dicom import NM_IMAGE_STORAGE
 from spectac_fast.node import Destination, Limits, Node, Receiver, Spool
-
-
-class Archive:
-    """A receiver that keeps what it is sent and answers with `status`."""
-
-    def __init__(self):
-        self.objects, self.sent, self.status, self.port = {}, 0, 0x0000, 0
-
-    def start(self):
-        ae = AE(ae_title="ARCHIVE")
-        ae.add_supported_context(NM_IMAGE_STORAGE)
-        self._server = ae.start_server(
-            ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
-        )
-        self.port = self._server.server_address[1]
-        return self
-
-    def stop(self):
-        self._server.shutdown()
-
-    def _store(self, event):
-        self.sent += 1
-        if self.status == 0:
-            ds = event.dataset
-            ds.file_meta = event.file_meta
-            self.objects[ds.SOPInstanceUID] = ds
-        return self.status
 
 
 @pytest.fixture
@@ -63,8 +37,8 @@ def nodes(tmp_path):
     """Start nodes on one spool; all end with the test."""
     started = []
 
-    def start(destination=None, translator=None, **receiver):
-        receiver = Receiver(Spool(tmp_path / "spool"), "SPECTAC", port=0, **receiver)
+    def start(destination=None, translator=None, spool="spool", **receiver):
+        receiver = Receiver(Spool(tmp_path / spool), "SPECTAC", port=0, **receiver)
         node = Node(receiver, translator or Times(2.0), destination=destination, stable_s=0.3, first_wait_s=0.05)
         started.append(node)
         node.start()
@@ -73,10 +47,6 @@ def nodes(tmp_path):
     yield start
     for node in started:
         node.stop()
-
-
-def to(archive):
-    return Destination("ARCHIVE", "127.0.0.1", archive.port, "SPECTAC")
 
 
 def send(node, paths, calling="CAMERA", called="SPECTAC"):
@@ -99,7 +69,7 @@ def files(tmp_path, stage):
 def test_a_study_arrives_corrected_and_sending_it_again_adds_nothing(tmp_path, rng, archive, nodes):
     counts = write_study(tmp_path / "in", rng)
     sources = sorted((tmp_path / "in").iterdir())
-    node = nodes(to(archive))
+    node = nodes(destination_of(archive))
     assert send(node, sources) == [0] * 6
     until(lambda: len(archive.objects) == 6)
     by_source = {ds.SourceImageSequence[0].ReferencedSOPInstanceUID: ds for ds in archive.objects.values()}
@@ -116,7 +86,7 @@ def test_a_study_arrives_corrected_and_sending_it_again_adds_nothing(tmp_path, r
 def test_a_receiver_that_is_away_gets_it_later(tmp_path, rng, archive, nodes, caplog):
     write_study(tmp_path / "in", rng, planes=("SA",))
     archive.stop()
-    node = nodes(to(archive))
+    node = nodes(destination_of(archive))
     send(node, sorted((tmp_path / "in").iterdir()))
     until(lambda: "again in" in caplog.text)
     archive.status = 0xA700
@@ -132,7 +102,7 @@ def test_a_receiver_that_is_away_gets_it_later(tmp_path, rng, archive, nodes, ca
 def test_what_will_never_be_taken_is_set_aside(tmp_path, rng, archive, nodes):
     write_nc(tmp_path / "SA.dcm", heart(rng))
     archive.status = 0xC001
-    send(nodes(to(archive)), [tmp_path / "SA.dcm"])
+    send(nodes(destination_of(archive)), [tmp_path / "SA.dcm"])
     until(lambda: "reason.txt" in files(tmp_path, "dead"))
     assert len(files(tmp_path, "dead")) == 2
     assert "C001" in next((tmp_path / "spool/dead").rglob("reason.txt")).read_text()
@@ -143,7 +113,7 @@ def test_what_cannot_be_corrected_is_set_aside_and_the_rest_goes_on(tmp_path, rn
     write_nc(tmp_path / "SA.dcm", heart(rng))
     write_nc(tmp_path / "bad.dcm", heart(rng) * 0 + 1, plane="VLA", pixel_mm=60.0)
     write_nc(tmp_path / "ac.dcm", heart(rng), corrected=True, study_key="other")
-    assert send(nodes(to(archive)), [tmp_path / f"{name}.dcm" for name in ("SA", "bad", "ac")]) == [0] * 3
+    assert send(nodes(destination_of(archive)), [tmp_path / f"{name}.dcm" for name in ("SA", "bad", "ac")]) == [0] * 3
     until(lambda: len(archive.objects) == 1 and files(tmp_path, "dead").count("reason.txt") == 2)
     reasons = "".join(path.read_text() for path in (tmp_path / "spool/dead").rglob("reason.txt"))
     assert "60 x 60 mm" in reasons
@@ -172,7 +142,8 @@ def test_a_killed_node_goes_on_where_it_was(tmp_path, rng, archive, nodes, stage
             (tmp_path / "spool/outgoing" / job.name / "half.dcm").unlink()
             series = read_study(tmp_path / "SA.dcm")
             write_corrected(series, [series.series[0].counts], tmp_path / "spool/outgoing" / job.name)
-    nodes(to(archive))
+    spool.close()
+    nodes(destination_of(archive))
     until(lambda: archive.objects)
     assert all(ds.ImageType[0] == "DERIVED" for ds in archive.objects.values())
     until(lambda: not any(files(tmp_path, each) for each in ("incoming", "correcting", "outgoing", "dead")))
@@ -201,7 +172,7 @@ def test_large_objects_and_full_disks_are_refused(tmp_path, rng, nodes, caplog):
     assert send(node, [tmp_path / "large.dcm"]) == [None]
     assert "larger than 1 MiB" in caplog.text
     assert send(node, [tmp_path / "small.dcm"] * 60) == [0] * 60
-    full = nodes(limits=Limits(reserve_bytes=2**62))
+    full = nodes(spool="full", limits=Limits(reserve_bytes=2**62))
     assert send(full, [tmp_path / "small.dcm"]) == [0xA700]
 
 

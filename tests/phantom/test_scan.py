@@ -12,7 +12,7 @@ import torch
 from spectac_fast.phantom.anatomy import build
 from spectac_fast.phantom.conditions import arms_down, with_bmi
 from spectac_fast.phantom.people import draw
-from spectac_fast.phantom.protocol import HANOI, Camera, Protocol, Reconstruction
+from spectac_fast.phantom.protocol import HANOI, Camera, Protocol
 from spectac_fast.phantom.scan import (
     COLLIMATORS,
     Scan,
@@ -28,6 +28,7 @@ from spectac_fast.reconstruct.filters import filtered_back_projection, hann
 from spectac_fast.reconstruct.grid import Grid
 from spectac_fast.reconstruct.projector import Projector, to_columns, to_volume
 from spectac_fast.reconstruct.regrid import overlap, regridded
+from spectac_fast.reconstruct.settings import Reconstruction
 
 # Few views and one iteration: what is tested is not how good an image is.
 QUICK = Camera("LEGP", 64, 6.8, 8, radius_mm=None, clearance_mm=15.0, contour=True, body_mm=None)

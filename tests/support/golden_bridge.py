@@ -41,7 +41,7 @@ class GoldenBridge:
     def build(self, imported):
         """The model of an import, told what no shape tells."""
         published = self.config["model"]["BB"]["params"]
-        assert imported.config["network"]["num_head_channels"] == published["UNetParams"]["num_head_channels"]
+        imported.config["network"]["num_head_channels"] = published["UNetParams"]["num_head_channels"]
         imported.config["bridge"]["objective"] = published["objective"]
         model = {"bbdm": bbdm, "lbbdm": lbbdm, "cpdm": cpdm}[imported.model].model_of(imported.config)
         fill(model, {**model.bridge.buffers(), **imported.tensors}, str(self.folder))

@@ -10,3 +10,4 @@ SHARED = ROOT.parent / "shared"
 GOLDEN = Path(os.environ.get("SPECTAC_GOLDEN", SHARED / "golden"))
 KEYS = SHARED / "reference" / "keys"
 SAMPLES = SHARED / "samples"
+CASES = SHARED / "cases" / "make_nm_cases.py"

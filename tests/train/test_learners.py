@@ -128,10 +128,13 @@ def test_ranks_draw_other_slices(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["bbdm", "cyclegan", "ddpm", "ldm", "palette"])
-def test_paper_recipes_take_a_step(name, cohort, first_stage):
+def test_paper_recipes_take_a_step(name, cohort, tmp_path):
     """At a small width; the sizes of the others are those of unet_256, which takes no small slices."""
-    pairs = SlicePairs(cohort, [0, 1], 2.0)
-    stage = first_stage if name in LATENT else None
+    pairs, stage = SlicePairs(cohort, [0, 1], 2.0), None
+    if name in LATENT:
+        # Its first stage has latents of four channels.
+        recipe = small("vqgan", z_channels=4, embed_dim=4)
+        stage = train(cohort, None, tmp_path, recipe, Options(Budget(steps=1)))
     learner = make_learner(Setting(small(name, "paper"), pairs, 0, torch.device("cpu"), stage))
     assert np.isfinite(list(learner.step(0).values())).all()
 
@@ -205,7 +208,7 @@ def looking(recipe):
     """
     network = json.loads(json.dumps(recipe.network))
     if recipe.model == "ldm":
-        network["rescaler"] = {"in_channels": 1, "out_channels": 4}
+        network["rescaler"] = {"in_channels": 1, "out_channels": 3}
     home = network.get("generator", network)
     home |= {"context_slices": 1} if recipe.model in LATENT else {"context_slices": 1, "attenuation_paths": 4}
     return dataclasses.replace(recipe, network=network)

@@ -174,6 +174,22 @@ def test_a_run_can_start_from_weights(cohort, tmp_path):
     assert card["initial_weights_sha256"] == hashlib.sha256(first.read_bytes()).hexdigest()
 
 
+def test_networks_are_compiled_and_their_average_is_not(cohort, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, *_, **__: compiled.append(self))
+    train(cohort, None, tmp_path / "plain", tiny_recipe(), Options(Budget(steps=1)))
+    assert not compiled
+    before = BridgeLearner.step
+
+    def step(self, number):
+        assert compiled == [self.shipped]
+        return before(self, number)
+
+    monkeypatch.setattr(BridgeLearner, "step", step)
+    train(cohort, None, tmp_path / "fast", tiny_recipe(), Options(Budget(steps=1), compiled=True))
+    assert json.loads((tmp_path / "fast" / "card.json").read_text())["compiled"] is True
+
+
 def test_start_share_trains_the_regression(cohort):
     """At the start node x equals y, and the loss there is that of one evaluation."""
     recipe = tiny_recipe(start_share=1.0, shift_px=0, scale_jitter=0.0)

@@ -9,6 +9,10 @@ A layout file `<name>.py` offers
         shapes; shapes that fit nothing are an InputError of one sentence that begins with `source`. Whether the tensors
         are exactly those of the network so described is checked afterwards, where networks are known
         (models/published.py).
+    configured(published: Mapping, config: dict, source: str) -> dict[str, Any]
+        What a configuration beside the checkpoint says (`checkpoints/configurations`).
+    following(config: dict) -> dict[str, Any]
+        {dotted name: value} of what follows from other values where nobody has said it.
     write(tensors: dict[str, Tensor], config: dict) -> dict
         The way back: what the published code loads. `read(flat_state(write(...)), ...)` gives the same tensors.
 """
@@ -18,7 +22,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +42,13 @@ class Imported:
 
     model: name in models/registry.py. config: what its builder needs, without the data's own numbers (gain, pixel
     sizes), which no checkpoint holds; "size" and "fit" where the layout has an opinion. tensors: under our names.
+    assumed: {dotted name in config: why}, of every value that the tensors do not tell.
     """
 
     model: str
     config: dict[str, Any]
     tensors: dict[str, Tensor]
+    assumed: dict[str, str] = field(default_factory=dict)
 
 
 def names() -> list[str]:

@@ -9,18 +9,34 @@ from torch import Tensor
 
 from spectac_fast.errors import InputError
 
-from ._shapes import Shapes
+from ._shapes import SIZE, Shapes
 
 # What the published loaders bring every image to.
 PUBLISHED_SIZE = {"size": [256, 256], "fit": "resize"}
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _HEAD = 10  # layers before the first residual block
+CONTEXT = "no tensor tells whether the channels are copies of a slice, as the published loader makes, or its neighbours"
+_NORM = (
+    "no tensor tells how a batch norm is run; the published test script normalises each image by itself unless it is "
+    "given --eval (eval)"
+)
+_DROPOUT = (
+    "no tensor tells whether dropout stays active; the published test script leaves it on unless it is given --eval or "
+    "training --no_dropout, which draws masks (seeded)"
+)
 
 
-def read_generator(tensors: Mapping[str, Tensor], source: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(configuration, tensors) of a UNet or residual generator; InputError if they make neither."""
+def read_generator(
+    tensors: Mapping[str, Tensor], source: str
+) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, str]]:
+    """(configuration, tensors, what is assumed) of a UNet or residual generator; InputError if they make neither."""
     shapes = Shapes(tensors, "", source)
+    if any(name.endswith(".filt") for name in tensors):
+        raise InputError(
+            f"{source} is antialiased (it holds {next(name for name in tensors if name.endswith('.filt'))}), and there "
+            "is no antialiased generator here: its training needs --no_antialias and --no_antialias_up"
+        )
     if "model.model.0.weight" in shapes:
         network = _unet(shapes)
     elif any(".conv_block." in name for name in tensors):
@@ -33,8 +49,20 @@ def read_generator(tensors: Mapping[str, Tensor], source: str) -> tuple[dict[str
         )
     if network["norm"] == "instance":
         tensors = without_statistics(tensors)
-    config = {"network": network, "context_slices": neighbours(network["in_channels"], network["out_channels"])}
-    return {**config, **PUBLISHED_SIZE}, dict(tensors)
+    context = neighbours(network["in_channels"], network["out_channels"])
+    assumed = {"size": SIZE, "fit": SIZE}
+    if network["in_channels"] != 1:
+        assumed["context_slices"] = CONTEXT
+    if network["norm"] == "batch1":
+        assumed["network.norm"] = _NORM
+    if network["dropout"] != "none":
+        assumed["network.dropout"] = _DROPOUT
+    return {"network": network, "context_slices": context, **PUBLISHED_SIZE}, dict(tensors), assumed
+
+
+def following(config: Mapping[str, Any]) -> dict[str, Any]:
+    """See the folder's page: nothing."""
+    return {}
 
 
 def neighbours(inputs: int, outputs: int) -> int | None:
@@ -53,6 +81,13 @@ def without_statistics(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in tensors.items() if not name.endswith(_STATISTICS)}
 
 
+def _norm(shapes: Shapes, weight: str, bias: str) -> str:
+    """Batch norms have weights; before instance norms, which have none, convolutions have a bias."""
+    if weight in shapes:
+        return "batch1"
+    return "instance" if bias in shapes else "none"
+
+
 def _unet(shapes: Shapes) -> dict[str, Any]:
     width, in_channels, *_ = shapes.of("model.model.0.weight", 4)
     inputs, out_channels, *_ = shapes.of("model.model.3.weight", 4)
@@ -63,7 +98,7 @@ def _unet(shapes: Shapes) -> dict[str, Any]:
         # Every level is nested in the one above, and the network itself adds one more `model`.
         "num_downs": max(name.split(".").count("model") for name in shapes.found) - 1,
         "width": width,
-        "norm": "batch1" if "model.model.1.model.2.weight" in shapes else "instance",
+        "norm": _norm(shapes, "model.model.1.model.2.weight", "model.model.0.bias"),
         # Dropout is the last layer of its block and leaves no trace in the names.
         "dropout": "off",
         "skips": inputs == 2 * width,
@@ -79,7 +114,7 @@ def _resnet(shapes: Shapes) -> dict[str, Any]:
         "out_channels": shapes.of(f"model.{_HEAD + blocks + 7}.weight", 4)[0],
         "width": width,
         "blocks": blocks,
-        "norm": "batch1" if "model.2.weight" in shapes else "instance",
+        "norm": _norm(shapes, "model.2.weight", "model.1.bias"),
         # A dropout layer moves the second convolution of its block from place 5 to 6.
         "dropout": "none" if f"model.{_HEAD}.conv_block.5.weight" in shapes else "off",
     }

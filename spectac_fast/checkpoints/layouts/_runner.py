@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,38 +11,58 @@ from spectac_fast.checkpoints.names import STATISTICS
 from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.errors import InputError
 
-from ._shapes import Shapes, bridge_config, unet_config, vqgan_config
+from ._shapes import OBJECTIVE, SAMPLING, SIZE, Shapes, bridge_config, heads_of, unet_config, vqgan_config
 
-_HEAD_CHANNELS = 64  # of every published network; narrower ones have heads that fit
-_DEFAULTS = {"steps": 200, "samples": 1, "sample_steps": 200, "solver": "published", "order": 1, "eta": 1.0}
+_HEAD_CHANNELS = 64  # of every published template
+_STEPS = 200
+_DEFAULTS = {"samples": 1, "solver": "published", "order": 1, "eta": 1.0}
+_CLIP = (
+    "no tensor tells whether predictions are cut off; the published evaluation never does, whatever clip_denoised says "
+    "([-1, 1] is what its previews do then)"
+)
 _TRAINED = ("denoise_fn.", "cond_stage_model")
 
 
-def bridge_and_network(tensors: Mapping[str, Tensor], source: str) -> dict[str, Any]:
-    """What all models of the runner share: "bridge", "network" and the templates' sampling."""
-    network = unet_config(Shapes(tensors, "denoise_fn.", source), {})
-    network["num_head_channels"] = math.gcd(_HEAD_CHANNELS, network["model_channels"])
-    return {
-        "bridge": bridge_config(tensors, source),
-        "network": network,
-        "defaults": dict(_DEFAULTS),
-    }
+def bridge_and_network(tensors: Mapping[str, Tensor], source: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What all models of the runner share, "bridge", "network", the templates' sampling, and what is assumed of it."""
+    shapes = Shapes(tensors, "denoise_fn.", source)
+    heads, assumed = heads_of(shapes, _HEAD_CHANNELS)
+    network, bridge = unet_config(shapes, heads), bridge_config(tensors, source)
+    config = {"bridge": bridge, "network": network, "clip": None}
+    config["defaults"] = {**_steps(bridge), **_DEFAULTS}
+    assumed |= {"bridge.objective": OBJECTIVE, "clip": _CLIP, "size": SIZE, "fit": SIZE}
+    return config, assumed | {f"defaults.{name}": SAMPLING for name in config["defaults"]}
 
 
-def first_stage(tensors: Mapping[str, Tensor], network: Mapping[str, Any], source: str) -> dict[str, Any]:
+def following(config: Mapping[str, Any]) -> dict[str, Any]:
+    """See the folder's page: a list of steps is no longer than the bridge."""
+    return {f"defaults.{name}": steps for name, steps in _steps(config["bridge"]).items()}
+
+
+def _steps(bridge: Mapping[str, Any]) -> dict[str, int]:
+    return dict.fromkeys(("steps", "sample_steps"), min(_STEPS, bridge["num_timesteps"]))
+
+
+def first_stage(
+    tensors: Mapping[str, Tensor], network: Mapping[str, Any], source: str
+) -> tuple[dict[str, Any], dict[str, str]]:
     """What the latent models share: "vqgan", where its latents are taken, whether they are normalised, "size", "fit".
 
     Where the codes are as wide as the encoder's output, nothing in the file tells on which side of `quant_conv` the
-    bridge runs; the templates' side is taken.
+    bridge runs; the templates' side is assumed.
     """
     vqgan = vqgan_config(Shapes(tensors, "vqgan.", source))
-    return {
+    config = {
         "vqgan": vqgan,
         "before_quant_conv": network["out_channels"] != vqgan["embed_dim"],
         "normalised": any(name in tensors for name in STATISTICS),
         "size": [256, 256],
         "fit": "resize",
     }
+    if vqgan["z_channels"] != vqgan["embed_dim"]:
+        return config, {}
+    why = "codes and the encoder's output have as many channels, so that no tensor tells between which the bridge runs"
+    return config, {"before_quant_conv": why}
 
 
 def without_schedule(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,15 +9,19 @@ from typing import Any
 
 from torch import Tensor
 
-from . import Imported
-from ._generators import read_generator
+from spectac_fast.checkpoints.configurations.generators import junyanz as configured
 
+from . import Imported
+from ._generators import following, read_generator
+
+__all__ = ["MODELS", "configured", "following", "read", "write"]
 MODELS = ("cyclegan",)
 
 
 def read(tensors: dict[str, Tensor], source: str) -> Imported:
     """One generator, a ResNet or a UNet of any size; InputError for anything else."""
-    return Imported("cyclegan", *read_generator(tensors, source))
+    config, found, assumed = read_generator(tensors, source)
+    return Imported("cyclegan", config, found, assumed)
 
 
 def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:

@@ -11,16 +11,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spectac_fast.checkpoints.configurations.ldm import configured
 from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.errors import InputError
 
 from . import Imported
-from ._shapes import Shapes, check_predicts_noise, unet_config, vqgan_config
+from ._shapes import RESCALER, SAMPLING, SIZE, Shapes, check_predicts_noise, unet_config, vqgan_config
 
+__all__ = ["MODELS", "configured", "following", "read", "write"]
 MODELS = ("ldm",)
 _NETWORK, _FIRST, _CONDITION = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."
-_HEADS = 8  # of every published network; narrower ones have as many as fit
-_DEFAULTS = {"steps": 50, "samples": 1, "solver": "published", "eta": 0.0}
+# What latent diffusion's own settings take: 8 heads for semantic synthesis and inpainting, heads of 32 channels for
+# super-resolution and most unconditional networks.
+_HEADS = 8
+_HEAD_WHY = (
+    "no tensor tells how attention is divided into heads, and the published settings differ (num_heads 8, or "
+    "num_head_channels 32)"
+)
+_SCHEDULES = ("scaled_linear", "linear", "cosine", "sqrt")
+_STEPS = 50
+_DEFAULTS = {"samples": 1, "solver": "published", "eta": 0.0}
+# Said by a configuration, or by --set: an entry that no tensor tells, and without which there is no condition.
+UNSAID = "unsaid"
+_CONDITION_WHY = (
+    "it holds no conditioning stage, so that nothing tells what the condition goes through (null: the first stage)"
+)
+_SCALE_WHY = "it holds no scale_factor, which is then a number of its settings; the published default is taken"
 # Of the published average: its rate, and how many steps it has seen (it warms up over the first).
 _AVERAGE = {"decay": torch.tensor(0.9999), "num_updates": torch.tensor(0, dtype=torch.int32)}
 
@@ -28,27 +44,58 @@ _AVERAGE = {"decay": torch.tensor(0.9999), "num_updates": torch.tensor(0, dtype=
 def read(tensors: dict[str, Tensor], source: str) -> Imported:
     """See the folder's page. No shape tells the number of attention heads: that of the published settings is taken."""
     own = {name: value for name, value in tensors.items() if not name.startswith(f"{_FIRST}loss.")}
-    network = unet_config(Shapes(own, _NETWORK, source), {"num_head_channels": -1})
-    network["num_heads"] = math.gcd(_HEADS, network["model_channels"])
+    shapes = Shapes(own, _NETWORK, source)
+    heads = {"num_head_channels": -1, "num_heads": _heads(shapes), "use_new_attention_order": False}
+    network = unet_config(shapes, heads)
+    assumed = {f"network.{name}": _HEAD_WHY for name in heads} | {"size": SIZE, "fit": SIZE, "clamp": SAMPLING}
     config: dict[str, Any] = {
         "process": asdict(_process(own, source)),
         "network": network,
         "vqgan": vqgan_config(Shapes(own, _FIRST, source)),
         "rescaler": None,
-        "defaults": dict(_DEFAULTS),
         "clamp": True,
         "size": [256, 256],
         "fit": "resize",
     }
+    config["defaults"] = {"steps": _steps(config["process"]["num_timesteps"]), **_DEFAULTS}
+    assumed |= {f"defaults.{name}": SAMPLING for name in config["defaults"]}
     own = {name: value for name, value in own.items() if name not in _schedule(VPProcess(**config["process"]))}
     mapper = Shapes(own, f"{_CONDITION}channel_mapper.", source)
     if "weight" in mapper:
         out_channels, in_channels = mapper.of("weight", 4)[:2]
-        config["rescaler"] = {"in_channels": in_channels, "out_channels": out_channels}
-    else:
+        config["rescaler"] = {"in_channels": in_channels, "out_channels": out_channels, "bias": "bias" in mapper}
+        config["rescaler"]["method"] = "bilinear"
+        assumed["rescaler.method"] = RESCALER
+    elif any(name.startswith(_CONDITION) for name in own):
         own = _without_second_copy(own, source)
-    own.setdefault("scale_factor", torch.ones(()))
-    return Imported("ldm", config, own)
+    elif (beside := network["in_channels"] - network["out_channels"]) != config["vqgan"]["embed_dim"]:
+        # What is no latent can only be the image itself, made smaller.
+        config["rescaler"] = {"in_channels": beside, "out_channels": None, "bias": False, "method": "bilinear"}
+        assumed["rescaler.method"] = RESCALER
+    else:
+        config["rescaler"] = UNSAID
+        assumed["rescaler"] = _CONDITION_WHY
+    if "scale_factor" not in own:
+        config["scale_factor"] = 1.0
+        assumed["scale_factor"] = _SCALE_WHY
+    own.pop("logvar", None)
+    return Imported("ldm", config, own, assumed)
+
+
+def following(config: Mapping[str, Any]) -> dict[str, Any]:
+    """See the folder's page: a list of steps is no longer than the process."""
+    return {"defaults.steps": _steps(config["process"]["num_timesteps"])}
+
+
+def _steps(total: int) -> int:
+    # With the strides of some numbers the published list begins beyond the last timestep.
+    return next(steps for steps in range(min(_STEPS, total), 0, -1) if (total - 1) % (total // steps))
+
+
+def _heads(shapes: Shapes) -> int:
+    """As many heads as the published settings that say their number, where every attention block divides by them."""
+    widths = [shape[1] for name, shape in shapes.found.items() if name.endswith(".qkv.weight")]
+    return math.gcd(_HEADS, *widths)
 
 
 def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +111,10 @@ def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Any]:
         if name.startswith(_NETWORK)
     }
     average |= {f"model_ema.{name}": value for name, value in _AVERAGE.items()}
-    return {"state_dict": {**_schedule(VPProcess(**config["process"])), **state, **average}}
+    # Where the first stage conditions too, the published module holds it under both names.
+    copies = {} if config["rescaler"] else {name: v for name, v in state.items() if name.startswith(_FIRST)}
+    condition = {_CONDITION + name.removeprefix(_FIRST): value for name, value in copies.items()}
+    return {"state_dict": {**_schedule(VPProcess(**config["process"])), **state, **condition, **average}}
 
 
 def _without_second_copy(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
@@ -83,11 +133,12 @@ def _process(state: Mapping[str, Tensor], source: str) -> VPProcess:
     """The process whose schedule the file holds."""
     steps = Shapes(state, "", source).of("betas", 1)[0]
     start, end = (float(f"{float(state['betas'][i]):.5g}") for i in (0, -1))
-    for schedule in ("scaled_linear", "linear"):
+    ends = {"sqrt": (float(f"{start**2:.5g}"), float(f"{end**2:.5g}")), "cosine": (1e-4, 2e-2)}
+    for schedule in _SCHEDULES:
         try:
-            process = VPProcess(steps, schedule, start, end)
+            process = VPProcess(steps, schedule, *ends.get(schedule, (start, end)))
         except ValueError:
-            break
+            continue
         expected = _schedule(process)
         if all(
             name in state
@@ -97,8 +148,8 @@ def _process(state: Mapping[str, Tensor], source: str) -> VPProcess:
         ):
             return process
     raise InputError(
-        f"{source} does not fit the layout: its buffers betas ... posterior_mean_coef2 are no scaled-linear or linear "
-        f"schedule of {steps} steps"
+        f"{source} does not fit the layout: its buffers betas ... posterior_mean_coef2 are no {', '.join(_SCHEDULES)} "
+        f"schedule of {steps} steps with v_posterior 0"
     )
 
 

@@ -11,19 +11,22 @@ from typing import Any
 
 from torch import Tensor
 
-from . import Imported
-from ._generators import read_generator
+from spectac_fast.checkpoints.configurations.generators import junyanz as configured
 
+from . import Imported
+from ._generators import following, read_generator
+
+__all__ = ["MODELS", "configured", "following", "read", "write"]
 MODELS = ("pix2pix",)
 
 
 def read(tensors: dict[str, Tensor], source: str) -> Imported:
     """The generator, a UNet or a ResNet of any size; InputError for anything else."""
-    config, found = read_generator(tensors, source)
+    config, found, assumed = read_generator(tensors, source)
     if config["network"]["kind"] == "unet_generator":
         # The size at which its innermost map is a single pixel: 256 for the published unet_256.
         config["size"] = [2 ** config["network"]["num_downs"]] * 2
-    return Imported("pix2pix", config, found)
+    return Imported("pix2pix", config, found, assumed)
 
 
 def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:

@@ -11,23 +11,28 @@ from typing import Any
 
 from torch import Tensor
 
+from spectac_fast.checkpoints.configurations.generators import reggan as configured
 from spectac_fast.errors import InputError
 
 from . import Imported
-from ._generators import read_generator
+from ._generators import following, read_generator
 
+__all__ = ["MODELS", "configured", "following", "read", "write"]
 MODELS = ("reggan",)
 _HEAD = 10
 
 
 def read(tensors: dict[str, Tensor], source: str) -> Imported:
     """The generator, in three parts or under pix2pix's names; InputError for anything else."""
+    if any(name.startswith("offset_map.") for name in tensors):
+        raise InputError(f"{source} is a registration network, which only training needs; import netG_A2B.pth")
     tail = _HEAD + _blocks(tensors, "model_body")
     parts = {"model_head": ("model", 0), "model_body": ("model", _HEAD), "model_tail": ("model", tail)}
     renamed = {_shifted(name, parts): value for name, value in tensors.items()}
     if len(renamed) < len(tensors):
         raise InputError(f"{source} holds tensors both in three parts and under the names of one sequence")
-    return Imported("reggan", *read_generator(renamed, source))
+    config, found, assumed = read_generator(renamed, source)
+    return Imported("reggan", config, found, assumed)
 
 
 def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:

@@ -9,12 +9,15 @@ from typing import Any
 
 from torch import Tensor
 
+from spectac_fast.checkpoints.configurations.generators import unit as configured
 from spectac_fast.errors import InputError
 
 from . import Imported
-from ._generators import PUBLISHED_SIZE, neighbours, without_statistics
-from ._shapes import Shapes
+from ._generators import CONTEXT, PUBLISHED_SIZE, following, neighbours, without_statistics
+from ._shapes import SIZE, Shapes
 
+__all__ = ["MODELS", "configured", "following", "read", "write"]
+_LAYERS = "no tensor tells the activation of hidden layers and how borders are continued; the templates' are taken"
 MODELS = ("unit",)
 
 
@@ -33,9 +36,14 @@ def read(tensors: dict[str, Tensor], source: str) -> Imported:
         "width": width,
         "downs": shapes.count(r"(\d+)\.conv\.") - 1,
         "residuals": shapes.count(r"\d+\.model\.(\d+)\."),
+        "activation": "relu",
+        "padding": "reflect",
     }
+    assumed = {"network.activation": _LAYERS, "network.padding": _LAYERS, "size": SIZE, "fit": SIZE}
+    if inputs != 1:
+        assumed["context_slices"] = CONTEXT
     config = {"network": network, "context_slices": neighbours(inputs, channels), **PUBLISHED_SIZE}
-    return Imported("unit", config, without_statistics(tensors))
+    return Imported("unit", config, without_statistics(tensors), assumed)
 
 
 def write(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, dict[str, Tensor]]:

@@ -1,14 +1,29 @@
-"""`spectac import FILE --layout NAME -o OUT`: a published checkpoint becomes a weight file of this package."""
+"""`spectac import FILE --layout NAME [--config FILE] -o OUT`: a published checkpoint becomes a weight file.
+
+What the tensors do not tell is said by the configuration beside them or by the command; what nobody says is assumed,
+and every assumption is printed with its reason and stored in the file.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spectac_fast.commands import _flags
 from spectac_fast.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from spectac_fast.checkpoints.layouts import Imported
+    from spectac_fast.checkpoints.settings import Settings
+
+_PIXEL_MM = 6.8
+_FROM = {
+    "tensors": "from its tensors",
+    "configuration": "from the configuration",
+    "command": "from the command",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,20 +37,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="insist on the averaged weights, or take the raw ones (default: averaged where the file holds them)",
     )
     parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="what the published runner keeps beside the checkpoint, and says what no tensor tells: YAML of BBDM, "
+        "CPDM, latent diffusion, taming-transformers, UNIT or Reg-GAN, Palette's JSON, CycleGAN's train_opt.txt",
+    )
+    parser.add_argument(
         "--set",
         dest="settings",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="what the file cannot tell, over the layout's own value; dots lead inside: bridge.objective=noise",
+        help="what the file cannot tell, over all else; dots lead inside: bridge.objective=noise",
     )
-    for flag, default, help in (
-        ("--pixel-mm", 6.8, "pixel size of the slices it was trained on"),
-        ("--slice-mm", 6.8, "distance of those slices"),
+    for flag, help in (
+        ("--pixel-mm", "pixel size of the slices it was trained on"),
+        ("--slice-mm", "distance of those slices"),
     ):
-        parser.add_argument(
-            flag, type=_flags.positive_float, default=default, metavar="MM", help=f"{help} (default: {default})"
-        )
+        parser.add_argument(flag, type=_flags.positive_float, metavar="MM", help=f"{help} (default: {_PIXEL_MM})")
     parser.add_argument(
         "--gain",
         type=_flags.positive_float,
@@ -69,37 +89,29 @@ def run(args: argparse.Namespace) -> int:
 def _import(args: argparse.Namespace) -> int:
     import hashlib
     import os
+    import sys
 
     from spectac_fast.checkpoints import layouts
     from spectac_fast.checkpoints.pickles import read_checkpoint
     from spectac_fast.checkpoints.weights import save_weights
-    from spectac_fast.models.published import read_published
+    from spectac_fast.models.published import check_runs, read_published
     from spectac_fast.models.registry import load
 
     source = f"the checkpoint {args.file}"
     state, averaged = layouts.flat_state(read_checkpoint(args.file), args.ema, source)
     found = read_published(args.layout, state, source)
-    config = {
-        "size": [64, 64],
-        "fit": "pad",
-        **found.config,
-        "pixel_mm": args.pixel_mm,
-        "slice_mm": args.slice_mm,
-        "gain": args.gain or load("identity", device="cpu").gain,
-    }
-    config.update({key: value for key in ("size", "fit") if (value := getattr(args, key)) is not None})
-    for setting in args.settings:
-        _set(config, setting)
+    settings = _settled(args, found, source)
     card = {
         "layout": args.layout,
         "averaged": averaged,
         "source_sha256": hashlib.sha256(args.file.read_bytes()).hexdigest(),
+        "origin": settings.by_origin(),
     }
     trial = args.out.with_name(f".{args.out.stem}.trial.safetensors")
     try:
-        save_weights(trial, found.tensors, found.model, config, card)
+        save_weights(trial, found.tensors, found.model, settings.config, card)
         try:
-            load(trial, device="cpu")
+            check_runs(load(trial, device="cpu"), source)
         except InputError as error:
             raise InputError(
                 str(error).replace(f"the weight file {trial}", source).replace(str(trial), source)
@@ -110,26 +122,46 @@ def _import(args: argparse.Namespace) -> int:
     count = sum(tensor.numel() for tensor in found.tensors.values())
     kind = "averaged" if averaged else "as they are"
     print(f"{found.model}: {len(found.tensors)} tensors, {count:,} numbers, weights {kind}; written to {args.out}")
+    for origin, where in _FROM.items():
+        if said := settings.by_origin().get(origin):
+            print(f"  {where}: {', '.join(map(settings.said, said))}")
+    for sentence in settings.assumptions():
+        print(f"spectac: {sentence}", file=sys.stderr)
+    print("spectac: --config FILE or --set NAME=VALUE says what is assumed", file=sys.stderr)
     return 0
 
 
-def _set(config: dict[str, Any], setting: str) -> None:
-    """Replace one entry of the configuration, "a.b=value"; the value is JSON, or else text."""
+def _settled(args: argparse.Namespace, found: Imported, source: str) -> Settings:
+    """The tensors' own configuration, and over it the file's beside the checkpoint, and over that the command's."""
+
+    from spectac_fast.checkpoints import layouts
+    from spectac_fast.checkpoints.configurations.reading import read_configuration
+    from spectac_fast.checkpoints.settings import Settings
+    from spectac_fast.models.registry import load
+
+    layout = layouts.layout(args.layout)
+    settings = Settings({"size": [64, 64], "fit": "pad", **found.config}, found.assumed)
+    settings.assume({"pixel_mm": _PIXEL_MM, "slice_mm": _PIXEL_MM}, "no tensor tells of what pixels it was trained on")
+    gain = load("identity", device="cpu").gain
+    settings.assume({"gain": gain}, "no tensor tells the AC/NC gain of the left ventricle; that of the shipped models")
+    if args.config:
+        beside = f"the configuration {args.config}"
+        settings.configure(layout.configured(read_configuration(args.config), found.config, beside), beside)
+    for name in ("pixel_mm", "slice_mm", "gain", "size", "fit"):
+        if (value := getattr(args, name)) is not None:
+            settings.command(name, value)
+    for setting in args.settings:
+        settings.command(*_setting(setting))
+    settings.follow(layout.following(settings.config))
+    return settings
+
+
+def _setting(setting: str) -> tuple[str, Any]:
+    """(name, value) of "a.b=value"; the value is JSON, or else text."""
     name, equals, text = setting.partition("=")
-    *outer, last = name.split(".")
-    place: Any = config
-    for key in outer:
-        place = place.get(key) if isinstance(place, dict) else None
-    if not equals or not isinstance(place, dict) or last not in place:
-        raise UsageError(f"--set {setting}: expected NAME=VALUE with a NAME among {', '.join(_names(config))}")
+    if not equals:
+        raise UsageError(f"--set {setting}: expected NAME=VALUE")
     try:
-        place[last] = json.loads(text)
+        return name, json.loads(text)
     except ValueError:
-        place[last] = text
-
-
-def _names(config: dict[str, Any], prefix: str = "") -> list[str]:
-    names: list[str] = []
-    for key, value in config.items():
-        names += _names(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
-    return names
+        return name, text

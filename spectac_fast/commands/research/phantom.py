@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what no draw of `--protocol random` may be: to hold it back from training",
     )
+    parser.add_argument(
+        "--projections", action="store_true", help="with DICOM files: also the counts of all views, as NM TOMO files"
+    )
     parser.add_argument("--ideal", action="store_true", help="also the kind IDEAL of `hanoi`")
     parser.add_argument("--jobs", type=positive_int, metavar="J", help="processes (default: one per core, 4 on a GPU)")
     add_device(parser)
@@ -66,8 +69,12 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"--{name}: expected a non-negative integer, found {getattr(args, name)}")
     if args.without and args.protocol != "random":
         raise UsageError(f"--without is for --protocol random, found --protocol {args.protocol}")
+    if args.projections and args.format != "dicom":
+        raise UsageError(f"--projections is for --format dicom, found --format {args.format}")
     device = resolve_device(args.device)
-    wanted = Wanted(args.format, args.protocol, tuple(args.without), args.ideal, args.acquisition, device)
+    wanted = Wanted(
+        args.format, args.protocol, tuple(args.without), args.ideal, args.acquisition, device, args.projections
+    )
     jobs = args.jobs or (os.cpu_count() or 1 if device == "cpu" else 4)
     seeds = range(args.seed, args.seed + args.cases)
     with Progress(args.cases, "phantom", "case") as progress:

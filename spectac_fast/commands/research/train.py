@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     budget.add_argument("--steps", type=positive_int, metavar="N", help="optimisation steps (default: the recipe's)")
     budget.add_argument("--max-slices", type=positive_int, metavar="N", help="slices seen, repetitions counted")
     budget.add_argument("--max-minutes", type=float, metavar="M", help="wall time")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the networks first, which takes minutes and pays in runs of hours; needs a C++ compiler",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     add_seed(parser)
     add_device(parser)
@@ -87,6 +92,7 @@ def _train_network(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
         initial=args.initial,
         first_stage=args.first_stage,
         device=resolve_device(args.device),
+        compiled=args.compile,
     )
     validation = open_cohort(args.validation, args) if args.validation else None
     if validation:

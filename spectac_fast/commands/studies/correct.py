@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 # models.uncertainty.SAMPLES, which would import torch before --help.
 STD_SAMPLES = 16
+_FOR_STUDIES = (
+    "--uncertainty", "--workers", "--shard", "--force", "--report", "--engine", "--kind", "--phase", "--plane",
+    "--pixel-mm", "--slice-mm",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +75,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="correct named files that are transaxial or corrected already"
     )
+    parser.add_argument(
+        "--images",
+        nargs="?",
+        choices=("full", "max"),
+        const="full",
+        help="IN are PNG or TIFF files, or folders with such files, each a slice as the training code of a published "
+        "network saw it, and come back in the same form: full takes the full scale of a file (255 or 65535) for the "
+        "model's +1, max the largest value of each image (full unless given)",
+    )
     _flags.add_told(parser, "each comes back in its own form, counts as float32")
     parser.add_argument(
         "--engine",
@@ -95,6 +108,8 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.errors import SpectacError
 
     logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
+    if args.images:
+        return _correct_images(args)
     part = args.shard or shard_of_launcher()
     settings = {
         "model": str(args.model),
@@ -132,6 +147,23 @@ def run(args: argparse.Namespace) -> int:
             report.write(args.report, corrector, failure)
     _tell(report, corrector, args.out)
     return report.exit_code
+
+
+def _correct_images(args: argparse.Namespace) -> int:
+    from spectac_fast import load
+    from spectac_fast.correct.pictures import correct_pictures
+    from spectac_fast.errors import UsageError
+
+    for flag in _FOR_STUDIES:
+        if getattr(args, flag.lstrip("-").replace("-", "_")) not in (None, False, "local"):
+            raise UsageError(f"{flag} is for studies of counts and means nothing with --images")
+    translator = load(args.model, device=args.device)
+    inputs = [Path(path) for path in args.inputs]
+    given = {"steps": args.steps, "samples": args.samples, "seed": args.seed}
+    for sentence in correct_pictures(inputs, args.out, translator, args.images, **given):
+        print(f"spectac: {sentence}", file=sys.stderr)
+    print(f"corrected images ({translator.name}, {args.images} scale); written to {args.out}")
+    return 0
 
 
 def batch_size(text: str) -> int | str:

@@ -1,11 +1,18 @@
-"""`spectac demo`: correct the bundled study, print its figures and draw a picture."""
+"""`spectac demo`: correct the bundled studies, print the figures of one and draw pictures of both."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
+from spectac_fast.terms import PLANES
+
+if TYPE_CHECKING:
+    from spectac_fast.correct import Report
+    from spectac_fast.models.translator import Translator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,34 +23,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from spectac_fast.correct import correct_files
-    from spectac_fast.data import demo
-    from spectac_fast.errors import SpectacError
-    from spectac_fast.evaluate.figures.pictures import phase_panel
     from spectac_fast.evaluate.files import output_folder
+    from spectac_fast.models.registry import load
+
+    translator = load(args.model, device=args.device)
+    out = output_folder(args.out)
+    _synthetic(out, translator, args)
+    _patient(out / "patient", translator, args)
+    return 0
+
+
+def _corrected(source: Path, out: Path, translator: Translator, args: argparse.Namespace) -> Report:
+    from spectac_fast.correct import correct_files
+    from spectac_fast.errors import SpectacError
+
+    how = {"steps": args.steps, "samples": args.samples, "seed": args.seed}
+    report = correct_files([source], out, translator, overwrite=True, **how)
+    if report.failed:
+        raise SpectacError(report.failed[0])
+    return report
+
+
+def _synthetic(out: Path, translator: Translator, args: argparse.Namespace) -> None:
+    """A patient of whom the truth is known: figures, pictures and the report."""
+    from spectac_fast.data import demo
+    from spectac_fast.evaluate.figures.pictures import phase_panel
     from spectac_fast.evaluate.report.terminal import segments_table
     from spectac_fast.evaluate.report.write import write_report
     from spectac_fast.evaluate.study_scores import against_ac, match
     from spectac_fast.evaluate.table.render import terminal
     from spectac_fast.formats.dicom import read_series
-    from spectac_fast.models.registry import load
 
-    translator = load(args.model, device=args.device)
-    out = output_folder(args.out)
     sources = [read_series(path) for path in demo.unpack(out / "input")]
     nc = [series for series in sources if not series.attenuation_corrected]
     ac = [series for series in sources if series.attenuation_corrected]
-    report = correct_files(
-        [out / "input"],
-        out / "corrected",
-        translator,
-        steps=args.steps,
-        samples=args.samples,
-        seed=args.seed,
-        overwrite=True,
-    )
-    if report.failed:
-        raise SpectacError(report.failed[0])
+    report = _corrected(out / "input", out / "corrected", translator, args)
     derived = [read_series(path) for path in report.written]
     study = match(nc, derived, ac)
     scores = against_ac(study, translator.gain)
@@ -68,4 +82,40 @@ def run(args: argparse.Namespace) -> int:
     print(f"{out / 'corrected'}{'':4}{len(report.written)} DICOM series")
     for path in [*pictures, *written]:
         print(path)
-    return 0
+
+
+def _patient(out: Path, translator: Translator, args: argparse.Namespace) -> None:
+    """A real patient's projections, reconstructed and corrected: nobody knows the truth, so there is a picture."""
+    from spectac_fast.correct.physics.reconstructor import Reconstructor
+    from spectac_fast.data import demo
+    from spectac_fast.errors import SpectacError
+    from spectac_fast.evaluate.figures.patient import patient_panel
+    from spectac_fast.formats.dicom import read_series
+
+    source = demo.unpack_patient(out / "projections")
+    by = Reconstructor(planes=PLANES)
+    (result,) = by.run(by.plan([source], out / "nc", overwrite=True))
+    if result.made is None:
+        raise SpectacError((*result.failed, *result.skipped)[0])
+    report = _corrected(out / "nc", out / "corrected", translator, args)
+    rows = {
+        name: {series.plane: series.counts for series in map(read_series, paths)}
+        for name, paths in (("NC", result.written), ("corrected", report.written))
+    }
+    views, axes = result.projections.views, result.made.axes
+    picture = patient_panel(
+        out / "patient.png",
+        result.projections,
+        rows,
+        result.made.grid.dx,
+        gain=translator.gain,
+        title=f"A real patient, {result.projections.phase}: {views} views, NC and corrected slices",
+        note=f"Corrected from NC alone by {translator.name}; NC multiplied by the AC/NC gain {translator.gain:.2f}. "
+        "Nobody knows this patient's truth. Projections: GhasemHajianfar/RIMD-DLAC-SPECT-MPI, Apache-2.0.",
+    )
+    print(
+        f"\nA real patient: {views} views, long axis found at azimuth {axes.azimuth:.0f} and elevation "
+        f"{axes.elevation:.0f} degrees.\n"
+    )
+    print(f"{out / 'nc'}{'':4}{len(result.written)} DICOM series, and as many corrected beside them")
+    print(picture)

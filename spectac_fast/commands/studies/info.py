@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
+from spectac_fast.terms import PLANES
 
 if TYPE_CHECKING:
     from spectac_fast.data.inputs import Source
@@ -94,15 +97,14 @@ def _read(source: Source) -> Series:
 
     if source.slices:
         files = [(each.path, each.content()) for each in source.slices]
-        return read_single_frames(files, told=source.told)
-    series = read_series(source.path, source.content(), told=source.told)
+        series = read_single_frames(files, told=source.told)
+    else:
+        series = read_series(source.path, source.content(), told=source.told)
     return replace(series, notes=(*source.notes, *series.notes))
 
 
-def _described(found: Iterable[Series]) -> Iterable[str]:
+def _described(found: Sequence[Series]) -> Iterable[str]:
     """What series are, what would be done with them, why, and what was assumed of them."""
-    done = {"NC": "corrected", "AC": "left alone, as it is corrected already"}
-    refused = "refused, and skipped in a folder, unless --kind nc or --kind ac says what it is"
     for series in found:
         slices, rows, columns = series.counts.shape
         kind = "NC or AC" if series.doubt else "AC" if series.attenuation_corrected else "NC"
@@ -113,9 +115,42 @@ def _described(found: Iterable[Series]) -> Iterable[str]:
         )
         if how := ", ".join(filter(None, (*_lying(series), *_stored(series)))):
             yield f"  {how}"
-        yield f"  would be {done.get(kind, refused)}"
+        planes = {other.plane for other in found if other.phase == series.phase}
+        yield from _fate(series, kind, alone=len(planes) < len(PLANES))
         yield from (f"  evidence: {clause}" for clause in series.evidence)
         yield from (f"  note: {note}" for note in series.notes)
+
+
+def _fate(series: Series, kind: str, *, alone: bool) -> Iterable[str]:
+    """What would be done with a series, by the default model, and what its geometry costs.
+
+    alone: without the other two planes.
+    """
+    from spectac_fast.correct.small_field import field_warnings
+    from spectac_fast.data.geometry.field import field_of
+    from spectac_fast.data.geometry.resample import check_geometry
+    from spectac_fast.errors import InputError
+
+    if kind != "NC":
+        refused = "refused, and skipped in a folder, unless --kind nc or --kind ac says what it is"
+        yield f"  would be {'left alone, as it is corrected already' if kind == 'AC' else refused}"
+        return
+    field, model = field_of(series), _default_model()
+    across = f"field of {field.across_mm:.0f} mm{', which ends within the patient' if field.ends_within else ''}"
+    try:
+        costs = [*check_geometry(series, model.pixel_mm), *field_warnings(series.path, field, model, alone=alone)]
+    except InputError as reason:
+        yield f"  {across}; would be refused: {reason}"
+        return
+    yield f"  {across}; would be corrected"
+    yield from (f"  note: {cost}" for cost in costs)
+
+
+@functools.cache
+def _default_model() -> Translator:
+    from spectac_fast.models.registry import load
+
+    return load("bbdm", "cpu")
 
 
 def _lying(series: Series) -> tuple[str, ...]:
@@ -145,8 +180,29 @@ def _model(name: str, device: str) -> Iterable[str]:
     for count, table in sorted(getattr(translator, "fitted", {}).items()):
         own = "the solver of its samples" if count == translator.defaults["sample_steps"] else "a solver"
         yield f"  fitted table of {count} evaluations, {own}: timesteps {', '.join(map(str, table.t))}"
+    yield from _settings(name, set(translator.card.get("origin", {}).get("assumed", ())))
     for key, value in translator.card.items():
-        yield f"  {key}: {value}"
+        if key != "origin":
+            yield f"  {key}: {value}"
+
+
+def _settings(name: str, assumed: set[str]) -> Iterable[str]:
+    """What a weight file says of its model, a line for each part, and what of that its import had to assume."""
+    from spectac_fast.checkpoints.settings import named
+    from spectac_fast.checkpoints.weights import load_header
+    from spectac_fast.models.registry import find
+
+    path = find(name)
+    if path.suffix != ".safetensors":
+        return
+    parts: dict[str, list[str]] = {}
+    for key, value in named(load_header(path)["config"]).items():
+        part, dot, rest = key.partition(".")
+        if part != "fitted":
+            said = f"{rest if dot else key} {json.dumps(value)}{' (assumed)' if key in assumed else ''}"
+            parts.setdefault(part if dot else "as a whole", []).append(said)
+    for part, said in parts.items():
+        yield f"  {part}: {', '.join(said)}"
 
 
 def _headline(translator: Translator) -> str:

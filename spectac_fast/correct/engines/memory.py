@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,6 +35,10 @@ class FreedMemory:
         except (AttributeError, OSError, TypeError):
             self._trim = None
         self._usual: int | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy watches the process that it is in."""
+        return FreedMemory, ()
 
     def check(self) -> None:
         resident = _status("VmRSS") if self._trim else None

@@ -1,20 +1,25 @@
-"""The bundled study of `spectac demo`: one synthetic patient, stress and rest, three planes, NC and AC as DICOM.
+"""The bundled studies of `spectac demo`: one synthetic patient, stress and rest, three planes, NC and AC as DICOM; and
+the projections of a real one.
 
 ``study.zip`` is made by the commands
 
     spectac phantom --cases 1 --seed SEED -o DIR
     python -m spectac_fast.data.demo DIR/case-SEED
+
+``patient.zip`` holds one file of another project, byte for byte, and a note on where it is from and its licence.
 """
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from spectac_fast.errors import InputError, SetupError
 
-ARCHIVE = "study.zip"
+ARCHIVE, PATIENT = "study.zip", "patient.zip"
+PROJECTIONS, NOTICE = "stress_TOMO.dcm", "NOTICE.txt"
 NAMES = tuple(
     f"{phase}_{plane}_{kind}.dcm"
     for phase in ("stress", "rest")
@@ -29,15 +34,26 @@ def unpack(folder: Path) -> list[Path]:
     Raises:
         SetupError: the archive is missing or damaged, or the folder cannot be written.
     """
+    return _extracted(ARCHIVE, NAMES, folder)
+
+
+def unpack_patient(folder: Path) -> Path:
+    """Unpack the real patient's projections, an NM TOMO file, and the note on its licence into ``folder``, which is
+    made if missing, and return the former. Raises as `unpack`.
+    """
+    return _extracted(PATIENT, (PROJECTIONS, NOTICE), folder)[0]
+
+
+def _extracted(name: str, members: Sequence[str], folder: Path) -> list[Path]:
     try:
-        with as_file(files(__name__) / ARCHIVE) as archive, zipfile.ZipFile(archive) as study:
-            for name in NAMES:
-                study.extract(name, folder)
+        with as_file(files(__name__) / name) as archive, zipfile.ZipFile(archive) as study:
+            for member in members:
+                study.extract(member, folder)
     except (FileNotFoundError, KeyError, zipfile.BadZipFile) as error:
-        raise SetupError(f"{ARCHIVE}: expected the demo study in the installed package, found {error}.") from None
+        raise SetupError(f"{name}: expected the demo study in the installed package, found {error}.") from None
     except OSError as error:
         raise SetupError(f"{folder}: expected a folder to write to, found {error}.") from None
-    return [folder / name for name in NAMES]
+    return [folder / member for member in members]
 
 
 def pack(case: Path, archive: Path) -> int:

@@ -111,21 +111,31 @@ def overlap(own: Lattice, other: Lattice, every: int = 1) -> Overlap:
 
 
 def difference(
-    a: NDArray[np.floating], b: NDArray[np.floating], lattice_a: Lattice, lattice_b: Lattice, every: int = 2
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+    lattice_a: Lattice,
+    lattice_b: Lattice,
+    every: int = 2,
+    *,
+    known: tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None] = (None, None),
 ) -> tuple[float, float, float]:
     """How far two stacks of counts differ on the voxels that both lattices hold.
 
-    every: take each n-th voxel of `a` only; an eighth tells as much as all. Returns (root mean square of b - a over
-    that of a, the same after dividing b by a factor, that factor: of their sums); infinite where there is nothing to
-    compare.
+    every: take each n-th voxel of `a` only; an eighth tells as much as all. known: bool, like a and b, of the voxels
+    that count; None for all. Returns (root mean square of b - a over that of a, the same after dividing b by a factor,
+    that factor: of their sums); infinite where there is nothing to compare.
     """
     if not (lattice_a.near() and lattice_b.near()):
         return math.inf, math.inf, math.nan
     common = overlap(lattice_a, lattice_b, every)
-    own, other = a[common.part], common.of(b)
+    own, other, weight = a[common.part], common.of(b), common.weight
+    if known[0] is not None:
+        weight = weight * known[0][common.part]
+    if known[1] is not None:
+        weight = weight * (common.of(known[1].astype(np.float32)) > 1 - 1e-3)
 
     def total(values: NDArray[np.float32]) -> float:
-        return float((common.weight * values).sum(dtype=np.float64))
+        return float((weight * values).sum(dtype=np.float64))
 
     power, sums = total(own**2), (total(own), total(other))
     if not (power > 0 and min(sums) > 0):

@@ -16,8 +16,8 @@ _PAPER = {
 }
 _ROWS = (
     "identity = NC times the gain; scale = NC times one fitted factor; linear = fitted slope and offset in model "
-    "units; a bridge has a row for one evaluation, one for the mean of samples, one for a single sample; a model that "
-    "starts from noise the last two; {}a first stage the round trip of AC, the floor of models between its latents; "
+    "units; a model that samples has a row for one evaluation, one for the mean of samples, one for a single sample; "
+    "{}a first stage the round trip of AC, the floor of models between its latents; "
     "trainings that differ in their seed are one row, averaged patient by patient{}"
 )
 _COMBINED = (

@@ -10,8 +10,8 @@ taps and sigma 1.5, population covariance, K1 = 0.01, K2 = 0.03, windows that li
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -96,7 +96,8 @@ class RegionScores:
 
     ssim, psnr, rmse: pooled over all slices; psnr = 20 log10(2 / rmse) holds exactly (up to the cap).
     slice_psnr, slice_rmse: means of the single slices' values. The gap slice_psnr - psnr is never negative (Jensen) and
-    says how unevenly the error is spread over the slices.
+    says how unevenly the error is spread over the slices. rescaled_rmse: pooled, of counts times the patient's
+    `best_factor`.
     """
 
     ssim: float
@@ -104,6 +105,7 @@ class RegionScores:
     rmse: float
     slice_psnr: float
     slice_rmse: float
+    rescaled_rmse: float
 
     @property
     def psnr_gap(self) -> float:
@@ -139,14 +141,17 @@ class _RegionSums:
     """Running sums of one region over the series of a patient."""
 
     def __init__(self) -> None:
-        self.squares = 0.0
+        self.squares = self.rescaled = 0.0
         self.voxels = 0
         self.slice_rmse: list[np.ndarray] = []
         self.ssim = 0.0
         self.windows = 0
 
-    def add(self, squared: np.ndarray, ssim: np.ndarray, region: np.ndarray, filled: np.ndarray) -> None:
+    def add(
+        self, squared: np.ndarray, rescaled: np.ndarray, ssim: np.ndarray, region: np.ndarray, filled: np.ndarray
+    ) -> None:
         self.squares += float(squared[region].sum())
+        self.rescaled += float(rescaled[region].sum())
         self.voxels += int(region.sum())
         counted = region & filled[:, None, None]
         size = counted.sum(axis=(1, 2))
@@ -168,11 +173,30 @@ class _RegionSums:
             rmse=rmse,
             slice_psnr=float(per_slice_psnr.mean()),
             slice_rmse=float(per_slice.mean()),
+            rescaled_rmse=math.sqrt(self.rescaled / self.voxels),
         )
         return scores, int((per_slice_psnr >= PSNR_CAP_DB).sum())
 
 
-def score_patient(pairs: Iterable[SeriesPair]) -> PatientScores:
+def best_factor(pairs: Sequence[SeriesPair]) -> float:
+    """The one factor for the counts of a patient's series that brings them nearest to the reference in the heart.
+
+    Least squares over the voxels of all hearts; 1 where the hearts hold no counts.
+    """
+    cross = square = 0.0
+    for pair in pairs:
+        found, wanted = (np.asarray(stack, np.float64)[pair.heart] + 1.0 for stack in (pair.prediction, pair.reference))
+        cross += float(found @ wanted)
+        square += float(found @ found)
+    return cross / square if square else 1.0
+
+
+def rescaled(pair: SeriesPair, factor: float) -> SeriesPair:
+    """A pair whose predicted counts are multiplied."""
+    return replace(pair, prediction=factor * (np.asarray(pair.prediction, np.float64) + 1.0) - 1.0)
+
+
+def score_patient(pairs: Sequence[SeriesPair]) -> PatientScores:
     """Pool every series of one patient.
 
     RMSE is the root of the mean square over all voxels of all series, PSNR follows from it, SSIM is the mean of the
@@ -184,14 +208,16 @@ def score_patient(pairs: Iterable[SeriesPair]) -> PatientScores:
     """
     whole, heart = _RegionSums(), _RegionSums()
     slices = empty = 0
+    factor = best_factor(pairs)
     for pair in pairs:
         prediction, reference = _as_pair(pair.prediction, pair.reference)
         # NaN counts as filled, so that it reaches the scores instead of vanishing with the slice.
         filled = ~(reference <= -1).all(axis=(1, 2))
         squared = (prediction - reference) ** 2
+        after = (rescaled(pair, factor).prediction - reference) ** 2
         ssim = ssim_map(prediction, reference)
-        whole.add(squared, ssim, np.ones(squared.shape, dtype=bool), filled)
-        heart.add(squared, ssim, np.asarray(pair.heart, dtype=bool), filled)
+        whole.add(squared, after, ssim, np.ones(squared.shape, dtype=bool), filled)
+        heart.add(squared, after, ssim, np.asarray(pair.heart, dtype=bool), filled)
         slices += len(filled)
         empty += int((~filled).sum())
     whole_scores, capped = whole.scores()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spectac_fast.evaluate.table import floor
+from spectac_fast.evaluate.table.render_models import cell, sections
 from spectac_fast.evaluate.table.render_models import markdown_table as _markdown_table
-from spectac_fast.evaluate.table.render_models import sections
 
 _NAMES = {"whole": "Whole field", "heart": "Heart region"}
 _HEAD_NAMES = {
@@ -31,16 +32,6 @@ _HEAD_NAMES = {
 _DIGITS = {"ssim": 4, "psnr": 2, "rmse": 4}
 
 
-def _cell(estimate: Mapping[str, float | None] | None, digits: int, sign: str = "") -> str:
-    """``0.912 (0.905 – 0.919)``, or the value alone where there is no interval."""
-    if estimate is None or estimate["value"] is None:
-        return "–"
-    text = f"{estimate['value']:{sign}.{digits}f}"
-    if estimate["low"] is None:
-        return text
-    return f"{text} ({estimate['low']:{sign}.{digits}f} – {estimate['high']:{sign}.{digits}f})"
-
-
 def _span(seeds: Sequence[int]) -> str:
     ordered = sorted(seeds)
     if ordered == list(range(ordered[0], ordered[0] + len(ordered))):
@@ -50,20 +41,28 @@ def _span(seeds: Sequence[int]) -> str:
 
 def _pooled(table: Mapping[str, Any], region: str) -> str:
     lines = []
-    for row in table["rows"]:
+    for row in _with_floor(table):
         cells = row[region]
         separated = cells.get("separated_from_baselines")
         lines.append(
             [
                 row["label"],
-                _cell(cells["ssim"], 4),
-                _cell(cells["psnr"], 2),
-                _cell(cells["rmse"], 4),
-                _cell(cells.get("rmse_over_linear"), 3),
+                cell(cells["ssim"], 4),
+                cell(cells["psnr"], 2),
+                cell(cells["rmse"], 4),
+                cell(cells.get("rmse_over_linear"), 3),
                 "" if separated is None else "yes" if separated else "no",
             ]
         )
     return _markdown_table(["row", "SSIM", "PSNR, dB", "RMSE", "RMSE / linear", "better, intervals separated"], lines)
+
+
+def _with_floor(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rows, and NC at its best scale behind those that are no networks."""
+    networks = [not row["baseline"] for row in table["rows"]]
+    first = networks.index(True) if True in networks else len(networks)
+    known = {"label": floor.LABEL, "seconds_per_slice": None, **table["floor"]["AC"]}
+    return [*table["rows"][:first], known, *table["rows"][first:]]
 
 
 def _paired(table: Mapping[str, Any], key: str, named: str) -> str:
@@ -75,7 +74,7 @@ def _paired(table: Mapping[str, Any], key: str, named: str) -> str:
                 continue
             line = [row["label"], name.lower(), against[named]]
             for metric, digits in _DIGITS.items():
-                line += [_cell(against[metric], digits, "+"), _probability(against[metric]["p"])]
+                line += [cell(against[metric], digits, "+"), _probability(against[metric]["p"])]
             lines.append(line)
     header = ["row", "region", f"best {named}", "SSIM difference", "p", "PSNR difference, dB", "p"]
     header += ["RMSE difference", "p"]
@@ -92,7 +91,7 @@ def _per_slice(table: Mapping[str, Any]) -> str:
     lines = []
     for row in table["rows"]:
         cells = row["whole"]
-        line = [row["label"], _cell(cells["slice_psnr"], 2), _cell(cells["slice_rmse"], 4), _cell(cells["psnr_gap"], 2)]
+        line = [row["label"], cell(cells["slice_psnr"], 2), cell(cells["slice_rmse"], 4), cell(cells["psnr_gap"], 2)]
         lines.append([*line, str(row["capped_slices"]), f"{1000 * row['seconds_per_slice']:.2f}"])
     header = ["row", "PSNR per slice, dB", "RMSE per slice", "psnr_gap, dB", "capped slices", "ms per slice"]
     return _markdown_table(header, lines)
@@ -107,9 +106,9 @@ def _segments(table: Mapping[str, Any]) -> str:
         low = ["–", "–"]
         if cells["low"] is not None:
             low = [f"{cells['low']} of {cells['normal_segments']}", str(cells["new_low"])]
-        error = [_cell(cells["error"], 2), _cell(cells["error_over_nc"], 3)]
-        error += [_cell(cells["truth_error"], 2), _cell(cells["truth_error_over_nc"], 3)]
-        lines.append([label, *error, _cell(cells["contrast"], 3), _cell(cells["contrast_over_ac"], 3), *low])
+        error = [cell(cells["error"], 2), cell(cells["error_over_nc"], 3)]
+        error += [cell(cells["truth_error"], 2), cell(cells["truth_error_over_nc"], 3)]
+        lines.append([label, *error, cell(cells["contrast"], 3), cell(cells["contrast_over_ac"], 3), *low])
     header = [
         "row",
         "error to AC, %",
@@ -167,6 +166,7 @@ def markdown(table: Mapping[str, Any]) -> str:
         f"# NC to AC: results on {shown}, metric profile {head['metric_profile']}",
         "\n".join(f"- {fact}." for fact in _facts(head)),
         *(f"## {name}\n\n{_pooled(table, region)}" for region, name in _NAMES.items()),
+        floor.section(table),
         "## Paired with the best baseline\n\nBest baseline: lowest RMSE in that region.\n\n"
         + _paired(table, "against_best_baseline", "baseline"),
         "## Paired with the best row\n\nBest row: lowest RMSE in that region.\n\n"
@@ -203,7 +203,7 @@ def aligned(header: Sequence[str], lines: Sequence[Sequence[str]], groups: Mappi
     return "\n".join(text)
 
 
-def pooled_values(table: Mapping[str, Any]) -> list[tuple[str, dict[str, dict[str, float]], float]]:
+def pooled_values(table: Mapping[str, Any]) -> list[tuple[str, dict[str, dict[str, float]], float | None]]:
     """The rows of a table as ``terminal`` takes them, without intervals."""
     return [
         (
@@ -211,7 +211,7 @@ def pooled_values(table: Mapping[str, Any]) -> list[tuple[str, dict[str, dict[st
             {region: {name: row[region][name]["value"] for name in ("ssim", "psnr", "rmse")} for region in _NAMES},
             row["seconds_per_slice"],
         )
-        for row in table["rows"]
+        for row in _with_floor(table)
     ]
 
 
@@ -228,7 +228,7 @@ def terminal(rows: Sequence[tuple[str, Mapping[str, Mapping[str, float]], float 
             cells = regions[region]
             line += [f"{cells['ssim']:.4f}", f"{cells['psnr']:.2f}", f"{cells['rmse']:.4f}"]
         if timed:
-            line.append("" if seconds is None else f"{1000 * seconds:.2f}")
+            line.append("–" if seconds is None else f"{1000 * seconds:.2f}")
         lines.append(line)
     metrics = ["SSIM", "PSNR dB", "RMSE"]
     header, groups = ["", *metrics, *metrics], {1: "whole field", 4: "heart region"}

@@ -18,6 +18,16 @@ def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str
     return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
 
 
+def cell(estimate: Mapping[str, float | None] | None, digits: int, sign: str = "") -> str:
+    """``0.912 (0.905 – 0.919)``, or the value alone where there is no interval."""
+    if estimate is None or estimate["value"] is None:
+        return "–"
+    text = f"{estimate['value']:{sign}.{digits}f}"
+    if estimate["low"] is None:
+        return text
+    return f"{text} ({estimate['low']:{sign}.{digits}f} – {estimate['high']:{sign}.{digits}f})"
+
+
 def sections(table: Mapping[str, Any]) -> list[str]:
     """The sections there is something to say in, each with its heading."""
     parts = []

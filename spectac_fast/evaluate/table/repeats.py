@@ -14,10 +14,13 @@ from spectac_fast.evaluate.table.variants import Row
 
 @dataclass(frozen=True)
 class Repeated:
-    """The results of one label. patients: per case, every score the mean over the trainings; trainings: as scored."""
+    """The results of one label. patients, ideal: per case, every score the mean over the trainings; trainings: as
+    scored.
+    """
 
     row: Row
     patients: list[PatientScores]
+    ideal: list[PatientScores]
     trainings: list[RowResult]
 
     @property
@@ -36,9 +39,13 @@ def merged(results: Sequence[RowResult]) -> list[Repeated]:
     for result in results:
         by_label.setdefault(result.row.label, []).append(result)
     return [
-        Repeated(same[0].row, [_mean(scores) for scores in zip(*(r.patients for r in same), strict=True)], same)
+        Repeated(same[0].row, _means([r.patients for r in same]), _means([r.ideal for r in same]), same)
         for same in by_label.values()
     ]
+
+
+def _means(trainings: Sequence[Sequence[PatientScores]]) -> list[PatientScores]:
+    return [_mean(scores) for scores in zip(*trainings, strict=True)]
 
 
 def _mean(scores: Sequence[PatientScores]) -> PatientScores:

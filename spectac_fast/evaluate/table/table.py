@@ -21,13 +21,14 @@ from spectac_fast.evaluate.files import appearing
 from spectac_fast.evaluate.regional import scores as regional
 from spectac_fast.evaluate.regional.known import key_of
 from spectac_fast.evaluate.regional.normals import NormalLimits, limits_of_table
-from spectac_fast.evaluate.table import paired, published, trained
+from spectac_fast.evaluate.table import floor, paired, published, trained
 from spectac_fast.evaluate.table.convention import convention
+from spectac_fast.evaluate.table.metrics import PatientScores
 from spectac_fast.evaluate.table.render import markdown
 from spectac_fast.evaluate.table.repeats import Repeated, merged
 from spectac_fast.evaluate.table.score import CohortScores
 from spectac_fast.evaluate.table.variants import COMBINED
-from spectac_fast.terms import PHASES
+from spectac_fast.terms import IDEAL, PHASES
 
 REGIONS = ("whole", "heart")
 POOLED = ("ssim", "psnr", "rmse")
@@ -40,15 +41,15 @@ PROFILES = {
 PER_SLICE = ("slice_psnr", "slice_rmse", "psnr_gap")
 
 
-def _column(result: Repeated, region: str, name: str) -> np.ndarray:
-    return np.array([getattr(getattr(p, region), name) for p in result.patients])
+def _column(patients: Sequence[PatientScores], region: str, name: str) -> np.ndarray:
+    return np.array([getattr(getattr(p, region), name) for p in patients])
 
 
-def _plain(estimate: Estimate | None) -> dict[str, float | None] | None:
-    """Numbers for JSON, which has no NaN."""
-    if estimate is None:
-        return None
-    return {k: v if math.isfinite(v) else None for k, v in asdict(estimate).items()}
+def _plain(value: Any) -> Any:
+    """An estimate, or what holds estimates, for JSON, which has no NaN."""
+    if isinstance(value, Estimate):
+        return {k: v if math.isfinite(v) else None for k, v in asdict(value).items()}
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _better_and_separated(row: dict[str, Estimate], other: dict[str, Estimate]) -> bool:
@@ -62,7 +63,7 @@ def _better_and_separated(row: dict[str, Estimate], other: dict[str, Estimate]) 
 
 def _shown(result: Repeated, region: str, profile: str) -> dict[str, np.ndarray]:
     """The columns of a metric profile, each float64 [patients]."""
-    return {name: _column(result, region, score) for name, score in PROFILES[profile].items()}
+    return {name: _column(result.patients, region, score) for name, score in PROFILES[profile].items()}
 
 
 def _region(
@@ -75,7 +76,7 @@ def _region(
     own = pooled(result)
     entry: dict[str, Any] = {name: _plain(value) for name, value in own.items()}
     for name in PER_SLICE:
-        entry[name] = _plain(bootstrap.mean(_column(result, region, name), indices))
+        entry[name] = _plain(bootstrap.mean(_column(result.patients, region, name), indices))
     linear = next((r for r in baselines if r.row.translator.name == "linear"), None)
     if linear is not None:
         rmse = (_shown(of, region, profile)["rmse"] for of in (result, linear))
@@ -121,10 +122,52 @@ def _regional(segments: Any, ref: regional.Reference | None) -> dict[str, Any] |
     if ref is None:
         return None
     scores = regional.score(np.asarray(segments), ref)
-    return {
-        name: _plain(value) if isinstance(value, Estimate) else value
-        for name, value in ((f, getattr(scores, f)) for f in scores.__dataclass_fields__)
-    }
+    return {name: _plain(getattr(scores, name)) for name in scores.__dataclass_fields__}
+
+
+class _Floors:
+    """What rows are set against: NC at its best scale, by AC and, where the cohort has it, by IDEAL."""
+
+    def __init__(self, scores: CohortScores, cases: Sequence[Mapping[str, Any]], indices: np.ndarray) -> None:
+        self.scores, self.cases, self.indices = scores, cases, indices
+
+    def errors(self, kind: str, patients: Sequence[PatientScores], segments: Any) -> dict[str, Any]:
+        """Of a row, see `floor.errors`; segments: [case, phase, 17] or None. "segments": their mean absolute difference
+        to those of IDEAL, where that is what the row is set against.
+        """
+        acquired = self.scores.ac_to_ideal if kind == IDEAL else ()
+        found = floor.errors(patients, self.scores.floor[kind], acquired, self.cases, self.indices)
+        known = self.scores.segments
+        if kind == IDEAL and known is not None:
+            away = np.abs(np.asarray(segments) - known[IDEAL]).mean(axis=(1, 2))
+            found["segments"] = bootstrap.mean(away, self.indices)
+        return _plain(found)
+
+    def of_row(self, result: Repeated) -> dict[str, Any]:
+        """{reference: errors} of a row."""
+        patients = {"AC": result.patients, IDEAL: result.ideal}
+        return {kind: self.errors(kind, patients[kind], result.trainings[0].segments) for kind in self.scores.floor}
+
+    def of_nc(self, profile: str) -> dict[str, Any]:
+        """{reference: the pooled metrics of NC at its best scale in both regions, and its errors}."""
+        segments = (self.scores.segments or {}).get("NC")
+        return {
+            kind: {
+                region: {
+                    name: _plain(bootstrap.mean(_column(patients, region, score), self.indices))
+                    for name, score in PROFILES[profile].items()
+                }
+                for region in REGIONS
+            }
+            | {"errors": self.errors(kind, patients, segments)}
+            for kind, patients in self.scores.floor.items()
+        }
+
+    def of_ac(self) -> dict[str, Any] | None:
+        """Errors of AC as acquired to IDEAL; None where there is none."""
+        if not self.scores.ac_to_ideal:
+            return None
+        return self.errors(IDEAL, self.scores.ac_to_ideal, (self.scores.segments or {}).get("AC"))
 
 
 def build(
@@ -146,11 +189,13 @@ def build(
     ref = None
     if scores.segments is not None:
         limits = limits or limits_of_table(cases, scores.segments["AC"])
-        ref = regional.reference(cases, PHASES, *scores.segments.values(), indices, limits)
+        known = [scores.segments[kind] for kind in ("NC", "AC", "truth")]
+        ref = regional.reference(cases, PHASES, *known, indices, limits)
     patients = scores.rows[0].patients
     # The rows that are no networks need no device; a table of them alone was made on the CPU.
     device = scores.rows[-1].row.translator.device
     merged_rows = merged(scores.rows)
+    floors = _Floors(scores, cases, indices)
     rows = []
     for result in merged_rows:
         entry: dict[str, Any] = {
@@ -163,6 +208,7 @@ def build(
             "baseline": result.row.is_baseline,
         }
         entry |= {region: _region(result, region, merged_rows, indices, profile) for region in REGIONS}
+        entry["floor"] = floors.of_row(result)
         entry["segments"] = _regional(result.trainings[0].segments, ref)
         entry["seconds_per_slice"] = result.seconds_per_slice
         entry["capped_slices"] = sum(p.capped_slices for p in result.patients)
@@ -198,6 +244,8 @@ def build(
         "format": 1,
         "head": head,
         "rows": rows,
+        "floor": floors.of_nc(profile),
+        "ac_to_ideal": floors.of_ac(),
         "reference_segments": {name: _regional(values, ref) for name, values in images} or None,
         "models": trained.models(merged_rows),
         "published": published.beside(rows),
@@ -219,6 +267,13 @@ def as_csv(table: Mapping[str, Any]) -> str:
             values = [cell[k] for k in ("value", "low", "high")] if isinstance(cell, dict) else [cell, None, None]
             writer.writerow([row["label"], "segments", name, *values])
         writer.writerow([row["label"], "", "seconds_per_slice", row["seconds_per_slice"], None, None])
+    for label, of_kind in floor.rows(table):
+        for kind, cells in of_kind.items():
+            for name, cell in cells.items():
+                if isinstance(cell, dict) and "value" in cell:
+                    values = [cell[k] for k in ("value", "low", "high")]
+                    writer.writerow([label, f"heart, to {kind}", name, *values])
+            writer.writerow([label, f"heart, to {kind}", "worse", cells["worse"], None, None])
     return out.getvalue()
 
 

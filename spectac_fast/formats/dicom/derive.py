@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from spectac_fast._version import __version__
 from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom.elements import code, stable_uid
+from spectac_fast.formats.dicom.patient import keep_codes_alone
 from spectac_fast.formats.dicom.read import slice_numbers
 from spectac_fast.formats.dicom.values.store import Words, put_words, words_of
 
@@ -81,6 +82,21 @@ _STALE = (
     "DoubleFloatPixelPaddingRangeLimit",
     "WindowCenterWidthExplanation",
 )
+# Written anew below; a source may give them another VR than the standard does, which a new value must not keep.
+_RENEWED = (
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "ImageType",
+    "SeriesNumber",
+    "SeriesDescription",
+    "CorrectedImage",
+    "CountsAccumulated",
+    "BurnedInAnnotation",
+    "ImageComments",
+    "SourceImageSequence",
+    "DerivationDescription",
+    "ContributingEquipmentSequence",
+)
 
 
 def derive_corrected(
@@ -139,7 +155,7 @@ def _derive(
     source = series.header
     ds = copy.deepcopy(source)
     ds.remove_private_tags()
-    for keyword in _STALE:
+    for keyword in (*_STALE, *_RENEWED):
         if keyword in ds:
             del ds[keyword]
     for group in range(0x6000, 0x6020, 2):
@@ -159,6 +175,10 @@ def _derive(
     ds.BurnedInAnnotation = "NO"
     ds.ImageComments = kind.comment
     _describe(ds, series, provenance, kind, others)
+    keep_codes_alone(ds)
+    if "SpacingBetweenSlices" not in ds:
+        # Must be there, and may be empty.
+        ds.SpacingBetweenSlices = None
     put_words(ds, words, order, joined=bool(series.instances), meaning=kind.values)
     return ds
 

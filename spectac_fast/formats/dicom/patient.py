@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydicom.dataset import Dataset
 
-from spectac_fast.formats.dicom.elements import quiet_pydicom
+from spectac_fast.formats.dicom.elements import code, quiet_pydicom
 from spectac_fast.formats.names import SUPINE, lying_in
 
 T = TypeVar("T")
@@ -35,6 +35,15 @@ _POSTURES = {
 _GANTRY = {
     **dict.fromkeys(("102540008", "F-10470", "G-5190"), "head first"),
     **dict.fromkeys(("102541007", "F-10480", "G-5191"), "feet first"),
+}
+# What Patient Position knows, in SNOMED CT.
+_SCT = {
+    SUPINE: ("40199007", "supine"),
+    "prone": ("1240000", "prone"),
+    "on the right side": ("102535000", "right lateral decubitus"),
+    "on the left side": ("102536004", "left lateral decubitus"),
+    "head first": ("102540008", "headfirst"),
+    "feet first": ("102541007", "feet-first"),
 }
 
 
@@ -85,6 +94,24 @@ def lying(ds: Dataset) -> tuple[str, str]:
         return _readable(_lying, ds, ("", ""))
 
 
+def keep_codes_alone(ds: Dataset) -> None:
+    """Let the codes of a new object say what Patient Position says, which must not stand beside them (PS3.3 C.7.3.1).
+
+    One that is not known is left as it is.
+    """
+    position = _POSITION.fullmatch(str(ds.get("PatientPosition") or "").strip().upper())
+    if position is None or "PatientOrientationCodeSequence" not in ds:
+        return
+    posture, end = _POSITIONS[position[2]], _ENDS.get(position[1], "")
+    del ds.PatientPosition
+    if posture not in [_POSTURES.get(each) for each in _modifiers(ds)]:
+        lying_down = code("SCT", "102538003", "recumbent")
+        lying_down.PatientOrientationModifierCodeSequence = [code("SCT", *_SCT[posture])]
+        ds.PatientOrientationCodeSequence = [lying_down]
+    if end and end not in [_GANTRY.get(each) for each in _codes(ds.get("PatientGantryRelationshipCodeSequence") or ())]:
+        ds.PatientGantryRelationshipCodeSequence = [code("SCT", *_SCT[end])]
+
+
 def _readable(function: Callable[..., T], ds: Dataset, otherwise: T, *arguments: str) -> T:
     try:
         return function(ds, *arguments)
@@ -103,14 +130,19 @@ def _lying(ds: Dataset) -> tuple[str, str]:
     if position:
         said.append(_POSITIONS[position[2]])
         ends.append(_ENDS.get(position[1], ""))
-    for item in ds.get("PatientOrientationCodeSequence") or ():
-        said += [_POSTURES.get(each, "") for each in _codes([item])]
-        said += [_POSTURES.get(each, "") for each in _codes(item.get("PatientOrientationModifierCodeSequence") or ())]
+    said += [
+        _POSTURES.get(each, "") for each in (*_codes(ds.get("PatientOrientationCodeSequence") or ()), *_modifiers(ds))
+    ]
     ends += [_GANTRY.get(each, "") for each in _codes(ds.get("PatientGantryRelationshipCodeSequence") or ())]
     said.append(lying_in(str(ds.get(keyword) or "") for keyword in ("SeriesDescription", "ImageID", "ProtocolName")))
     said, ends = [each for each in said if each], [each for each in ends if each]
     unusual = [each for each in said if each != SUPINE]
     return next(iter(unusual or said), ""), next(iter(ends), "")
+
+
+def _modifiers(ds: Dataset) -> list[str]:
+    items = ds.get("PatientOrientationCodeSequence") or ()
+    return [each for item in items for each in _codes(item.get("PatientOrientationModifierCodeSequence") or ())]
 
 
 def _codes(items: Iterable[Dataset]) -> list[str]:

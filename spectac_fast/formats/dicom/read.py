@@ -51,7 +51,7 @@ def read_series(path: Path | str, content: bytes | None = None, *, force: bool =
     with sentences(path):
         ds = parse(path, content)
         check_depth(ds, path)
-        check_kind(ds, path, told)
+        check_kind(ds, path)
         check_frames(ds, path)
         return series_of(ds, path, counts_of(ds, path), force=force, told=told)
 
@@ -70,7 +70,7 @@ def series_of(
     texts = texts_of(ds, path)
     plane = _plane(ds, path, texts, cosines.values(), force)
     place = place_of(ds, path, plane, cosines, len(frames.counts))
-    phase, notes = _phase(ds, path, told)
+    phase, notes = stated_phase(ds, path, told)
     series = Series(
         counts=frames.counts[order],
         plane=plane,
@@ -150,7 +150,7 @@ def _plane(ds: Dataset, path: Path, texts: list[str], cosines: Iterable[tuple[fl
     raise InputError(f"{path}: expected SA, VLA or HLA in the view code, series description or file name, found none.")
 
 
-def _phase(ds: Dataset, path: Path, told: Told) -> tuple[str, tuple[str, ...]]:
+def stated_phase(ds: Dataset, path: Path, told: Told) -> tuple[str, tuple[str, ...]]:
     """The phase, and what was assumed for it."""
     found = phase_of(ds, path, _coded_phase(ds))
     phase = told.phase or found.phase

@@ -24,7 +24,7 @@ from spectac_fast.formats.dicom.elements import (
     stable_uid,
 )
 
-_SERIES_NUMBERS = {"SA": 1, "VLA": 2, "HLA": 3}
+_SERIES_NUMBERS = {"TOMO": 0, "SA": 1, "VLA": 2, "HLA": 3}
 _PHASE_TIMES = {"stress": "101500", "rest": "143000"}
 _VIEW_CODE_OF = {plane: value for (scheme, value), plane in VIEW_CODES.items() if scheme == "SCT"}
 
@@ -101,9 +101,9 @@ def write_series(
     if counts.ndim != 3 or not np.isfinite(counts).all() or counts.min() < 0 or counts.max() > 65535:
         raise ValueError(f"counts must be [slices, rows, columns] from 0 to 65535, found shape {counts.shape}")
     kind = "AC" if corrected else "NC"
-    ds = _identity(patient_id, sex, study_key, plane, phase, kind)
-    _geometry(ds, plane, counts.shape[0], np.broadcast_to(pixel_mm, 2), slice_mm, orientation, position)
-    _acquisition(ds, phase, views)
+    ds = identity_of(patient_id, sex, study_key, plane, phase, kind)
+    put_geometry(ds, plane, counts.shape[0], np.broadcast_to(pixel_mm, 2), slice_mm, orientation, position)
+    put_acquisition(ds, phase, views)
     ds.CorrectedImage = ["UNIF", "COR", "NRGY", "LIN"] + (["ATTN", "SCAT"] if corrected else [])
     if settings is not None:
         _set(ds, settings, corrected, plane, phase)
@@ -111,7 +111,8 @@ def write_series(
     save_atomically(ds, Path(path))
 
 
-def _identity(patient_id: str, sex: str, study_key: str, plane: str, phase: str, kind: str) -> Dataset:
+def identity_of(patient_id: str, sex: str, study_key: str, plane: str, phase: str, kind: str) -> Dataset:
+    """Patient, study, series and equipment of a synthetic object; plane: or what else it holds. kind: "NC" or "AC"."""
     ds = Dataset()
     ds.SpecificCharacterSet = "ISO_IR 192"
     ds.ImageType = ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]
@@ -141,7 +142,7 @@ def _identity(patient_id: str, sex: str, study_key: str, plane: str, phase: str,
     return ds
 
 
-def _geometry(
+def put_geometry(
     ds: Dataset,
     plane: str,
     slices: int,
@@ -150,6 +151,7 @@ def _geometry(
     orientation: Sequence[float],
     position: Sequence[float],
 ) -> None:
+    """Where a stack of `slices` lies, as in `write_series`; plane: also "TRA", transaxial."""
     ds.FrameIncrementPointer = 0x00540080
     ds.SliceVector, ds.NumberOfSlices = list(range(1, slices + 1)), slices
     ds.NumberOfEnergyWindows = ds.NumberOfDetectors = ds.NumberOfRotations = 1
@@ -159,11 +161,13 @@ def _geometry(
     detector.CollimatorGridName, detector.CollimatorType, detector.FocalDistance = "LEHR", "PARA", "0"
     detector.ImageOrientationPatient = [f"{cosine:.8f}" for cosine in orientation]
     detector.ImagePositionPatient = [f"{mm:.4f}" for mm in position]
-    detector.ViewCodeSequence = [code("SCT", _VIEW_CODE_OF[plane], VIEW_MEANINGS[plane])]
+    if plane in _VIEW_CODE_OF:
+        detector.ViewCodeSequence = [code("SCT", _VIEW_CODE_OF[plane], VIEW_MEANINGS[plane])]
     ds.DetectorInformationSequence = [detector]
 
 
-def _acquisition(ds: Dataset, phase: str, views: int) -> None:
+def put_acquisition(ds: Dataset, phase: str, views: int) -> None:
+    """Photopeak, tracer, rotation and posture of the first cohort, and the phase."""
     ds.CountsAccumulated = ""
     energies = Dataset()
     energies.EnergyWindowLowerLimit, energies.EnergyWindowUpperLimit = "126.45", "154.55"
@@ -171,7 +175,7 @@ def _acquisition(ds: Dataset, phase: str, views: int) -> None:
     window.EnergyWindowName, window.EnergyWindowRangeSequence = "Tc99m", [energies]
     ds.EnergyWindowInformationSequence = [window]
     tracer = Dataset()
-    tracer.RadionuclideCodeSequence = [code("SCT", "72454003", "^99m^Technetium")]
+    tracer.RadionuclideCodeSequence = [code("SCT", "72454006", "^99m^Technetium")]
     tracer.Radiopharmaceutical = "Tc-99m sestamibi"
     tracer.RadiopharmaceuticalCodeSequence = [code("SCT", "424299003", "Technetium Tc^99m^ sestamibi")]
     ds.RadiopharmaceuticalInformationSequence = [tracer]

@@ -49,7 +49,12 @@ def judge(
         notes = (f"taken as {told} because the user says so, although {' and '.join(against)}",) if against else ()
         return Verdict(told, (f"the user says {told}", *reasons), notes)
     if said == "NC" and image.kind == "AC" and image.sure:
-        return Verdict(None, reasons)
+        if not any(each.kind == "NC" and each.weight is Weight.CODED for each in evidence):
+            return Verdict(None, reasons)
+        # Nobody writes the code for no correction by habit, and there are hearts that look corrected without.
+        return Verdict(
+            "NC", reasons, ("its header codes that attenuation was not corrected, the image looks as if so",)
+        )
     if said == "AC" and image.kind == "NC" and image.sure:
         return Verdict("AC", reasons, ("its header says that attenuation was corrected, the image looks as if not",))
     if said == "both":

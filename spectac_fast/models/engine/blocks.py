@@ -73,14 +73,13 @@ class Attention:
     """`AttentionBlock`."""
 
     def __init__(self, block: AttentionBlock, dtype: torch.dtype, device: torch.device) -> None:
-        self.heads, self.norm = block.heads, Norm(block.norm, device)
+        self.parts, self.norm = block.parts, Norm(block.norm, device)
         self.qkv, self.out = (Positions(layer, dtype, device) for layer in (block.qkv, block.proj_out))
 
     def __call__(self, x: Tensor, film: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         qkv = self.qkv(self.norm(x, activation="none").permute(0, 2, 3, 1))
-        parts = qkv.view(batch, height * width, self.heads, 3, channels // self.heads)
-        query, key, value = parts.permute(3, 0, 2, 1, 4)
+        query, key, value = self.parts(qkv.view(batch, height * width, 3 * channels))
         mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
         return x + self.out(mixed.reshape(batch, height, width, channels)).permute(0, 3, 1, 2)
 

@@ -18,6 +18,7 @@ from spectac_fast.models.description import Description, describe, reading
 from spectac_fast.models.networks.attenuation import Attenuation
 from spectac_fast.models.networks.build import build_network, conditioned
 from spectac_fast.models.translators.noise import NoiseTranslator
+from spectac_fast.models.translators.sampling import clip_of
 
 
 class DDPM(nn.Module):
@@ -44,8 +45,8 @@ class DDPM(nn.Module):
 class DDPMTranslator(NoiseTranslator):
     """A trained conditional diffusion as a `Translator`.
 
-    defaults: {"steps", "samples", "solver", "eta"} of `translate`. clip: bounds of every prediction, or None. A network
-    that was trained on colour copies of grey images gets copies, and the mean of its channels is the answer.
+    defaults: of `translate`, see `sampling_defaults`. clip: bounds of every prediction, or None. A network that was
+    trained on colour copies of grey images gets copies, and the mean of its channels is the answer.
     """
 
     name = "ddpm"
@@ -71,6 +72,7 @@ class DDPMTranslator(NoiseTranslator):
             self.defaults["steps"] if steps is None else steps,
             solver=solver or self.defaults["solver"],
             eta=self.defaults["eta"] if eta is None else eta,
+            spacing=self.defaults["spacing"],
             clip=self.clip,
         )
 
@@ -113,11 +115,9 @@ def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device
 
 
 def sampling_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """The defaults of `translate` in a configuration; KeyError for one that is missing."""
-    return {key: config["defaults"][key] for key in ("steps", "samples", "solver", "eta")}
-
-
-def clip_of(config: dict[str, Any]) -> tuple[float, float] | None:
-    """Bounds of the predictions in a configuration, (lo, hi) or None."""
-    clip = config["clip"]
-    return None if clip is None else (float(clip[0]), float(clip[1]))
+    """The defaults of `translate` in a configuration, and "spacing", where nodes lie (see `vp_table`), by default
+    uniform; KeyError for another that is missing.
+    """
+    given = config["defaults"]
+    known = {key: given[key] for key in ("steps", "samples", "solver", "eta")}
+    return known | {"spacing": given.get("spacing", "uniform")}

@@ -120,15 +120,15 @@ def model_of(config: Mapping[str, Any]) -> LatentBBDM:
     config["rescaler"], optional config["context_slices"]: see `SpatialRescaler.of`.
     """
     vqgan, network = VQGAN(**config["vqgan"]), build_network(config["network"])
-    rescaler, before = config["rescaler"], bool(config["before_quant_conv"])
+    rescaler, before = SpatialRescaler.of(vqgan.multiple, config), bool(config["before_quant_conv"])
     check_latent_channels(
-        network, config["vqgan"]["z_channels" if before else "embed_dim"], rescaler["out_channels"] if rescaler else 0
+        network, config["vqgan"]["z_channels" if before else "embed_dim"], rescaler.out_channels if rescaler else 0
     )
     return LatentBBDM(
         BrownianBridge(**config["bridge"]),
         network,
         vqgan,
-        SpatialRescaler.of(vqgan.multiple, config),
+        rescaler,
         before_quant_conv=before,
         normalised=bool(config["normalised"]),
     )

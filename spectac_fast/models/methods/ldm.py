@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import fill
 from spectac_fast.diffusion.sampler import sample_diffusion
-from spectac_fast.diffusion.solvers import StepTable
+from spectac_fast.diffusion.solvers import COLUMNS, StepTable
 from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.diffusion.vp_solvers import vp_table
 from spectac_fast.models.description import Description, describe, reading
@@ -19,17 +19,22 @@ from spectac_fast.models.methods.vqgan import VQGAN
 from spectac_fast.models.networks.build import build_network, check_latent_channels
 from spectac_fast.models.networks.rescaler import SpatialRescaler
 from spectac_fast.models.translators.noise import NoiseTranslator
+from spectac_fast.ops import SAMPLING, counter_normal
 
 # The sampler of the published code: DDIM on a step list of its own.
 PUBLISHED = "published"
 _DEFAULTS = ("steps", "samples", "solver", "eta")
+# A conditioning stage that neither tensors nor anybody told.
+_UNSAID = "unsaid"
+_NOISE = COLUMNS.index("wn")
 
 
 class LatentDiffusion(nn.Module):
     """Noise or velocity between latents, by `model.diffusion_model.*`, `first_stage_model.*`, `cond_stage_model.*`.
 
     cond_stage_model: makes the context from the NC slices and their neighbours; None where the first stage does,
-    without neighbours. scale_factor: what the target's latents (not the condition's) are multiplied by.
+    without neighbours. scale_factor: what the target's latents (not the condition's) are multiplied by; None for one
+    that lies among the tensors, as where it was measured (published as scale_by_std).
 
     forward(z [B, C, h, w], t int64 [B], context [B, C', h, w]) -> the prediction, of z's shape; z comes first.
     The first stage is frozen.
@@ -41,13 +46,15 @@ class LatentDiffusion(nn.Module):
         network: nn.Module,
         first_stage: VQGAN,
         cond_stage_model: nn.Module | None = None,
+        scale_factor: float | None = None,
     ) -> None:
         super().__init__()
         self.process = process
         self.model = nn.ModuleDict({"diffusion_model": network})
         self.first_stage_model = first_stage.requires_grad_(False)
         self.cond_stage_model = cond_stage_model
-        self.register_buffer("scale_factor", torch.ones(()))
+        given = scale_factor is not None
+        self.register_buffer("scale_factor", torch.tensor(scale_factor if given else 1.0), persistent=not given)
 
     @property
     def multiple(self) -> int:
@@ -124,7 +131,12 @@ class LDMTranslator(NoiseTranslator):
         context, shape = self.model.context(images), self.latent_shape(images)
         denoiser = self.engine.prepare(context, table.t)
         for k in range(count):
-            yield self._slices(sample_diffusion(denoiser, shape, table, seeds=seeds, sample=k))
+            z = sample_diffusion(denoiser, shape, table, seeds=seeds, sample=k)
+            if spread := float(table.rows[-1, _NOISE]):
+                # The published sampler adds noise to what it is about to decode.
+                last = counter_normal(seeds, shape, step=len(table) - 1, sample=k, purpose=SAMPLING)
+                z = z + spread * last
+            yield self._slices(z)
 
     def latent_shape(self, images: Tensor) -> tuple[int, ...]:
         """(C, h, w) of the latents of images [B, n, H, W]."""
@@ -142,20 +154,23 @@ def model_of(config: Mapping[str, Any]) -> LatentDiffusion:
     config["rescaler"], optional config["context_slices"]: see `SpatialRescaler.of`; without a rescaler the first stage
     is the conditioning stage.
     """
-    vqgan, network, rescaler = VQGAN(**config["vqgan"]), build_network(config["network"]), config["rescaler"]
-    width = config["vqgan"]["embed_dim"]
-    check_latent_channels(network, width, rescaler["out_channels"] if rescaler else width)
+    vqgan, network = VQGAN(**config["vqgan"]), build_network(config["network"])
+    rescaler, width = SpatialRescaler.of(vqgan.multiple, config), config["vqgan"]["embed_dim"]
+    check_latent_channels(network, width, rescaler.out_channels if rescaler else width)
     return LatentDiffusion(
         VPProcess(**config["process"]),
         network,
         vqgan,
-        SpatialRescaler.of(vqgan.multiple, config),
+        rescaler,
+        config.get("scale_factor"),
     )
 
 
 def build(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> LDMTranslator:
     """The translator of a weight file; InputError if its description and tensors do not make one."""
     with reading(path):
+        if header["config"]["rescaler"] == _UNSAID:
+            raise ValueError("no tensor tells what the condition goes through; set rescaler, null for the first stage")
         translator = LDMTranslator(model_of(header["config"]), describe(header, path), device, header["config"])
     fill(translator.model, {name: value.float() for name, value in tensors.items()}, str(path))
     return translator

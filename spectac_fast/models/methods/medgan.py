@@ -41,11 +41,13 @@ class MedGAN(nn.Module):
     def forward(self, nc: Tensor) -> Tensor:
         return self.generator(nc)
 
-    def generator_loss(self, nc: Tensor, ac: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """fake: the generator's answer to nc, with its graph."""
+    def generator_loss(self, nc: Tensor, ac: Tensor, fake: Tensor, weight: Tensor | float = 1.0) -> dict[str, Tensor]:
+        """fake: the generator's answer to nc, with its graph. weight: of each pixel where the image itself is compared,
+        [B, 1, H, W].
+        """
         fake_pair, real_pair = torch.cat([nc, fake], dim=1), torch.cat([nc, ac], dim=1)
         # The pixels are the discriminator's zeroth layer.
-        distance = l1(fake, ac) + perceptual(
+        distance = l1(fake, ac, weight) + perceptual(
             self.discriminator.features(fake_pair), self.discriminator.features(real_pair)
         )
         terms = {"gan": bce(self.discriminator(fake_pair), True), "perceptual": self.perceptual_weight * distance}

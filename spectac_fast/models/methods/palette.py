@@ -13,9 +13,10 @@ from spectac_fast.checkpoints.weights import fill
 from spectac_fast.diffusion.solvers import StepTable
 from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.models.description import describe, reading
-from spectac_fast.models.methods.ddpm import DDPMTranslator, clip_of, sampling_defaults
+from spectac_fast.models.methods.ddpm import DDPMTranslator, sampling_defaults
 from spectac_fast.models.networks.attenuation import Attenuation
 from spectac_fast.models.networks.build import build_network, conditioned
+from spectac_fast.models.translators.sampling import clip_of
 
 
 class Palette(nn.Module):

@@ -23,10 +23,10 @@ class Pix2Pix(nn.Module):
     def forward(self, nc: Tensor) -> Tensor:
         return self.generator(nc)
 
-    def generator_loss(self, nc: Tensor, ac: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """fake: the generator's answer to nc, with its graph."""
+    def generator_loss(self, nc: Tensor, ac: Tensor, fake: Tensor, weight: Tensor | float = 1.0) -> dict[str, Tensor]:
+        """fake: the generator's answer to nc, with its graph. weight: of each pixel in the L1 term, [B, 1, H, W]."""
         judged = self.discriminator(torch.cat([nc, fake], dim=1))
-        return {"gan": bce(judged, True), "l1": self.l1_weight * l1(fake, ac)}
+        return {"gan": bce(judged, True), "l1": self.l1_weight * l1(fake, ac, weight)}
 
     def discriminator_loss(self, nc: Tensor, ac: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """fake: of the same generator step; no gradient reaches it. The halves slow the discriminator, as published."""

@@ -2,7 +2,9 @@
 
 Written from the paper and from the names, shapes and numbers of its checkpoints. Two generators go by this name: the
 published code's is a `ResnetGenerator`; the NC -> AC comparison of Nguyen (JMST 106, 2025) describes an encoder-decoder
-of eight levels without skip connections, which is `UNetGenerator(skips=False)`.
+of eight levels without skip connections, which is `UNetGenerator(skips=False)`. That one is held back by its structure,
+not by its training: all of a slice passes through one pixel of 512 channels (of 64x64 slices in five levels of width 20
+through 2x2 of 160), and what does not fit there is lost.
 """
 
 from __future__ import annotations
@@ -48,12 +50,14 @@ class RegGAN(nn.Module):
     def forward(self, nc: Tensor) -> Tensor:
         return self.generator(nc)
 
-    def generator_loss(self, nc: Tensor, ac: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """fake: the generator's answer to nc, with its graph; nc itself is not looked at again."""
+    def generator_loss(self, nc: Tensor, ac: Tensor, fake: Tensor, weight: Tensor | float = 1.0) -> dict[str, Tensor]:
+        """fake: the generator's answer to nc, with its graph; nc itself is not looked at again. weight: of each pixel
+        in the L1 term, [B, 1, H, W].
+        """
         displacement = self.registration(fake, ac)
         return {
             "gan": lsgan(self.discriminator(fake), True),
-            "correction": self.correction_weight * l1(warp(fake, displacement), ac),
+            "correction": self.correction_weight * l1(warp(fake, displacement), ac, weight),
             "smoothness": self.smoothness_weight * smoothness(displacement),
         }
 

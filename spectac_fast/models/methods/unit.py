@@ -73,6 +73,15 @@ class UNIT(nn.Module):
             to_ac(fake_nc_latent + noise(fake_nc_latent), fake_nc),
         )
 
+    def fakes(
+        self, nc: Tensor, ac: Tensor, noise: Callable[[Tensor], Tensor] = torch.randn_like
+    ) -> tuple[Tensor, Tensor]:
+        """(fake_nc, fake_ac) of `forward` and nothing else: what the discriminators learn from."""
+        a, b, to_ac = self.gen.a, self.gen.b, self.gen.to_ac
+        nc_latent, ac_latent = a.enc(nc), b.enc(ac)
+        nc_code, ac_code = nc_latent + noise(nc_latent), ac_latent + noise(ac_latent)
+        return a.dec(ac_code), to_ac(nc_code, nc)
+
     def generator_loss(self, nc: Tensor, ac: Tensor, passage: Passage) -> dict[str, Tensor]:
         """passage: `forward` of the same images, with its graph."""
         return {

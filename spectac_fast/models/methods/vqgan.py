@@ -63,7 +63,8 @@ class VQGAN(nn.Module):
     """Encoder, codebook and decoder.
 
     in_channels, out_channels: of the image. ch, ch_mult: width of the first level, and each level's multiple of it;
-    neighbouring levels differ by 2 in resolution. attn_levels: the levels with attention (the middle always has).
+    neighbouring levels differ by 2 in resolution. attn_levels: the levels with attention; middle_attention: whether
+    the middle has (latent diffusion's attn_type "none" leaves out both).
     z_channels: of the encoder's output; embed_dim: of the codes. norm_groups is 32 in every published network.
 
     forward(image [B, C, H, W]) -> (reconstruction, indices int64 [B h w], codebook loss); H and W divisible by
@@ -82,9 +83,10 @@ class VQGAN(nn.Module):
         embed_dim: int,
         n_embed: int,
         norm_groups: int = 32,
+        middle_attention: bool = True,
     ) -> None:
         super().__init__()
-        shape = (ch, ch_mult, num_res_blocks, attn_levels, norm_groups)
+        shape = (ch, ch_mult, num_res_blocks, attn_levels, norm_groups, middle_attention)
         self.in_channels = in_channels
         self.multiple = 2 ** (len(ch_mult) - 1)
         self.encoder = Encoder(in_channels, z_channels, *shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from spectac_fast.models.networks.attenuation import Attenuation, AttenuationHead, FirstBounded
 from spectac_fast.models.networks.casnet import CasNet
@@ -30,24 +30,60 @@ _OWN_CONTEXT = ("folded_unet", "unit")
 _BOUNDED = ("unet_generator", "resnet_generator", "casnet")
 
 
+class Residual(nn.Module):
+    """What a generator adds to its slice, which nothing bounds.
+
+    network: whose last layer is a convolution. forward(x [B, in_channels, H, W], seeds) -> [B, out_channels, H, W]: the
+    first channel of x and what the network gives.
+    """
+
+    def __init__(self, network: nn.Module, out_channels: int) -> None:
+        super().__init__()
+        self.network, self.out_channels = network, out_channels
+        self.in_channels, self.multiple = network.in_channels, network.multiple
+        self.begin_as_identity()
+
+    def begin_as_identity(self) -> None:
+        """Zero the last convolution: training then starts from NC itself."""
+        *_, last = (m for m in self.network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)))
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, x: Tensor, seeds: Tensor | None = None) -> Tensor:
+        return x[:, :1] + self.network(x, seeds)
+
+
 def build_network(config: Mapping[str, Any], attenuation: Attenuation | None = None) -> nn.Module:
     """Build the network of a configuration {"kind": name, **constructor arguments}; ValueError if it fits none.
 
     "context_slices" is understood of every kind: so many neighbouring slices on either side are further channels,
     behind the `in_channels` that the network takes without them. "attenuation_paths" is understood where `attenuation`
     says what the network predicts: so many path lengths of an attenuation factor (models/networks/attenuation.py).
+    "residual" is understood of the kinds that end in a tanh: true for `Residual` in its place.
     """
     arguments = dict(config)
     kind = arguments.pop("kind", None)
-    paths = arguments.pop("attenuation_paths", 0)
+    paths, residual = arguments.pop("attenuation_paths", 0), arguments.pop("residual", False)
     if kind not in _KINDS:
         raise ValueError(f"the network kind must be one of {', '.join(_KINDS)}, found {kind!r}.")
     try:
         if "context_slices" in arguments and kind not in _OWN_CONTEXT:
             arguments["in_channels"] = arguments.get("in_channels", 1) + 2 * arguments.pop("context_slices")
+        if residual:
+            return _residual(kind, arguments, paths)
         return _attenuating(kind, arguments, paths, attenuation) if paths else _KINDS[kind](**arguments)
     except TypeError as error:
         raise ValueError(f"the arguments of network {kind!r} do not fit: {error}.") from error
+
+
+def _residual(kind: str, arguments: dict[str, Any], paths: int) -> Residual:
+    """A generator that adds to its slice; ValueError where it cannot."""
+    if kind not in _BOUNDED or paths:
+        raise ValueError(
+            f"residual needs a network of kind {', '.join(_BOUNDED)} without attenuation_paths, "
+            f"found {kind} with {paths}."
+        )
+    return Residual(_KINDS[kind](**arguments, last=nn.Identity()), arguments.get("out_channels", 1))
 
 
 def _attenuating(kind: str, arguments: dict[str, Any], paths: int, attenuation: Attenuation | None) -> nn.Module:

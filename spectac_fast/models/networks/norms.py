@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from spectac_fast.ops import instance_norm
 from spectac_fast.ops.counter_normal import SAMPLING, counter_words
 
-NORMS = ("batch1", "eval", "instance")
+NORMS = ("batch1", "eval", "instance", "none")
 DROPOUTS = ("none", "off", "seeded")
 
 _WORDS = 1 << 32
@@ -72,9 +72,9 @@ def norm_layer(norm: str) -> Callable[[int], nn.Module]:
     """The layer of a norm by name; ValueError for an unknown one.
 
     batch1: batch norm, each slice by its own statistics (the published test behaviour of pix2pix); eval: batch norm by
-    running statistics; instance: instance norm without weight and bias.
+    running statistics; instance: instance norm without weight and bias; none: none.
     """
-    layers = {"batch1": SliceBatchNorm2d, "eval": nn.BatchNorm2d, "instance": SliceNorm2d}
+    layers = {"batch1": SliceBatchNorm2d, "eval": nn.BatchNorm2d, "instance": SliceNorm2d, "none": nn.Identity}
     if norm not in layers:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, found {norm!r}.")
     return layers[norm]

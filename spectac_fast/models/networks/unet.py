@@ -95,11 +95,15 @@ class ResBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Self-attention over the H*W positions with the published ("legacy") channel order: head, then q, k, v."""
+    """Self-attention over the H*W positions.
 
-    def __init__(self, channels: int, heads: int, groups: int) -> None:
+    new_order: the channels of `qkv` are q, k, v, and heads within each, as the published `use_new_attention_order` has
+    it; otherwise ("legacy") they are heads, and q, k, v within each.
+    """
+
+    def __init__(self, channels: int, heads: int, groups: int, new_order: bool = False) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.new_order = heads, new_order
         self.norm = nn.GroupNorm(groups, channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = nn.Conv1d(channels, channels, 1)
@@ -107,11 +111,17 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         flat = x.reshape(batch, channels, height * width)
-        qkv = self.qkv(self.norm(flat)).view(batch, self.heads, 3, channels // self.heads, height * width)
-        query, key, value = (part.transpose(-1, -2) for part in qkv.unbind(2))
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = F.scaled_dot_product_attention(*self.parts(self.qkv(self.norm(flat)).transpose(1, 2)))
         mixed = mixed.transpose(-1, -2).reshape(batch, channels, height * width)
         return (flat + self.proj_out(mixed)).view(batch, channels, height, width)
+
+    def parts(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each [B, heads, positions, C / heads], of what `qkv` gives, [B, positions, 3 C]."""
+        batch, positions, channels = qkv.shape
+        order, place = ((3, self.heads), 2) if self.new_order else ((self.heads, 3), 3)
+        parts = qkv.view(batch, positions, *order, channels // (3 * self.heads)).unbind(place)
+        query, key, value = (part.transpose(1, 2) for part in parts)
+        return query, key, value
 
 
 class EmbedSequential(nn.Sequential):
@@ -127,8 +137,9 @@ class UNetModel(nn.Module):
     """UNet with residual blocks, skip connections and attention at chosen downsample factors.
 
     in_channels counts the concatenated condition. attention_resolutions are downsample factors (1, 2, 4, ...), as
-    published. num_head_channels, unless -1, overrides num_heads. norm_groups is 32 in every published network; it
-    must divide every layer's channel count, so narrow networks need a smaller one.
+    published. num_head_channels, unless -1, overrides num_heads. use_new_attention_order: see `AttentionBlock`.
+    norm_groups is 32 in every published network; it must divide every layer's channel count, so narrow networks need a
+    smaller one.
 
     forward(x [B, C, H, W], t int64 [B], context [B, C', H, W] or None) -> [B, out_channels, H, W]; H and W must be
     divisible by 2**(len(channel_mult) - 1). The context is concatenated behind x.
@@ -151,6 +162,7 @@ class UNetModel(nn.Module):
         resblock_updown: bool = False,
         norm_groups: int = 32,
         dropout: float = 0.0,
+        use_new_attention_order: bool = False,
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
@@ -168,7 +180,7 @@ class UNetModel(nn.Module):
                     f"num_heads and num_head_channels must divide the {channels} channels of an attention block, "
                     f"found {num_heads} and {num_head_channels}."
                 )
-            return AttentionBlock(channels, heads, norm_groups)
+            return AttentionBlock(channels, heads, norm_groups, use_new_attention_order)
 
         embedding = nn.Sequential(
             nn.Linear(model_channels, emb_channels), nn.SiLU(), nn.Linear(emb_channels, emb_channels)

@@ -5,6 +5,8 @@ Written from the paper and from the names, shapes and numbers of its checkpoints
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -13,6 +15,19 @@ from torch.nn import functional as F
 
 from spectac_fast.models.networks.attenuation import FirstBounded, of_image, with_factor
 from spectac_fast.models.networks.norms import SliceNorm2d, in_row
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "lrelu": partial(nn.LeakyReLU, 0.2),
+    "selu": nn.SELU,
+    "tanh": nn.Tanh,
+    "none": nn.Identity,
+}
+PADDINGS: dict[str, Callable[[int], nn.Module]] = {
+    "reflect": nn.ReflectionPad2d,
+    "replicate": nn.ReplicationPad2d,
+    "zero": nn.ZeroPad2d,
+}
 
 
 class SliceLayerNorm(nn.Module):
@@ -33,7 +48,7 @@ class SliceLayerNorm(nn.Module):
 
 
 class _Conv(nn.Module):
-    """Convolution with reflected borders (key `conv`), norm (key `norm`, if it has weights) and activation."""
+    """Convolution with continued borders (key `conv`), norm (key `norm`, if it has weights) and activation."""
 
     def __init__(
         self,
@@ -43,9 +58,10 @@ class _Conv(nn.Module):
         stride: int = 1,
         norm: nn.Module | None = None,
         activation: nn.Module | None = None,
+        padding: str = "reflect",
     ) -> None:
         super().__init__()
-        self.pad = nn.ReflectionPad2d((kernel - 1) // 2)
+        self.pad = PADDINGS[padding]((kernel - 1) // 2)
         self.conv = nn.Conv2d(cin, cout, kernel, stride)
         self.norm = norm if norm is not None else nn.Identity()
         self.activation = activation if activation is not None else nn.Identity()
@@ -55,11 +71,12 @@ class _Conv(nn.Module):
 
 
 class _Residual(nn.Module):
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, activation: str, padding: str) -> None:
         super().__init__()
+        own = ACTIVATIONS[activation]()
         self.model = nn.Sequential(
-            _Conv(channels, channels, 3, norm=SliceNorm2d(channels), activation=nn.ReLU()),
-            _Conv(channels, channels, 3, norm=SliceNorm2d(channels)),
+            _Conv(channels, channels, 3, norm=SliceNorm2d(channels), activation=own, padding=padding),
+            _Conv(channels, channels, 3, norm=SliceNorm2d(channels), padding=padding),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,30 +103,47 @@ class VAEGenerator(nn.Module):
     enc(x [B, C, H, W]) -> mean of the latent [B, width 2**downs, H / 2**downs, W / 2**downs]; its variance is fixed at
     one. dec(latent) -> image in (-1, 1). H and W divisible by `multiple`, and at least twice as large.
     attenuation_paths: if any, dec gives the outputs of an attenuation factor of so many paths behind the image.
+    activation, padding: of the hidden convolutions and of every border, the published `activ` and `pad_type`.
+
+    Raises ValueError for an activation or a padding that is unknown.
     """
 
     def __init__(
-        self, channels: int = 1, width: int = 64, downs: int = 2, residuals: int = 4, attenuation_paths: int = 0
+        self,
+        channels: int = 1,
+        width: int = 64,
+        downs: int = 2,
+        residuals: int = 4,
+        attenuation_paths: int = 0,
+        activation: str = "relu",
+        padding: str = "reflect",
     ) -> None:
         super().__init__()
+        for name, value, known in (("activation", activation, ACTIVATIONS), ("padding", padding, PADDINGS)):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, found {value!r}.")
         self.multiple = 2**downs
         inner = width * 2**downs
         widths = [width * 2**level for level in range(downs)]
+        last, outputs = (
+            (FirstBounded(), channels + 1 + attenuation_paths) if attenuation_paths else (nn.Tanh(), channels)
+        )
+
+        def convolve(cin: int, cout: int, kernel: int, stride: int, norm: nn.Module) -> _Conv:
+            return _Conv(cin, cout, kernel, stride, norm, ACTIVATIONS[activation](), padding)
+
+        def middle() -> _Chain:
+            return _Chain(*(_Residual(inner, activation, padding) for _ in range(residuals)))
+
         self.enc = _Chain(
-            _Conv(channels, width, 7, norm=SliceNorm2d(width), activation=nn.ReLU()),
-            *(_Conv(w, 2 * w, 4, 2, SliceNorm2d(2 * w), nn.ReLU()) for w in widths),
-            _Chain(*(_Residual(inner) for _ in range(residuals))),
+            convolve(channels, width, 7, 1, SliceNorm2d(width)),
+            *(convolve(w, 2 * w, 4, 2, SliceNorm2d(2 * w)) for w in widths),
+            middle(),
         )
         ups: list[nn.Module] = []
         for w in reversed(widths):
-            ups += [nn.Upsample(scale_factor=2), _Conv(2 * w, w, 5, norm=SliceLayerNorm(w), activation=nn.ReLU())]
-        self.dec = _Chain(
-            _Chain(*(_Residual(inner) for _ in range(residuals))),
-            *ups,
-            _Conv(width, channels + 1 + attenuation_paths, 7, activation=FirstBounded())
-            if attenuation_paths
-            else _Conv(width, channels, 7, activation=nn.Tanh()),
-        )
+            ups += [nn.Upsample(scale_factor=2), convolve(2 * w, w, 5, 1, SliceLayerNorm(w))]
+        self.dec = _Chain(middle(), *ups, _Conv(width, outputs, 7, activation=last, padding=padding))
 
 
 class UNITGenerators(nn.Module):
@@ -119,6 +153,7 @@ class UNITGenerators(nn.Module):
     shared_latent: the residual blocks next to the latent are the same in both domains, as the paper (section 3) has it;
     the published code ties the domains by nothing but its losses.
     attenuation_paths, gain: of an attenuation factor (networks/attenuation.py) in the AC that is made of NC, if any.
+    activation, padding: see `VAEGenerator`.
 
     forward(nc [B, C + 2 context, H, W]) -> AC [B, C, H, W] in (-1, 1), by the mean of the latent, without noise; H
     and W divisible by `multiple` and at least twice as large.
@@ -134,12 +169,14 @@ class UNITGenerators(nn.Module):
         shared_latent: bool = False,
         attenuation_paths: int = 0,
         gain: float = 1.0,
+        activation: str = "relu",
+        padding: str = "reflect",
     ) -> None:
         super().__init__()
         self.attenuation_paths, self.gain = attenuation_paths, gain
         self.in_channels, self.out_channels = channels + 2 * context_slices, channels
-        self.a = VAEGenerator(self.in_channels, width, downs, residuals)
-        self.b = VAEGenerator(channels, width, downs, residuals, attenuation_paths)
+        self.a = VAEGenerator(self.in_channels, width, downs, residuals, 0, activation, padding)
+        self.b = VAEGenerator(channels, width, downs, residuals, attenuation_paths, activation, padding)
         if shared_latent:
             self.b.enc.model[-1], self.b.dec.model[0] = self.a.enc.model[-1], self.a.dec.model[0]
         self.multiple = self.a.multiple

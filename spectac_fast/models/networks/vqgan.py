@@ -84,10 +84,10 @@ class _Level(nn.Module):
 
 
 class _Middle(nn.Module):
-    def __init__(self, channels: int, groups: int) -> None:
+    def __init__(self, channels: int, groups: int, attention: bool) -> None:
         super().__init__()
         self.block_1 = VQResBlock(channels, channels, groups)
-        self.attn_1 = VQAttention(channels, groups)
+        self.attn_1 = VQAttention(channels, groups) if attention else nn.Identity()
         self.block_2 = VQResBlock(channels, channels, groups)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,6 +106,7 @@ class Encoder(nn.Module):
         num_res_blocks: int,
         attn_levels: Sequence[int],
         groups: int,
+        middle_attention: bool = True,
     ) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(in_channels, ch, 3, padding=1)
@@ -116,7 +117,7 @@ class Encoder(nn.Module):
             if i + 1 < len(ch_mult):
                 level.downsample = _Down(width)
             self.down.append(level)
-        self.mid = _Middle(widths[-1], groups)
+        self.mid = _Middle(widths[-1], groups, middle_attention)
         self.norm_out = nn.GroupNorm(groups, widths[-1], _EPS)
         self.conv_out = nn.Conv2d(widths[-1], z_channels, 3, padding=1)
 
@@ -141,11 +142,12 @@ class Decoder(nn.Module):
         num_res_blocks: int,
         attn_levels: Sequence[int],
         groups: int,
+        middle_attention: bool = True,
     ) -> None:
         super().__init__()
         widths = [*(ch * mult for mult in ch_mult), ch * ch_mult[-1]]
         self.conv_in = nn.Conv2d(z_channels, widths[-1], 3, padding=1)
-        self.mid = _Middle(widths[-1], groups)
+        self.mid = _Middle(widths[-1], groups, middle_attention)
         self.up = nn.ModuleList()
         for i, (width, before) in enumerate(pairwise(widths)):
             level = _Level(before, width, num_res_blocks + 1, i in attn_levels, groups)

@@ -16,13 +16,13 @@ from spectac_fast.diffusion.graph import Graphs
 from spectac_fast.diffusion.solvers import StepTable
 from spectac_fast.models.description import Description, describe, reading
 from spectac_fast.models.engine.batches import in_batches
-from spectac_fast.models.translators.sampling import SamplingNetworkTranslator
+from spectac_fast.models.translators.sampling import SamplingNetworkTranslator, clip_of
 from spectac_fast.tracing import phase
 
 _DEFAULTS = ("steps", "samples", "sample_steps", "solver", "order", "eta")
 # The published code's sampler, whose step list, first step and meaning of eta are its own.
-PUBLISHED = "published"
-_PUBLISHED_ARGUMENTS = {"solver": "ancestral", "eta_mode": "bbdm", "spacing": "reference", "boot": False}
+PUBLISHED = {"published": "reference", "published_strides": "strides"}
+_PUBLISHED_ARGUMENTS = {"solver": "ancestral", "eta_mode": "bbdm", "boot": False}
 # The solver whose numbers a weight file may hold (`spectac fit`), and what it is where it holds none.
 FITTED = "fitted"
 UNFITTED = "dbim"
@@ -34,7 +34,8 @@ class BridgeTranslator(SamplingNetworkTranslator):
     model:    has `bridge`, `multiple`, `context_slices`, `start(images) -> (end, context or None)`,
               `finish(x0) -> slices`, and a network that `spectac_fast.engine` takes.
     config:   of the weight file; its "defaults" are {"steps", "samples", "sample_steps", "solver", "order", "eta"} of
-              `translate`, and its "fitted", where there is one, a list of tables (diffusion/fitted.py).
+              `translate`, its "fitted", where there is one, a list of tables (diffusion/fitted.py), and its "clip",
+              where there is one, the bounds of every prediction.
     fitted:   those tables, by their number of evaluations.
     """
 
@@ -45,6 +46,7 @@ class BridgeTranslator(SamplingNetworkTranslator):
         self.defaults = {key: config["defaults"][key] for key in _DEFAULTS}
         self.graphs = Graphs()
         self.fitted = _fitted(model, config)
+        self.clip = clip_of(config) if "clip" in config else None
         if self.defaults["solver"] == FITTED and self.defaults["sample_steps"] not in self.fitted:
             raise ValueError(f"no fitted table of {self.defaults['sample_steps']} evaluations, those of a sample.")
 
@@ -71,8 +73,9 @@ class BridgeTranslator(SamplingNetworkTranslator):
         """The sampler that the options of `translate` ask for; ValueError for impossible ones.
 
         solver: one of `solver_table`, or "published" for the sampler of the published code with its step list (1 step,
-        or 3 and more), or "fitted" for the table of so many evaluations that the weights hold; where the weights' own
-        solver is fitted, other numbers of evaluations are DBIM's, from which it was.
+        or 3 and more; "published_strides": the published list of as many steps as timesteps has equal strides too), or
+        "fitted" for the table of so many evaluations that the weights hold; where the weights' own solver is fitted,
+        other numbers of evaluations are DBIM's, from which it was.
 
         The sampler takes any number of slices and keeps to fixed batch sizes itself, with all samples of a slice in few
         batches.
@@ -86,9 +89,9 @@ class BridgeTranslator(SamplingNetworkTranslator):
                 known = ", ".join(map(str, sorted(self.fitted))) or "none at all"
                 raise ValueError(f"the weights hold no fitted table for steps={steps}; those there are: {known}.")
             arguments = {"solver": UNFITTED}
-        if arguments["solver"] == PUBLISHED:
+        if spacing := PUBLISHED.get(arguments["solver"]):
             # One evaluation is the same by every solver, and the published list has none so short.
-            arguments = {"solver": "ancestral"} if steps == 1 else _PUBLISHED_ARGUMENTS
+            arguments = {"solver": "ancestral"} if steps == 1 else {**_PUBLISHED_ARGUMENTS, "spacing": spacing}
         return BridgeSampler(
             self.engine,
             self.model.bridge,
@@ -97,6 +100,7 @@ class BridgeTranslator(SamplingNetworkTranslator):
             graphs=self.graphs,
             order=order or self.defaults["order"],
             eta=self.defaults["eta"] if eta is None else eta,
+            clip=self.clip,
             **arguments,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,8 @@ class NetworkTranslator:
     """Base of the `Translator`s of networks; a method adds its `name` and `translate`.
 
     multiple: what the network's rows and columns must be divisible by. context_slices: how many neighbouring slices
-    on either side it looks at.
+    on either side it looks at. `field_px`: (rows, columns) that it was trained on and sees at least; (0, 0) where
+    slices are resized.
     """
 
     name: ClassVar[str]
@@ -39,8 +40,13 @@ class NetworkTranslator:
         self.pixel_mm, self.gain, self.card = description.pixel_mm, description.gain, description.card
         self.weights_sha256, self.device = description.weights_sha256, device
         self.fit = Fit(description.fit, description.size, multiple)
+        self.field_px = description.size if description.fit == "pad" else (0, 0)
         self.context_mm = tuple(k * description.slice_mm for k in range(-context_slices, context_slices + 1) if k)
         self.engines: dict[torch.dtype, Engine] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Weights and all, without what is made of them at first use."""
+        return self.__dict__ | {"engines": {}}
 
     @property
     def engine(self) -> Engine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -87,3 +88,9 @@ class SamplingNetworkTranslator(NetworkTranslator, ABC):
         self, sampler: Any, images: Tensor, seeds: Tensor, count: int, spread: bool
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Mean, or with `spread` (mean, standard deviation), of `count` samples at the working size, [B, 1, ...]."""
+
+
+def clip_of(config: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Bounds of the predictions in a configuration, (lo, hi) or None."""
+    clip = config["clip"]
+    return None if clip is None else (float(clip[0]), float(clip[1]))

@@ -16,7 +16,7 @@ from spectac_fast.models.networks.patchgan import PatchDiscriminator
 from spectac_fast.models.networks.registration import Registration
 from spectac_fast.train.features import feature_extractor
 from spectac_fast.train.learner import Setting, fresh_weights, generator_of
-from spectac_fast.train.learners.gan import Adversaries, build_generator, frozen, small_normal
+from spectac_fast.train.learners.gan import Adversaries, build_generator, frozen, small_normal, terms_of
 
 
 class JudgeFirst(Adversaries):
@@ -26,13 +26,13 @@ class JudgeFirst(Adversaries):
     """
 
     def step(self, step: int) -> dict[str, float]:
-        nc, ac = self.images(generator_of(self.seed, step))
+        nc, ac, weight = self.weighted_images(generator_of(self.seed, step))
         with self.autocast():
             fake = self.method(nc)
             terms = self.method.discriminator_loss(nc, ac, fake)
         values = self.discriminator_step(terms)
         with self.autocast(), frozen(*self.judging):
-            terms = self.method.generator_loss(nc, ac, fake)
+            terms = self.method.generator_loss(nc, ac, fake, weight)
         return self.generator_step(terms) | values
 
 
@@ -40,9 +40,9 @@ class MakeFirst(Adversaries):
     """The order of RegGAN: the generator learns, then the discriminator, on a fake made anew."""
 
     def step(self, step: int) -> dict[str, float]:
-        nc, ac = self.images(generator_of(self.seed, step))
+        nc, ac, weight = self.weighted_images(generator_of(self.seed, step))
         with self.autocast(), frozen(*self.judging):
-            terms = self.method.generator_loss(nc, ac, self.method(nc))
+            terms = self.method.generator_loss(nc, ac, self.method(nc), weight)
         values = self.generator_step(terms)
         with self.autocast():
             with torch.no_grad():
@@ -56,10 +56,10 @@ class MakeThrice(Adversaries):
 
     def step(self, step: int) -> dict[str, float]:
         for part in range(3):
-            nc, ac = self.images(generator_of(self.seed, step, part))
+            nc, ac, weight = self.weighted_images(generator_of(self.seed, step, part))
             with self.autocast(), frozen(*self.judging):
                 fake = self.method(nc)
-                terms = self.method.generator_loss(nc, ac, fake)
+                terms = self.method.generator_loss(nc, ac, fake, weight)
             values = self.generator_step(terms)
         with self.autocast():
             terms = self.method.discriminator_loss(nc, ac, fake)
@@ -80,7 +80,7 @@ def make_pix2pix(setting: Setting) -> JudgeFirst:
     with fresh_weights(setting.seed):
         generator = small_normal(build_generator(setting))
         discriminator = small_normal(PatchDiscriminator(generator.in_channels + 1, **recipe.network["discriminator"]))
-    method = Pix2Pix(generator, discriminator, **recipe.loss)
+    method = Pix2Pix(generator, discriminator, **terms_of(recipe))
     return JudgeFirst(method, [generator], [discriminator], generator, setting)
 
 
@@ -91,7 +91,7 @@ def make_reggan(setting: Setting) -> MakeFirst:
         generator = build_generator(setting)
         discriminator = ImageDiscriminator(1, **recipe.network["discriminator"])
         registration = Registration(**recipe.network["registration"])
-    method = RegGAN(generator, discriminator, registration, **recipe.loss)
+    method = RegGAN(generator, discriminator, registration, **terms_of(recipe))
     making: list[nn.Module] = [generator, registration]
     return MakeFirst(method, making, [discriminator], generator, setting)
 
@@ -102,7 +102,7 @@ def make_medgan(setting: Setting) -> MedGANLearner:
     term each is before the first step, on one batch (`MedGAN.match`), in place of a weight.
     """
     recipe = setting.recipe
-    weights = dict(recipe.loss)
+    weights = terms_of(recipe)
     shares = weights.pop("match", None)
     try:
         features = feature_extractor(weights.pop("features"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,20 @@ _BLOCK = 4
 
 
 class BridgeLearner(Supervised):
-    """Mean squared error of the bridge's objective as a share of the identity row's error; the heart counts more.
+    """Mean squared error of the bridge's objective as a share of the identity row's error, in which the heart counts
+    more; or, as BBDM is published, its mean absolute error.
 
     The first `start_share` of every batch is trained at t = T-1 with x = y: the state every sampler starts from, and
     the only one that a single evaluation ever sees. The rest draws t as "nodes" says and its noise from the counter, so
     that a step's loss is a function of the weights, the seed and the step number.
 
-    recipe.loss: {"start_share", "heart_weight": of the squared error within 60 mm of the stack's centre, relative to 1
-    elsewhere, "block_weight": there, of the squared error of means over 4x4 pixels, about a segment of the wall,
-    "nodes": "lambda" (uniform in it, what holds where a recipe says nothing), "uniform" in t, or a list of timesteps,
-    those of a table that the network is to be tuned for}.
+    recipe.loss: {"norm": "l2", what holds where a recipe says nothing, or "l1", the published loss, which is neither
+    weighted nor divided and takes none of the three weights; "start_share"; "heart_weight": of the squared error
+    within 60 mm of the stack's centre, relative to 1 elsewhere; "block_weight": there, of the squared error of means
+    over 4x4 pixels, about a segment of the wall; optional "shape_weight": there, of what one factor a slice leaves of
+    the error (`shape_error`); "nodes": "lambda" (uniform in it, what holds where a recipe says nothing), "uniform" in
+    t, as published, or a list of timesteps, those of a table that the network is to be tuned for}. UsageError for
+    others.
     """
 
     def __init__(self, model: BBDM, setting: Setting) -> None:
@@ -39,10 +44,11 @@ class BridgeLearner(Supervised):
         self.power = setting.pairs.residual_power()
         self.cumulative = np.cumsum(node_density(model.bridge, self.recipe.loss.get("nodes", "lambda")))
         self.starts = round(self.recipe.loss["start_share"] * self.recipe.data["batch"])
+        self.errors = self._errors()
 
     def losses(self, batch: Batch, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
         """ "loss" of the batch, and "loss_start" of its part at the start node."""
-        weights, bridge = self.recipe.loss, self.shipped.bridge
+        bridge = self.shipped.bridge
         y, x0 = batch.nc, batch.ac
         t = torch.from_numpy(np.searchsorted(self.cumulative, rng.random(len(y))).clip(max=len(bridge.m) - 1))
         seeds = torch.from_numpy(rng.integers(2**63, size=len(y)))
@@ -56,10 +62,26 @@ class BridgeLearner(Supervised):
         x_t[start], target[start] = y[start], bridge.target(x0[start], y[start], t[start], noise)
         with autocast(self.device, self.recipe.precision):
             output = self.shipped(x_t, t, torch.cat([y, batch.neighbours], dim=1))
-        error = output.float() - target
-        errors = weighted_error(error, batch.heart, weights["heart_weight"], weights["block_weight"]) / self.power
+        errors = self.errors(output.float() - target, batch.heart)
+        shape = self.recipe.loss.get("shape_weight")
+        if shape:
+            found = bridge.x0_from(output.float(), x_t, y, t)
+            errors = errors + shape * shape_error(found, x0, batch.heart) / self.power
         values = {"loss": errors.mean()}
         return values | {"loss_start": errors[start].mean()} if self.starts else values
+
+    def _errors(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """What the recipe measures each slice by, [B], of errors and hearts [B, 1, H, W]."""
+        loss = self.recipe.loss
+        norm = loss.get("norm", "l2")
+        if norm == "l1" and not {"heart_weight", "block_weight", "shape_weight"} & loss.keys():
+            return lambda error, _: error.abs().mean(dim=(1, 2, 3))
+        if norm != "l2" or not {"heart_weight", "block_weight"} <= loss.keys():
+            raise UsageError(
+                f'"loss" must have "norm" "l1" and no weights, or "l2", "heart_weight" and "block_weight", found {loss}'
+            )
+        heart, block = loss["heart_weight"], loss["block_weight"]
+        return lambda error, where: weighted_error(error, where, heart, block) / self.power
 
     def estimate(self, shipped: nn.Module) -> Estimate:
         return one_evaluation(shipped, self.shipped.bridge)
@@ -91,6 +113,19 @@ def weighted_error(error: Tensor, heart: Tensor, heart_weight: float, block_weig
     pixels = error.square() * (1.0 + (heart_weight - 1.0) * heart)
     blocks = F.avg_pool2d(error, _BLOCK).square() * F.avg_pool2d(heart, _BLOCK)
     return pixels.mean(dim=(1, 2, 3)) + block_weight * blocks.mean(dim=(1, 2, 3))
+
+
+def shape_error(found: Tensor, wanted: Tensor, heart: Tensor) -> Tensor:
+    """Mean squared error [B] of the heart's counts after the factor that suits each slice best; images and mask
+    [B, 1, H, W].
+
+    How many counts AC has for one of NC depends on what no NC image tells, such as the scatter correction and the scale
+    of a reconstruction. Where studies of many departments are trained on, that error hides the one of the shape.
+    """
+    found, wanted = (heart * (image + 1.0) for image in (found, wanted))
+    cross, square = ((found * other).sum(dim=(1, 2, 3), keepdim=True) for other in (wanted, found))
+    factor = torch.where(square > 0, cross / square.clamp(min=1e-12), torch.ones_like(square))
+    return (factor * found - wanted).square().mean(dim=(1, 2, 3))
 
 
 def one_evaluation(model: nn.Module, bridge: BrownianBridge) -> Estimate:

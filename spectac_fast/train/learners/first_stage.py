@@ -24,7 +24,8 @@ class FirstStageLearner(Supervised):
     score of codes in use. So codes that a batch leaves idle move onto latents of that batch ("Jukebox",
     arXiv 2005.00341, section 3.1, restarts them alike), until the rest of the training settles them.
 
-    recipe.loss: {"codebook_weight"}, and optional "revive": {"every", "until"} in steps; from step 0 on.
+    recipe.loss: {"codebook_weight"}, optional "heart_weight": of the error within 60 mm of the stack's centre, relative
+    to 1 elsewhere, and optional "revive": {"every", "until"} in steps; from step 0 on.
     """
 
     def losses(self, batch: Batch, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
@@ -34,7 +35,8 @@ class FirstStageLearner(Supervised):
             self._revive_idle_codes(images, rng)
         with autocast(self.device, self.recipe.precision):
             found, indices, codebook = self.shipped(images)
-        error = (found.float() - images).abs().mean()
+        weight = 1.0 + (self.recipe.loss.get("heart_weight", 1.0) - 1.0) * torch.cat([batch.heart, batch.heart])
+        error = (weight * (found.float() - images).abs()).mean()
         total = error + self.recipe.loss["codebook_weight"] * codebook.float()
         return {
             "loss": total,

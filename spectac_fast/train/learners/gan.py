@@ -11,26 +11,39 @@ import torch
 from torch import Tensor, nn
 
 from spectac_fast.models.networks.attenuation import Attenuation, of_image
-from spectac_fast.models.networks.build import build_network
+from spectac_fast.models.networks.build import Residual, build_network
 from spectac_fast.train.learner import Estimate, Setting, adam, autocast, descend
+from spectac_fast.train.recipe import Recipe
 from spectac_fast.train.slices import Batch
 from spectac_fast.train.supply import Supply
 
 
 def small_normal(module: nn.Module) -> nn.Module:
-    """The GAN papers' start: convolutions N(0, 0.02), norms N(1, 0.02), biases 0. Returns the module."""
+    """The GAN papers' start: convolutions N(0, 0.02), norms N(1, 0.02), biases 0. Returns the module. A residual
+    generator still begins as identity.
+    """
+    residual: list[Residual] = []
     for part in module.modules():
         weight, bias = getattr(part, "weight", None), getattr(part, "bias", None)
         if isinstance(weight, nn.Parameter):
             nn.init.normal_(weight, 0.0 if weight.dim() > 1 else 1.0, 0.02)
         if isinstance(bias, nn.Parameter):
             nn.init.zeros_(bias)
+        if isinstance(part, Residual):
+            residual.append(part)
+    for part in residual:
+        part.begin_as_identity()
     return module
 
 
 def build_generator(setting: Setting) -> nn.Module:
     """The generator NC -> AC of a recipe."""
     return build_network(setting.recipe.network["generator"], Attenuation(setting.pairs.gain, of_image))
+
+
+def terms_of(recipe: Recipe) -> dict[str, Any]:
+    """The weights of a method's terms, which its constructor takes, without what weighs the pixels."""
+    return {name: value for name, value in recipe.loss.items() if name != "heart_weight"}
 
 
 @contextmanager
@@ -50,7 +63,9 @@ class Adversaries:
     """The part of a `Learner` with two optimizers that is the same for every GAN.
 
     method: a module with `generator_loss` and `discriminator_loss`; making, judging: its modules of either optimizer;
-    shipped: the generator NC -> AC. context_slices: whose channels follow those of the slice.
+    shipped: the generator NC -> AC. context_slices: whose channels follow those of the slice. recipe.loss: weights of
+    the method's terms and, for methods that see pairs, optional "heart_weight": of the L1 term within 60 mm of the
+    stack's centre, relative to 1 elsewhere (`terms_of`).
     """
 
     def __init__(
@@ -75,8 +90,13 @@ class Adversaries:
 
     def images(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """NC with its neighbours as channels, and AC."""
+        return self.weighted_images(rng)[:2]
+
+    def weighted_images(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, and what each pixel counts in a term of differences, [B, 1, H, W]."""
         batch: Batch = self.supply.batch(rng)
-        return torch.cat([batch.nc, batch.neighbours], dim=1), batch.ac
+        weight = 1.0 + (self.recipe.loss.get("heart_weight", 1.0) - 1.0) * batch.heart
+        return torch.cat([batch.nc, batch.neighbours], dim=1), batch.ac, weight
 
     def generator_step(self, terms: Mapping[str, Tensor]) -> dict[str, float]:
         """Minimise the sum of a generator's terms; "loss" is that sum."""

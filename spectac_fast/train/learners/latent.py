@@ -15,14 +15,15 @@ from spectac_fast.models.methods.lbbdm import LatentBBDM
 from spectac_fast.models.methods.lbbdm import model_of as lbbdm_of
 from spectac_fast.reconstruct.maps import BODY_MU, attention_from_nc, contour_from_nc, path_transmission
 from spectac_fast.train.learner import Estimate, Setting, autocast
-from spectac_fast.train.learners.latents import LatentBatch, Latents, with_first_stage
+from spectac_fast.train.learners.latents import LatentBatch, Latents, heart_weighted, with_first_stage
 from spectac_fast.train.learners.supervised import Supervised
 
 
 class LatentLearner(Supervised):
     """Mean error of the bridge's objective between latents that are computed once, before the first step.
 
-    recipe.loss: {"norm": "l1" | "l2", "nodes": "uniform" (the published choice) | "lambda"}. network: the configuration
+    recipe.loss: {"norm": "l1" | "l2", "nodes": "uniform" (the published choice) | "lambda"}, and optional
+    "heart_weight" of latents within 60 mm of the stack's centre, relative to 1 elsewhere. network: the configuration
     the model was built from.
     """
 
@@ -30,7 +31,7 @@ class LatentLearner(Supervised):
         super().__init__(model, setting, model.context_slices, model.multiple)
         self.network, self.pixel_mm = network, setting.pairs.pixel_mm
         self.fit = self.supply.fit
-        self.supply = Latents(setting, self.fit, self.context_slices, self._ac_latent, self._nc_latent)
+        self.supply = Latents(setting, self.fit, self.context_slices, self._ac_latent, self._nc_latent, self.maps)
         if model.normalised:
             for name, value in zip(STATISTICS, self.supply.standardise()):
                 getattr(model, name).copy_(value)
@@ -39,9 +40,14 @@ class LatentLearner(Supervised):
             density = np.full(len(density), 1.0 / len(density))
         self.cumulative = np.cumsum(density)
 
-    @abstractmethod
-    def images(self, seen: Tensor) -> Tensor:
-        """What `start` of the model takes, of slices and their neighbours."""
+    def maps(self, nc: Tensor) -> Tensor:
+        """What the model is given of slices [B, 1, H, W] beside them, [B, M, H, W]; made once, before any step."""
+        return nc[:, :0]
+
+    @staticmethod
+    def images(seen: Tensor, maps: Tensor) -> Tensor:
+        """What `start` of the model takes, of slices, their neighbours and their maps."""
+        return torch.cat([seen[:, :1], maps, seen[:, 1:]], dim=1)
 
     @abstractmethod
     def context(self, images: Tensor) -> Tensor | None:
@@ -66,15 +72,17 @@ class LatentLearner(Supervised):
         seeds = torch.from_numpy(rng.integers(2**63, size=len(t))).to(self.device)
         x_t, target = bridge.noised(batch.ac, batch.nc, t, seeds=seeds, step=step)
         with autocast(self.device, self.recipe.precision):
-            output = self.shipped(x_t, t, self.context(self.images(batch.seen)))
+            output = self.shipped(x_t, t, self.context(self.images(batch.seen, batch.maps)))
         error = output.float() - target
-        return {"loss": error.abs().mean() if self.recipe.loss["norm"] == "l1" else error.square().mean()}
+        error = error.abs() if self.recipe.loss["norm"] == "l1" else error.square()
+        return {"loss": heart_weighted(error, batch.heart, self.recipe.loss.get("heart_weight", 1.0))}
 
     def estimate(self, shipped: nn.Module) -> Estimate:
         """One evaluation from the bridge's end."""
 
         def translate(seen: Tensor) -> Tensor:
-            y, context = shipped.start(self.images(self.fit.to_network(seen)))
+            fitted = self.fit.to_network(seen)
+            y, context = shipped.start(self.images(fitted, self.maps(fitted[:, :1])))
             t = torch.full((len(y),), shipped.bridge.num_timesteps - 1, device=y.device)
             x0 = shipped.bridge.x0_from(shipped(y, t, context).float(), y, y, t)
             return self.fit.from_network(shipped.finish(x0), tuple(seen.shape[-2:]))
@@ -89,9 +97,6 @@ class LatentLearner(Supervised):
 class LatentBBDMLearner(LatentLearner):
     """recipe.network: the configuration of models/methods/lbbdm.py without the first stage's."""
 
-    def images(self, seen: Tensor) -> Tensor:
-        return seen
-
     def context(self, images: Tensor) -> Tensor | None:
         stage = self.shipped.cond_stage_model
         if stage is None:
@@ -102,10 +107,9 @@ class LatentBBDMLearner(LatentLearner):
 class CPDMLearner(LatentLearner):
     """recipe.network: the configuration of models/methods/cpdm.py without the first stage's. Its maps need no CT."""
 
-    def images(self, seen: Tensor) -> Tensor:
-        nc = seen[:, :1]
+    def maps(self, nc: Tensor) -> Tensor:
         transmission = path_transmission(BODY_MU * contour_from_nc(nc), self.pixel_mm)
-        return torch.cat([nc, attention_from_nc(nc), transmission, seen[:, 1:]], dim=1)
+        return torch.cat([attention_from_nc(nc), transmission], dim=1)
 
     def context(self, images: Tensor) -> Tensor:
         return self.shipped.context(*images[:, 1:].tensor_split((1, 2), dim=1))

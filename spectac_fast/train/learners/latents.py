@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from spectac_fast.checkpoints.weights import fill, load_weights
 from spectac_fast.errors import InputError, UsageError
@@ -19,11 +20,16 @@ _CHUNK = 64
 
 
 class LatentBatch(NamedTuple):
-    """Latents of AC and of NC [B, C, h, w], and the slices with their neighbours [B, 1 + 2 context, H, W]."""
+    """Latents of AC and of NC [B, C, h, w], the slices with their neighbours [B, 1 + 2 context, H, W], and what else is
+    made of a slice [B, M, H, W]; heart: the share of each latent position that lies within 60 mm of the stack's centre,
+    [B, 1, h, w].
+    """
 
     ac: Tensor
     nc: Tensor
     seen: Tensor
+    maps: Tensor
+    heart: Tensor
 
 
 class Latents:
@@ -31,7 +37,8 @@ class Latents:
 
     Of all slices, or of `recipe.data["latent_slices"]` drawn at random from them: a training of minutes sees a few
     thousand, and encoding the others would take longer than itself. encode_ac, encode_nc: images [B, 1, H, W] at the
-    network's size -> latents. Raises UsageError for a recipe that wants augmented, clipped or unpaired slices.
+    network's size -> latents; maps: such NC images -> what else the model is given of them [B, M, H, W], M may be 0.
+    Raises UsageError for a recipe that wants augmented, clipped or unpaired slices.
     """
 
     def __init__(
@@ -41,6 +48,7 @@ class Latents:
         context: int,
         encode_ac: Callable[[Tensor], Tensor],
         encode_nc: Callable[[Tensor], Tensor],
+        maps: Callable[[Tensor], Tensor] = lambda nc: nc[:, :0],
     ) -> None:
         data = setting.recipe.data
         if data["shift_px"] or data["scale_jitter"] or data["clip"] or not data["paired"]:
@@ -49,15 +57,15 @@ class Latents:
         total = len(setting.pairs)
         kept_slices = min(data.get("latent_slices") or total, total)
         self.slices = np.sort(np.random.default_rng(setting.seed).permutation(total)[:kept_slices])
-        kept: list[tuple[Tensor, Tensor]] = []
+        kept: list[tuple[Tensor, ...]] = []
         with Progress(kept_slices, "encoding", "slices") as progress:
             for begin in range(0, kept_slices, _CHUNK):
                 indices = self.slices[begin : begin + _CHUNK]
                 nc, ac = (fit.to_network(part.to(setting.device)) for part in setting.pairs.select(indices))
                 with torch.no_grad():
-                    kept.append((encode_ac(ac).cpu().half(), encode_nc(nc).cpu().half()))
+                    kept.append(tuple(part.cpu().half() for part in (encode_ac(ac), encode_nc(nc), maps(nc))))
                 progress.step(len(indices))
-        self.ac, self.nc = (torch.cat(parts) for parts in zip(*kept))
+        self.ac, self.nc, self.maps = (torch.cat(parts) for parts in zip(*kept))
 
     def standardise(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Bring both to zero mean and unit spread; the moments [1, C, 1, 1] of AC (mean, std), then of NC."""
@@ -76,8 +84,18 @@ class Latents:
         indices = self.slices[chosen]
         nc, _ = pairs.select(indices)
         seen = self.fit.to_network(torch.cat([nc, pairs.neighbours(indices, self.context)], dim=1).to(device))
-        ac_latents, nc_latents = (part[torch.from_numpy(chosen)].to(device).float() for part in (self.ac, self.nc))
-        return LatentBatch(ac_latents, nc_latents, seen)
+        known = (part[torch.from_numpy(chosen)].to(device).float() for part in (self.ac, self.nc, self.maps))
+        ac_latents, nc_latents, maps = known
+        hearts = torch.from_numpy(pairs.heart(indices)).float()[:, None].to(device)
+        # As an image a mask is -1 outside the heart, like everything a fit brings in.
+        fitted = 0.5 * (self.fit.to_network(2.0 * hearts - 1.0) + 1.0)
+        heart = F.adaptive_avg_pool2d(fitted, tuple(ac_latents.shape[-2:]))
+        return LatentBatch(ac_latents, nc_latents, seen, maps, heart)
+
+
+def heart_weighted(error: Tensor, heart: Tensor, weight: float) -> Tensor:
+    """Mean of errors [B, C, h, w] whose positions in the heart [B, 1, h, w] count `weight` times."""
+    return (error * (1.0 + (weight - 1.0) * heart)).mean()
 
 
 def with_first_stage(

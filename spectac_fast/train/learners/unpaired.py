@@ -78,8 +78,8 @@ class UNITLearner(Adversaries):
         noise = self._noise(step)
         with self.autocast():
             with torch.no_grad():
-                passage = self.method(nc, ac, noise)
-            terms = self.method.discriminator_loss(nc, ac, passage.fake_nc, passage.fake_ac)
+                fake_nc, fake_ac = self.method.fakes(nc, ac, noise)
+            terms = self.method.discriminator_loss(nc, ac, fake_nc, fake_ac)
         values = self.discriminator_step(terms)
         with self.autocast(), frozen(*self.judging):
             terms = self.method.generator_loss(nc, ac, self.method(nc, ac, noise))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from spectac_fast.errors import SpectacError
 from spectac_fast.progress import Progress
@@ -19,6 +20,8 @@ from spectac_fast.train.recipe import Recipe
 
 _LOG_EVERY = 50
 _VALIDATE_EVERY = 500
+# Shares of the budget at which validation patients are looked at too: curves are read on a logarithmic axis.
+_LOOKS = (0.01, 0.03, 0.1, 0.3, 1.0)
 _SAVE_EVERY_S = 60.0
 
 
@@ -57,8 +60,9 @@ def optimise(
                 window.clear()
                 rates = {n: o.param_groups[0]["lr"] for n, o in state.learner.optimizers.items()}
                 diary.write(**so_far, **means, learning_rate=rates)
-            if validate is not None and state.step % _VALIDATE_EVERY == 0:
-                diary.write(**so_far, validation=validate())
+            passed = any(spent < look * budget.total <= state.spent(budget) for look in _LOOKS)
+            if validate is not None and (passed or state.step % _VALIDATE_EVERY == 0):
+                diary.write(**so_far, threads=torch.get_num_threads(), validation=validate())
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 state.save(run, identity)
                 saved = time.monotonic()

@@ -29,6 +29,9 @@ def said(*evidence):
         ([("NC", WORDS)], AC, "NC"),
         ([("NC", WORDS)], SURE_AC, None),
         ([("AC", WORDS)], SURE_NC, "AC"),
+        # A code that says no correction is written for nothing else.
+        ([("NC", CODED)], SURE_AC, "NC"),
+        ([("NC", CODED), ("AC", WORDS)], SURE_AC, None),
         # Words against codes, and words against words.
         ([("AC", CODED), ("NC", WORDS)], NC, None),
         ([("AC", WORDS), ("NC", WORDS)], NC, None),
@@ -59,6 +62,7 @@ def test_every_piece_of_evidence_is_a_reason():
 def test_what_was_assumed_is_noted():
     assert "look of the image alone" in judge([], NC).notes[0]
     assert judge(said(("AC", WORDS)), SURE_NC).notes
+    assert judge(said(("NC", CODED)), SURE_AC).notes
 
 
 def test_without_a_header_what_is_unknown_may_be_assumed_and_that_is_said():

@@ -11,6 +11,7 @@ from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
 from spectac_fast import read_study, write_corrected
 from spectac_fast.correct import correct_study
+from spectac_fast.data.geometry.field import field_of
 from spectac_fast.data.geometry.margin import continued
 from spectac_fast.errors import InputError
 from spectac_fast.formats.background import without_background
@@ -235,7 +236,7 @@ def test_a_network_sees_counts_that_go_on(tmp_path, rng):
     values[:, :, :6] = -1
     path = write_values(tmp_path / "SA.dcm", values, lambda ds: ds.add_new("PixelPaddingValue", "SS", -1), dtype="<i2")
     series = read_series(path)
-    counts = continued(series)
+    counts = continued(series, field_of(series))
     np.testing.assert_array_equal(counts[:, :, 6:], series.counts[:, :, 6:])
     # 6.8 mm pixels and a fall by e in 13.6 mm; the nearest known voxel is the seventh of the same row.
     fall = np.exp(-0.5 * np.arange(6, 0, -1))

@@ -25,6 +25,7 @@ def defect(angle=110.0, stress=0.7, rest=0.0):
 class FakeCohort:
     """Random shells: AC is NC with its lower half made brighter."""
 
+    kinds = ("NC", "AC", "TRUTH")
     spacing_mm = (6.8, 6.8, 6.8)
 
     def __init__(self, seed, cases=5, slices=9, side=32):
@@ -61,6 +62,24 @@ class FakeCohort:
 
     def scale(self, index, phase):
         return count_scale(self.pair(index, phase, "SA")[0], self.spacing_mm)
+
+
+class FakeIdealCohort(FakeCohort):
+    """AC is IDEAL with noise of its own."""
+
+    kinds = ("NC", "AC", "TRUTH", "IDEAL")
+
+    @property
+    def seeds(self):
+        return [case["seed"] for case in self.cases]
+
+    def spacing_of(self, index):
+        return self.spacing_mm
+
+    def ideal(self, index, phase, plane):
+        _, ac = self.pair(index, phase, plane)
+        noise = np.random.default_rng([index, len(phase), *plane.encode()]).normal(0, 3, ac.shape)
+        return (ac + noise).astype(np.float32)
 
 
 class FakeTranslator:

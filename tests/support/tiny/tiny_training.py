@@ -18,6 +18,7 @@ class TinyCohort:
     """Smooth random volumes whose AC is twice the NC, with a little more where the neighbourhood is bright."""
 
     folder = "tiny"
+    kinds = ("NC", "AC", "IDEAL")
     spacing_mm = (6.8, 6.8, 6.8)
 
     def __init__(self, seeds, side=SIDE):
@@ -38,6 +39,9 @@ class TinyCohort:
         rng = np.random.default_rng([self.cases[i]["seed"], len(phase), *plane.encode()])
         nc = np.rint(400 * gaussian_filter(rng.random((SLICES, self.side, self.side)), (0, 2, 2)))
         return nc.astype(np.float32), np.rint(2 * nc + 0.002 * gaussian_filter(nc, 2) ** 2).astype(np.float32)
+
+    def ideal(self, i, phase, plane):
+        return np.rint(1.5 * self.pair(i, phase, plane)[1]).astype(np.float32)
 
     def scale(self, i, phase):
         return count_scale(self.pair(i, phase, "SA")[0], self.spacing_mm)

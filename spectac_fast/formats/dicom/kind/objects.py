@@ -11,10 +11,10 @@ from spectac_fast.errors import InputError, NotApplicableError
 from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE
 from spectac_fast.formats.dicom.parse import uid_name
 from spectac_fast.formats.evidence.header import emission_doubts
-from spectac_fast.formats.series import NOTHING, Told
 
 # Value 3 of the Image Type (PS3.3 C.8.4.9), in words.
-_TYPES = {
+OTHER_TYPES = {
+    "RECON TOMO": "reconstructed slices",
     "TOMO": "projections (TOMO)",
     "RECON GATED TOMO": "a gated reconstruction",
     "GATED TOMO": "gated projections",
@@ -25,8 +25,11 @@ _TYPES = {
 }
 
 
-def check_kind(ds: Dataset, path: Path, told: Told = NOTHING) -> None:
-    """Raise NotApplicableError unless a data set is an ungated NM reconstruction of emission."""
+def check_kind(ds: Dataset, path: Path) -> None:
+    """Raise NotApplicableError unless a data set is an ungated NM reconstruction of emission.
+
+    No option makes a map of attenuation anything else: whether attenuation was corrected is another question.
+    """
     kind = UID(str(ds.get("SOPClassUID", "")))
     # A DICOMDIR has a class in its file meta information only.
     if not kind and ds.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
@@ -39,12 +42,13 @@ def check_kind(ds: Dataset, path: Path, told: Told = NOTHING) -> None:
     image_type = list(ds.get("ImageType") or [])
     third = image_type[2] if len(image_type) > 2 else "nothing"
     if third != "RECON TOMO":
-        what = _TYPES.get(third, "another Image Type")
-        raise NotApplicableError(f"{path}: expected reconstructed slices (RECON TOMO), found {what}.")
+        what = OTHER_TYPES.get(third, "another Image Type")
+        # What can be made of the file is the better half of a refusal.
+        hint = "; spectac reconstruct makes slices of them" if third in ("TOMO", "GATED TOMO") else ""
+        raise NotApplicableError(f"{path}: expected reconstructed slices (RECON TOMO), found {what}{hint}.")
     if "WholeBodyTechnique" in ds:
         raise NotApplicableError(f"{path}: expected slices of the heart, found a whole-body scan (its technique).")
-    doubts = emission_doubts(ds) if told.kind is None else ()
-    if doubts:
+    if doubts := emission_doubts(ds):
         raise NotApplicableError(
             f"{path}: expected counts that the patient emitted, found transmission or a map of attenuation: "
             f"{'; '.join(doubts)}."

@@ -39,7 +39,7 @@ def _isotope(symbol: str, mass: str, *names: str) -> str:
 
 NUCLIDES = {
     TECHNETIUM: _Nuclide(_isotope("TC", "99 ?M?", r"TE[CK]H?NE[CTZ]\w*"), ("72454006", "C-163A8"), 6.007),
-    THALLIUM: _Nuclide(_isotope("TL", "201", r"TH?AL+I\w*", r"THALLO\w*"), ("60057003", "C-138A9"), 72.9),
+    THALLIUM: _Nuclide(_isotope("TL", "201", "TL", r"TH?AL+I\w*", r"THALLO\w*"), ("60057003", "C-138A9"), 72.9),
     "I-123": _Nuclide(_isotope("I", "123", r"IOD\w* ?123", r"123 ?IOD\w*"), ("21572004", "C-114A4"), 13.22),
     "I-131": _Nuclide(_isotope("I", "131", r"IOD\w* ?131", r"131 ?IOD\w*"), ("1368003", "C-114B1"), 192.5),
     "In-111": _Nuclide(_isotope("IN", "111", r"INDIUM"), ("56609000", "C-145A4"), 67.31),
@@ -120,6 +120,16 @@ def tracer_notes(ds: Dataset, path: Path, *, force: bool) -> tuple[str, ...]:
     if _perfusion(tracers) and any(said.what in _OTHERS for said in tracers):
         notes.append(f"it names {' and '.join(map(str, tracers))}; corrected as perfusion.")
     return tuple(notes)
+
+
+def foreign(ds: Dataset) -> str:
+    """What makes a file's counts no perfusion of technetium or thallium, and where it says so; "" for nothing."""
+    return _refused(list(_nuclides(ds)), list(_tracers(ds)), energy_windows(ds))
+
+
+def nuclide_names(ds: Dataset) -> set[str]:
+    """The nuclides that a file names."""
+    return {said.what for said in _nuclides(ds)}
 
 
 def energy_windows(ds: Dataset) -> list[tuple[float, float]]:

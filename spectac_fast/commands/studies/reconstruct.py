@@ -1,0 +1,184 @@
+"""`spectac reconstruct`: projections in, slices out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectac_fast.commands import _flags
+from spectac_fast.progress import STYLES, Progress
+
+if TYPE_CHECKING:
+    from spectac_fast.correct import Report
+    from spectac_fast.correct.physics.reconstructor import Reconstructed, Reconstructor
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Reconstruct projections (NM TOMO): NC slices, and AC slices where an attenuation map is given, cut along the\n"
+        "long axis of the left ventricle, which is found. Every file gives NAME_NC_SA.dcm, NAME_AC_SA.dcm and so on,\n"
+        "NM RECON TOMO objects; `spectac correct` estimates attenuation correction from the NC ones without any map."
+    )
+    _flags.add_inputs(parser, "NM TOMO files, folders with all below, DICOMDIR, zip archives, patterns")
+    _flags.add_output(parser, "folder for the slices; the folders below IN are kept")
+    parser.add_argument(
+        "--ac",
+        default="none",
+        metavar="none|chang|FILE",
+        help="chang: from the body's outline; FILE: folder of a CT series, or an NM attenuation map (default: none)",
+    )
+    parser.add_argument(
+        "--planes", type=planes, metavar="SA,VLA,HLA,TRA", help="stacks to write; TRA is transaxial (default: all)"
+    )
+    parser.add_argument("--method", choices=("osem", "fbp"), default="osem", help="(default: osem)")
+    parser.add_argument(
+        "--iterations", type=_flags.positive_int, metavar="N", help="of OSEM (default: 32 updates in all)"
+    )
+    parser.add_argument(
+        "--subsets", type=_flags.positive_int, metavar="N", help="a divisor of the views (default: the one next to 8)"
+    )
+    parser.add_argument(
+        "--filter",
+        type=post_filter,
+        metavar="KIND[:N[:N]]",
+        help="butterworth:CUTOFF:ORDER or hann:CUTOFF in cycles/cm, gaussian:FWHM in mm, or none "
+        "(default: butterworth:0.4:5)",
+    )
+    parser.add_argument(
+        "--scatter",
+        choices=("auto", "none", "window", "estimate"),
+        default="auto",
+        help="window: by the file's scatter windows, NC too; estimate: of AC by an effective source; auto: of AC, "
+        "window where there is one (default: auto)",
+    )
+    parser.add_argument(
+        "--collimator",
+        type=collimator,
+        metavar="NAME",
+        help="model its blur: LEHR, LEGP, LEAP, or HOLE,LENGTH,INTRINSIC in mm (default: none, as models were trained)",
+    )
+    parser.add_argument(
+        "--axis",
+        type=axis,
+        metavar="AZ,EL,X,Y,Z",
+        help="the long axis by hand: degrees from straight ahead to the left and down, and a point on it in mm from "
+        "the axis of rotation (left, back, head); write it as --axis=...",
+    )
+    parser.add_argument("--phase", choices=("stress", "rest"), help="of all named files, whatever they say themselves")
+    parser.add_argument("--overwrite", action="store_true", help="make again what OUT's manifest says is finished")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write what became of every file, as JSON")
+    parser.add_argument("--progress", choices=STYLES, default="auto", help="on stderr (default: auto)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from spectac_fast.commands.studies.correct import interruptible
+    from spectac_fast.correct import Report
+    from spectac_fast.correct.physics.reconstructor import Reconstructor
+    from spectac_fast.errors import NoInputError, SpectacError
+    from spectac_fast.formats.series import Told
+
+    asked = {name: getattr(args, name) for name in ("planes", "filter", "collimator", "axis", "iterations", "subsets")}
+    settings = {name: value for name, value in asked.items() if value is not None}
+    by = Reconstructor(
+        told=Told(phase=args.phase), ac=args.ac, method=args.method.upper(), scatter=args.scatter, **settings
+    )
+    report, failure = Report(), None
+    try:
+        plan = by.plan(args.inputs, args.out, overwrite=args.overwrite)
+        with (
+            interruptible() as stop,
+            Progress(len(plan.sources), "reconstructing", "files", style=args.progress) as progress,
+        ):
+            for result in by.run(plan, stop=stop, progress=progress):
+                report.add(result)
+                _say(result)
+            report.interrupted = stop.is_set()
+        if not (report.written or report.finished or report.failed or report.interrupted):
+            where = ", ".join(map(str, args.inputs))
+            raise NoInputError(f"{where}: expected projections here, found {len(report.skipped)} files of other kinds.")
+    except SpectacError as error:
+        failure = error
+        raise
+    except KeyboardInterrupt:
+        report.interrupted = True
+        raise
+    finally:
+        if args.report:
+            report.write(args.report, by, failure)
+    _tell(report, by, args.out)
+    return report.exit_code
+
+
+def planes(text: str) -> tuple[str, ...]:
+    """argparse type: some of SA, VLA, HLA and TRA, parted by commas."""
+    known = ("SA", "VLA", "HLA", "TRA")
+    found = [each.strip().upper() for each in text.split(",")]
+    if set(found) - set(known):
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(known)}, found {text!r}")
+    return tuple(each for each in known if each in found)
+
+
+def axis(text: str) -> tuple[float, ...]:
+    """argparse type: five numbers parted by commas."""
+    try:
+        found = tuple(map(float, text.split(",")))
+    except ValueError:
+        found = ()
+    if len(found) != 5:
+        raise argparse.ArgumentTypeError(f"expected AZIMUTH,ELEVATION,X,Y,Z, found {text!r}")
+    return found
+
+
+def post_filter(text: str) -> Any:
+    """argparse type: a `reconstruct.settings.Filter`."""
+    from spectac_fast.correct.physics.wanted import filter_of
+
+    try:
+        return filter_of(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected butterworth:CUTOFF:ORDER, hann:CUTOFF, gaussian:FWHM or none, found {text!r}"
+        ) from None
+
+
+def collimator(text: str) -> Any:
+    """argparse type: a `reconstruct.camera.Collimator`, or None for "none"."""
+    from spectac_fast.correct.physics.wanted import collimator_of
+
+    try:
+        return collimator_of(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected LEHR, LEGP, LEAP, none or HOLE,LENGTH,INTRINSIC in mm, found {text!r}"
+        ) from None
+
+
+def _say(result: Reconstructed) -> None:
+    """The long axis of a file, and what is unusual about it."""
+    if result.made is not None:
+        name, views = result.sources[0].name, result.projections.views
+        axes = result.made.axes
+        print(
+            f"{name}: {views} views; long axis azimuth {axes.azimuth:.1f}, elevation {axes.elevation:.1f} degrees "
+            f"through {', '.join(f'{mm:.0f}' for mm in axes.centre)} mm"
+        )
+    for warning in result.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+
+
+def _tell(report: Report, by: Reconstructor, out: Path) -> None:
+    for reason in report.skipped:
+        print(f"skipped: {reason}", file=sys.stderr)
+    for reason in report.failed:
+        print(f"failed: {reason}", file=sys.stderr)
+    before = f"{len(report.finished)} series finished before, " if report.finished else ""
+    where = f"written to {out}" if report.written else "nothing written"
+    files = f"{report.studies} {'file' if report.studies == 1 else 'files'}"
+    print(
+        f"reconstructed {report.series} series of {files}; {before}{len(report.skipped)} files skipped, "
+        f"{len(report.failed)} failed; {where}"
+    )
+    if report.interrupted:
+        print("spectac: interrupted", file=sys.stderr)

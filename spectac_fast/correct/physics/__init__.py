@@ -1,0 +1,3 @@
+"""Projections in, slices out: what is asked for (`wanted`), attenuation maps on the camera's grid (`maps`), volumes and
+their planes (`volumes`), any number of files (`reconstructor`).
+"""

@@ -1,0 +1,83 @@
+"""Attenuation maps on the grid of a reconstruction."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spectac_fast.data.study import dicom_files
+from spectac_fast.errors import InputError, NoInputError
+from spectac_fast.formats.dicom import file_content
+from spectac_fast.formats.dicom.tomo.maps import AttenuationMap, read_map_files
+from spectac_fast.formats.projections import Projections
+from spectac_fast.reconstruct.grid import Grid
+from spectac_fast.reconstruct.maps import mu_of_hu
+
+# Lung is above this, 1/cm; so much of the body that emission shows must be, and so much about the heart be in the map.
+_BODY_MU, _COVERED, _HEART_MM = 0.02, 0.7, 40.0
+
+
+def load_map(path: Path) -> tuple[AttenuationMap, str]:
+    """The map in a file, or in the CT series of a folder, and the SHA-256 of what was read.
+
+    Raises NoInputError where there is none, and as `read_map_files`.
+    """
+    paths = dicom_files(path) if path.is_dir() else [path]
+    if not paths:
+        raise NoInputError(f"{path}: expected an attenuation map, found no DICOM file.")
+    files = [(each, file_content(each)) for each in paths]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(content).digest() for _, content in files)).hexdigest()
+    return read_map_files(files), digest
+
+
+def on_grid(found: AttenuationMap, grid: Grid, projections: Projections) -> tuple[Tensor, tuple[str, ...]]:
+    """The map as float32 [z, y, x] in 1/cm on the voxels of a reconstruction, at their resolution; sentences on how.
+
+    The axis of rotation is taken to be the line x = y = 0 of the map's frame of reference. Slices beyond the map repeat
+    its end, 0 is what lies beside it.
+    """
+    from scipy.ndimage import gaussian_filter, map_coordinates
+
+    if found.unit == "HU":
+        mu = mu_of_hu(torch.from_numpy(found.values)).numpy()
+    else:
+        mu = found.values
+    sides = np.linalg.norm(found.steps, axis=1)
+    # A voxel of emission is a mean over many of a CT.
+    blurred = gaussian_filter(mu, [0.4 * grid.dx / side if side < grid.dx else 0.0 for side in sides])
+    z, y, x = np.meshgrid(grid.axis_z(), grid.axis_y(), grid.axis_x(), indexing="ij")
+    away = np.stack([x, y, z], -1) - found.first
+    index = np.moveaxis(away @ np.linalg.inv(found.steps), -1, 0)
+    along = np.argmax(np.abs(found.steps[:, 2]))
+    index[along] = np.clip(index[along], 0, mu.shape[along] - 1)
+    values = map_coordinates(blurred, index, order=1, mode="constant", cval=0.0)
+    notes = [*found.notes, "the attenuation map is placed with the axis of rotation at x = y = 0 of its coordinates."]
+    if found.frame != str(projections.header.get("FrameOfReferenceUID") or ""):
+        notes.append("the attenuation map has another frame of reference; it is taken to lie where the patient did.")
+    return torch.from_numpy(values.astype(np.float32)), tuple(notes)
+
+
+def check_overlap(mu: Tensor, body: Tensor, found: AttenuationMap, heart_z: float) -> None:
+    """Raise InputError unless a map [z, y, x] covers the body that emission shows, and the heart at a height, mm.
+
+    body: bool [z, y, x].
+    """
+    ends = found.first[2] + np.array([0.0, (found.values.shape[0] - 1) * found.steps[0, 2]])
+    low, high = float(ends.min()), float(ends.max())
+    if abs(found.steps[0, 2]) > 0.5 * np.linalg.norm(found.steps[0]) and not (
+        low <= heart_z - _HEART_MM and heart_z + _HEART_MM <= high
+    ):
+        raise InputError(
+            f"{found.path}: expected an attenuation map about the heart at {heart_z:.0f} mm, found one from "
+            f"{low:.0f} to {high:.0f} mm along the patient."
+        )
+    share = float((mu[body] > _BODY_MU).float().mean()) if bool(body.any()) else 0.0
+    if share < _COVERED:
+        raise InputError(
+            f"{found.path}: expected an attenuation map that overlaps the body, found that it covers "
+            f"{100 * share:.0f} % of what emission shows."
+        )

@@ -1,0 +1,188 @@
+"""`Reconstructor`: projections from anywhere, and the slices that are made of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from spectac_fast._version import __version__
+from spectac_fast.correct.physics.maps import load_map
+from spectac_fast.correct.physics.volumes import Made, make
+from spectac_fast.correct.physics.wanted import Wanted
+from spectac_fast.correct.store import Store
+from spectac_fast.data.inputs import Found as Sorted
+from spectac_fast.data.inputs import Source, common_root, find_studies, found_or_named
+from spectac_fast.data.study import output_path
+from spectac_fast.errors import InputError, NoInputError, SetupError, SpectacError, UsageError
+from spectac_fast.formats.dicom.tomo.read import read_projections
+from spectac_fast.formats.dicom.tomo.stacks import stack_object
+from spectac_fast.formats.projections import Projections
+from spectac_fast.formats.series import NOTHING, Provenance, Told, volume_ending
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """What became of one file. projections, made: what was read and what was made of it, None where nothing was.
+
+    written: the files made of it, if any were asked for. finished: an earlier run had written them; then nothing was
+    made. skipped, failed: a sentence for a file that is something else, or that cannot be reconstructed. warnings: one
+    for everything unusual. seconds: spent reading, reconstructing and writing.
+    """
+
+    sources: tuple[Path, ...] = ()
+    projections: Projections | None = None
+    made: Made | None = None
+    written: tuple[Path, ...] = ()
+    finished: bool = False
+    skipped: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    status = "reconstructed"
+
+    @property
+    def counts(self) -> tuple[NDArray, ...]:
+        """Those of every stack, [slices, rows, columns]."""
+        return tuple(stack.counts for stack in self.made.stacks) if self.made else ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to do: its files, results that are known beforehand, and where it writes (or None)."""
+
+    sources: tuple[Source, ...]
+    known: tuple[Reconstructed, ...]
+    root: Path
+    store: Store | None
+
+
+class Reconstructor:
+    """Reconstructs projections: NC, and AC by an attenuation map or by Chang, cut along the heart.
+
+        for result in sf.Reconstructor(ac="chang").map(["tomo.dcm"]):
+            result.made.volumes["AC"], result.made.stacks
+
+    Args:
+        told: the phase of the files, where the user says it.
+        wanted: everything else, by the names of `Wanted`.
+
+    Raises UsageError for settings that do not make sense together, NoInputError and InputError for an attenuation map
+    that is not there or cannot be used.
+    """
+
+    def __init__(self, *, told: Told = NOTHING, **wanted: Any) -> None:
+        self.wanted, self.told = Wanted(**wanted), told
+        path = self.wanted.map_path
+        self._map, self._digest = load_map(path) if path is not None else (None, "")
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the counts depend on besides the projections."""
+        settings = {**self.wanted.settings(), "planes": ",".join(self.wanted.planes), "map": self._digest}
+        return Provenance("reconstruction", "", __version__, settings)
+
+    def map(self, inputs: Sequence[str | Path]) -> Iterator[Reconstructed]:
+        """The projections at `inputs` (files, folders, DICOMDIR, archives, patterns), one by one; nothing is written.
+
+        Raises NoInputError where there is no file at all.
+        """
+        return self.run(self.plan([Path(path) for path in inputs]))
+
+    def plan(self, inputs: Sequence[Path], out: Path | None = None, *, overwrite: bool = False) -> Plan:
+        """Find the files; out: folder to write to, whose manifest says what is finished, unless overwrite."""
+        root = common_root(inputs)
+        store = Store(out, root, self.provenance, overwrite=overwrite, told=self.told) if out is not None else None
+        found = find_studies(inputs, self.told)
+        known = [Reconstructed(skipped=(text,)) for text in found.skipped]
+        known += [Reconstructed(failed=(text,)) for text in found.failed]
+        sources, taken = [], set()
+        for source in (each for study in found.studies for each in study):
+            name = output_path(source.path, root, Path())
+            if name in taken and store is not None:
+                text = f"{source.path}: expected a name of its own, found that another file of this run has it."
+                known.append(Reconstructed((source.path,), failed=(text,)))
+            else:
+                taken.add(name)
+                sources.append(source)
+        return Plan(tuple(sources), tuple(known), root, store)
+
+    def run(self, plan: Plan, *, stop: threading.Event | None = None, progress: Any = None) -> Iterator[Reconstructed]:
+        """Do what `plan` says, a file at a time. stop: set it to end after the file at hand. progress: counts files."""
+        yield from plan.known
+        try:
+            for source in plan.sources:
+                if stop is not None and stop.is_set():
+                    return
+                yield self._one(source, plan)
+                if progress is not None:
+                    progress.step()
+        finally:
+            if plan.store is not None:
+                plan.store.close()
+
+    def describe(self) -> dict[str, Any]:
+        """Settings, for a report."""
+        return {"settings": dict(self.provenance.settings), "device": "cpu"}
+
+    def _one(self, source: Source, plan: Plan) -> Reconstructed:
+        paths, times = (source.path,), [time.perf_counter()]
+        entry = plan.store.finished([source]) if plan.store is not None else None
+        if entry is not None and plan.store is not None:
+            return Reconstructed(
+                paths, written=tuple(plan.store.paths(entry)), finished=True, skipped=entry.skipped, failed=entry.failed
+            )
+        try:
+            projections = self._read(source)
+            times.append(time.perf_counter())
+            made = make(projections, self.wanted, self._map, self._digest)
+            times.append(time.perf_counter())
+            written = self._write(source, projections, made, plan) if plan.store is not None else ()
+            times.append(time.perf_counter())
+        except (SetupError, UsageError):
+            raise
+        except SpectacError as reason:
+            said = Sorted()
+            found_or_named(said, reason, source.named)
+            return Reconstructed(paths, skipped=tuple(said.skipped), failed=tuple(said.failed))
+        warnings = tuple(f"{source.path}: {note}" for note in (*source.notes, *made.notes))
+        seconds = dict(zip(("read", "reconstruct", "write"), (b - a for a, b in pairwise(times))))
+        return Reconstructed(paths, projections, made, tuple(written), warnings=warnings, seconds=seconds)
+
+    def _read(self, source: Source) -> Projections:
+        if volume_ending(source.path) or source.slices:
+            raise InputError(f"{source.path}: expected projections (an NM TOMO file), found a stack of slices.")
+        return read_projections(source.path, source.contents()[0], told=self.told)
+
+    def _write(self, source: Source, projections: Projections, made: Made, plan: Plan) -> list[Path]:
+        sources = self._map.sources if self._map is not None else ()
+        objects = []
+        for stack in made.stacks:
+            mark = f"{'AC' if stack.corrected else 'NC'}_{stack.plane}"
+            path = output_path(source.path, plan.root, plan.store.out, mark)
+            objects.append((stack_object(projections, stack, sources if stack.corrected else ()), path))
+        return plan.store.place([source], objects)
+
+
+def reconstruct(path: str | Path, **wanted: Any) -> Made:
+    """Reconstruct the projections in one NM TOMO file.
+
+        made = sf.reconstruct("tomo.dcm", ac="chang")
+        made.volumes["NC"], made.axis, made.stacks
+
+    wanted: as for `Reconstructor`. Raises InputError for a file that cannot be reconstructed as wanted, NoInputError
+    where there is none, UsageError for settings that do not make sense together.
+    """
+    by = Reconstructor(**wanted)
+    for result in by.map([path]):
+        for text in (*result.failed, *result.skipped):
+            raise InputError(text)
+        if result.made is not None:
+            return result.made
+    raise NoInputError(f"{path}: expected projections (NM TOMO), found none.")

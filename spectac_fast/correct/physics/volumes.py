@@ -1,0 +1,238 @@
+"""One acquisition: NC and AC volumes, the long axis, and the stacks that are cut along it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spectac_fast.correct.physics.maps import check_overlap, on_grid
+from spectac_fast.correct.physics.wanted import Wanted
+from spectac_fast.errors import InputError
+from spectac_fast.formats.dicom.kind.tracer import TECHNETIUM
+from spectac_fast.formats.dicom.tomo.maps import AttenuationMap
+from spectac_fast.formats.dicom.tomo.stacks import Stack
+from spectac_fast.formats.projections import Projections, Window
+from spectac_fast.reconstruct.acquired import Acquired, chang, estimated_scatter, uniform_map, window_scatter
+from spectac_fast.reconstruct.camera import Collimator
+from spectac_fast.reconstruct.grid import Axes, Grid, axes_at
+from spectac_fast.reconstruct.long_axis import LongAxis, find_long_axis
+from spectac_fast.reconstruct.maps import BODY_MU
+from spectac_fast.reconstruct.planes import cuts, resample
+from spectac_fast.reconstruct.post_filter import low_pass
+from spectac_fast.reconstruct.settings import Reconstruction
+
+# Stacks are so deep about the middle of the ventricle, as those that the models were trained on.
+_DEPTH_MM = 29 * 6.8
+# The NC image's maximum has at least so many steps in storage.
+_STEPS = 1024
+# A scatter window begins or ends so near to the photopeak, and is no wider, keV.
+_BESIDE_KEV, _WIDEST_KEV = 4.0, 40.0
+_FBP_UNEVEN = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What was made of one acquisition. volumes: "NC", and "AC" where asked for, float32 [z, y, x] in counts over
+    all views on `grid`. axes: of the stacks. axis: how these were found, None where they were told. notes: sentences to
+    be read after the file's name and a colon.
+    """
+
+    volumes: dict[str, Tensor]
+    grid: Grid
+    axes: Axes
+    axis: LongAxis | None
+    stacks: tuple[Stack, ...]
+    notes: tuple[str, ...]
+
+
+def make(
+    projections: Projections,
+    wanted: Wanted,
+    found: AttenuationMap | None = None,
+    digest: str = "",
+    progress: Callable[[int], None] | None = None,
+) -> Made:
+    """Reconstruct projections and cut them.
+
+    found, digest: the attenuation map that `wanted` names, and the SHA-256 of its files. progress: called with numbers
+    of reconstructed rows. Raises InputError for projections that cannot be reconstructed as wanted.
+    """
+    with torch.inference_mode():
+        return _Making(projections, wanted, found, digest, progress or (lambda rows: None)).made()
+
+
+def grid_of(projections: Projections) -> Grid:
+    """The voxels of a reconstruction: cubes of a bin's side; z = 0 is that of the file."""
+    rows, columns = projections.peak.counts.shape[1:]
+    # Indices run from feet to head, rows from head to feet.
+    below = (rows - 0.5 - projections.top_mm / projections.pixel_mm) / rows
+    return Grid(columns, rows, projections.pixel_mm, below)
+
+
+class _Making:
+    def __init__(
+        self,
+        projections: Projections,
+        wanted: Wanted,
+        found: AttenuationMap | None,
+        digest: str,
+        progress: Callable[[int], None],
+    ) -> None:
+        self.p, self.wanted, self.found, self.digest, self.progress = projections, wanted, found, digest, progress
+        self.how = wanted.reconstruction(projections.views, projections.path)
+        self.notes: list[str] = []
+        self.grid = grid_of(projections)
+        self.acquired = Acquired(
+            _columns(projections.peak),
+            tuple(projections.angles),
+            tuple(projections.radius_mm),
+            projections.pixel_mm,
+            wanted.collimator or Collimator(),
+        )
+
+    def made(self) -> Made:
+        self._check()
+        scatter = self._window_scatter()
+        corrected_nc = scatter is not None and self.wanted.scatter == "window"
+        nc = self._volume(None, scatter if corrected_nc else None)
+        self.progress(self.grid.nz)
+        axis = None
+        if self.wanted.axis is None:
+            axis = find_long_axis(nc, self.grid)
+            axes = axis.axes
+        else:
+            axes = axes_at(*self.wanted.axis[:2], np.array(self.wanted.axis[2:]))
+        volumes = {"NC": nc}
+        how = {"NC": ("IRNC", self._scatter_words(scatter) if corrected_nc else "", "")}
+        if self.wanted.ac != "none":
+            volumes["AC"], scattered, attenuation = self._corrected(nc, scatter, float(axes.centre[2]))
+            self.progress(self.grid.nz)
+            how["AC"] = ("IRAC", scattered, attenuation)
+        step = 2.0 ** min(math.floor(math.log2(max(float(nc.max()), 1e-30) / _STEPS)), 0)
+        stacks = []
+        for kind, volume in volumes.items():
+            method, scattered, attenuation = how[kind]
+            for plane in self.wanted.planes:
+                stacks.append(self._stack(volume, plane, axes, kind, method, scattered, attenuation, step))
+        self._say_axis(axes, axis)
+        return Made(volumes, self.grid, axes, axis, tuple(stacks), (*self.p.notes, *self.notes))
+
+    def _check(self) -> None:
+        p = self.p
+        if self.wanted.ac != "none" and p.isotope != TECHNETIUM:
+            raise InputError(
+                f"{p.path}: expected {TECHNETIUM} for attenuation correction, found {p.isotope}, for whose energies no "
+                "attenuation is known here; --ac none reconstructs it."
+            )
+        between = np.diff(p.angles)
+        if self.how.method == "FBP" and np.ptp(between) > _FBP_UNEVEN * np.median(between):
+            raise InputError(f"{p.path}: expected views at equal steps for filtered back-projection, found gaps.")
+
+    def _volume(self, mu: Tensor | None, scatter: Tensor | None) -> Tensor:
+        volume = self.acquired.volume(self.how, mu=mu, scatter=scatter)
+        return low_pass(volume, self.grid.dx, self.how.filter)
+
+    def _corrected(self, nc: Tensor, windows: Tensor | None, heart_z: float) -> tuple[Tensor, str, str]:
+        """AC volume, and in words its scatter correction and its attenuation."""
+        if self.found is None:
+            mu = uniform_map(nc)
+            source, scattered = nc, ""
+            if windows is not None and self.wanted.scatter in ("auto", "window"):
+                source, scattered = self._volume(None, windows), self._scatter_words(windows)
+            # Broad-beam attenuation stands for what scatter adds; without it the narrow one holds.
+            mu = mu * (0.15 / BODY_MU if scattered else 1.0)
+            value = float(mu.max())
+            return chang(source, self.acquired, mu), scattered, f"Chang first order, uniform body of {value:.2f}/cm"
+        mu, notes = on_grid(self.found, self.grid, self.p)
+        check_overlap(mu, uniform_map(nc) > 0, self.found, heart_z)
+        self.notes += notes
+        scatter, scattered = None, ""
+        if self.wanted.scatter != "none":
+            scatter, scattered = windows, self._scatter_words(windows)
+            if windows is None:
+                scatter = estimated_scatter(self.acquired, self.how, mu, self.p.peak.width_kev or 28.1)
+                scattered = "effective source"
+        return self._volume(mu, scatter), scattered, "CT map" if self.found.unit == "HU" else "NM map"
+
+    def _window_scatter(self) -> Tensor | None:
+        """Expected scatter by the windows of the file; None where it has none that will do, or none is wanted."""
+        if self.wanted.scatter not in ("auto", "window"):
+            return None
+        lower, upper = (_beside(self.p, side) for side in (-1, 1))
+        if lower is None:
+            if self.wanted.scatter == "window":
+                raise InputError(f"{self.p.path}: expected a scatter window below the photopeak, found none.")
+            return None
+        self._windows = "triple energy window" if upper else "dual energy window"
+        both = [(_columns(window), window.width_kev) if window else None for window in (lower, upper)]
+        return window_scatter(self.p.peak.width_kev, both[0], both[1], self.p.pixel_mm)
+
+    def _scatter_words(self, scatter: Tensor | None) -> str:
+        return "" if scatter is None else self._windows
+
+    def _stack(
+        self,
+        volume: Tensor,
+        plane: str,
+        axes: Axes,
+        kind: str,
+        method: str,
+        scattered: str,
+        attenuation: str,
+        step: float,
+    ) -> Stack:
+        grid, how = self.grid, self.how
+        if plane == "TRA":
+            counts, orientation = volume, (1.0, 0, 0, 0, 1.0, 0)
+            position = (grid.axis_x()[0], grid.axis_y()[0], grid.axis_z()[0])
+        else:
+            cut, shape = cuts(axes)[plane], (math.ceil(_DEPTH_MM / grid.dx - 1e-6), grid.n, grid.n)
+            counts = resample(volume[None], grid, cut, shape)[0]
+            orientation, position = (*cut.right, *cut.down), tuple(cut.first_voxel(grid.dx, shape))
+        made = {**self.wanted.settings(), "map": self.digest}
+        return Stack(
+            counts.cpu().numpy(), plane, kind == "AC", step, grid.dx, grid.dx, orientation, position,
+            _abbreviated(method, how, scattered), str(how), str(how.filter), scattered, attenuation, made,
+        )  # fmt: skip
+
+    def _say_axis(self, axes: Axes, axis: LongAxis | None) -> None:
+        x, y, z = axes.centre
+        said = (
+            f"azimuth {axes.azimuth:.1f}, elevation {axes.elevation:.1f} degrees through {x:.0f}, {y:.0f}, {z:.0f} mm"
+        )
+        if axis is None:
+            self.notes.append(f"its long axis is as told: {said}.")
+        elif axis.doubts:
+            self.notes.append(
+                f"its long axis was found at {said}, with doubt: {'; '.join(axis.doubts)}; --axis sets it by hand."
+            )
+
+
+def _abbreviated(method: str, how: Reconstruction, scattered: str) -> str:
+    first = method.replace("IR", "FBP") if how.method == "FBP" else method
+    return first + ("SC" if scattered else "") + ("RR" if how.resolution_recovery else "")
+
+
+def _columns(window: Window) -> Tensor:
+    """Counts [views, bins, rows from feet to head]."""
+    return torch.from_numpy(np.ascontiguousarray(window.counts[:, ::-1].transpose(0, 2, 1)))
+
+
+def _beside(projections: Projections, side: int) -> Window | None:
+    """The scatter window next below (-1) or above (1) the photopeak."""
+    peak = projections.peak.ranges_kev
+    if not peak:
+        return None
+    low, high = min(each[0] for each in peak), max(each[1] for each in peak)
+    for window in projections.others:
+        if len(window.ranges_kev) != 1 or window.width_kev > _WIDEST_KEV:
+            continue
+        first, last = window.ranges_kev[0]
+        if abs(last - low if side < 0 else first - high) <= _BESIDE_KEV:
+            return window
+    return None

@@ -1,0 +1,96 @@
+"""Zip archives -> their DICOM files; nothing is unpacked, and a member that cannot be used costs only itself."""
+
+from __future__ import annotations
+
+import functools
+import os
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from spectac_fast.data.search import PART10, Trouble
+from spectac_fast.errors import InputError
+
+# More than a hospital's year; a list of them still fits in memory.
+MAX_MEMBERS = 200_000
+# An encrypted member raises RuntimeError, an unknown method NotImplementedError, a missing one KeyError.
+_DAMAGED = (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, RuntimeError, KeyError, ValueError, EOFError)
+_ENCRYPTED = 0x1
+
+
+def is_archive(path: Path) -> bool:
+    return os.path.isfile(path) and path.suffix.lower() == ".zip"
+
+
+def dicom_members(archive: Path, trouble: Trouble) -> Iterator[Path]:
+    """The DICOM files in an archive, as the archive's path and the member's name, in the order of the names.
+
+    `trouble` gets a sentence for each that is not given: damaged, encrypted, hidden, named twice, leading outside.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = sorted((info for info in opened.infolist() if not info.is_dir()), key=lambda i: i.filename)
+            if len(members) > MAX_MEMBERS:
+                trouble(f"{archive}: expected at most {MAX_MEMBERS} files, found {len(members)}.")
+                return
+            times = Counter(info.filename for info in members)
+            for info in members:
+                if _is_dicom(opened, info, archive, trouble):
+                    fault = _fault(info.filename, times)
+                    if fault:
+                        trouble(f"{archive / _shown(info.filename)}: {fault}")
+                    else:
+                        yield archive / info.filename
+    except _DAMAGED as error:
+        trouble(f"{archive}: the archive cannot be read ({type(error).__name__}).")
+
+
+def _is_dicom(opened: zipfile.ZipFile, info: zipfile.ZipInfo, archive: Path, trouble: Trouble) -> bool:
+    try:
+        with opened.open(info) as file:
+            return file.read(PART10)[128:] == b"DICM"
+    except _DAMAGED as error:
+        reason = "encrypted" if info.flag_bits & _ENCRYPTED else type(error).__name__
+        trouble(f"{archive / _shown(info.filename)}: cannot be read from its archive ({reason}).")
+        return False
+
+
+def _fault(name: str, times: Counter[str]) -> str:
+    """Why a member is not taken by its name; empty where it is."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        return "expected a name within its archive, found one that leads out of it."
+    if path.name.startswith("."):
+        return "left out, since its name begins with a dot."
+    if times[name] > 1:
+        return f"expected one member of this name, found {times[name]}."
+    # Another spelling of a member's path, by which it would not be found again.
+    return "" if str(path) == name else "expected a plain name, found one with empty or single-dot parts."
+
+
+def _shown(name: str) -> str:
+    """A member's name as part of a path below its archive."""
+    return name.lstrip("/")
+
+
+def member(archive: Path, path: Path) -> bytes:
+    """The bytes of a member that `dicom_members` gave; raises InputError for a damaged one."""
+    from spectac_fast.formats.dicom import check_size
+
+    try:
+        opened = _opened(archive)
+        info = opened.getinfo(path.relative_to(archive).as_posix())
+        check_size(path, info.file_size)
+        with opened.open(info) as file:
+            # The size in the directory may be a lie; what is read stays below the limit all the same.
+            return file.read(info.file_size)
+    except _DAMAGED as error:
+        raise InputError(f"{path}: cannot be read from its archive ({type(error).__name__}).") from None
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(archive: Path) -> zipfile.ZipFile:
+    """Kept open: the directory of an archive of ten thousand files is not to be read ten thousand times."""
+    return zipfile.ZipFile(archive)

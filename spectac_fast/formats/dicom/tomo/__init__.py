@@ -1,0 +1,3 @@
+"""NM TOMO objects, the projections of a gamma camera: read them (`read`, from what `frames`, `orbit` and `windows` make
+of a header), write synthetic ones (`synthetic`).
+"""

@@ -1,0 +1,86 @@
+"""What is changed at random in a slice that is trained on, and what would be another department's habit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spectac_fast.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Fields that end within the patient: of `share` of the slices, what lies further than a random distance from the
+    centre is lost.
+
+    half_mm: least and largest half-width of what is kept, mm. round_share: of the fields that are discs, the others are
+    squares. falls_mm: what may stand outside, one drawn for each slice: 0 for no counts, else the nearest counts that
+    are kept, falling by e within so many mm, as a field is continued when a file is read (data/geometry/margin.py).
+
+    Raises UsageError for settings that describe no field.
+    """
+
+    share: float
+    half_mm: tuple[float, float]
+    round_share: float
+    falls_mm: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        low, high = self.half_mm
+        if not (0 <= self.share <= 1 and 0 <= self.round_share <= 1 and 0 < low <= high):
+            raise UsageError(
+                f"fields of a recipe: expected shares of 0 to 1 and 0 < half_mm[0] <= half_mm[1], found {self}"
+            )
+        if not self.falls_mm or min(self.falls_mm) < 0:
+            raise UsageError(f"fields of a recipe: expected falls_mm of at least 0, found {list(self.falls_mm)}")
+
+    def end(self, images: Tensor, pixel_mm: float, rng: np.random.Generator) -> Tensor:
+        """Images [B, C, H, W] in model units, some of them lost outside a field that all C of them share."""
+        size = len(images)
+        chosen = rng.random(size) < self.share
+        halves = rng.uniform(*self.half_mm, size=size)
+        discs = rng.random(size) < self.round_share
+        falls = rng.choice(self.falls_mm, size=size)
+        out = images.clone()
+        for k in np.flatnonzero(chosen):
+            nearest, share = _outside(tuple(images.shape[-2:]), pixel_mm, halves[k], bool(discs[k]), float(falls[k]))
+            row, column = (torch.from_numpy(index) for index in nearest)
+            kept = images[k][:, row, column]
+            out[k] = (kept + 1.0) * torch.from_numpy(share) - 1.0
+        return out
+
+
+def _outside(
+    shape: tuple[int, int], pixel_mm: float, half_mm: float, disc: bool, falls_mm: float
+) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], NDArray[np.float32]]:
+    """(row, column) of the nearest pixel of the field [H, W] each, and the share of its counts that stands there."""
+    centre = [(n - 1) / 2 for n in shape]
+    y, x = np.meshgrid(*(np.arange(n) - c for n, c in zip(shape, centre, strict=True)), indexing="ij")
+    reach = half_mm / pixel_mm
+    if disc:
+        inwards = np.minimum(1.0, reach / np.maximum(np.hypot(y, x), 1e-6))
+        near_y, near_x = y * inwards, x * inwards
+    else:
+        near_y, near_x = y.clip(-reach, reach), x.clip(-reach, reach)
+    away = np.hypot(y - near_y, x - near_x) * pixel_mm
+    share = np.exp(-away / falls_mm) if falls_mm else (away == 0.0).astype(float)
+    # Rounded towards the centre: a pixel just outside is lost.
+    row, column = (
+        np.where(near < 0, np.ceil(near + c), np.floor(near + c)).astype(np.intp)
+        for near, c in zip((near_y, near_x), centre, strict=True)
+    )
+    return (row, column), share.astype(np.float32)
+
+
+def shifted(image: Tensor, dy: int, dx: int) -> Tensor:
+    """An image [C, H, W] moved by whole pixels; what enters holds no counts (-1)."""
+    height, width = image.shape[-2:]
+    out = torch.full_like(image, -1.0)
+    out[:, max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)] = image[
+        :, max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)
+    ]
+    return out

@@ -1,0 +1,82 @@
+"""What an engineer gives `Corrector` from Python: clear errors for what makes no sense, and a Corrector travels."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_study import Times, heart, write_study
+
+import spectac_fast as sf
+from spectac_fast.diffusion.graph import Graphs
+from spectac_fast.formats.series import Told
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"model": 5}, TypeError, "model: expected a name, a path or a Translator, found int"),
+        ({"device": 0}, TypeError, "device: expected"),
+        ({"jobs": 0}, ValueError, "jobs: expected at least 1, found 0"),
+        ({"jobs": 1.5}, TypeError, "jobs: expected a whole number"),
+        ({"seed": "a"}, TypeError, "seed: expected a whole number, found 'a'"),
+        ({"samples": 0}, ValueError, "samples: expected at least 1"),
+        ({"steps": True}, TypeError, "steps: expected a whole number"),
+        ({"uncertainty": "4"}, TypeError, "uncertainty: expected a whole number"),
+        ({"told": {"phase": "rest"}}, TypeError, "told: expected a Told, found dict"),
+    ],
+)
+def test_arguments_that_make_no_sense(options, error, said):
+    with pytest.raises(error, match=said):
+        sf.Corrector(**({"model": Times(2.0)} | options))
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert sf.Corrector(Times(2.0), jobs=np.int64(2), seed=np.int32(-3)).jobs == 2
+
+
+def test_one_path_is_a_path(tmp_path, rng):
+    write_study(tmp_path / "in", rng, planes=("SA",), phases=("stress",))
+    corrector = sf.Corrector(Times(2.0))
+    for inputs in (str(tmp_path / "in"), tmp_path / "in", [tmp_path / "in"], (each for each in [str(tmp_path / "in")])):
+        assert [len(result.counts) for result in corrector.map(inputs)] == [1]
+    with pytest.raises(ValueError, match="at least one path"):
+        corrector.map([])
+    with pytest.raises(TypeError):
+        corrector.map([5])
+
+
+def first_counts(corrector: sf.Corrector, path: Path) -> np.ndarray:
+    return next(iter(corrector.map(path))).counts[0]
+
+
+def test_a_corrector_travels_to_another_process(tmp_path, rng):
+    write_study(tmp_path / "in", rng, planes=("SA",), phases=("stress",))
+    corrector = sf.Corrector("bbdm", batch_size=4)
+    here = first_counts(corrector, tmp_path / "in")
+    # After a run, when networks have been made ready and buffers are there.
+    sent = pickle.dumps(corrector)
+    np.testing.assert_array_equal(first_counts(pickle.loads(sent), tmp_path / "in"), here)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        there = pool.apply(first_counts, (corrector, tmp_path / "in"))
+    np.testing.assert_array_equal(there, here)
+    assert copy.deepcopy(corrector).provenance == corrector.provenance
+
+
+def test_recordings_stay_where_they_are():
+    graphs = Graphs(budget=7)
+    graphs._seen.add("something")
+    moved = pickle.loads(pickle.dumps(graphs))
+    assert (moved.budget, moved._seen) == (7, set())
+
+
+@pytest.mark.parametrize("factor", [1e35, 1e-30])
+def test_counts_beyond_any_unit_are_refused(tmp_path, rng, factor):
+    np.save(tmp_path / "SA_stress_NC.npy", (heart(rng) * factor).astype(np.float32))
+    told = Told(plane="SA", phase="stress", pixel_mm=6.8, slice_mm=6.8)
+    (result,) = sf.Corrector(Times(2.0), told=told).map(tmp_path / "SA_stress_NC.npy")
+    assert "expected a maximum of 1e-12 to 1e+12 counts" in result.failed[0]

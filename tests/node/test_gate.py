@@ -1,0 +1,158 @@
+"""The gate before the node: whatever else is connected, an honest peer is served."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import subprocess
+import time
+
+import pytest
+from fake_study import Times
+from patience import HANGS_S, until
+
+pytest.importorskip("pynetdicom", reason="needs pynetdicom (extra: node)")
+
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification
+
+from spectac_fast.node import Limits, Node, Patience, Receiver, Spool
+
+FOUR_GB = b"\x01\0" + (2**32 - 1).to_bytes(4, "big")
+HALF = b"\x01\0\0\0\0\xce" + b"\0\1" + b"\0" * 30
+
+
+@pytest.fixture
+def start(tmp_path):
+    nodes = []
+
+    def start(patience=None, **options):
+        receiver = Receiver(
+            Spool(tmp_path / f"spool{len(nodes)}"), "SPECTAC", port=0, patience=patience or Patience(), **options
+        )
+        nodes.append(Node(receiver, Times(2.0), stable_s=0.3))
+        nodes[-1].start()
+        return receiver.port
+
+    yield start
+    for node in nodes:
+        node.stop()
+
+
+def echo(port, tls=None):
+    """An honest peer: whether a C-ECHO is answered with success."""
+    ae = AE(ae_title="CAMERA")
+    ae.add_requested_context(Verification)
+    association = ae.associate("127.0.0.1", port, ae_title="SPECTAC", tls_args=(tls, "localhost") if tls else None)
+    if not association.is_established:
+        return False
+    status = association.send_c_echo().get("Status")
+    association.release()
+    return status == 0
+
+
+def attacked(port, content, number):
+    found = [socket.create_connection(("127.0.0.1", port)) for _ in range(number)]
+    for each in found:
+        each.sendall(content)
+    return found
+
+
+@pytest.mark.parametrize("content", [b"", b"\x01", HALF], ids=["silent", "one byte", "half a PDU"])
+def test_more_connections_than_there_are_places_do_not_keep_a_peer_out(start, content):
+    port = start(limits=Limits(associations=2, connections=16))
+    held = attacked(port, content, 40)
+    assert all(echo(port) for _ in range(3))
+    for each in held:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (FOUR_GB, "at most 262144 bytes, found 4294967295"),
+        (b"GET / HTTP/1.1\r\n\r\n", "expected a DICOM PDU, found type 47h"),
+        (b"\x04\0\0\0\0\2ab", "expected a DICOM PDU, found type 04h"),
+    ],
+)
+def test_what_is_no_request_is_closed_at_once_with_a_line(start, caplog, content, reason):
+    port = start()
+    (connection,) = attacked(port, content, 1)
+    connection.settimeout(HANGS_S)
+    assert connection.recv(1) == b""
+    until(lambda: reason in caplog.text)
+    assert len(caplog.records) == 1
+    assert echo(port)
+
+
+def test_half_a_pdu_is_waited_for_as_long_as_was_said(start, caplog):
+    port = start(patience=Patience(request=0.2, pdu=0.3))
+    silent, half = *attacked(port, b"", 1), *attacked(port, HALF, 1)
+    for each in (silent, half):
+        each.settimeout(HANGS_S)
+        assert each.recv(1) == b""
+    until(lambda: "nothing was asked for 0 s" in caplog.text and "not whole after 0 s" in caplog.text)
+
+
+def test_associations_that_are_held_make_way(start):
+    port = start(patience=Patience(yields=0.05), limits=Limits(associations=3))
+    ae = AE(ae_title="CAMERA")
+    ae.add_requested_context(Verification)
+    held = [ae.associate("127.0.0.1", port, ae_title="SPECTAC") for _ in range(3)]
+    assert all(each.is_established for each in held)
+    time.sleep(0.1)
+    assert echo(port)
+    # The one that was silent longest, and only that one.
+    until(lambda: not held[0].is_established)
+    assert held[1].send_c_echo().Status == held[2].send_c_echo().Status == 0x0000
+
+
+def test_associations_at_work_are_not_cut_off(start):
+    port = start(patience=Patience(yields=3600.0), limits=Limits(associations=2))
+    ae = AE(ae_title="CAMERA")
+    ae.add_requested_context(Verification)
+    rejected = []
+    held = [ae.associate("127.0.0.1", port, ae_title="SPECTAC") for _ in range(2)]
+    late = ae.associate("127.0.0.1", port, ae_title="SPECTAC", evt_handlers=[(evt.EVT_REJECTED, rejected.append)])
+    assert late.is_rejected
+    assert all(each.send_c_echo().Status == 0 for each in held)
+    held[0].release()
+    until(lambda: echo(port))
+
+
+def test_a_request_that_makes_no_sense_is_one_line(start, caplog, rng):
+    port = start()
+    caplog.set_level(logging.DEBUG, logger="spectac_fast")
+    rubbish = rng.bytes(200)
+    (connection,) = attacked(port, b"\x01\0" + len(rubbish).to_bytes(4, "big") + rubbish, 1)
+    connection.settimeout(HANGS_S)
+    connection.recv(64)
+    connection.close()
+    assert echo(port)
+    assert len([each for each in caplog.records if each.name.startswith("spectac_fast")]) <= 1
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tls")
+    request = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -days 2 -keyout key.pem -out cert.pem"
+    made = subprocess.run(request.split(), cwd=folder, capture_output=True)
+    if made.returncode:
+        pytest.skip("needs openssl")
+    return folder
+
+
+def test_a_silent_peer_does_not_stop_tls(start, certificate):
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    client = ssl.create_default_context(cafile=str(certificate / "cert.pem"))
+    client.check_hostname = False
+    port = start(tls=server, limits=Limits(connections=16))
+    held = attacked(port, b"", 20)
+    plain = attacked(port, HALF, 1)
+    assert echo(port, client)
+    # Without TLS nobody is served.
+    assert not echo(port)
+    for each in held + plain:
+        each.close()

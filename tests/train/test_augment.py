@@ -1,0 +1,169 @@
+"""What is changed at random in training slices, and which image stands as their target."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_training import SIDE, SLICES, TinyCohort, tiny_recipe
+
+import spectac_fast
+from spectac_fast.checkpoints.weights import load_weights
+from spectac_fast.cohort.joined import JoinedCohort
+from spectac_fast.errors import InputError, UsageError
+from spectac_fast.models.networks.build import build_network
+from spectac_fast.train.augment import Fields
+from spectac_fast.train.loop.budget import Budget
+from spectac_fast.train.recipe import load_recipe
+from spectac_fast.train.run import Options, train
+from spectac_fast.train.slices import SlicePairs
+from spectac_fast.train.supply import Supply
+from spectac_fast.train.validation import Validation
+
+PIXEL_MM = 6.8
+
+
+def fields(share=1.0, half_mm=(30.0, 45.0), round_share=0.0, falls_mm=(0.0,)):
+    return Fields(share, half_mm, round_share, falls_mm)
+
+
+@pytest.fixture
+def images(rng):
+    return torch.from_numpy(rng.random((6, 3, SIDE, SIDE)).astype(np.float32)) + 0.5
+
+
+@pytest.mark.parametrize("round_share", [0.0, 1.0])
+def test_a_field_ends_at_its_half_width_and_leaves_no_counts(images, rng, round_share):
+    half = 40.0
+    ended = fields(half_mm=(half, half), round_share=round_share).end(images, PIXEL_MM, rng)
+    y, x = np.meshgrid(*2 * [np.abs(np.arange(SIDE) - (SIDE - 1) / 2) * PIXEL_MM], indexing="ij")
+    inside = torch.from_numpy((np.hypot(x, y) if round_share else np.maximum(x, y)) <= half)
+    assert 0 < int(inside.sum()) < SIDE * SIDE
+    assert torch.allclose(ended[:, :, inside], images[:, :, inside], atol=1e-6)
+    assert torch.equal(ended[:, :, ~inside], torch.full_like(ended[:, :, ~inside], -1.0))
+
+
+@pytest.mark.parametrize("round_share", [0.0, 1.0])
+def test_counts_beside_a_field_are_those_that_are_kept_and_fall(images, rng, round_share):
+    half, falls = 40.0, 13.6
+    y, x = np.meshgrid(*2 * [np.abs(np.arange(SIDE) - (SIDE - 1) / 2) * PIXEL_MM], indexing="ij")
+    away = np.hypot(x, y) - half if round_share else np.hypot((x - half).clip(0), (y - half).clip(0))
+    field = fields(half_mm=(half, half), round_share=round_share, falls_mm=(falls,))
+    # What is lost must not be seen through what stands in its place.
+    images[:, :, torch.from_numpy(away > 0)] = torch.nan
+    assert bool(field.end(images, PIXEL_MM, rng).isfinite().all())
+    even = field.end(torch.zeros(1, 1, SIDE, SIDE), PIXEL_MM, rng)[0, 0].numpy() + 1.0
+    np.testing.assert_allclose(even, np.exp(-away.clip(0) / falls), rtol=1e-5)
+
+
+def test_a_share_of_the_slices_keeps_its_field(images, rng):
+    many = images.repeat(100, 1, 1, 1)
+    ended = fields(share=0.25).end(many, PIXEL_MM, rng)
+    lost = float((ended != many).any(3).any(2).any(1).float().mean())
+    # Six standard deviations of a share of 600 draws.
+    assert lost == pytest.approx(0.25, abs=6 * (0.25 * 0.75 / 600) ** 0.5)
+    assert torch.equal(fields(share=0.0).end(images, PIXEL_MM, rng), images)
+
+
+def test_impossible_fields_are_refused():
+    for wrong in ({"share": 1.5}, {"half_mm": (50.0, 40.0)}, {"half_mm": (0.0, 40.0)}, {"falls_mm": ()},
+                  {"falls_mm": (-1.0,)}, {"round_share": -0.1}):  # fmt: skip
+        with pytest.raises(UsageError, match="fields of a recipe"):
+            fields(**wrong)
+
+
+def test_a_recipe_ends_the_fields_of_images_and_not_the_heart():
+    pairs = SlicePairs(TinyCohort([3]), [0], 2.0)
+    recipe = tiny_recipe(shift_px=0, scale_jitter=0.0)
+    whole, ended = (
+        Supply(pairs, recipe.data | extra, torch.device("cpu"), 1, 1).batch(np.random.default_rng(4))
+        for extra in ({}, {"fields": dataclasses.asdict(fields())})
+    )
+    for one, other in ((whole.nc, ended.nc), (whole.ac, ended.ac)):
+        lost = other == -1.0
+        assert 0 < int(lost.sum()) < lost.numel()
+        assert torch.allclose(one[~lost], other[~lost], atol=1e-6)
+    assert torch.equal(ended.nc == -1.0, ended.ac == -1.0)
+    assert torch.equal((ended.neighbours == -1.0).all(1, keepdim=True), ended.nc == -1.0)
+    assert torch.equal(whole.heart, ended.heart)
+
+
+def test_targets_are_drawn_as_often_as_the_recipe_says():
+    cohort = TinyCohort([3])
+    pairs = SlicePairs(cohort, [0], 2.0, {"AC": 1.0, "IDEAL": 3.0})
+    every = np.arange(6 * SLICES)
+    ac, ideal = (pairs.select(every, targets=kind)[1] for kind in ("AC", "IDEAL"))
+    raw = cohort.ideal(0, "stress", "VLA")
+    np.testing.assert_allclose(ideal[SLICES : 2 * SLICES, 0], 2 * raw / (cohort.scale(0, "stress") * 2) - 1, atol=1e-5)
+    batch = pairs.batch(np.random.default_rng(), 600, 0, 0.0)
+    nc, _ = pairs.select(every)
+    which = [int(torch.argmax((nc == image).flatten(1).all(1).float())) for image in batch.nc]
+    of_ideal = np.array([torch.equal(image, ideal[k]) for image, k in zip(batch.ac, which, strict=True)])
+    of_ac = np.array([torch.equal(image, ac[k]) for image, k in zip(batch.ac, which, strict=True)])
+    assert np.array_equal(of_ac, ~of_ideal)
+    assert of_ideal.mean() == pytest.approx(0.75, abs=6 * (0.75 * 0.25 / 600) ** 0.5)
+
+
+def test_targets_that_no_cohort_has_are_refused(tmp_path):
+    path = tmp_path / "odd.json"
+    recipe = load_recipe("bbdm", "native64").as_dict()
+    for wrong in ({}, {"TRUTH": 1.0}, {"AC": 0.0}):
+        path.write_text(json.dumps(recipe | {"data": recipe["data"] | {"targets": wrong}}))
+        with pytest.raises(UsageError, match="targets"):
+            load_recipe("bbdm", str(path))
+
+
+def test_a_cohort_without_the_ideal_image_says_so(tmp_path):
+    cohort = TinyCohort([3])
+    cohort.ideal = lambda *_: (_ for _ in ()).throw(InputError("no IDEAL"))
+    with pytest.raises(InputError, match="no IDEAL"):
+        SlicePairs(JoinedCohort([cohort]), [0], 2.0, {"IDEAL": 1.0})
+    assert len(SlicePairs(JoinedCohort([cohort]), [0], 2.0)) == 6 * SLICES
+
+
+def test_a_run_learns_the_target_of_its_recipe(tmp_path):
+    """IDEAL of the tiny cohort is one and a half times AC."""
+    recipe = tiny_recipe(learning_rate=3e-3)
+    recipe = dataclasses.replace(recipe, data=recipe.data | {"targets": {"IDEAL": 1.0}})
+    path = train(TinyCohort([3, 4]), TinyCohort([500_001]), tmp_path, recipe, Options(Budget(steps=120), seed=1))
+    rows = json.loads((path.parent / "card.json").read_text())["validation"]
+    trained = rows["trained"]
+    assert trained["ideal_heart"] < 0.6 * trained["heart"]
+    assert trained["ideal_heart_over_linear"] == pytest.approx(
+        trained["ideal_heart"] / rows["linear"]["ideal_heart"], abs=1e-3
+    )
+    # AC is IDEAL times a factor, so after one factor nothing is left but rounding to whole counts.
+    assert rows["AC"]["ideal_heart"] > 0.1
+    assert rows["AC"]["ideal_heart_rescaled"] < 0.01
+    assert rows["AC"]["heart"] == 0.0
+
+
+def test_validation_knows_nc_at_its_best_scale():
+    cohort = TinyCohort([500_001])
+    watched = Validation(cohort, [0], 2.0, (1.0, 0.0), 0, torch.device("cpu"))
+    pairs = SlicePairs(cohort, [0], 2.0)
+    every = np.arange(len(pairs))
+    heart = pairs.heart(every)
+    nc, ac = (1 + image[:, 0].numpy()[heart].astype(float) for image in pairs.select(every))
+    expected = np.sqrt(np.mean((nc * (nc @ ac) / (nc @ nc) - ac) ** 2))
+    assert watched.rows["identity"]["heart_rescaled"] == pytest.approx(expected, rel=1e-5)
+    doubled = watched.against_linear(lambda seen: 2 * seen[:, :1] + 1)
+    assert doubled["heart_rescaled_over_nc"] == pytest.approx(1.0, abs=1e-3)
+    assert doubled["heart_over_linear"] > 1.0
+
+
+def test_the_worldwide_recipe_goes_on_from_the_shipped_weights():
+    """The same network as that of the shipped model, so that its size and its latency stay."""
+    worldwide, context = (load_recipe("bbdm", f"native64-{name}") for name in ("worldwide", "context"))
+    assert (worldwide.network, worldwide.process) == (context.network, context.process)
+    assert worldwide.schedule["kind"] in ("cosine", "linear")
+    assert set(worldwide.targets) == {"AC", "IDEAL"}
+    Fields(**worldwide.data["fields"])
+    tensors, header = load_weights(Path(spectac_fast.__file__).parent / "weights" / "bbdm64.safetensors")
+    assert header["config"]["bridge"] == worldwide.process
+    own = build_network(worldwide.network).state_dict(prefix="denoise_fn.")
+    assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in tensors.items()}
