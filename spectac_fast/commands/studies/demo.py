@@ -117,5 +117,6 @@ def _patient(out: Path, translator: Translator, args: argparse.Namespace) -> Non
         f"\nA real patient: {views} views, long axis found at azimuth {axes.azimuth:.0f} and elevation "
         f"{axes.elevation:.0f} degrees.\n"
     )
-    print(f"{out / 'nc'}{'':4}{len(result.written)} DICOM series, and as many corrected beside them")
+    for folder, files in ((out / "nc", result.written), (out / "corrected", report.written)):
+        print(f"{folder}{'':4}{len(files)} DICOM series")
     print(picture)
