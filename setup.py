@@ -42,7 +42,7 @@ def extension(cuda: bool):
         "SPECTAC_FAST_COMPILER": json.dumps(Path(compiler).resolve().name),
     }
     sources = ["csrc/module.cpp", *map(str, sorted(Path("csrc/cpu").glob("*.cpp")))]
-    flags = {"cxx": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]}
+    flags = {"cxx": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-Wno-psabi"]}
     if cuda:
         os.environ.setdefault("TORCH_CUDA_ARCH_LIST", DEFAULT_CUDA_ARCHITECTURES)
         sources += map(str, sorted(Path("csrc/cuda").glob("*.cu")))

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from spectac_fast.correct.small_field import REFUSED
+from spectac_fast.data.geometry.around import Expected
+
 ROOT = Path(__file__).parents[2]
 WEIGHTS, RESULTS = ROOT / "spectac_fast" / "weights", ROOT / "bench" / "results"
 CARD = WEIGHTS / "bbdm64.md"
@@ -15,7 +18,7 @@ LEVELS = (50, 80, 90, 95)
 
 def trust() -> Iterable[str]:
     """The block of the card."""
-    rows = {**_deviation(), **_population()}
+    rows = {**_deviation(), **_population(), **_fields()}
     return ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())]
 
 
@@ -62,6 +65,18 @@ def _population() -> dict[str, str]:
     shares = (f"{kind} {_flagged(result, kind)} %" for kind in dict.fromkeys(row["input"] for row in result["rows"]))
     rows["series flagged by input"] = "; ".join(shares) + ": `bench/results/foreign/foreign.md`"
     return rows
+
+
+def _fields() -> dict[str, str]:
+    result = _json(RESULTS / "fields" / "fields.json")
+    kept = (
+        f"{way} from {Expected(**costs).least(REFUSED):.0f} mm" for way, costs in list(result["expected"].items())[:2]
+    )
+    return {
+        "small fields": f"`bbdm64.surroundings.npz`: what lies around the heart, of {result['surroundings']}; "
+        f"fields that end within the patient are corrected for {', for '.join(kept)} on: "
+        "`bench/results/fields/fields.md`"
+    }
 
 
 def _flagged(result: Mapping[str, Any], kind: str) -> str:

@@ -31,4 +31,11 @@ SF_HD To bits_as(From value) {
 // Written out, because whether a * b + c is fused is otherwise each compiler's choice and the back ends would drift apart.
 SF_HD float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
+// Of vectors of floats, for which there is no built-in one; b and c may be single numbers.
+template <class Lanes, class B, class C>
+  requires(sizeof(Lanes) > sizeof(double))
+SF_HD Lanes fma(Lanes a, B b, C c) {
+  return a * b + c;
+}
+
 }  // namespace sf

@@ -42,24 +42,28 @@ SF_HD Line fold(float centre, float rest, float rstd, float weight, float bias, 
   return {centre, slope, fma(-rest, slope, fma(bias, gain, shift))};
 }
 
-// e^t for t in [-87, 88], NaN for NaN; relative error below 2^-22.
+// e^t for t in [-87, 88], NaN for NaN; relative error below 2^-22. Real: float, or a vector of them; Bits: as wide.
+template <class Real, class Bits>
+SF_HD Real exp_by_bits(Real t) {
+  // Adding 1.5 2^23 rounds to an integer and leaves it in the low bits.
+  const Real rounded = fma(t, 1.44269502f, 12582912.0f);
+  const Real n = rounded - 12582912.0f;
+  const Real r = fma(n, -1.42860677e-6f, fma(n, -0.693145752f, t));
+  Real p = fma(r, 1.381459879e-3f, 8.368716575e-3f);  // minimax of (e^r - 1 - r) / r^2 on +-log(2) / 2
+  p = fma(p, r, 4.166838899e-2f);
+  p = fma(p, r, 1.666652113e-1f);
+  p = fma(p, r, 4.999999404e-1f);
+  const Real power = bits_as<Real>((bits_as<Bits>(rounded) + 127u) << 23);
+  return power * fma(r * r, p, r + 1.0f);
+}
+
 SF_HD float exp_of(float t) {
 #if defined(__CUDA_ARCH__)
   float result;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(1.44269502f * t));
   return result;
 #else
-  // Adding 1.5 2^23 rounds to an integer and leaves it in the low bits.
-  const float rounded = fma(t, 1.44269502f, 12582912.0f);
-  const float n = rounded - 12582912.0f;
-  const float r = fma(n, -1.42860677e-6f, fma(n, -0.693145752f, t));
-  float p = 1.381459879e-3f;  // minimax of (e^r - 1 - r) / r^2 on +-log(2) / 2
-  p = fma(p, r, 8.368716575e-3f);
-  p = fma(p, r, 4.166838899e-2f);
-  p = fma(p, r, 1.666652113e-1f);
-  p = fma(p, r, 4.999999404e-1f);
-  const float power = bits_as<float>((bits_as<uint32_t>(rounded) + 127u) << 23);
-  return power * fma(r * r, p, r + 1.0f);
+  return exp_by_bits<float, uint32_t>(t);
 #endif
 }
 

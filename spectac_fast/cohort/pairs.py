@@ -1,4 +1,4 @@
-"""Pairs of one's own: DIR/NC/NAME and DIR/AC/NAME, matched by name and by nothing else.
+"""Pairs of one's own: DIR/NC/NAME and DIR/AC/NAME, matched by name and by nothing else; or DIR/A and DIR/B.
 
 A name like `<patient>_<stress|rest>_<SA|VLA|HLA>.npy` tells what a file shows; `..._<slice>.png` is one slice of such a
 stack, counted without gaps. Any other name is a patient of its own, with one stack of unknown phase and plane.
@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,12 @@ from spectac_fast.cohort.cohort import SeriesKey, reference_plane
 from spectac_fast.data.scale import count_scale
 from spectac_fast.errors import InputError
 from spectac_fast.formats.images import ENDINGS, read_counts
+from spectac_fast.formats.pictures import read_picture
 from spectac_fast.terms import IDEAL
 
 SIDES = ("NC", "AC")
+# Condition and target, as the published loaders of image-to-image networks call their folders.
+_PUBLISHED = {"NC": "A", "AC": "B"}
 SPACING = "spacing.json"
 _NAME = re.compile(r"(.+)_(stress|rest)_(SA|VLA|HLA)(?:_(\d+))?", re.IGNORECASE)
 
@@ -36,7 +39,8 @@ class PairFolder:
     folder is given for. `spacing_mm` is (slice, row, column), `shape` (rows, columns) of every slice; stacks are
     float32 counts [slices, rows, columns].
 
-    pixel_mm, slice_mm: spacing in mm, instead of that of spacing.json in the folder.
+    pixel_mm, slice_mm: spacing in mm, instead of that of spacing.json in the folder. eight_bit: files are PNG or TIFF
+    of 8 or 16 bits, grey or three equal channels, and their grey values stand for counts, which 8 bits do not hold.
     Raises InputError with one sentence for a folder without NC or AC, without pairs, with names that lack a partner,
     pairs or slices of unequal sizes, files that `read_counts` refuses, patients with the same NC counts, and where the
     spacing is not known.
@@ -44,13 +48,21 @@ class PairFolder:
 
     kinds = SIDES
 
-    def __init__(self, folder: str | Path, pixel_mm: float | None = None, slice_mm: float | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        pixel_mm: float | None = None,
+        slice_mm: float | None = None,
+        eight_bit: bool = False,
+    ) -> None:
         self.folder = Path(folder)
-        names = _paired_names(self.folder)
+        self._places = _places(self.folder)
+        self._read: Callable[[Path], NDArray[np.float32]] = _shades if eight_bit else read_counts
+        names = _paired_names(self.folder, self._places)
         self.spacing_mm = _spacing(self.folder, pixel_mm, slice_mm)
         patients = _patients(self.folder, names)
         self._files = list(patients.values())
-        self.shape: tuple[int, int] = read_counts(self.folder / "NC" / names[0]).shape[1:]
+        self.shape: tuple[int, int] = self._counts("NC", names[0]).shape[1:]
         self._slices = 0
         self.cases: list[dict[str, Any]] = [
             {"patient": patient, "sha256": self._checked(series)} for patient, series in patients.items()
@@ -93,14 +105,17 @@ class PairFolder:
         return self._scales[case][phase]
 
     def _stack(self, side: str, names: list[str]) -> NDArray[np.float32]:
-        return np.concatenate([read_counts(self.folder / side / name) for name in names])
+        return np.concatenate([self._counts(side, name) for name in names])
+
+    def _counts(self, side: str, name: str) -> NDArray[np.float32]:
+        return self._read(self._places[side] / name)
 
     def _checked(self, series: dict[SeriesKey, list[str]]) -> str:
         """SHA-256 of the NC counts of a patient whose files are sound."""
         digest = hashlib.sha256()
         for names in series.values():
             for name in names:
-                nc, ac = (read_counts(self.folder / side / name) for side in SIDES)
+                nc, ac = (self._counts(side, name) for side in SIDES)
                 if nc.shape != ac.shape:
                     raise InputError(
                         f"{self.folder}: expected one size of {name} in NC and in AC, found {_by(nc.shape)} and "
@@ -108,11 +123,11 @@ class PairFolder:
                     )
                 if nc.shape[1:] != self.shape:
                     raise InputError(
-                        f"{self.folder / 'NC' / name}: expected the first file's slices of {_by(self.shape)}, "
+                        f"{self._places['NC'] / name}: expected the first file's slices of {_by(self.shape)}, "
                         f"found {_by(nc.shape[1:])}."
                     )
                 if len(names) > 1 and len(nc) > 1:
-                    raise InputError(f"{self.folder / 'NC' / name}: expected one slice by its name, found {len(nc)}.")
+                    raise InputError(f"{self._places['NC'] / name}: expected one slice by its name, found {len(nc)}.")
                 self._slices += len(nc)
                 digest.update(nc.tobytes())
         return digest.hexdigest()
@@ -127,7 +142,7 @@ class PairFolder:
             except ValueError as error:
                 first = self._files[case][phase, plane][0]
                 said = str(error).replace("NC stack", f"{side} stack")
-                raise InputError(f"{self.folder / side / first}: {said}.") from None
+                raise InputError(f"{self._places[side] / first}: {said}.") from None
         return scales[0]
 
 
@@ -147,18 +162,32 @@ def _check_each_once(folder: Path, cases: Sequence[Mapping[str, Any]]) -> None:
             )
 
 
-def _paired_names(folder: Path) -> list[str]:
-    """The names that both sides have, in the order of the alphabet."""
+def is_pair_folder(folder: Path) -> bool:
+    """Whether a folder has a side of pairs in it."""
+    return any((folder / name).is_dir() for name in SIDES) or all((folder / n).is_dir() for n in _PUBLISHED.values())
+
+
+def _shades(path: Path) -> NDArray[np.float32]:
+    return read_picture(path).pages
+
+
+def _places(folder: Path) -> dict[str, Path]:
+    """{side: its folder}."""
     missing = [side for side in SIDES if not (folder / side).is_dir()]
+    if len(missing) == len(SIDES) and is_pair_folder(folder):
+        return {side: folder / name for side, name in _PUBLISHED.items()}
     if missing:
         raise InputError(f"{folder}: expected the folders NC and AC in it, found no {' and no '.join(missing)}.")
+    return {side: folder / side for side in SIDES}
+
+
+def _paired_names(folder: Path, places: Mapping[str, Path]) -> list[str]:
+    """The names that both sides have, in the order of the alphabet."""
     names = {
         side: {
-            path.name
-            for path in (folder / side).iterdir()
-            if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+            path.name for path in place.iterdir() if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
         }
-        for side in SIDES
+        for side, place in places.items()
     }
     if not names["NC"] and not names["AC"]:
         raise InputError(f"{folder}: expected pairs of {', '.join(ENDINGS)} files in NC and AC, found none.")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
+from spectac_fast.data.geometry.around import Expected, Stack
 from spectac_fast.errors import InputError
 
 FORMAT = 2
@@ -44,48 +44,6 @@ _AIR, _TISSUE = 0.04, 0.12
 # A node is known where voxels that are known fill so much of what is averaged for it, and in the population, whose
 # stacks end there, so much.
 _KNOWN, _REACHED = 0.85, 0.2
-
-
-@dataclass(frozen=True, eq=False)
-class Stack:
-    """A stack as the surroundings see it.
-
-    counts: over scale, float32 [slices, rows, columns]. known: bool, alike; False outside of the field. first: float64
-    [3], where voxel (0, 0, 0) lies, and steps: float64 [3, 3], where the next along slices, rows and columns does, mm
-    along (long axis to the base, up, lateral) from the middle of the volume.
-    """
-
-    counts: NDArray[np.float32]
-    known: NDArray[np.bool_]
-    first: NDArray[np.float64]
-    steps: NDArray[np.float64]
-
-    def nodes(self, which: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Where some of its voxels lie, in numbers of nodes, float64 [3, n]."""
-        at = self.first[:, None] + self.steps.T @ np.argwhere(which).T
-        return at / GRID_MM + (SIZE - 1) / 2
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a small field costs: of fields of field_mm, ascending, the error in the heart relative to the full field's.
-
-    mean, worst: over patients, root mean square over voxels above 20 % of the maximum.
-    """
-
-    field_mm: tuple[float, ...]
-    mean: tuple[float, ...]
-    worst: tuple[float, ...]
-
-    def at(self, across_mm: float) -> tuple[float, float]:
-        """(mean, worst) of a field, linear between those that were measured."""
-        return tuple(float(np.interp(across_mm, self.field_mm, each)) for each in (self.mean, self.worst))
-
-    def least(self, error: float) -> float:
-        """The least field from which on the mean does not exceed an error, mm."""
-        above = [mm for mm, mean in zip(self.field_mm, self.mean) if mean > error]
-        within = [mm for mm in self.field_mm if mm > max(above, default=0.0)]
-        return min(within, default=math.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +84,7 @@ class Surroundings:
 
 def _continued(stack: Stack, volume: NDArray[np.float64]) -> NDArray[np.float32]:
     """A stack's counts, and outside of its field those of a volume, without a step at its edge."""
-    everywhere = stack.nodes(np.ones_like(stack.known))
+    everywhere = _nodes(stack, np.ones_like(stack.known))
     found = map_coordinates(volume, everywhere, order=1, mode="nearest").reshape(stack.counts.shape)
     size = np.linalg.norm(stack.steps, axis=1)
     away, nearest = distance_transform_edt(~stack.known, sampling=size, return_indices=True)
@@ -140,13 +98,19 @@ def gathered(stacks: Sequence[Stack], least: float = _KNOWN) -> tuple[NDArray[np
     """
     totals, weights = np.zeros((2, SIZE**3))
     for stack in stacks:
-        weight, total = _spread(stack.nodes(stack.known), stack.counts[stack.known])
+        weight, total = _spread(_nodes(stack, stack.known), stack.counts[stack.known])
         known = weight * abs(np.linalg.det(stack.steps)) / GRID_MM**3 > least
         totals[known] += total[known]
         weights[known] += weight[known]
     held = weights > 0
     values = np.divide(totals, weights, out=totals, where=held)
     return values.reshape((SIZE,) * 3), held.reshape((SIZE,) * 3)
+
+
+def _nodes(stack: Stack, which: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Where some of a stack's voxels lie, in numbers of nodes, float64 [3, n]."""
+    at = stack.first[:, None] + stack.steps.T @ np.argwhere(which).T
+    return at / GRID_MM + (SIZE - 1) / 2
 
 
 def _spread(nodes: NDArray[np.float64], counts: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

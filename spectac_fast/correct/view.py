@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from spectac_fast.cohort.surroundings import Stack
 from spectac_fast.correct.scales import PLANES
+from spectac_fast.data.geometry.around import Stack
 from spectac_fast.data.geometry.lattice import Lattice
 from spectac_fast.data.geometry.margin import continued
 
 if TYPE_CHECKING:
-    from spectac_fast.cohort.surroundings import Surroundings
+    from spectac_fast.data.geometry.around import Filling
     from spectac_fast.data.geometry.field import Field
     from spectac_fast.data.geometry.resample import InPlane
     from spectac_fast.formats.series import Series
@@ -104,7 +104,7 @@ def whole(series: Sequence[Series], scale: float) -> list[Stack]:
     return [_stack(view, scale, lattices[0], series[0].plane) for view in views]
 
 
-def _surroundings(translator: Translator, plane: str) -> Surroundings | None:
+def _surroundings(translator: Translator, plane: str) -> Filling | None:
     return getattr(translator, "surroundings", None) if plane in _AXES else None
 
 

@@ -142,7 +142,12 @@ def _by_planes(members: list[Series], look: _Look) -> list[Series]:
         ways = [list(_ways(one, members[0], look)) for one in members]
         if math.prod(map(len, ways)) <= _MOST_WAYS:
             every = itertools.product(*(range(len(each)) for each in ways))
-            chosen = max(every, key=lambda way: (len(agreeing(way)), -sum(len(o[k].wrong) for o, k in zip(ways, way))))
+            ranks = {way: (len(agreeing(way)), -sum(len(o[k].wrong) for o, k in zip(ways, way))) for way in every}
+            top = max(ranks.values())
+            best = [way for way in ranks if ranks[way] == top]
+            # Whole volumes may be turned over: of ways that are as good, images tell.
+            against = [sum(look.turned_over(o[k].series) is not None for o, k in zip(ways, way)) for way in best]
+            chosen = best[int(np.argmin(against))]
     proved = set(itertools.chain.from_iterable(agreeing(chosen)))
     return [
         _told(each[k]) if n in proved else _by_image(each[0].series, look)

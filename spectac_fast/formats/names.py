@@ -12,7 +12,17 @@ from spectac_fast.formats.evidence import places
 from spectac_fast.formats.evidence.tokens import plain
 
 SUPINE = "supine"
-_POSTURES = {"prone": r"PRONE|PRONO|BAUCHLAGE|PROCUBITUS|DECUBITUS[ _-]*VENTRAL", SUPINE: r"SUPINE|SUPINO"}
+_POSTURES = {
+    "prone": (
+        r"\w*PRONE\w*|PRON(?:O|A|US|ADA)|PROON|BAUCH(?:LAGE|LIEGEND)?|PROCUBITUS|DECUBIT\w+[ _-]*VENTRALE?|BUIKLIG\w*"
+        r"|MAGELEJE|BUKLAGE|MAGELEIE|BRZUCHU?|НА[ _-]*ЖИВОТЕ|NA[ _-]*BRISE|HASON|YUZUSTU",
+        r"腹臥位|伏臥位|うつ伏せ|俯卧|俯臥|엎드린|복와위",
+    ),
+    SUPINE: (
+        r"SUPIN(?:E|O|A|US)|RUECKENLAGE|RUCKENLAGE|DECUBIT\w+[ _-]*DORSALE?|RUGLIG\w*|RYGLEJE|RYGGLAGE|НА[ _-]*СПИНЕ",
+        r"仰臥位|背臥位|仰卧|앙와위",
+    ),
+}
 
 
 def plane_in(texts: Iterable[str]) -> str | None:
@@ -29,7 +39,11 @@ def lying_in(texts: Iterable[str]) -> str:
     """How the first telling text says that the patient lay, "" where none tells."""
     for text in map(plain, texts):
         # A term counts where no letter touches it.
-        found = [how for how, term in _POSTURES.items() if re.search(f"(?<![A-Z])({term})(?![A-Z])", text)]
+        found = [
+            how
+            for how, (term, ideographs) in _POSTURES.items()
+            if re.search(rf"(?<![^\W\d_])({term})(?![^\W\d_])", text) or re.search(ideographs, text)
+        ]
         if len(found) == 1:
             return found[0]
     return ""

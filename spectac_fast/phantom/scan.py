@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,16 +12,13 @@ from torch import Tensor
 from spectac_fast.phantom.anatomy import Anatomy
 from spectac_fast.phantom.people import Patient
 from spectac_fast.phantom.protocol import Camera, Protocol
-from spectac_fast.reconstruct.camera import (
-    Collimator,
-    Projector,
-    gaussian_matrix,
-    scatter_source,
-    to_columns,
-    view_angles,
-)
+from spectac_fast.reconstruct.camera import Collimator, gaussian_matrix, rebinned, scatter_source, view_angles
+from spectac_fast.reconstruct.filters import filtered_back_projection
 from spectac_fast.reconstruct.grid import Grid
-from spectac_fast.reconstruct.regrid import halved, regridded
+from spectac_fast.reconstruct.osem import osem
+from spectac_fast.reconstruct.projector import Projector, to_columns, to_volume
+from spectac_fast.reconstruct.regrid import halved, overlap, regridded
+from spectac_fast.reconstruct.settings import Reconstruction
 from spectac_fast.terms import PHASES
 
 # Hole, length and intrinsic resolution in mm, and sensitivity over that of LEHR. FWHM at 10 cm: 6.9, 9.3 and 5.3 mm.
@@ -34,6 +31,7 @@ COLLIMATORS = {
     "LEGP": (Collimator(hole=2.2, length=35.0, intrinsic=3.8), 2.0),
     "CZT": (Collimator(hole=1.2, length=35.0, intrinsic=2.5), 3.5),
 }
+_LEAST_EXPECTED = 1e-30  # counts
 FINE_MM, TABLE_SLICES = 3.4, 96
 AXIAL_BELOW = 0.48
 # Dual energy window (Jaszczak et al., J Nucl Med 1984;25:893): k = 0.5 of a lower window, whose photons scattered more
@@ -43,9 +41,11 @@ DEW_SHARE, DEW_SPREAD_MM, DEW_SMOOTH_MM = 0.5, 18.0, 10.0
 
 @dataclass(frozen=True)
 class Scan:
-    """What a protocol's camera sees of one patient. angles: degrees; radius: mm, of every view.
+    """What a protocol's camera sees of one patient, and how its counts become slices. angles: degrees; radius: mm, of
+    every view. map_n: matrix of attenuation maps in the slices' pixels: wider than the slices where these do not hold
+    the body.
 
-    map_n: matrix of attenuation maps in the slices' pixels: wider than the slices where these do not hold the body.
+    Activities and slices are [phase, nz, n, n], maps [nz, n, n] in 1/cm, views [phase, views, bins, rows].
     """
 
     object: Grid
@@ -54,18 +54,7 @@ class Scan:
     map_n: int
     angles: np.ndarray
     radius: np.ndarray
-    device: str = "cpu"
-    _projectors: dict[bool, Projector] = field(default_factory=dict)
-
-    def projector(self, camera: Camera, recovered: bool) -> Projector:
-        """The reconstruction's model: slices to the rows that belong to them, with or without the collimator."""
-        if recovered not in self._projectors:
-            grid, collimator = self.image, COLLIMATORS[camera.collimator][0] if recovered else None
-            self._projectors[recovered] = Projector(
-                grid.n, grid.nz, grid.dx, self.angles, radius=self.radius, collimator=collimator,
-                mu_n=self.map_n, device=self.device,
-            )  # fmt: skip
-        return self._projectors[recovered]
+    device: str
 
     @property
     def rows(self) -> slice:
@@ -73,29 +62,62 @@ class Scan:
         first = round(self.detector.nz * self.detector.below - self.image.nz * self.image.below)
         return slice(first, first + self.image.nz)
 
-    def view(self, grid: Grid, camera: Camera) -> Projector:
-        """From an object on `grid` to the detector's bins."""
-        edges = tuple(
-            np.arange(bins + 1) * (self.detector.dx / grid.dx) + shift - 0.5
-            for bins, shift in (
-                (self.detector.n, grid.n / 2 - self.detector.n / 2 * (self.detector.dx / grid.dx)),
-                (
-                    self.detector.nz,
-                    grid.nz * grid.below - self.detector.nz * self.detector.below * (self.detector.dx / grid.dx),
-                ),
-            )
+    def project(self, activity: Tensor, mu: Tensor, grid: Grid, camera: Camera) -> Tensor:
+        """What the detector expects of an activity and a map on `grid`."""
+        projector = self._projector(grid.n, grid.dx, COLLIMATORS[camera.collimator][0])
+        return self._binned(projector.project(to_columns(activity), mu=to_columns(mu)), grid)
+
+    def _binned(self, views: Tensor, grid: Grid) -> Tensor:
+        """Views in pixels of a grid -> in the detector's bins, shared by area where these cut pixels."""
+        bins, ratio = self.detector, self.detector.dx / grid.dx
+        if (ratio * bins.n, ratio * bins.nz, grid.below) == (grid.n, grid.nz, bins.below) and ratio == round(ratio):
+            return rebinned(views, round(ratio))
+        edges = (
+            ((grid.n, grid.n / 2), (bins.n, bins.n / 2)),
+            ((grid.nz, grid.nz * grid.below), (bins.nz, bins.nz * bins.below)),
         )
-        collimator = COLLIMATORS[camera.collimator][0]
-        return Projector(
-            grid.n, grid.nz, grid.dx, self.angles, radius=self.radius, collimator=collimator,
-            edges=edges, device=self.device,
-        )  # fmt: skip
+        lateral, axial = (
+            torch.tensor(ratio * overlap((np.arange(n + 1) - zero) * grid.dx, (np.arange(m + 1) - of) * bins.dx)).to(
+                views
+            )
+            for (n, zero), (m, of) in edges
+        )
+        return lateral @ views @ axial.T
+
+    def osem(
+        self, camera: Camera, how: Reconstruction, counts: Tensor, scatter: Tensor | None, mu: Tensor | None
+    ) -> Tensor:
+        """counts and scatter: of the reconstructed rows; mu: [nz, map_n, map_n], None = not corrected."""
+        collimator = COLLIMATORS[camera.collimator][0] if how.resolution_recovery else None
+        projector = self._projector(self.image.n, self.image.dx, collimator)
+        attenuation = {} if mu is None else self._attenuation(to_columns(mu))
+        settings = {"iterations": how.iterations, "subsets": how.subsets}
+        return to_volume(osem(projector, counts, scatter=scatter, **attenuation, **settings))
+
+    def back_project(self, counts: Tensor) -> Tensor:
+        """Filtered back-projection of the reconstructed rows."""
+        return to_volume(filtered_back_projection(self._projector(self.image.n, self.image.dx, None), counts))
+
+    def _attenuation(self, mu: Tensor) -> dict[str, Tensor]:
+        """A map, or where it is wider than the slices what survives of their voxels' photons in all of it; a few views
+        at a time, for it may be much wider.
+        """
+        if self.map_n == self.image.n:
+            return {"mu": mu}
+        wide, margin = self._projector(self.map_n, self.image.dx, None), (self.map_n - self.image.n) // 2
+        inner = slice(margin, margin + self.image.n)
+        few = (range(v, min(v + 8, wide.views)) for v in range(0, wide.views, 8))
+        return {"survival": torch.cat([wide.part(views).survival(mu)[:, :, inner, inner] for views in few], dim=1)}
+
+    def _projector(self, n: int, mm: float, collimator: Collimator | None) -> Projector:
+        radius = tuple(self.radius.tolist())
+        return Projector(n, mm, self.angles, radius_mm=radius, collimator=collimator, device=self.device)
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """Projections of both phases as columns [views, bins, phases * rows]: noisy and expected counts, expected scatter
-    counts; counts per unit activity; scatter over primary.
+    """Projections of both phases [phase, views, bins, rows]: noisy and expected counts, expected scatter counts; counts
+    per unit activity; scatter over primary.
     """
 
     counts: Tensor
@@ -161,69 +183,55 @@ def orbit(anatomy: Anatomy, camera: Camera, angles: np.ndarray) -> np.ndarray:
     return reach if camera.contour else np.full(len(angles), reach.max())
 
 
-def acquire(
-    patient: Patient, anatomy: Anatomy, protocol: Protocol, device: str, scan: Scan | None = None
-) -> Acquisition:
+def acquire(patient: Patient, anatomy: Anatomy, protocol: Protocol, scan: Scan) -> Acquisition:
     """Counts of all views. The primary is projected from 3.4 mm voxels to the detector's bins, so reconstruction never
     sees its own model of the object; scatter is smooth and is projected from 6.8 mm.
     """
     camera = protocol.camera
-    scan = scan or prepare(anatomy, camera, device)
     activity = torch.stack([anatomy.activity[phase] for phase in PHASES])
-    map_ = anatomy.mu_emission if protocol.attenuation else torch.zeros_like(anatomy.mu_emission)
-    primary = _project(scan.view(scan.object, camera), activity, map_)
-    coarse, coarse_map = halved(activity), halved(map_)
+    mu = anatomy.mu_emission if protocol.attenuation else torch.zeros_like(anatomy.mu_emission)
+    primary = scan.project(activity, mu, scan.object, camera)
+    coarse, coarse_mu = halved(activity), halved(mu)
     grid = Grid(scan.object.n // 2, scan.object.nz // 2, 2 * scan.object.dx, scan.object.below, scan.object.centre)
-    source = scatter_source(coarse, coarse_map, grid.dx) if protocol.scatter else torch.zeros_like(coarse)
+    source = scatter_source(coarse, coarse_mu, grid.dx) if protocol.scatter else torch.zeros_like(coarse)
     # A coarse voxel stands for 8 fine ones, all of which a bin sums.
-    scatter = 8 * camera.scatter_share * _project(scan.view(grid, camera), source, coarse_map)
+    scatter = 8 * camera.scatter_share * scan.project(source, coarse_mu, grid, camera)
     expected = primary + scatter
     rng = np.random.default_rng((patient.seed, 3, protocol.acquisition))
-    counts, gain, rows = torch.empty_like(expected), {}, scan.detector.nz
+    counts, gain = torch.empty_like(expected), {}
     for i, phase in enumerate(PHASES):
-        part = slice(i * rows, (i + 1) * rows)
-        total = patient.counts[phase] * protocol.counts
-        gain[phase] = total / float(expected[:, :, part].sum(dtype=torch.float64))
-        lam = (expected[:, :, part].clamp_min(0) * gain[phase]).cpu().numpy()
+        gain[phase] = patient.counts[phase] * protocol.counts / float(expected[i].sum(dtype=torch.float64))
+        # An expectation of exactly 0 would take no random number, and all that follow would be others: whether so
+        # little is 0 depends on how far kernels reach.
+        lam = (expected[i].clamp_min(0) * gain[phase]).clamp_min(_LEAST_EXPECTED).cpu().numpy()
         drawn = rng.poisson(lam) if protocol.noise else lam
-        counts[:, :, part] = torch.from_numpy(drawn.astype(np.float32)).to(device)
-        for field_ in (scatter, primary):
-            field_[:, :, part] *= gain[phase]
+        counts[i] = torch.from_numpy(drawn.astype(np.float32)).to(scan.device)
+        scatter[i] *= gain[phase]
+        primary[i] *= gain[phase]
     return Acquisition(counts, primary + scatter, scatter, gain, float(scatter.sum() / primary.sum()))
-
-
-def _project(projector: Projector, activity: Tensor, mu: Tensor) -> Tensor:
-    columns, map_ = to_columns(activity), to_columns(mu)
-    views = range(len(projector.angles))
-    return torch.stack([projector.forward(columns, v, projector.survival(map_, v)) for v in views])
 
 
 def scatter_estimate(kind: str, patient: Patient, taken: Acquisition, scan: Scan, acquisition: int) -> Tensor | None:
     """The scatter counts that a reconstruction believes in, as `Acquisition.scatter`; None for "none"."""
     if kind in ("none", "exact"):
         return None if kind == "none" else taken.scatter
-    rows = scan.detector.nz
-    parts = taken.scatter.split(rows, dim=2)
-    errors = [patient.scatter_error[phase] for phase in PHASES]
+    errors = torch.tensor([patient.scatter_error[phase] for phase in PHASES], device=scan.device)[:, None, None, None]
     if kind == "estimate":
-        return torch.cat([part * error for part, error in zip(parts, errors, strict=True)], dim=2)
+        return taken.scatter * errors
     rng = np.random.default_rng((patient.seed, 5, acquisition))
-    windows = []
-    for part, error in zip(parts, errors, strict=True):
-        lower = _blurred(part, DEW_SPREAD_MM / scan.detector.dx).clamp_min(0) / DEW_SHARE
-        drawn = torch.from_numpy(rng.poisson(lower.cpu().numpy()).astype(np.float32)).to(part.device)
-        windows.append(error * DEW_SHARE * _blurred(drawn, DEW_SMOOTH_MM / scan.detector.dx))
-    return torch.cat(windows, dim=2)
+    lower = _blurred(taken.scatter, DEW_SPREAD_MM / scan.detector.dx).clamp_min(0) / DEW_SHARE
+    drawn = torch.from_numpy(rng.poisson(lower.cpu().numpy()).astype(np.float32)).to(scan.device)
+    return DEW_SHARE * _blurred(drawn, DEW_SMOOTH_MM / scan.detector.dx) * errors
 
 
 def _blurred(views: Tensor, sigma: float) -> Tensor:
-    """[views, bins, rows] blurred by a Gaussian of sigma bins in both directions; beyond its edges a view goes on."""
-    lateral, axial = (gaussian_matrix(size, sigma) for size in views.shape[1:])
+    """[..., bins, rows] blurred by a Gaussian of sigma bins in both directions; beyond its edges a view goes on."""
+    lateral, axial = (gaussian_matrix(size, sigma) for size in views.shape[-2:])
     lateral, axial = (torch.tensor(m / m.sum(1, keepdims=True)).to(views) for m in (lateral, axial))
     return lateral @ views @ axial.T
 
 
 def map_for(volume: Tensor, scan: Scan) -> Tensor:
-    """An attenuation map of the object in the reconstruction's voxels, as columns [map_n * map_n, nz]."""
+    """An attenuation map of the object in the reconstruction's voxels, [nz, map_n, map_n]."""
     image = scan.image
-    return to_columns(regridded(volume, scan.object, Grid(scan.map_n, image.nz, image.dx, image.below, image.centre)))
+    return regridded(volume, scan.object, Grid(scan.map_n, image.nz, image.dx, image.below, image.centre))

@@ -20,9 +20,7 @@ from spectac_fast.phantom.scan import (
     scatter_estimate,
 )
 from spectac_fast.reconstruct import planes
-from spectac_fast.reconstruct.camera import to_volume
 from spectac_fast.reconstruct.grid import Grid
-from spectac_fast.reconstruct.osem import filtered_back_projection, osem
 from spectac_fast.reconstruct.post_filter import low_pass
 from spectac_fast.reconstruct.regrid import regridded
 from spectac_fast.reconstruct.settings import Reconstruction
@@ -57,8 +55,8 @@ def simulate(patient: Patient, protocol: Protocol = HANOI, device: str = "cpu", 
     with torch.inference_mode():
         anatomy = build(patient, object_grid(patient, protocol.camera), device)
         scan = prepare(anatomy, protocol.camera, device)
-        taken = acquire(patient, anatomy, protocol, device, scan)
-        volumes = reconstruct(patient, anatomy, taken, protocol, device, scan)
+        taken = acquire(patient, anatomy, protocol, scan)
+        volumes = reconstruct(patient, anatomy, taken, protocol, scan)
         volumes["TRUTH"] = truth(anatomy, taken, protocol, scan)
         if ideal:
             volumes["IDEAL"] = reconstruct_ideal(anatomy, taken, protocol, scan)
@@ -66,7 +64,7 @@ def simulate(patient: Patient, protocol: Protocol = HANOI, device: str = "cpu", 
         volumes = {kind: protocol.stored_per_count * volume for kind, volume in volumes.items()}
     lv = _sampling(patient, anatomy, axes)
     radius = tuple(scan.radius.tolist())
-    views = _from_head(taken.counts, scan)
+    views = _from_head(taken.counts)
     sides = planes.cuts(axes)
     return Case(
         patient, protocol, volumes, scan.image, sides, radius, lv, taken.scatter_to_primary, views, scan.detector
@@ -74,21 +72,14 @@ def simulate(patient: Patient, protocol: Protocol = HANOI, device: str = "cpu", 
 
 
 def reconstruct(
-    patient: Patient,
-    anatomy: Anatomy,
-    taken: Acquisition,
-    protocol: Protocol,
-    device: str,
-    scan: Scan | None = None,
+    patient: Patient, anatomy: Anatomy, taken: Acquisition, protocol: Protocol, scan: Scan
 ) -> dict[str, Tensor]:
     """NC and AC volumes [phase, nz, n, n] in counts per voxel over all views."""
-    scan = scan or prepare(anatomy, protocol.camera, device)
     estimates = {
         how.scatter: scatter_estimate(how.scatter, patient, taken, scan, protocol.acquisition)
         for how in (protocol.nc, protocol.ac)
     }
-    exact = _map(anatomy.mu_emission, protocol, scan)
-    mu = exact if protocol.exact_map else _map(anatomy.mu_ct, protocol, scan)
+    mu = _map(anatomy.mu_emission if protocol.exact_map else anatomy.mu_ct, protocol, scan)
     return {
         "NC": _volume(protocol.nc, protocol, scan, taken.counts, estimates[protocol.nc.scatter], None),
         "AC": _volume(protocol.ac, protocol, scan, taken.counts, estimates[protocol.ac.scatter], mu),
@@ -123,27 +114,19 @@ def _volume(
     mu: Tensor | None,
 ) -> Tensor:
     """counts and scatter: of the whole detector; mu None = no attenuation correction."""
-    counts, scatter = (None if views is None else _rows(views, scan) for views in (counts, scatter))
-    projector = scan.projector(protocol.camera, how.resolution_recovery)
+    counts, scatter = (None if views is None else views[..., scan.rows].contiguous() for views in (counts, scatter))
     if how.method == "OSEM":
-        columns = osem(projector, counts, mu=mu, scatter=scatter, iterations=how.iterations, subsets=how.subsets)
+        slices = scan.osem(protocol.camera, how, counts, scatter, mu)
     elif mu is None:
-        columns = filtered_back_projection(projector, counts if scatter is None else counts - scatter)
+        slices = scan.back_project(counts if scatter is None else counts - scatter)
     else:
         raise ValueError("attenuation is corrected by OSEM, not by filtered back-projection")
-    return protocol.camera.views * low_pass(to_volume(columns, scan.image.nz), scan.image.dx, how.filter)
+    return protocol.camera.views * low_pass(slices, scan.image.dx, how.filter)
 
 
-def _from_head(views: Tensor, scan: Scan) -> Tensor:
-    """Views [views, bins, phases * rows from feet to head] as `Case.views`."""
-    count, bins, _ = views.shape
-    return views.reshape(count, bins, -1, scan.detector.nz).permute(2, 0, 3, 1).flip(2)
-
-
-def _rows(views: Tensor, scan: Scan) -> Tensor:
-    """The rows of both phases that are reconstructed, of views [views, bins, phases * rows]."""
-    count, bins, _ = views.shape
-    return views.reshape(count, bins, -1, scan.detector.nz)[..., scan.rows].reshape(count, bins, -1)
+def _from_head(views: Tensor) -> Tensor:
+    """Views [phase, views, bins, rows from feet to head] as `Case.views`."""
+    return views.movedim(3, 2).flip(2)
 
 
 def _sampling(patient: Patient, anatomy: Anatomy, operator: planes.Axes) -> dict[str, float]:

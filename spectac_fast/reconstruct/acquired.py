@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from spectac_fast.reconstruct.camera import (
-    Collimator,
-    Projector,
-    gaussian_matrix,
-    scatter_source,
-    to_columns,
-    to_volume,
-)
+from spectac_fast.reconstruct.camera import Collimator, gaussian_matrix, scatter_source
+from spectac_fast.reconstruct.filters import filtered_back_projection
 from spectac_fast.reconstruct.maps import BODY_MU, contour_from_nc
-from spectac_fast.reconstruct.osem import filtered_back_projection, osem
+from spectac_fast.reconstruct.osem import osem
+from spectac_fast.reconstruct.projector import Projector, to_columns, to_volume
 from spectac_fast.reconstruct.settings import Reconstruction
 
 # Dual energy window (Jaszczak et al., J Nucl Med 1984;25:893): this share of the lower window's counts per keV.
@@ -54,11 +48,13 @@ class Acquired:
     def projector(self, blurred: bool) -> Projector:
         """From volumes to these views, with the collimator's blur or without."""
         if blurred not in self._projectors:
-            _, bins, rows = self.counts.shape
             self._projectors[blurred] = Projector(
-                bins, rows, self.pixel_mm, np.asarray(self.angles, float), radius=np.asarray(self.radius_mm, float),
+                self.counts.shape[1],
+                self.pixel_mm,
+                self.angles,
+                radius_mm=self.radius_mm,
                 collimator=self.collimator if blurred else None,
-            )  # fmt: skip
+            )
         return self._projectors[blurred]
 
     def volume(
@@ -75,35 +71,34 @@ class Acquired:
         progress: called with the number of subsets that are through, once where there are none. Raises ValueError for
         filtered back-projection with a map.
         """
-        projector = self.projector(how.resolution_recovery)
         if how.method == "FBP":
             if mu is not None:
                 raise ValueError("attenuation is corrected by OSEM, not by filtered back-projection")
-            columns = filtered_back_projection(projector, self.counts if scatter is None else self.counts - scatter)
+            counts = self.counts if scatter is None else self.counts - scatter
+            columns = filtered_back_projection(self.projector(False), counts[None])
         else:
             map_ = None if mu is None else to_columns(mu)
             columns = osem(
-                projector, self.counts, mu=map_, scatter=scatter, iterations=how.iterations, subsets=how.subsets
+                self.projector(how.resolution_recovery),
+                self.counts[None],
+                mu=map_,
+                scatter=None if scatter is None else scatter[None],
+                iterations=how.iterations,
+                subsets=how.subsets,
             )
         if progress is not None:
             progress(how.iterations * how.subsets if how.method != "FBP" else 1)
-        return self.views * to_volume(columns, self.counts.shape[2])[0]
+        return self.views * to_volume(columns)[0]
 
     def expected(self, volume: Tensor, mu: Tensor, blurred: bool) -> Tensor:
         """The counts that an activity [z, y, x], in counts over all views, would give, like `counts`."""
-        projector, columns, map_ = self.projector(blurred), to_columns(volume / self.views), to_columns(mu)
-        return torch.stack([projector.forward(columns, v, projector.survival(map_, v)) for v in range(self.views)])
+        return self.projector(blurred).project(to_columns(volume / self.views), mu=to_columns(mu))[0]
 
     def seen(self, mu: Tensor) -> Tensor:
         """The share of photons from each voxel [z, y, x] that reaches the detector, mean over the views."""
-        projector, ones = self.projector(False), torch.ones_like(self.counts[0])
-        map_ = to_columns(mu)
-        total = free = 0
-        for v in range(self.views):
-            total = total + projector.backward(ones, v, projector.survival(map_, v))
-            free = free + projector.backward(ones, v)
-        share = total / free.clamp_min(_LEAST_SEEN * self.views)
-        return to_volume(share, self.counts.shape[2])[0].clamp_min(_LEAST_SEEN)
+        projector, ones = self.projector(False), torch.ones_like(self.counts[None])
+        free = projector.backproject(ones).clamp_min(_LEAST_SEEN * self.views)
+        return to_volume(projector.backproject(ones, mu=to_columns(mu)) / free)[0].clamp_min(_LEAST_SEEN)
 
 
 def uniform_map(nc: Tensor, mu: float = BODY_MU) -> Tensor:

@@ -1,4 +1,4 @@
-"""OSEM with and without attenuation, filtered back-projection, and the post-filters of either."""
+"""OSEM, with or without attenuation, collimator and scatter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from spectac_fast.reconstruct.camera import Projector
+from spectac_fast.reconstruct.projector import Projector
+
+# Counts in a bin and sensitivity of a voxel below which nothing is divided by them.
+_LEAST_EXPECTED, _LEAST_SENSITIVITY = 1e-6, 1e-4
 
 
 def osem(
@@ -15,86 +18,87 @@ def osem(
     views: Tensor,
     *,
     mu: Tensor | None = None,
+    survival: Tensor | None = None,
     scatter: Tensor | None = None,
     iterations: int = 4,
     subsets: int = 8,
+    start: Tensor | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Ordered-subset expectation maximisation (Hudson and Larkin 1994) from a uniform start.
+    """Ordered-subset expectation maximisation (Hudson and Larkin 1994); one subset is MLEM (Shepp and Vardi 1982).
 
-    views: counts [V, bins, batch * nz]; mu: columns [mu_n*mu_n, nz] in 1/cm, None = no attenuation correction (NC);
-    scatter: expected scatter counts per bin added to the forward projection, like `views`. Returns activity columns
-    [n*n, batch * nz] in counts per view.
+        x <- x / (A_k' 1) * A_k' (y_k / (A_k x + s_k))
+
+    for the subsets k of the views y, far apart from each other and successive ones too.
+
+    projector:   models the collimator if it has one.
+    views:       counts [B, V, n, nz].
+    mu:          [B or 1, n, n, nz] in 1/cm; None = no attenuation correction (NC).
+    survival:    [B or 1, V, n, n, nz] instead of mu, where the map is wider than the field (`Projector.survival`).
+    scatter:     expected scatter counts of every bin, like views; None = none.
+    iterations:  over all subsets, 0 or more.
+    subsets:     a divisor of V.
+    start:       what the first estimate is, of a shape that expands to [B, n, n, nz], above 0; None = uniform, of every
+                 study's own counts.
+    progress:    called with 1 after every subset.
+
+    Returns the activity [B, n, n, nz] in counts per view. No gradient passes through it. Raises ValueError for other
+    shapes or numbers.
     """
-    count, width = views.shape[0], views.shape[2]
-    if count % subsets:
+    count = projector.views
+    if views.dim() != 4 or views.shape[1:3] != (count, projector.n):
+        raise ValueError(f"views must be [B, {count}, {projector.n}, nz], found {list(views.shape)}")
+    if subsets < 1 or count % subsets:
         raise ValueError(f"views must divide into {subsets} subsets, but there are {count}")
-    survival = [None if mu is None else projector.survival(mu, v) for v in range(count)]
-    order = [list(range(k, count, subsets)) for k in _bit_reversed(subsets)]
-    ones = torch.ones_like(views[0])
-    sensitivity = [sum(projector.backward(ones, v, survival[v]) for v in subset).clamp_min(1e-4) for subset in order]
-    estimate = torch.full((projector.n**2, width), float(views.mean()) / projector.n, device=views.device)
-    for _ in range(iterations):
-        for subset, norm in zip(order, sensitivity, strict=True):
-            correction = torch.zeros_like(estimate)
-            for v in subset:
-                expected = projector.forward(estimate, v, survival[v])
-                if scatter is not None:
-                    expected = expected + scatter[v]
-                correction += projector.backward(views[v] / expected.clamp_min(1e-6), v, survival[v])
-            estimate = estimate * (correction / norm)
+    if scatter is not None and scatter.shape != views.shape:
+        raise ValueError(f"scatter must have the shape of the views, {list(views.shape)}, found {list(scatter.shape)}")
+    batch, _, n, nz = views.shape
+    with torch.no_grad():
+        level = views.mean((1, 2, 3), keepdim=True) / n if start is None else start
+        estimate = level.expand(batch, n, n, nz).clone()
+        order = [slice(k, count, subsets) for k in bit_reversed(subsets)]
+        parts = [_Subset(projector, views, mu, survival, scatter, of) for of in order] if iterations else []
+        for _ in range(iterations):
+            for part in parts:
+                part.update(estimate)
+                if progress is not None:
+                    progress(1)
     return estimate
 
 
-def _bit_reversed(n: int) -> list[int]:
+class _Subset:
+    """Some views, and what does not change from one iteration to the next."""
+
+    def __init__(
+        self,
+        projector: Projector,
+        views: Tensor,
+        mu: Tensor | None,
+        survival: Tensor | None,
+        scatter: Tensor | None,
+        of: slice,
+    ) -> None:
+        self.projector = projector.part(range(projector.views)[of])
+        self.counts = views[:, of].contiguous()
+        self.scatter = None if scatter is None else scatter[:, of].contiguous()
+        self.mu, self.survival = mu, None if survival is None else survival[:, of].contiguous()
+        # Of a view the sensitivity is the same for all studies that share the map.
+        shared = next((len(of) for of in (mu, survival) if of is not None), 1)
+        ones = torch.ones_like(self.counts[:shared])
+        self.sensitivity = self._backproject(ones).clamp_(min=_LEAST_SENSITIVITY)
+
+    def _backproject(self, values: Tensor) -> Tensor:
+        return self.projector.backproject(values, mu=self.mu, survival=self.survival)
+
+    def update(self, estimate: Tensor) -> None:
+        expected = self.projector.project(estimate, mu=self.mu, survival=self.survival)
+        if self.scatter is not None:
+            expected += self.scatter
+        ratio = torch.div(self.counts, expected.clamp_(min=_LEAST_EXPECTED), out=expected)
+        estimate *= self._backproject(ratio).div_(self.sensitivity)
+
+
+def bit_reversed(n: int) -> list[int]:
     """0 .. n-1 with successive members far apart, so that successive subsets see the object from different sides."""
     bits = max(n - 1, 1).bit_length()
     return sorted(range(n), key=lambda k: int(f"{k:0{bits}b}"[::-1], 2))
-
-
-def butterworth(volume: Tensor, dx: float, cutoff: float = 0.40, power: float = 10) -> Tensor:
-    """Low-pass [..., nz, ny, nx] by |H| = 1 / sqrt(1 + (f / cutoff)^power), f in cycles/cm; no negative values."""
-    return _filtered(volume, dx, lambda squared: torch.rsqrt(1 + (squared / cutoff**2) ** (power / 2)))
-
-
-def hann(volume: Tensor, dx: float, cutoff: float) -> Tensor:
-    """Low-pass [..., nz, ny, nx] by |H| = (1 + cos(pi f / cutoff)) / 2 below the cutoff, 0 above, f in cycles/cm; no
-    negative values.
-    """
-    return _filtered(
-        volume, dx, lambda squared: 0.5 + 0.5 * torch.cos(torch.pi * (squared.sqrt() / cutoff).clamp_max(1))
-    )
-
-
-def _filtered(volume: Tensor, dx: float, response: Callable[[Tensor], Tensor]) -> Tensor:
-    """response: of the squared frequency, (cycles/cm)^2."""
-    nz, ny, nx = volume.shape[-3:]
-    fz, fy = (torch.fft.fftfreq(n, dx / 10, device=volume.device) for n in (nz, ny))
-    fx = torch.fft.rfftfreq(nx, dx / 10, device=volume.device)
-    squared = fz[:, None, None] ** 2 + fy[None, :, None] ** 2 + fx[None, None, :] ** 2
-    spectrum = torch.fft.rfftn(volume, dim=(-3, -2, -1)) * response(squared)
-    return torch.fft.irfftn(spectrum, s=(nz, ny, nx), dim=(-3, -2, -1)).clamp_min(0)
-
-
-def filtered_back_projection(projector: Projector, views: Tensor) -> Tensor:
-    """Ramp-filtered back-projection without any correction, the reconstruction of the 1990s.
-
-    views: counts [V, bins, batch * nz] over an arc of 180 or 360 degrees. Returns columns [n*n, batch * nz]; negative
-    values are kept, for the post-filter to average.
-    """
-    bins = views.shape[1]
-    # Twice the length, so that the filter's wrap-around falls outside the object.
-    ramp = _ramp(2 * bins).to(views)[None, :, None]
-    filtered = torch.fft.irfft(torch.fft.rfft(views, n=2 * bins, dim=1) * ramp, n=2 * bins, dim=1)[:, :bins]
-    total = sum(projector.backward(filtered[v].contiguous(), v) for v in range(views.shape[0]))
-    return total * (torch.pi / views.shape[0])
-
-
-def _ramp(length: int) -> Tensor:
-    """[length / 2 + 1]: response of the band-limited ramp (Ramachandran and Lakshminarayanan 1971) to samples one bin
-    apart. Sampled in space, since |f| sampled in frequency takes the mean away.
-    """
-    n = torch.fft.fftfreq(length, 1 / length, dtype=torch.float64)
-    odd = n.long() % 2 == 1
-    kernel = torch.where(odd, -1 / (torch.pi * n.clamp_min(-length)).square().clamp_min(1e-9), torch.zeros_like(n))
-    kernel[0] = 0.25
-    return torch.fft.rfft(kernel).real

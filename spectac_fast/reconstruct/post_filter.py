@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from spectac_fast.reconstruct.camera import FWHM_TO_SIGMA, blur
-from spectac_fast.reconstruct.osem import butterworth, hann
+from spectac_fast.reconstruct.filters import butterworth, hann
 from spectac_fast.reconstruct.settings import Filter
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from own_pairs import SPACING, png, put, stacks, three_patients, tiff
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from tiny_training import SIDE, tiny_recipe
 
 from spectac_fast import cli
@@ -256,3 +257,37 @@ def test_a_model_is_trained_on_pairs(folder, tmp_path, fresh):
         if file.is_file():
             assert b"second_patient" not in file.read_bytes()
             assert b"someone" not in file.read_bytes()
+
+
+def eight_bit(folder, a="A", b="B", mode="L"):
+    """Pairs as the published loaders keep them: PNG of 8 bits, the names of single slices."""
+    rng = np.random.default_rng(7)
+    for patient in range(3):
+        nc = gaussian_filter(rng.random((4, SIDE, SIDE)), (0, 2, 2))
+        nc = np.rint(120 * nc / nc.max()).astype(np.uint8)
+        for side, stack in ((a, nc), (b, 2 * nc)):
+            (folder / side).mkdir(parents=True, exist_ok=True)
+            for k, page in enumerate(stack):
+                Image.fromarray(page).convert(mode).save(folder / side / f"p{patient}_stress_SA_{k:02d}.png")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_published_folders_of_eight_bits_are_read_where_asked(tmp_path, mode):
+    eight_bit(tmp_path / "train", mode=mode)
+    pairs = PairFolder(tmp_path / "train", 6.8, 6.8, eight_bit=True)
+    nc, ac = pairs.pair(0, "stress", "SA")
+    assert nc.shape == (4, SIDE, SIDE)
+    assert nc.dtype == np.float32
+    assert nc.max() == 120
+    assert np.array_equal(ac, 2 * nc)
+    with pytest.raises(InputError, match="8-bit" if mode == "L" else "colour"):
+        PairFolder(tmp_path / "train", 6.8, 6.8)
+
+
+def test_training_on_published_folders_says_that_counts_are_lost(tmp_path, capsys):
+    eight_bit(tmp_path / "train")
+    command = ["train", "linear", "-o", str(tmp_path / "out"), "--pixel-mm", "6.8", "--slice-mm", "6.8"]
+    assert cli.main([*command, "--data", str(tmp_path / "train"), "--eight-bit"]) == 0
+    assert "counts are lost in 8 bits" in capsys.readouterr().err
+    assert cli.main([*command, "--data", str(tmp_path), "--eight-bit"]) == 2
+    assert f"give {tmp_path / 'train'}" in capsys.readouterr().err

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from spectac_fast.cohort.surroundings import (
-    Expected,
-    Stack,
     gathered,
     read_surroundings,
     surroundings_of,
     write_surroundings,
 )
+from spectac_fast.data.geometry.around import Expected, Stack
 from spectac_fast.errors import InputError
 
 MM = 13.6
@@ -33,12 +32,12 @@ def shown(volume, plane="SA", known=None):
 
 
 def person(rng):
-    """A smooth volume of tissue whose width and slopes are drawn."""
+    """A smooth volume whose slopes are drawn, everywhere more than air and less than a hot organ."""
     a, b, c = rng.uniform(-1, 1, 3)
 
     def volume(at):
         long, up, lateral = np.moveaxis(at / 220, -1, 0)
-        return 0.3 + 0.08 * a * lateral + 0.08 * b * up * lateral + 0.06 * c * (long**2 - up)
+        return 0.3 + 0.05 * a * lateral + 0.05 * b * up * lateral + 0.04 * c * (long**2 - up)
 
     return volume
 

@@ -17,6 +17,7 @@ from spectac_fast.data.inputs import find_studies
 from spectac_fast.data.scale import count_scale
 from spectac_fast.formats.dicom import read_series
 from spectac_fast.formats.dicom.patient import facts_of, identity, lying
+from spectac_fast.formats.names import lying_in
 
 
 def renewed(ds, key):
@@ -206,6 +207,21 @@ def test_what_is_written_says_it_by_codes_alone(tmp_path, code):
     assert lying(header) == POSTURES[code]
     if shutil.which("dciodvfy"):
         assert complaints(report.written[0]) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "posture"),
+    [
+        ("MPI 腹臥位", "prone"),
+        ("STRESSPRONE", "prone"),
+        ("на животе", "prone"),
+        ("Rückenlage", "supine"),
+        ("ventral", ""),
+    ],
+)
+def test_how_a_patient_lay_in_words(text, posture):
+    assert lying_in([text]) == posture
+    assert lying_in([f"{text} SUPINE"]) == ("" if posture == "prone" else "supine")
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,15 @@ def partners(folder):
     return {planes[k]: {planes[other] for other in others} for k, others in enumerate(study.partners)}
 
 
+def shown(study):
+    """The counts of each plane on the model's grid."""
+    return [view.counts for view in study.views]
+
+
+def lattices(study):
+    return [view.lattice for view in study.views]
+
+
 def points(lattice):
     return lattice.first + np.moveaxis(np.indices(lattice.shape), 0, -1) @ lattice.steps
 
@@ -66,9 +75,9 @@ def test_a_correction_that_all_planes_share_is_kept(tmp_path, of_plane):
     assert all(len(others) == 2 for others in study.partners)
     rng = np.random.default_rng()
     slope = rng.uniform(-1, 1, size=3)
-    added = [(1000 + (points(lattice) - CENTRE) @ slope).astype(np.float32) for lattice in study.lattices]
-    ac = [np.float32(1.5) * nc + field for nc, field in zip(study.nc, added)]
-    for before, after in zip(ac, agreed(ac, study.nc, 1.5, study.scales, study.lattices, study.partners)):
+    added = [(1000 + (points(lattice) - CENTRE) @ slope).astype(np.float32) for lattice in lattices(study)]
+    ac = [np.float32(1.5) * nc + field for nc, field in zip(shown(study), added)]
+    for before, after in zip(ac, agreed(ac, shown(study), 1.5, study.scales, lattices(study), study.partners)):
         # Linear interpolation of a linear field: only rounding is left, of counts and of voxel numbers up to 64.
         assert np.abs(after - before).max() <= 8 * EPS * (before.max() + 64 * 9 * np.linalg.norm(slope))
 
@@ -77,16 +86,16 @@ def test_constants_become_their_mean_where_all_planes_lie(tmp_path):
     write_planes(tmp_path, of_plane=OTHERWISE)
     study = prepared(tmp_path)
     constants = np.random.default_rng().uniform(100, 400, 3).astype(np.float32)
-    ac = [2 * nc + constant for nc, constant in zip(study.nc, constants)]
-    result = agreed(ac, study.nc, 2.0, study.scales, study.lattices, study.partners)
-    for k, (nc, after) in enumerate(zip(study.nc, result)):
+    ac = [2 * nc + constant for nc, constant in zip(shown(study), constants)]
+    result = agreed(ac, shown(study), 2.0, study.scales, lattices(study), study.partners)
+    for k, (nc, after) in enumerate(zip(shown(study), result)):
         weights = np.zeros((3, *nc.shape), np.float32)
         weights[k] = 1
         for other in study.partners[k]:
-            common = overlap(study.lattices[k], study.lattices[other])
+            common = overlap(lattices(study)[k], lattices(study)[other])
             weights[other][common.part] = common.weight
         np.testing.assert_allclose(after - 2 * nc, mean(constants, weights), rtol=2e-5)
-        middle = np.linalg.norm(points(study.lattices[k]) - CENTRE, axis=-1) < 60
+        middle = np.linalg.norm(points(lattices(study)[k]) - CENTRE, axis=-1) < 60
         np.testing.assert_allclose((after - 2 * nc)[middle], constants.mean(), rtol=2e-5)
         corner = (after - 2 * nc)[:, 0, 0]
         np.testing.assert_allclose(corner, constants[k], rtol=2e-5)
@@ -99,8 +108,8 @@ def mean(constants, weights):
 def test_counts_stay_positive(tmp_path):
     write_planes(tmp_path)
     study = prepared(tmp_path)
-    ac = [np.zeros_like(study.nc[0]), 2 * study.nc[1], 2 * study.nc[2]]
-    result = agreed(ac, study.nc, 3.0, study.scales, study.lattices, study.partners)
+    ac = [np.zeros_like(shown(study)[0]), 2 * shown(study)[1], 2 * shown(study)[2]]
+    result = agreed(ac, shown(study), 3.0, study.scales, lattices(study), study.partners)
     assert min(stack.min() for stack in result) == 0
 
 
@@ -182,17 +191,17 @@ def test_planes_agree_afterwards(tmp_path):
     write_planes(tmp_path)
     study = prepared(tmp_path)
     rng = np.random.default_rng()
-    ac = [nc + np.repeat(rng.uniform(100, 200, (len(nc), 1, 1)), 64, 1).astype(np.float32) for nc in study.nc]
+    ac = [nc + np.repeat(rng.uniform(100, 200, (len(nc), 1, 1)), 64, 1).astype(np.float32) for nc in shown(study)]
 
     def disagreement(stacks):
-        added = [stack - nc for stack, nc in zip(stacks, study.nc)]
-        common = overlap(study.lattices[0], study.lattices[1])
+        added = [stack - nc for stack, nc in zip(stacks, shown(study))]
+        common = overlap(lattices(study)[0], lattices(study)[1])
         inside = common.weight == 1
         return np.sqrt(np.mean((added[0][common.part] - common.of(added[1]))[inside] ** 2))
 
     before, after = (
         disagreement(ac),
-        disagreement(agreed(ac, study.nc, 1.0, study.scales, study.lattices, study.partners)),
+        disagreement(agreed(ac, shown(study), 1.0, study.scales, lattices(study), study.partners)),
     )
     assert after < before / 3
 

@@ -118,6 +118,7 @@ KINDS = {
     "frames in reverse, old sign": (end_first, "direction of its frames"),
     "frames in reverse, old position": (in_place, "its position"),
     "frames in reverse, old header": (lambda ds: reverse(ds, 0), "direction of its frames"),
+    "turned by half a turn, old header": (lambda ds: (reverse(ds, 1), reverse(ds, 2)), "the way round of its slices"),
     "wrong sign": (change_sign, "direction of its frames"),
     "feet taken for head": (lambda ds: rotated(ds, [-1, 1, -1]), "its image contradicts its direction cosines"),
     "prone taken for supine": (lambda ds: rotated(ds, [-1, -1, 1]), "its image contradicts its direction cosines"),

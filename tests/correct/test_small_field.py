@@ -8,11 +8,13 @@ import pytest
 from fake_study import CENTRE, Times, edit, ventricle, write_planes
 
 from spectac_fast import read_study
-from spectac_fast.cohort.surroundings import Expected, surroundings_of
+from spectac_fast.cli import main
+from spectac_fast.cohort.surroundings import surroundings_of
 from spectac_fast.correct import correct_study
 from spectac_fast.correct.corrector import Corrector
 from spectac_fast.correct.study import prepare
 from spectac_fast.correct.view import whole
+from spectac_fast.data.geometry.around import Expected
 from spectac_fast.data.study import Study
 from spectac_fast.errors import InputError
 
@@ -172,3 +174,13 @@ def test_models_that_see_no_surroundings_mind_no_field(tmp_path):
     (series,) = read_study(tmp_path).series
     (counts,) = correct_study(Study((series,)), Times(2.0))
     np.testing.assert_allclose(counts, 2 * series.counts, rtol=1e-5)
+
+
+def test_info_says_how_large_a_field_is(tmp_path, capsys):
+    write_planes(tmp_path, ("SA",), volume=chest(160), shape=(29, 32, 32))
+    assert main(["info", str(tmp_path / "stress_SA_NC.dcm")]) == 0
+    said = capsys.readouterr().out
+    assert "field of 218 mm, which ends within the patient; would be refused" in said
+    write_planes(tmp_path, ("SA",), volume=chest(160))
+    assert main(["info", str(tmp_path / "stress_SA_NC.dcm")]) == 0
+    assert "field of 435 mm; would be corrected" in capsys.readouterr().out

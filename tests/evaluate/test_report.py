@@ -160,6 +160,25 @@ def test_a_study_is_corrected_in_memory(run, tmp_path, monkeypatch):
     assert not re.findall(r'<td class="(?:up|down)">', text)
 
 
+def test_what_would_be_corrected_leads_and_planes_share_a_sentence(run, tmp_path):
+    for path in run.glob("in/*_stress_*.dcm"):
+        shutil.copy(path, tmp_path)
+        edit(tmp_path / path.name, lambda ds: delattr(ds, "SpacingBetweenSlices"))
+    short = tmp_path / "DOE_JOHN_stress_SA.dcm"
+    write_nc(tmp_path / "a.dcm", read_series(short).counts, corrected=True)
+
+    def told():
+        (series,), _ = gather.gather([tmp_path])
+        return gather.study_of(series, Times()).warnings
+
+    edit(short, lambda ds: setattr(ds, "PatientPosition", "HFP"))
+    said = told()
+    assert any("the patient lay prone" in text for text in said)
+    assert "stress SA: one AC series of another acquisition is not shown (position of the patient)." in said
+    edit(short, lambda ds: setattr(ds, "PatientPosition", "HFS"))
+    assert [text[:20] for text in told() if "SpacingBetweenSlices" in text] == ["stress SA, VLA, HLA:"]
+
+
 def test_what_is_unlike_the_training_is_said_without_file_names(run):
     (series,), _ = gather.gather([run])
     model = Times(1.3)

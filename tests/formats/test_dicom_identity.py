@@ -63,6 +63,14 @@ def test_series_numbers_that_are_none_or_too_large(tmp_path, rng, raw, expected)
     assert after.SeriesNumber == expected
 
 
+def test_a_series_number_of_another_vr_is_a_number_again(tmp_path, rng):
+    path = tmp_path / "stress_SA.dcm"
+    write_nc(path, heart(rng))
+    edit(path, lambda ds: (ds.add_new("SeriesNumber", "LO", "12"), ds.add_new("ImageComments", "LO", "x")))
+    (after,) = derived(path, tmp_path / "out")
+    assert (after["SeriesNumber"].VR, after.SeriesNumber, after["ImageComments"].VR) == ("IS", 9012, "LT")
+
+
 def test_one_instance_uid_in_two_series_gives_two(tmp_path, rng):
     for name, plane in (("a", "SA"), ("b", "VLA")):
         write_nc(tmp_path / f"{name}.dcm", heart(rng), plane=plane)

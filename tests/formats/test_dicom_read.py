@@ -163,5 +163,7 @@ def test_real_ge_reconstruction_once_its_plane_is_named(tmp_path):
     np.testing.assert_array_equal(series.counts, stored.pixel_array[::-1])
     assert (series.phase, series.slice_mm, series.pixel_mm) == ("rest", 4.0, (4.0, 4.0))
     assert series.assumed == ("orientation", "position")
-    assert "not those of a heart" in series.notes[0]
-    assert "by the sign of SpacingBetweenSlices" in series.notes[0]
+    cut, lies = series.notes[:2]
+    assert cut == "207 values are 32767, the largest that 16 bits hold; what was above it has been lost."
+    assert "not those of a heart" in lies
+    assert "by the sign of SpacingBetweenSlices" in lies

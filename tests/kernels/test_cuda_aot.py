@@ -16,8 +16,10 @@ pytestmark = pytest.mark.chain
 
 # Kernel -> most registers a thread may use; 64 keeps eight blocks of 128 threads on a multiprocessor.
 REGISTER_BUDGET = {
+    "backproject": 80,
     "bridge_add_noise": 64,
     "group_norm_silu": 64,
+    "project": 80,
     "sampler_step": 64,
     "slice_metrics": 128,
     "ssim_loss": 128,
@@ -27,8 +29,10 @@ REGISTER_BUDGET = {
 
 # Op -> least number of 128-bit loads and stores in its code.
 WIDE = {
+    "backproject": (1, 0),  # a stencil's weights; its threads are neighbouring slices, which share it
     "bridge_add_noise": (3 * 3, 3 * 2),  # x0, y and noise; x_t and target; per objective
     "group_norm_silu": (3 * 2 * 8, 2 * 2 * 8),  # eight steps; three kernels that read and two that write, two layouts
+    "project": (2, 0),  # a stencil's weights; its threads are neighbouring slices, which share it
     "sampler_step": (7, 4),  # x, f, y, h1, h2, noise and anchor; anchor, x0, x_next and the network's input
     "slice_metrics": (2 * 2 * 2, 0),  # x and y, before the loop and ahead of each turn, per window; few outputs
     "ssim_loss": (2 * 2, 0),  # x and y, before the loop and ahead of each turn; the maps are written by columns

@@ -123,6 +123,8 @@ def test_the_file_goes_round_and_the_average_is_chosen(tmp_path):
         assert torch.equal(raw[name], 2.0 * value if name.startswith("model.") else value), name
     back = str(tmp_path / "back.pth")
     assert main(["export", str(tmp_path / "average.safetensors"), "--layout", "ldm", "-o", back]) == 0
+    # What the published module loads strictly: every name of the file it wrote, and no other.
+    assert torch.load(back)["state_dict"].keys() == lightning(WIDE)["state_dict"].keys()
     again = read_published("ldm", layouts.flat_state(torch.load(back), None, "back")[0], "back")
     assert all(torch.equal(again.tensors[k], v) for k, v in average.items())
     assert load(tmp_path / "average.safetensors", device="cpu").translate(slices(1), steps=2).shape == (1, 1, 16, 16)

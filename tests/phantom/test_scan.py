@@ -15,6 +15,7 @@ from spectac_fast.phantom.people import draw
 from spectac_fast.phantom.protocol import HANOI, Camera, Protocol
 from spectac_fast.phantom.scan import (
     COLLIMATORS,
+    Scan,
     acquire,
     object_grid,
     orbit,
@@ -22,15 +23,17 @@ from spectac_fast.phantom.scan import (
     scatter_estimate,
 )
 from spectac_fast.phantom.simulate import reconstruct, reconstruct_ideal, simulate
-from spectac_fast.reconstruct.camera import Collimator, Projector, to_columns, to_volume, view_angles
+from spectac_fast.reconstruct.camera import view_angles
+from spectac_fast.reconstruct.filters import filtered_back_projection, hann
 from spectac_fast.reconstruct.grid import Grid
-from spectac_fast.reconstruct.osem import filtered_back_projection, hann
+from spectac_fast.reconstruct.projector import Projector, to_columns, to_volume
 from spectac_fast.reconstruct.regrid import overlap, regridded
 from spectac_fast.reconstruct.settings import Reconstruction
 
 # Few views and one iteration: what is tested is not how good an image is.
 QUICK = Camera("LEGP", 64, 6.8, 8, radius_mm=None, clearance_mm=15.0, contour=True, body_mm=None)
 ONCE = Reconstruction("OSEM", 1, 4)
+QUICKLY = Protocol(name="quick", camera=QUICK, nc=ONCE, ac=ONCE)
 
 
 @pytest.fixture(scope="module")
@@ -43,37 +46,29 @@ def fresh():
     return torch.Generator().manual_seed(int(np.random.default_rng().integers(2**31)))
 
 
-def test_a_view_of_its_own_radius_is_that_of_a_camera_of_this_radius(fresh):
-    angles, radius = view_angles(3), np.array([150.0, 170.4, 197.6])
-    many = Projector(32, 8, 6.8, angles, radius=radius, collimator=Collimator())
-    x, y = torch.rand(32 * 32, 8, generator=fresh), torch.rand(32, 8, generator=fresh)
-    for view, mm in enumerate(radius):
-        one = Projector(32, 8, 6.8, angles, radius=float(mm), collimator=Collimator())
-        assert torch.allclose(many.forward(x, view), one.forward(x, view), rtol=1e-5, atol=1e-5)
-        assert torch.allclose(many.backward(y, view), one.backward(y, view), rtol=1e-5, atol=1e-5)
-
-
-def test_bins_of_another_size_see_the_same_counts_and_are_adjoint(fresh):
-    edges = (np.linspace(-0.5, 31.5, 22), np.linspace(-0.5, 7.5, 14))
-    angles = view_angles(3)
-    bins = Projector(32, 8, 6.8, angles, radius=150.0, collimator=Collimator(), edges=edges)
-    pixels = Projector(32, 8, 6.8, angles, radius=150.0, collimator=Collimator())
-    x, y = torch.rand(32 * 32, 2 * 8, generator=fresh), torch.rand(21, 2 * 13, generator=fresh)
-    for view in range(3):
-        image = bins.forward(x, view)
-        assert image.shape == (21, 26)
-        assert float(image.sum()) == pytest.approx(float(pixels.forward(x, view).sum()), rel=1e-5)
-        forward, backward = float((image.double() * y).sum()), float((x.double() * bins.backward(y, view)).sum())
-        assert forward == pytest.approx(backward, rel=1e-5)
+def test_detector_bins_share_the_counts_of_pixels_by_area(fresh):
+    """Whatever the size of a bin: all counts are there, a uniform view stays uniform, and halves are sums of 2 x 2."""
+    views = torch.rand(2, 3, 48, 24, generator=fresh)
+    source = Grid(48, 24, 3.4)
+    for bins in (Grid(24, 12, 6.8), Grid(40, 20, 4.08), Grid(34, 17, 4.8)):
+        scan = Scan(source, bins, bins, bins.n, view_angles(3), np.full(3, 200.0), "cpu")
+        binned = scan._binned(views, source)
+        assert binned.shape == (2, 3, bins.n, bins.nz)
+        assert float(binned.sum()) == pytest.approx(float(views.sum()), rel=1e-5)
+        flat = scan._binned(torch.ones_like(views), source)[..., 1:-1, 1:-1]
+        assert torch.allclose(flat, torch.full_like(flat, (bins.dx / 3.4) ** 2), rtol=1e-5)
+    halves = Scan(source, Grid(24, 12, 6.8), source, 24, view_angles(3), np.full(3, 200.0), "cpu")._binned(
+        views, source
+    )
+    assert torch.allclose(halves, views.reshape(2, 3, 24, 2, 12, 2).sum((3, 5)))
 
 
 def test_a_map_wider_than_the_slices_attenuates_from_outside_them(fresh):
-    angles = view_angles(4)
-    mu = 0.2 * torch.rand(48 * 48, 6, generator=fresh)
-    narrow, wide = Projector(32, 6, 6.8, angles, mu_n=48), Projector(48, 6, 6.8, angles)
-    for view in range(4):
-        inner = wide.survival(mu, view)[8:40, 8:40]
-        assert torch.allclose(narrow.survival(mu, view), inner, atol=1e-6)
+    angles, image = view_angles(12), Grid(32, 6, 6.8)
+    scan = Scan(image, image, image, 48, angles, np.full(12, 250.0), "cpu")
+    mu = 0.2 * torch.rand(1, 48, 48, 6, generator=fresh)
+    wide = Projector(48, 6.8, angles).survival(mu)
+    assert torch.allclose(scan._attenuation(mu)["survival"], wide[:, :, 8:40, 8:40], atol=1e-6)
 
 
 @pytest.mark.parametrize(("n", "nz", "dx"), [(24, 12, 6.8), (40, 20, 4.1), (20, 9, 9.3)])
@@ -117,9 +112,9 @@ def test_filtered_back_projection_gives_the_same_activity_from_half_and_whole_ci
     disc = torch.from_numpy((half[:, None] ** 2 + half[None] ** 2 <= 120.0**2).astype(np.float32)).expand(nz, n, n)
     columns, level = to_columns(disc.contiguous()), {}
     for arc in (180.0, 360.0):
-        projector = Projector(n, nz, 6.8, view_angles(64, arc))
-        views = torch.stack([projector.forward(columns, v) for v in range(64)])
-        volume = to_volume(filtered_back_projection(projector, views), nz)[0]
+        projector = Projector(n, 6.8, view_angles(64, arc))
+        views = projector.project(columns)
+        volume = to_volume(filtered_back_projection(projector, views))[0]
         level[arc] = float(volume[1, 24:40, 24:40].mean())
     assert level[180.0] == pytest.approx(1.0, rel=0.03)
     assert level[360.0] == pytest.approx(level[180.0], rel=0.02)
@@ -157,36 +152,34 @@ def test_the_body_fits_onto_its_grid():
 def test_scatter_estimates_are_right_up_to_their_error(kind, anatomy):
     patient = replace(draw(650_124), scatter_error={"stress": 1.1, "rest": 0.95})
     scan = prepare(anatomy, QUICK, "cpu")
-    taken = acquire(patient, anatomy, Protocol(camera=QUICK), "cpu", scan)
+    taken = acquire(patient, anatomy, QUICKLY, scan)
     believed = scatter_estimate(kind, patient, taken, scan, 0)
-    rows = scan.detector.nz
     for i, error in enumerate((1.1, 0.95)):
-        part = slice(i * rows, (i + 1) * rows)
-        ratio = float(believed[:, :, part].sum() / taken.scatter[:, :, part].sum())
+        ratio = float(believed[i].sum() / taken.scatter[i].sum())
         assert ratio == pytest.approx(error, rel=0.03)
     assert scatter_estimate("none", patient, taken, scan, 0) is None
     assert scatter_estimate("exact", patient, taken, scan, 0) is taken.scatter
 
 
 def test_counts_are_those_of_the_protocol(anatomy):
-    patient = draw(650_124)
+    patient, scan = draw(650_124), prepare(anatomy, QUICK, "cpu")
     for counts in (1.0, 0.25):
-        taken = acquire(patient, anatomy, Protocol(camera=QUICK, counts=counts), "cpu")
+        taken = acquire(patient, anatomy, replace(QUICKLY, counts=counts), scan)
         for i, phase in enumerate(("stress", "rest")):
-            found = float(taken.counts.double().chunk(2, dim=2)[i].sum())
+            found = float(taken.counts[i].double().sum())
             assert found == pytest.approx(counts * patient.counts[phase], rel=0.005)
         assert float((taken.counts - taken.counts.round()).abs().max()) == 0
 
 
 def test_ideal_is_ac_without_its_errors(anatomy):
     patient, exact = draw(650_124), replace(ONCE, scatter="exact")
-    protocol = Protocol(camera=QUICK, nc=ONCE, ac=exact, noise=False, exact_map=True)
+    protocol = replace(QUICKLY, ac=exact, noise=False, exact_map=True)
     scan, found = prepare(anatomy, QUICK, "cpu"), {}
     for noise in (False, True):
         used = replace(protocol, noise=noise, exact_map=not noise)
-        taken = acquire(patient, anatomy, used, "cpu", scan)
+        taken = acquire(patient, anatomy, used, scan)
         found[noise] = (
-            reconstruct(patient, anatomy, taken, used, "cpu", scan)["AC"],
+            reconstruct(patient, anatomy, taken, used, scan)["AC"],
             reconstruct_ideal(anatomy, taken, used, scan),
         )
     assert torch.allclose(*found[False], rtol=1e-4, atol=1e-3)
@@ -195,23 +188,23 @@ def test_ideal_is_ac_without_its_errors(anatomy):
 
 
 def test_without_attenuation_there_is_nothing_to_correct(anatomy):
-    protocol = Protocol(camera=QUICK, nc=ONCE, ac=ONCE, attenuation=False)
-    taken = acquire(draw(650_124), anatomy, protocol, "cpu")
-    volumes = reconstruct(draw(650_124), anatomy, taken, protocol, "cpu")
+    protocol, scan = replace(QUICKLY, attenuation=False), prepare(anatomy, QUICK, "cpu")
+    taken = acquire(draw(650_124), anatomy, protocol, scan)
+    volumes = reconstruct(draw(650_124), anatomy, taken, protocol, scan)
     assert torch.allclose(volumes["NC"], volumes["AC"], rtol=1e-4, atol=1e-3)
     assert taken.scatter_to_primary == 0
 
 
 def test_attenuation_is_not_corrected_by_filtered_back_projection(anatomy):
-    protocol = Protocol(camera=QUICK, nc=ONCE, ac=Reconstruction("FBP"))
-    taken = acquire(draw(650_124), anatomy, protocol, "cpu")
+    protocol, scan = replace(QUICKLY, ac=Reconstruction("FBP")), prepare(anatomy, QUICK, "cpu")
+    taken = acquire(draw(650_124), anatomy, protocol, scan)
     with pytest.raises(ValueError, match="corrected by OSEM"):
-        reconstruct(draw(650_124), anatomy, taken, protocol, "cpu")
+        reconstruct(draw(650_124), anatomy, taken, protocol, scan)
 
 
 def test_a_whole_study_is_imaged_on_the_pixels_of_its_camera():
     camera = replace(QUICK, pixel_mm=5.0, axial_mm=200.0, heart_centred=True)
-    case = simulate(draw(650_124), Protocol(camera=camera, nc=ONCE, ac=ONCE, counts=0.5), ideal=True)
+    case = simulate(draw(650_124), replace(QUICKLY, camera=camera, counts=0.5), ideal=True)
     assert set(case.volumes) == {"NC", "AC", "TRUTH", "IDEAL"}
     assert case.grid.dx == 5.0
     assert case.grid.nz == pytest.approx(200 / 5.0, abs=1)

@@ -51,13 +51,14 @@ def simulated(seed: int) -> dict[str, np.ndarray]:
     patient, protocol = draw(seed), HANOI
     with torch.inference_mode():
         anatomy = build(patient, object_grid(patient, protocol.camera), "cpu")
-        grid = prepare(anatomy, protocol.camera, "cpu").image
-        expected = acquire(patient, anatomy, replace(protocol, noise=False), "cpu")
+        scan = prepare(anatomy, protocol.camera, "cpu")
+        grid = scan.image
+        expected = acquire(patient, anatomy, replace(protocol, noise=False), scan)
         cuts = planes.cuts(planes.operator_axes(anatomy.lv.axes, patient.centring, patient.tilt))
         stacks = []
         for number, (_, factor, blur) in enumerate(PHYSICAL):
             taken = _taken(expected, grid, factor, blur, np.random.default_rng((seed, 31, number)))
-            volumes = reconstruct(patient, anatomy, taken, protocol, "cpu")
+            volumes = reconstruct(patient, anatomy, taken, protocol, scan)
             kinds = [planes.resample(volumes[kind], grid, cuts[p]) for p in PLANES for kind in ("NC", "AC")]
             # [plane x kind, phase, ...] -> [phase, plane, kind, ...]
             found = torch.stack(kinds).reshape(3, 2, len(PHASES), *kinds[0].shape[1:]).permute(2, 0, 1, 3, 4, 5)
@@ -70,13 +71,13 @@ def _taken(expected: Any, grid: Any, factor: float, blur_mm: float, rng: np.rand
     import torch
     from scipy.ndimage import gaussian_filter
 
-    def blurred(columns: Any) -> np.ndarray:
-        views, bins, width = columns.shape
-        field = columns.numpy().reshape(views, bins, width // grid.nz, grid.nz)
+    def blurred(views: Any) -> np.ndarray:
         sigma = blur_mm / 2.3548 / grid.dx
-        return gaussian_filter(field, (0, sigma, 0, sigma)).reshape(views, bins, width) if blur_mm else columns.numpy()
+        return gaussian_filter(views.numpy(), (0, 0, sigma, sigma)) if blur_mm else views.numpy()
 
-    counts = rng.poisson(np.maximum(blurred(expected.counts) * factor, 0)).astype(np.float32)
+    # Drawn view by view, both phases together.
+    lam = np.maximum(blurred(expected.counts) * factor, 0).transpose(1, 2, 0, 3)
+    counts = rng.poisson(lam).transpose(2, 0, 1, 3).astype(np.float32)
     scatter = (blurred(expected.scatter) * factor).astype(np.float32)
     return replace(expected, counts=torch.from_numpy(counts), scatter=torch.from_numpy(scatter))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from spectac_fast.correct.small_field import TOLERATED
+from spectac_fast.correct.small_field import REFUSED, TOLERATED
 from spectac_fast.evaluate.files import appearing
 
 
@@ -36,6 +36,7 @@ def page(facts: Mapping[str, Any]) -> str:
         "the heart region above 20 % of its maximum, relative to theirs. Each cell: mean over patients / worst of",
         "them, %. What lies outside of a field is filled in from the surroundings of a population",
         "(`spectac_fast/cohort/surroundings.py`), except where it says not, where the nearest counts fall off.",
+        "Kinds of field: cropped squares, zeros around squares (SA alone only), zeros around circles.",
         "",
         f"* {facts['patients']} validation patients of seeds {facts['seeds'][0]} - {facts['seeds'][1]}, stress or rest",
         f"* surroundings: {facts['surroundings']}",
@@ -74,15 +75,15 @@ def _cell(row: Mapping[str, Any] | None) -> str:
 
 def _limits(facts: Mapping[str, Any]) -> list[str]:
     """What follows for each way: which fields are refused, and which are warned about."""
-    from spectac_fast.cohort.surroundings import Expected
+    from spectac_fast.data.geometry.around import Expected
 
     lines = []
     for way, told in facts["expected"].items():
         known = Expected(**{name: tuple(values) for name, values in told.items()})
         silent = max((mm for mm, worst in zip(known.field_mm, known.worst) if worst > TOLERATED), default=0.0)
         lines.append(
-            f"* {way}: refused below {known.least(TOLERATED):.0f} mm, where the mean exceeds {TOLERATED:.0%}; warned "
-            f"about up to {silent:.0f} mm, where the worst patient does."
+            f"* {way}: refused below {known.least(REFUSED):.0f} mm, where the mean exceeds {100 * REFUSED:.0f} %; "
+            f"warned about up to {silent:.0f} mm, where the worst patient exceeds {100 * TOLERATED:.0f} %."
         )
     return lines
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,8 @@ from spectac_fast.phantom.people import draw
 from spectac_fast.phantom.protocol import HANOI
 from spectac_fast.phantom.scan import acquire, map_for, object_grid, prepare, scatter_estimate
 from spectac_fast.reconstruct import planes
-from spectac_fast.reconstruct.camera import to_volume
+from spectac_fast.reconstruct.filters import butterworth
 from spectac_fast.reconstruct.grid import Axes, Grid
-from spectac_fast.reconstruct.osem import butterworth, filtered_back_projection, osem
 
 SLICES_MM = 197.2
 # Of the volumes: the camera's own.
@@ -60,19 +60,18 @@ def reconstructed(seed: int) -> dict[str, np.ndarray]:
     with torch.inference_mode():
         anatomy = build(patient, object_grid(patient, HANOI.camera), "cpu")
         scan = prepare(anatomy, HANOI.camera, "cpu")
-        taken = acquire(patient, anatomy, HANOI, "cpu", scan)
+        taken = acquire(patient, anatomy, HANOI, scan)
         estimate = scatter_estimate("estimate", patient, taken, scan, HANOI.acquisition)
         mu = map_for(anatomy.mu_ct, scan)
         volumes = []
         for name, (attenuation, scatter, recovery) in METHODS.items():
-            projector = scan.projector(HANOI.camera, recovery)
             if name == "NC FBP":
-                columns = filtered_back_projection(projector, taken.counts)
+                slices = scan.back_project(taken.counts)
             else:
-                columns = osem(
-                    projector, taken.counts, mu=mu if attenuation else None, scatter=estimate if scatter else None
-                )
-            volumes.append(to_volume(columns, scan.image.nz).numpy())
+                how = replace(HANOI.nc, iterations=4, subsets=8, resolution_recovery=recovery)
+                given = (estimate if scatter else None, mu if attenuation else None)
+                slices = scan.osem(HANOI.camera, how, taken.counts, *given)
+            volumes.append(slices.numpy())
         axes = planes.operator_axes(anatomy.lv.axes, patient.centring, patient.tilt)
     found = np.stack(volumes)
     # Half floats end at 65504 and lose digits below 1e-4: the scale is arbitrary.

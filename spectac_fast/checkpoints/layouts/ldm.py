@@ -88,8 +88,8 @@ def following(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _steps(total: int) -> int:
-    # The published list begins beyond the last timestep where it holds them all.
-    return min(_STEPS, max(1, total // 2))
+    # With the strides of some numbers the published list begins beyond the last timestep.
+    return next(steps for steps in range(min(_STEPS, total), 0, -1) if (total - 1) % (total // steps))
 
 
 def _heads(shapes: Shapes) -> int:

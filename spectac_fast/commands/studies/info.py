@@ -97,8 +97,9 @@ def _read(source: Source) -> Series:
 
     if source.slices:
         files = [(each.path, each.content()) for each in source.slices]
-        return read_single_frames(files, told=source.told)
-    series = read_series(source.path, source.content(), told=source.told)
+        series = read_single_frames(files, told=source.told)
+    else:
+        series = read_series(source.path, source.content(), told=source.told)
     return replace(series, notes=(*source.notes, *series.notes))
 
 

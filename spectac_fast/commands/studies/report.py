@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
             dicom=args.dicom,
         )
         print("\n".join(map(str, written)))
+    for reason in found.skipped:
+        print(f"skipped: {reason}")
     for reason in found.failed:
         print(f"failed: {reason}")
     return 1 if found.failed else 0

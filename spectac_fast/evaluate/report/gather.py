@@ -113,9 +113,18 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
             stacks[phase] = {kind: planes for kind, planes in kinds.items() if planes}
     for phase, plane in sorted(set(by_kind["corrected"]) - set(by_kind["NC"])):
         warnings.append(f"{phase} {plane}: the NC series it was corrected from is not at hand.")
-    notes = [f"{one.phase} {one.plane}: {note}" for of in by_kind.values() for one in of.values() for note in one.notes]
-    warnings = list(dict.fromkeys([*notes, *warnings]))
+    notes = [(one, note) for of in by_kind.values() for one in of.values() for note in one.notes]
+    told = {f"{one.phase} {one.plane}: {note}" for one, note in notes}
+    warnings = [*_joined(notes), *(each for each in dict.fromkeys(warnings) if each not in told)]
     return ReportStudy(pseudonym(series[0]), stacks, made_by, warnings, len(series), getattr(series[0], "header", None))
+
+
+def _joined(notes: Sequence[tuple[Series, str]]) -> list[str]:
+    """Notes of series as sentences; one that is due to several planes of a phase names them all."""
+    planes: dict[tuple[str, str], set[str]] = {}
+    for one, note in notes:
+        planes.setdefault((one.phase, note), set()).add(one.plane)
+    return [f"{phase} {', '.join(sorted(of, key=PLANES.index))}: {note}" for (phase, note), of in planes.items()]
 
 
 def _chosen(series: Sequence[Series]) -> tuple[dict[str, dict[tuple[str, str], Series]], list[str]]:
@@ -128,12 +137,14 @@ def _chosen(series: Sequence[Series]) -> tuple[dict[str, dict[tuple[str, str], S
         mine = [one for one in series if one.phase == phase]
         made = [one for one in mine if kind_of(one) == "corrected"]
         claims = {one: claim_of(one) for one in mine}
-        lead = next(iter(sorted(made or mine, key=lambda one: one.plane != PLANES[0])), None)
+        # What would be corrected leads, not what a CT corrected.
+        order = sorted(made or mine, key=lambda one: (kind_of(one) == "AC", one.plane != PLANES[0]))
+        lead = next(iter(order), None)
         for one in made + [one for one in mine if one not in made]:
             why = apart(claims[lead], claims[one])
             name = f"{phase} {one.plane}"
             if why:
-                warnings.append(f"{name}: a {kind_of(one)} series of another acquisition is not shown ({why}).")
+                warnings.append(f"{name}: one {kind_of(one)} series of another acquisition is not shown ({why}).")
                 continue
             of = by_kind[kind_of(one)]
             kept = of.setdefault((phase, one.plane), one)

@@ -82,6 +82,21 @@ _STALE = (
     "DoubleFloatPixelPaddingRangeLimit",
     "WindowCenterWidthExplanation",
 )
+# Written anew below; a source may give them another VR than the standard does, which a new value must not keep.
+_RENEWED = (
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "ImageType",
+    "SeriesNumber",
+    "SeriesDescription",
+    "CorrectedImage",
+    "CountsAccumulated",
+    "BurnedInAnnotation",
+    "ImageComments",
+    "SourceImageSequence",
+    "DerivationDescription",
+    "ContributingEquipmentSequence",
+)
 
 
 def derive_corrected(
@@ -140,7 +155,7 @@ def _derive(
     source = series.header
     ds = copy.deepcopy(source)
     ds.remove_private_tags()
-    for keyword in _STALE:
+    for keyword in (*_STALE, *_RENEWED):
         if keyword in ds:
             del ds[keyword]
     for group in range(0x6000, 0x6020, 2):

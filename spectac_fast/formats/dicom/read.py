@@ -51,7 +51,7 @@ def read_series(path: Path | str, content: bytes | None = None, *, force: bool =
     with sentences(path):
         ds = parse(path, content)
         check_depth(ds, path)
-        check_kind(ds, path, told)
+        check_kind(ds, path)
         check_frames(ds, path)
         return series_of(ds, path, counts_of(ds, path), force=force, told=told)
 

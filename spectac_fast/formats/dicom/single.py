@@ -65,7 +65,7 @@ def read_single_frames(files: Sequence[tuple[Path, bytes]], *, force: bool = Fal
         with sentences(path):
             ds = parse(path, content)
             check_depth(ds, path)
-            check_kind(ds, path, told)
+            check_kind(ds, path)
             slices.append(ds)
     with sentences(first):
         for keyword in _SHARED:

@@ -175,7 +175,7 @@ def put_acquisition(ds: Dataset, phase: str, views: int) -> None:
     window.EnergyWindowName, window.EnergyWindowRangeSequence = "Tc99m", [energies]
     ds.EnergyWindowInformationSequence = [window]
     tracer = Dataset()
-    tracer.RadionuclideCodeSequence = [code("SCT", "72454003", "^99m^Technetium")]
+    tracer.RadionuclideCodeSequence = [code("SCT", "72454006", "^99m^Technetium")]
     tracer.Radiopharmaceutical = "Tc-99m sestamibi"
     tracer.RadiopharmaceuticalCodeSequence = [code("SCT", "424299003", "Technetium Tc^99m^ sestamibi")]
     ds.RadiopharmaceuticalInformationSequence = [tracer]

@@ -51,14 +51,18 @@ _PRIVATE_NAMES = {
     (0x00E1, 0x40): ("ELSCINT", "Elscint image label"),
     (0x7001, 0x17): ("Picker", "Odyssey index"),
 }
-_SERIES_KEYWORDS = ("SeriesDescription", "ImageID", "DerivationDescription", "ProcessingFunction", "ContentDescription")
+_SERIES_KEYWORDS = (
+    *("SeriesDescription", "ImageID", "DerivationDescription", "ProcessingFunction", "ContentDescription"),
+    "ReconstructionMethod",
+)
+_SERIES_CODES = ("SeriesDescriptionCodeSequence", "DerivationCodeSequence")
 _HINT_KEYWORDS = ("ProtocolName", "PerformedProtocolType")
 # Attenuation correction method, CID 3112: emission-based, transmission-based, CT-based; and none.
 _CODES = {"122726": "AC", "122727": "AC", "122728": "AC", "122729": "NC"}
 _SIEMENS_CHANG = (0x0055, 0x8C)
 _TEXT = ("LO", "SH", "CS", "ST", "LT", "UT", "UC", "UN")
 _LONGEST = 1024
-_MAP_UNITS = ("1CM", "CM-1", "/CM", "1/CM", "HU")
+_MAP_UNITS = ("1CM", "CM-1", "/CM", "1/CM", "HU", "[HNSF'U]")
 
 
 def correction_evidence(ds: Dataset) -> list[Evidence]:
@@ -69,13 +73,13 @@ def correction_evidence(ds: Dataset) -> list[Evidence]:
 
 def emission_doubts(ds: Dataset) -> list[str]:
     """Clauses on why a reconstruction shows something else than emission: transmission, or a map of attenuation."""
-    image_type = [str(value).upper() for value in values_of(ds, "ImageType")]
-    doubts = [f"its Image Type says {value}" for value in image_type if re.fullmatch(r"TRANSMISSION|(U|MU)?MAP", value)]
+    types = [str(value).upper() for value in values_of(ds, "ImageType")]
+    doubts = [f"its Image Type says {said}" for value in types if (said := "MAP" if value == "MAP" else map_in(value))]
     for name, text in series_texts(ds):
         # How it was derived may tell what it was derived without.
-        if name != "Derivation Description" and (words := map_in(text)):
+        if not name.startswith("Derivation") and (words := map_in(text)):
             doubts.append(f"its {name} says {words}")
-    units = [str(unit).upper().replace(" ", "") for unit in values_of(ds, "Units") + values_of(ds, "RescaleType")]
+    units = [str(unit).upper().replace(" ", "") for unit in _units(ds) + values_of(ds, "RescaleType")]
     doubts += [f"its unit is {unit}" for unit in units if unit in _MAP_UNITS]
     return doubts
 
@@ -83,6 +87,8 @@ def emission_doubts(ds: Dataset) -> list[str]:
 def series_texts(ds: Dataset) -> list[tuple[str, str]]:
     """(what it is, text) of every attribute in which a series names itself, vendors' own ones included."""
     public = [(_title(keyword), text) for keyword in _SERIES_KEYWORDS for text in map(str, values_of(ds, keyword))]
+    codes = [(_title(keyword), item.get("CodeMeaning")) for keyword in _SERIES_CODES for item in ds.get(keyword) or ()]
+    public += [(title.removesuffix(" Sequence"), str(meaning)) for title, meaning in codes if meaning]
     return public + [(name, text) for name, text in _private_texts(ds) if name]
 
 
@@ -104,7 +110,7 @@ def _coded(ds: Dataset) -> Iterator[Evidence]:
         yield Evidence("AC" if told == "YES" else "NC", Weight.CODED, f"its Attenuation Corrected is {told}")
     method = str(ds.get("AttenuationCorrectionMethod") or "")
     if method.strip():
-        without = re.search(r"(?i)\bnone?\b|\boff\b", method) is not None
+        without = re.search(r"(?i)\b(none?|off|not (applied|used|done))\b", method) is not None
         clause = f"its Attenuation Correction Method is {'none' if without else 'given'}"
         yield Evidence("NC" if without else "AC", Weight.CODED, clause)
     for item in _items(ds):
@@ -122,7 +128,8 @@ def _coded(ds: Dataset) -> Iterator[Evidence]:
 
 
 def _own_words(ds: Dataset) -> Iterator[Evidence]:
-    for name, text in series_texts(ds):
+    types = [("Image Type", str(value)) for value in values_of(ds, "ImageType")]
+    for name, text in (*types, *series_texts(ds)):
         if said := correction_in(text):
             yield Evidence(said.kind, Weight.WORDS, f"its {name} says {said.words}")
 

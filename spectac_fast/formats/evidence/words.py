@@ -24,6 +24,8 @@ _PHRASES = {
     ("NOT", "YET"): "NOT",
     ("W", "/", "O"): "WITHOUT",
     ("W", "/", "OUT"): "WITHOUT",
+    ("W", ".", "O", "."): "WITHOUT",
+    ("W", ".", "O"): "WITHOUT",
     ("W", "/"): "WITH",
     ("C", "/"): "WITH",
     ("DL", "-", "AC"): "AC",
@@ -56,11 +58,20 @@ def map_in(text: str) -> str | None:
     """The words by which `text` names an attenuation map or a transmission image, or None."""
     words = _merged(tokens(text))
     for k, word in enumerate(words):
-        if v.TRANSMISSION.match(word):
+        transmission = v.TRANSMISSION.match(word) and not _negated(words, k) and not _corrects(words, k)
+        if transmission or v.MAP_IN_ONE_WORD.match(word):
             return word
         if v.MAP.match(word) and (of := _beside(words, k, -1) or _beside(words, k, +1)):
             return f"{of} {word}"
     return None
+
+
+def _corrects(words: list[str], k: int) -> bool:
+    """Whether the word at `k` tells by what was corrected: "transmission-based correction", "TCT AC"."""
+    near = k + 1
+    while near < len(words) and v.SMALL.match(words[near]):
+        near += 1
+    return near < len(words) and bool(v.CORRECTED.match(words[near]) or v.code_says(words[near]) == "AC")
 
 
 def _beside(words: list[str], k: int, step: int) -> str | None:
@@ -182,7 +193,7 @@ def _merged(words: list[str]) -> list[str]:
 
 
 def _phrase(words: list[str], k: int) -> tuple[int, str]:
-    for length in (3, 2):
+    for length in (4, 3, 2):
         if tuple(words[k : k + length]) in _PHRASES:
             return length, _PHRASES[tuple(words[k : k + length])]
     for spelt, word in _SPELT.items():

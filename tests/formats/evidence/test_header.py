@@ -26,6 +26,7 @@ def kinds(ds, weight=None):
         ({"CorrectedImage": None}, set()),
         ({"AttenuationCorrectionMethod": "CTAC-SG"}, {"AC"}),
         ({"AttenuationCorrectionMethod": "NONE"}, {"NC"}),
+        ({"AttenuationCorrectionMethod": "not applied"}, {"NC"}),
         ({"ImageComments": "$MultProj$1$ReconCorr$ACSCRR$ReconFilter$None"}, {"AC"}),
         ({"ImageComments": "$MultProj$1$ReconCorr$NC$ReconFilter$None"}, {"NC"}),
         ({"ImageComments": "$MultProj$1$ReconCorr$SCRR$ReconFilter$None"}, set()),
@@ -46,6 +47,10 @@ def test_a_series_names_itself_in_its_own_attributes():
     assert kinds(header(SeriesDescription="STRESS IRACRRSC"), Weight.WORDS) == {"AC"}
     assert kinds(header(ImageID="RestNC"), Weight.WORDS) == {"NC"}
     assert kinds(header(ProtocolName="MPI AC"), Weight.HINT) == {"AC"}
+    assert kinds(header(ImageType=["DERIVED", "SECONDARY", "RECON TOMO", "EMISSION", "AC"]), Weight.WORDS) == {"AC"}
+    assert kinds(header(ReconstructionMethod="OSEM NC"), Weight.WORDS) == {"NC"}
+    local = header(CodeValue="1", CodingSchemeDesignator="99LOCAL", CodeMeaning="Attenuation corrected")
+    assert kinds(header(DerivationCodeSequence=[local]), Weight.WORDS) == {"AC"}
     # The study is about both kinds, and a name of a person about none.
     assert not kinds(header(StudyDescription="MPI WITH AC", PatientName="AC^AC", OperatorsName="AC"))
 
@@ -93,11 +98,14 @@ def test_becquerel_per_ml_hints_at_the_correction():
         ({"ImageType": ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]}, False),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "RECON TOMO", "TRANSMISSION"]}, True),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION", "MUMAP"]}, True),
+        ({"ImageType": ["DERIVED", "SECONDARY", "RECON TOMO", "CTMAP"]}, True),
+        ({"ImageType": ["DERIVED", "SECONDARY", "RECON TOMO", "MU_MAP"]}, True),
         ({"SeriesDescription": "ATT MAP SA"}, True),
         ({"SeriesDescription": "STRESS SA AC"}, False),
         ({"ImageID": "umap"}, True),
         ({"DerivationDescription": "without CT or transmission scan"}, False),
         ({"Units": "1CM"}, True),
+        ({"RealWorldValueMappingSequence": [header(MeasurementUnitsCodeSequence=[header(CodeValue="/cm")])]}, True),
         ({"RescaleType": "HU"}, True),
         ({"Units": "CNTS"}, False),
     ],

@@ -100,6 +100,9 @@ def test_transmission_is_no_emission(study):
     path = study(ImageType=["ORIGINAL", "PRIMARY", "RECON TOMO", "TRANSMISSION"])
     with pytest.raises(NotApplicableError, match="its Image Type says TRANSMISSION"):
         read_nc_series(path)
+    # Whether attenuation was corrected is another question than what was imaged.
+    with pytest.raises(NotApplicableError, match="its Image Type says TRANSMISSION"):
+        read_nc_series(path, told=Told(kind="NC"))
     with pytest.raises(NotApplicableError, match="ATT MAP"):
         read_nc_series(study(words="ATT MAP SA"))
 

@@ -13,6 +13,7 @@ AC|A/C|A.C.|AC-|AC+|AC-SA|CTAC|CT-AC|ＡＣ|SA AC|SAAC|StressAC|RestAC|ACStress|
 IRAC|IRACG|IRACSC|IRACSCRR|IRACRRSC|ACSC|SCAC|MCAC|OSEMAC|OSEM3D AC|OSEM3DAC|Flash3DAC|OSEM 8i4s AC|Astonish AC
 TB_KNIT_AC|TOMO_EM_IRACSC|TOMO_EM_IRACRR001_DS|AC/SC|SC+AC|AC on|AC: yes|with AC|non-gated, AC
 Attenuation Correction|Attenuation-Corrected|attenuation corrected|ATT CORR|AttCorr|ATTCORR|attn corr|ATTN|AC corrected
+ATTCOR|dempingskorrigert|svækkelseskorrigeret|gecorrigeerd voor verzwakking|transmission corrected
 corrected|CORR|corrected for attenuation|scatter and attenuation corrected|AC, no SC|no SC, AC|no SC AC|AC without SC
 AC w/o scatter correction|AC no RR|corrigé|avec CA|correction d'atténuation|correction de l'atténuation|après correction
 korrigiert|mit AK|schwächungskorrigiert|Schwaechungskorrektur|absorptionskorrigiert|con CA|corrección de atenuación
@@ -25,6 +26,7 @@ UNCORRECTED = """
 NC|NAC|N/AC|N-AC|N.A.C.|NOAC|noac|NonAC|non-AC|no AC|w/o AC|wo AC|without AC|StressNoAC|RestNC|AC無し|無AC
 IRNC|IRNCG|IRNCSC|FBP NC|OSEM_RR_NC|TB_KNIT_NOAC|AC off|ACoff|AC OFF|AC=off|AC: none|AC (none)|AC - none|AC: N|AC:no
 AC not applied|AC NEIN|no AC, with SC|pre AC|before attenuation correction|without AC and SC|uncorrected|UNCORR
+AC inactive|AC failed|AC removed|AC unavailable|w.o. AC|wout AC|excluding AC|sin corregir
 not corrected|non corrected|no correction|no attenuation|non attenuation corrected|attenuation uncorrected
 without attenuation correction|Without scatter or attenuation correction|attenuation correction: none
 attenuation correction off|not corrected for attenuation|uncorrected for attenuation|sans CA|sans correction|non corrigé
@@ -36,6 +38,7 @@ ej korrigerad|uden AC|düzeltilmemiş|düzeltmesiz|không hiệu chỉnh|без 
 보정 전|미보정|감쇠보정 없음
 """
 SILENT = """
+resolution recovery corrected
 TAC|cardiac|SAC|ACQ|acquisition|ACC|MAC|Isaac|Zodiac|Jacques|McAndrew|Acosta|Machado|Nancy|Maccabi|ACUTE SACRUM|ACS
 CORRIDOR 4DM|Corrigan|Correa|Correia|Attila|Attenborough|Korea|CORONAL|COR|NCO|PACS|NCCT|Cardiac Accuracy|STRESS SA
 SC|motion corrected|Motion Correction|corrected for motion|decay corrected|scatter corrected|scatter uncorrected
@@ -98,6 +101,13 @@ def test_units_cover_every_letter():
         ("umap", "UMAP"),
         ("Transmission scan", "TRANSMISSION"),
         ("Schwächungskarte", "SCHWACHUNGSKARTE"),
+        ("μマップ", "Μ マップ"),
+        ("減弱マップ", "減弱マップ"),
+        ("transmisja", "TRANSMISJA"),
+        ("no transmission scan", None),
+        ("ohne Transmission", None),
+        ("transmission-based correction", None),
+        ("TCT AC", None),
         ("polar map", None),
         ("MAP reconstruction AC", None),
     ],

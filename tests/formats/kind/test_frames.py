@@ -6,7 +6,7 @@ from fake_study import edit, heart, write_nc
 
 from spectac_fast.errors import InputError, NotApplicableError
 from spectac_fast.formats.dicom import read_series
-from spectac_fast.formats.dicom.kind.frames import repeats
+from spectac_fast.formats.dicom.kind.frames import repeats, shown_at_once
 
 
 def beating(rng, gates=8, slices=29):
@@ -102,13 +102,25 @@ def test_one_heart_does_not_repeat(rng, slices, mm):
     y, x = (np.mgrid[:64, :64] - 31.5) * 6.8
     body = 40.0 * ((y / 160) ** 2 + (x / 180) ** 2 < 1) * np.ones_like(z)
     shell = 400 * np.exp(-0.5 * ((np.sqrt(z**2 / 2 + y**2 + x**2) - 35) / 10) ** 2)
-    assert repeats(rng.poisson(body + shell)) == 0
+    counts = rng.poisson(body + shell)
+    assert (repeats(counts), shown_at_once(counts)) == (0, 0)
+    # Slices between slices, as interpolation makes them, are no gates.
+    assert shown_at_once(np.repeat(counts, 2, axis=0)[:-1] + np.repeat(counts, 2, axis=0)[1:]) == 0
 
 
 @pytest.mark.parametrize("gates", [4, 8, 16])
 @pytest.mark.parametrize("slices", [16, 29])
 def test_gates_behind_each_other_repeat(rng, gates, slices):
     assert repeats(beating(rng, gates, slices)) == slices
+
+
+@pytest.mark.parametrize("gates", [8, 16])
+@pytest.mark.parametrize("slices", [16, 29])
+def test_gates_of_one_slice_after_another_are_found(tmp_path, rng, gates, slices):
+    interleaved = beating(rng, gates, slices).reshape(gates, slices, 64, 64).swapaxes(0, 1).reshape(-1, 64, 64)
+    assert shown_at_once(interleaved) == gates
+    write_nc(tmp_path / "SA.dcm", interleaved)
+    assert f"each slice {gates} times" in refused(tmp_path / "SA.dcm")
 
 
 def test_a_whole_body_scan_is_refused(file):

@@ -100,6 +100,7 @@ def test_it_is_corrected_by_force_and_said(file, name):
         injected("C-138A9"),
         injected(text="Thallium-201 chloride"),
         injected(text="201Tl"),
+        injected(text="TL"),
         injected(tracer="Thallous chloride Tl^201^"),
         injected(text="Tálio 201"),
         injected(seconds="262500"),

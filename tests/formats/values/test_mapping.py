@@ -97,6 +97,7 @@ MAPPINGS = {
         lambda v: np.where(v < 300, v, 2 * v - 300),
         "",
     ),
+    "table beyond 64 KiB": (mapped(real_world(table=SQUARES * 10, last=9999)), lambda v: v**2 / 1000, ""),
     "table": (mapped(real_world(table=SQUARES, last=999)), lambda v: v**2 / 1000, ""),
     "modality LUT": (lookup(np.arange(1000) * 3), lambda v: 3 * v, ""),
     "modality LUT as OW": (lookup(np.arange(1000) * 3, raw=True), lambda v: 3 * v, ""),
@@ -112,6 +113,7 @@ MAPPINGS = {
 
 
 @pytest.mark.parametrize("name", MAPPINGS)
+@pytest.mark.filterwarnings("ignore:The value for the data element")
 def test_counts_are_what_the_header_maps_values_to(tmp_path, rng, name):
     change, expected, word = MAPPINGS[name]
     values = smooth(rng)

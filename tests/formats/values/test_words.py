@@ -104,6 +104,14 @@ def test_counts_that_were_too_large_are_refused(tmp_path, rng):
             counts_and_notes(tmp_path, smooth(rng, peak) % 2 ** (8 * np.dtype(dtype).itemsize), dtype=dtype)
 
 
+@pytest.mark.parametrize(("dtype", "largest"), [("<u2", 65535), ("<i2", 32767)])
+def test_counts_that_were_cut_off_are_said(tmp_path, rng, dtype, largest):
+    values = np.minimum(smooth(rng, 1.5 * largest), largest)
+    counts, notes = counts_and_notes(tmp_path, values, dtype=dtype)
+    np.testing.assert_array_equal(counts, values)
+    assert f"{(values == largest).sum()} values are {largest}, the largest that 16 bits hold" in notes
+
+
 def test_too_few_bits_stored(tmp_path, rng):
     values = smooth(rng, 30000)
     counts, notes = counts_and_notes(tmp_path, values, largest(30000), stored=12)

@@ -11,7 +11,6 @@ from spectac_fast.errors import InputError, NotApplicableError
 from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE
 from spectac_fast.formats.dicom.parse import uid_name
 from spectac_fast.formats.evidence.header import emission_doubts
-from spectac_fast.formats.series import NOTHING, Told
 
 # Value 3 of the Image Type (PS3.3 C.8.4.9), in words.
 OTHER_TYPES = {
@@ -26,8 +25,11 @@ OTHER_TYPES = {
 }
 
 
-def check_kind(ds: Dataset, path: Path, told: Told = NOTHING) -> None:
-    """Raise NotApplicableError unless a data set is an ungated NM reconstruction of emission."""
+def check_kind(ds: Dataset, path: Path) -> None:
+    """Raise NotApplicableError unless a data set is an ungated NM reconstruction of emission.
+
+    No option makes a map of attenuation anything else: whether attenuation was corrected is another question.
+    """
     kind = UID(str(ds.get("SOPClassUID", "")))
     # A DICOMDIR has a class in its file meta information only.
     if not kind and ds.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
@@ -46,8 +48,7 @@ def check_kind(ds: Dataset, path: Path, told: Told = NOTHING) -> None:
         raise NotApplicableError(f"{path}: expected reconstructed slices (RECON TOMO), found {what}{hint}.")
     if "WholeBodyTechnique" in ds:
         raise NotApplicableError(f"{path}: expected slices of the heart, found a whole-body scan (its technique).")
-    doubts = emission_doubts(ds) if told.kind is None else ()
-    if doubts:
+    if doubts := emission_doubts(ds):
         raise NotApplicableError(
             f"{path}: expected counts that the patient emitted, found transmission or a map of attenuation: "
             f"{'; '.join(doubts)}."

@@ -39,7 +39,7 @@ def _isotope(symbol: str, mass: str, *names: str) -> str:
 
 NUCLIDES = {
     TECHNETIUM: _Nuclide(_isotope("TC", "99 ?M?", r"TE[CK]H?NE[CTZ]\w*"), ("72454006", "C-163A8"), 6.007),
-    THALLIUM: _Nuclide(_isotope("TL", "201", r"TH?AL+I\w*", r"THALLO\w*"), ("60057003", "C-138A9"), 72.9),
+    THALLIUM: _Nuclide(_isotope("TL", "201", "TL", r"TH?AL+I\w*", r"THALLO\w*"), ("60057003", "C-138A9"), 72.9),
     "I-123": _Nuclide(_isotope("I", "123", r"IOD\w* ?123", r"123 ?IOD\w*"), ("21572004", "C-114A4"), 13.22),
     "I-131": _Nuclide(_isotope("I", "131", r"IOD\w* ?131", r"131 ?IOD\w*"), ("1368003", "C-114B1"), 192.5),
     "In-111": _Nuclide(_isotope("IN", "111", r"INDIUM"), ("56609000", "C-145A4"), 67.31),

@@ -37,7 +37,7 @@ _NEVER_ABSENT = (
 )  # fmt: skip
 _SERIES_NUMBERS = {"SA": 1, "VLA": 2, "HLA": 3, "TRA": 4}
 _SERIES_OFFSET, _AC_OFFSET = 3000, 10
-_NUCLIDES = {False: ("72454003", "^99m^Technetium"), True: ("60057003", "^201^Thallium")}
+_NUCLIDES = {False: ("72454006", "^99m^Technetium"), True: ("60057003", "^201^Thallium")}
 _STATES = {"stress": ("DCM", "109091", "Cardiac Stress State"), "rest": ("SCT", "128975004", "Resting State")}
 _POSTURES = {"supine": ("40199007", "supine"), "prone": ("1240000", "prone")}
 _ENDS = {"head first": ("102540008", "headfirst"), "feet first": ("102541007", "feet-first")}

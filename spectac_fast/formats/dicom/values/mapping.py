@@ -137,7 +137,10 @@ def chosen_items(ds: Dataset) -> list[Dataset]:
 def _piece(item: Dataset, signed: bool, path: Path) -> Piece:
     first, last = _bounds(item, signed)
     if item.get("RealWorldValueLUTData") is not None:
-        table = np.atleast_1d(np.asarray(item.RealWorldValueLUTData, np.float64))
+        data = item.RealWorldValueLUTData
+        # With explicit VR what exceeds 64 KiB is written as UN (PS3.5 6.2.2) and comes as bytes.
+        data = np.frombuffer(data, "<f8") if isinstance(data, bytes) else data
+        table = np.atleast_1d(np.asarray(data, np.float64))
         if not np.isfinite(table).all() or not math.isfinite(first) or len(table) <= last - first:
             raise InputError(f"{path}: expected a count for every stored value in its table, found another size.")
         return Piece(first, first + len(table) - 1, table=table, start=first)

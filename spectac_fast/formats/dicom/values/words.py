@@ -18,6 +18,9 @@ _MUCH_SMOOTHER = 0.5
 _NOISE = 0.8
 # In an image, neighbours that differ by so much of the whole range are counts that were too large for it.
 _TORN = 0.9
+# Of values that were cut off at the largest possible one there are more than of those within a hundredth of it; with
+# steps as coarse as that, of 8 bits, a broad peak looks the same.
+_FEWEST_CUT, _CLOSE = 4, 100
 _LIMITS = ("LargestImagePixelValue", "SmallestImagePixelValue")
 
 
@@ -61,6 +64,7 @@ def values_of(ds: Dataset, words: NDArray, path: Path) -> tuple[NDArray, NDArray
         padded = _padded(ds, words, field)
     values = field.of(words)
     _check_whole(values, padded, field, path)
+    notes += _note_cut(values, padded, field)
     return values if padded is None else _with_padding(ds, words, field, values), padded, notes
 
 
@@ -181,6 +185,16 @@ def _check_whole(values: NDArray, padded: NDArray[np.bool_] | None, field: Field
             f"{path}: expected counts that fit {field.bits} bits, found neighbours at both ends of that range, as "
             "counts look that were too large for it."
         )
+
+
+def _note_cut(values: NDArray, padded: NDArray[np.bool_] | None, field: Field) -> tuple[str, ...]:
+    """A sentence where more values are the largest that their bits hold than come close to it."""
+    largest = (1 << field.bits - field.signed) - 1
+    known = values if padded is None else values[~padded]
+    at, near = int((known == largest).sum()), int((known >= largest - largest // _CLOSE).sum())
+    if largest < 5 * _CLOSE or at < _FEWEST_CUT or 2 * at <= near:
+        return ()
+    return (f"{at} values are {largest}, the largest that {field.bits} bits hold; what was above it has been lost.",)
 
 
 def _jump(values: NDArray, known: NDArray[np.bool_], height: float) -> bool:
