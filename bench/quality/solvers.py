@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spectac_fast.models.translators.bridge import FITTED, PUBLISHED
+from spectac_fast.models.translators.bridge import FITTED
 
 SOLVERS: dict[str, dict[str, Any]] = {
     "published": {"solver": "ancestral", "eta_mode": "bbdm", "eta": 1.0, "spacing": "reference", "boot": False},
@@ -23,7 +23,7 @@ def translate_options(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
     if name == "published":
-        return {"solver": PUBLISHED, "eta": 1.0}
+        return {"solver": "published", "eta": 1.0}
     if name == FITTED:
         return {"solver": FITTED}
     own = SOLVERS[name]

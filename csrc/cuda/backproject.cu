@@ -59,7 +59,8 @@ __device__ __forceinline__ float share_of(const Stencils& s, int64_t at, int64_t
   return down >= 0 && down <= 1 && right >= 0 && right <= 1 ? s.weight[4 * at + 2 * down + right] : 0.0f;
 }
 
-__global__ void __launch_bounds__(kThreads)
+// Six blocks on a multiprocessor leave 80 registers a thread; with 64 the compiler spills.
+__global__ void __launch_bounds__(kThreads, 6)
     gather_kernel(const __grid_constant__ BackprojectCall call, const __grid_constant__ Part part, const float* planes) {
   const Stencils& s = call.stencils;
   const int64_t n = s.n, nz = call.nz, i = thread_number();

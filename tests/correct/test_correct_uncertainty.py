@@ -175,7 +175,7 @@ def test_who_cannot_is_told_so(caplog):
 
 
 def test_the_command(tmp_path, rng, capsys):
-    write_nc(tmp_path / "in" / "SA.dcm", heart(rng, (3, 32, 32)))
+    write_nc(tmp_path / "in" / "SA.dcm", heart(rng, (3, 64, 64)))
     words = [
         "correct",
         "-i",

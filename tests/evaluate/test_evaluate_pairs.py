@@ -154,7 +154,7 @@ def test_what_is_no_pair_is_refused(folder, tmp_path, spoil, sentence):
     ("more", "status", "sentence"),
     [
         (["--normals", "{own}"], 2, "--normals: expected cohorts of `spectac phantom` here and in --data, found pairs"),
-        (["--pixel-mm", "20"], 1, "row 'identity': the model needs pixels of 3.4 to 13.6 mm, found pixels of 20 x 20"),
+        (["--pixel-mm", "20"], 1, "row 'identity': the model needs pixels of 2 to 10 mm, found pixels of 20 x 20"),
     ],
 )
 def test_what_pairs_cannot_show_is_refused(folder, tmp_path, capsys, more, status, sentence):

@@ -46,7 +46,7 @@ def explain(weights, tmp_path, capsys):
 def write(folder, key="one", planes=("SA", "HLA")):
     rng = np.random.default_rng(3)
     for plane in planes:
-        write_nc(folder / f"{plane}.dcm", heart(rng, (9, 24, 26)), plane=plane, study_key=key, pixel_mm=(6.8, 5.5))
+        write_nc(folder / f"{plane}.dcm", heart(rng, (9, 48, 60)), plane=plane, study_key=key, pixel_mm=(6.8, 5.5))
     return folder
 
 

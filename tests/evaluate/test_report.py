@@ -182,9 +182,9 @@ def test_what_would_be_corrected_leads_and_planes_share_a_sentence(run, tmp_path
 def test_what_is_unlike_the_training_is_said_without_file_names(run):
     (series,), _ = gather.gather([run])
     model = Times(1.3)
-    model.pixel_mm = 4.0
+    model.pixel_mm = 5.2
     said = gather.study_of([s for s in series if s.plane == "SA"], model).warnings
-    assert "stress SA: the model was trained on pixels of 4 mm, found pixels of 6.8 x 6.8 mm." in said
+    assert "stress SA: the model was trained on pixels of 5.2 mm, found pixels of 6.8 x 6.8 mm." in said
     assert not any("DOE" in text for text in said)
     # Another model than the one that made the corrected series has nothing to say of them.
     model.weights_sha256 = "another"

@@ -19,7 +19,7 @@ def probe(repository, tmp_path_factory):
     if not compiler:
         pytest.skip("no C++ compiler here")
     library = tmp_path_factory.mktemp("probe") / "probe.so"
-    flags = ["-O2", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", f"-I{repository / 'csrc'}"]
+    flags = ["-O2", "-std=c++20", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", f"-I{repository / 'csrc'}"]
     subprocess.run([compiler, *flags, repository / "tests/kernels/math_probe.cpp", "-o", library], check=True)
     return ctypes.CDLL(str(library))
 

@@ -37,9 +37,8 @@ def check_pixels(name: str, pixel_mm: tuple[float, float], model_mm: float) -> N
     """Raise InputError for pixels (row, column), mm, beyond 5/17 to 25/17 of a model's. name: of what has them."""
     low, high = PIXEL_RATIO_REFUSED
     if min(pixel_mm) < low * model_mm * (1 - SAME_PIXEL) or max(pixel_mm) > high * model_mm * (1 + SAME_PIXEL):
-        raise InputError(
-            f"{name}: the model needs pixels of {low * model_mm:g} to {high * model_mm:g} mm, found {_said(pixel_mm)}."
-        )
+        needed = f"{low * model_mm:.3g} to {high * model_mm:.3g} mm"
+        raise InputError(f"{name}: the model needs pixels of {needed}, found {_said(pixel_mm)}.")
 
 
 def _said(pixel_mm: tuple[float, float]) -> str:

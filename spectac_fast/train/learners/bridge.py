@@ -80,8 +80,11 @@ class BridgeLearner(Supervised):
             raise UsageError(
                 f'"loss" must have "norm" "l1" and no weights, or "l2", "heart_weight" and "block_weight", found {loss}'
             )
-        heart, block = loss["heart_weight"], loss["block_weight"]
-        return lambda error, where: weighted_error(error, where, heart, block) / self.power
+        return self._weighted
+
+    def _weighted(self, error: Tensor, where: Tensor) -> Tensor:
+        loss = self.recipe.loss
+        return weighted_error(error, where, loss["heart_weight"], loss["block_weight"]) / self.power
 
     def estimate(self, shipped: nn.Module) -> Estimate:
         return one_evaluation(shipped, self.shipped.bridge)
