@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
-from spectac_fast.formats.evidence.words import correction_in, map_in
+from spectac_fast.formats.evidence.words import Said, correction_in, map_in
 
 
 class Weight(IntEnum):
@@ -131,7 +131,12 @@ def _own_words(ds: Dataset) -> Iterator[Evidence]:
     types = [("Image Type", str(value)) for value in values_of(ds, "ImageType")]
     for name, text in (*types, *series_texts(ds)):
         if said := correction_in(text):
-            yield Evidence(said.kind, Weight.WORDS, f"its {name} says {said.words}")
+            yield Evidence(said.kind, Weight.WORDS, _saying(name, said))
+
+
+def _saying(name: str, said: Said) -> str:
+    """The words, and what they were taken to mean: those of a denial may be the same."""
+    return f"its {name} says {said.words} ({'NC and AC' if said.kind == 'both' else said.kind})"
 
 
 def _hints(ds: Dataset) -> Iterator[Evidence]:
@@ -140,7 +145,7 @@ def _hints(ds: Dataset) -> Iterator[Evidence]:
     texts += [("Image Comments", str(text)) for text in values_of(ds, "ImageComments") if "ReconCorr$" not in str(text)]
     for name, text in texts:
         if said := correction_in(text):
-            yield Evidence(said.kind, Weight.HINT, f"its {name} says {said.words}")
+            yield Evidence(said.kind, Weight.HINT, _saying(name, said))
     if any(re.fullmatch(r"(?i)bq/?(ml|cc)", str(unit).strip("{}")) for unit in _units(ds)):
         yield Evidence("AC", Weight.HINT, "its unit is becquerel per ml, which needs the correction")
 
