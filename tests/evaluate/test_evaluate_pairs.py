@@ -176,7 +176,11 @@ def test_slices_smaller_than_ssims_window_are_refused(tmp_path, fresh, capsys):
 def test_other_pixel_sizes_are_corrected_as_correct_does(tmp_path, fresh):
     """Without short axis or names of planes, too; a first stage that changes nothing gives back AC."""
     patients = [["a_rest_SA", "a_rest_HLA"], ["b"], ["c_rest_VLA", "c_rest_HLA"]]
-    kept = {name: stacks(fresh, slices=5, side=24) for names in patients for name in names}
+    kept = {}
+    for names in patients:
+        pair = stacks(fresh, slices=5, side=24)
+        # Planes of one acquisition: other counts in every place, but the same count scale.
+        kept |= {name: [stack[:: 1 - 2 * k].copy() for stack in pair] for k, name in enumerate(names)}
     for name, pair in kept.items():
         put(tmp_path, f"{name}.npy", pair)
     cohort = PairFolder(tmp_path, 5.1, 4.0)
