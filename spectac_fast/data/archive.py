@@ -15,7 +15,7 @@ from spectac_fast.errors import InputError
 
 # More than a hospital's year; a list of them still fits in memory.
 MAX_MEMBERS = 200_000
-# An encrypted member raises RuntimeError, an unknown method NotImplementedError, a missing one KeyError.
+# What zipfile raises: for an encrypted member and an unknown method RuntimeError, for a missing one KeyError.
 _DAMAGED = (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, RuntimeError, KeyError, ValueError, EOFError)
 _ENCRYPTED = 0x1
 

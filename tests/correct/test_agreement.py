@@ -38,7 +38,7 @@ class Draws(Differs):
     """Gives samples, and says so."""
 
     def moments(self, nc, seeds=None, *, samples, neighbours=None, **options):
-        raise NotImplementedError
+        raise AssertionError("no deviation is asked for here")
 
     def single_sample(self, *, samples=1, **options):
         return samples == 1

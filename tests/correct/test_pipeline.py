@@ -175,7 +175,7 @@ def test_the_memory_of_a_run_is_measured():
     device = torch.device("cpu")
     peak = memory._peak_bytes(lambda: np.ones(2**25), device)
     if peak is None:
-        pytest.skip("the system does not tell")
+        pytest.skip("needs /proc, which tells the memory of a process")
     assert 2**27 < peak < 2**29
     assert memory._free_bytes(device) > 0
 

@@ -150,7 +150,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(cases):
     assert found.studies[0][0].named
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="needs a user other than root, who may read everything")
 def test_a_file_that_may_not_be_read(cases):
     (cases / "a" / "stress_SA_NC.dcm").chmod(0)
     found = find_studies([cases / "a" / "stress_SA_NC.dcm", cases / "b"])

@@ -121,7 +121,7 @@ def test_unknown_mode():
         BridgeSampler(denoiser, PROCESS, graph="fast")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("mode", ["trajectory", "step"])
 def test_on_a_gpu(mode):
     graphs, table = Graphs(record=CudaRecording), solver_table(PROCESS, 6, eta=1.0)

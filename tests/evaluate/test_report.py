@@ -353,7 +353,7 @@ def test_a_study_without_short_axis_has_slices_and_no_map(run, tmp_path):
 
 
 @pytest.mark.night
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium (Debian: chromium)")
 def test_a_real_browser_shows_and_prints_it(run, tmp_path):
     assert main(["report", str(run), "-o", str(tmp_path / "r.html")]) == 0
     at_390 = '<body style="margin:0"><iframe src="r.html" width="390" height="3000" style="border:0"></iframe>'

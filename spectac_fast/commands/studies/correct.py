@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
+from spectac_fast.commands._runs import interruptible, reported
 from spectac_fast.progress import STYLES, Progress
 
 if TYPE_CHECKING:
@@ -105,7 +102,6 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.correct import Corrector, Report, carry_out
     from spectac_fast.correct.corrector import nothing_to_correct
     from spectac_fast.correct.engines.cluster import carry_out_on_ray
-    from spectac_fast.errors import SpectacError
 
     logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
     if args.images:
@@ -125,8 +121,8 @@ def run(args: argparse.Namespace) -> int:
         "told": _flags.told(args),
     }
     corrector = Corrector(**settings)
-    report, failure = Report(), None
-    try:
+    report = Report()
+    with reported(report, args.report, corrector):
         plan = corrector.plan(args.inputs, args.out, overwrite=args.overwrite, shard=part)
         with interruptible() as stop, Progress(plan.slices, "correcting", "slices", style=args.progress) as progress:
             if args.engine == "ray":
@@ -136,15 +132,6 @@ def run(args: argparse.Namespace) -> int:
         if part == (1, 1) and not (report.written or report.finished or report.failed or report.interrupted):
             _list(report)
             raise nothing_to_correct(args.inputs, len(report.skipped))
-    except SpectacError as error:
-        failure = error
-        raise
-    except KeyboardInterrupt:
-        report.interrupted = True
-        raise
-    finally:
-        if args.report:
-            report.write(args.report, corrector, failure)
     _tell(report, corrector, args.out)
     return report.exit_code
 
@@ -195,24 +182,6 @@ def device_of_launcher(name: str) -> str:
     if name in ("auto", "cuda") and local.isdecimal() and torch.cuda.is_available():
         return f"cuda:{local}"
     return name
-
-
-@contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; the second ends the command at once."""
-    stop = threading.Event()
-
-    def ask(number: int, frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _list(report: Report) -> None:

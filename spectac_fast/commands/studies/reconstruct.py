@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectac_fast.commands import _flags
+from spectac_fast.commands._runs import interruptible, reported
 from spectac_fast.progress import STYLES, Progress
 
 if TYPE_CHECKING:
@@ -73,10 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from spectac_fast.commands.studies.correct import interruptible
     from spectac_fast.correct import Report
     from spectac_fast.correct.physics.reconstructor import Reconstructor
-    from spectac_fast.errors import NoInputError, SpectacError
+    from spectac_fast.errors import NoInputError
     from spectac_fast.formats.series import Told
 
     asked = {name: getattr(args, name) for name in ("planes", "filter", "collimator", "axis", "iterations", "subsets")}
@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
     by = Reconstructor(
         told=Told(phase=args.phase), ac=args.ac, method=args.method.upper(), scatter=args.scatter, **settings
     )
-    report, failure = Report(), None
-    try:
+    report = Report()
+    with reported(report, args.report, by):
         plan = by.plan(args.inputs, args.out, overwrite=args.overwrite)
         with (
             interruptible() as stop,
@@ -98,15 +98,6 @@ def run(args: argparse.Namespace) -> int:
         if not (report.written or report.finished or report.failed or report.interrupted):
             where = ", ".join(map(str, args.inputs))
             raise NoInputError(f"{where}: expected projections here, found {len(report.skipped)} files of other kinds.")
-    except SpectacError as error:
-        failure = error
-        raise
-    except KeyboardInterrupt:
-        report.interrupted = True
-        raise
-    finally:
-        if args.report:
-            report.write(args.report, by, failure)
     _tell(report, by, args.out)
     return report.exit_code
 

@@ -165,7 +165,7 @@ def test_files_are_what_they_say_and_can_be_corrected(file, tmp_path, capsys):
     assert "nothing written" in printed
 
 
-@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (Debian's dicom3tools) is not here")
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian: dicom3tools)")
 def test_objects_are_valid(file, ct, tmp_path, capsys):
     assert run(capsys, "-i", file, "-o", tmp_path, "--ac", ct, "--axis=" + ",".join(map(str, AXIS)))[0] == 0
     for path in [file, *tmp_path.glob("*.dcm")]:
