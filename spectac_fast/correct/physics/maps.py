@@ -16,6 +16,7 @@ from spectac_fast.data.search import dicom_files
 from spectac_fast.errors import InputError, NoInputError
 from spectac_fast.formats.dicom import file_content
 from spectac_fast.formats.dicom.tomo.maps import AttenuationMap, read_map_files
+from spectac_fast.formats.dicom.tomo.stacks import frame_of
 from spectac_fast.formats.projections import Projections
 from spectac_fast.models.mumap import MapModel
 from spectac_fast.reconstruct.acquired import central, uniform_map
@@ -123,6 +124,8 @@ def on_grid(found: AttenuationMap, grid: Grid, projections: Projections) -> tupl
     along = np.argmax(np.abs(found.steps[:, 2]))
     index[along] = np.clip(index[along], 0, mu.shape[along] - 1)
     values = map_coordinates(blurred, index, order=1, mode="constant", cval=0.0)
+    if found.frame == frame_of(projections):
+        return torch.from_numpy(values.astype(np.float32)), found.notes
     notes = [*found.notes, "the attenuation map is placed with the axis of rotation at x = y = 0 of its coordinates."]
     if found.frame != str(projections.header.get("FrameOfReferenceUID") or ""):
         notes.append("the attenuation map has another frame of reference; it is taken to lie where the patient did.")

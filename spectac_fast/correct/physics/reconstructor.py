@@ -165,8 +165,7 @@ class Reconstructor:
         sources = self._map.sources if self._map is not None else ()
         objects = []
         for stack in made.stacks:
-            mark = f"{'AC' if stack.corrected else 'NC'}_{stack.plane}"
-            path = output_path(source.path, plan.root, plan.store.out, mark)
+            path = output_path(source.path, plan.root, plan.store.out, f"{stack.kind}_{stack.plane}")
             objects.append((stack_object(projections, stack, sources if stack.corrected else ()), path))
         return plan.store.place([source], objects)
 

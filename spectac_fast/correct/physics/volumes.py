@@ -16,7 +16,7 @@ from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom.kind.tracer import TECHNETIUM
 from spectac_fast.formats.dicom.tomo.stacks import Stack
 from spectac_fast.formats.projections import Projections, Window
-from spectac_fast.reconstruct.acquired import Acquired, chang, estimated_scatter, uniform_map, window_scatter
+from spectac_fast.reconstruct.acquired import Acquired, central, chang, estimated_scatter, uniform_map, window_scatter
 from spectac_fast.reconstruct.camera import Collimator
 from spectac_fast.reconstruct.grid import Axes, Grid, axes_at
 from spectac_fast.reconstruct.long_axis import LongAxis, find_long_axis
@@ -29,6 +29,8 @@ from spectac_fast.reconstruct.settings import Reconstruction, usual
 _DEPTH_MM = 29 * 6.8
 # The NC image's maximum has at least so many steps in storage.
 _STEPS = 1024
+# 1/cm from one stored value of a map to the next.
+_MU_STEP = 1e-4
 # A scatter window begins or ends so near to the photopeak, and is no wider, keV.
 _BESIDE_KEV, _WIDEST_KEV = 4.0, 40.0
 _FBP_UNEVEN = 0.05
@@ -125,6 +127,10 @@ class _Making:
             method, scattered, attenuation = how[kind]
             for plane in self.wanted.planes:
                 stacks.append(self._stack(volume, plane, axes, kind, method, scattered, attenuation, step))
+        if self.wanted.ac == "predicted":
+            # Nobody has it yet.
+            words = how["AC"][2]
+            stacks.append(self._stack(central(mu, self.grid.n), "TRA", axes, "MU", "MU", "", words, _MU_STEP))
         self._say_axis(axes, axis)
         return Made(volumes, self.grid, axes, axis, tuple(stacks), (*self.p.notes, *self.notes), mu)
 
@@ -202,7 +208,7 @@ class _Making:
             orientation, position = (*cut.right, *cut.down), tuple(cut.first_voxel(grid.dx, shape))
         made = {**self.wanted.settings(), "map": self.source.digest if self.source else ""}
         return Stack(
-            counts.cpu().numpy(), plane, kind == "AC", step, grid.dx, grid.dx, orientation, position,
+            counts.cpu().numpy(), plane, kind, step, grid.dx, grid.dx, orientation, position,
             _abbreviated(method, how, scattered), str(how), str(how.filter), scattered, attenuation, made,
         )  # fmt: skip
 
