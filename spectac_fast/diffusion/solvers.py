@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,14 @@ class StepTable:
     boots: bool
     clip: tuple[float, float] | None
     objective: str
+
+    def __post_init__(self) -> None:
+        # What was made of a table is kept with it: it must stay what it is.
+        self.rows.setflags(write=False)
+
+    def __reduce__(self) -> tuple[type[StepTable], tuple[Any, ...]]:
+        # Made anew, because numpy's copies may be written to.
+        return StepTable, tuple(getattr(self, field.name) for field in fields(self))
 
     def __len__(self) -> int:
         return len(self.t)
@@ -124,7 +133,6 @@ def solver_table(
             known = min(order, 2, i - first)
             rows[i, 9:] = corrector_row(process, m[i - 1], m[i], lam[i - known : i][::-1], lam[i])
             corrector[i] = True
-    rows.setflags(write=False)
     return StepTable(tuple(t), tuple(m.tolist()), rows, tuple(corrector), boot and len(t) > 1, clip, process.objective)
 
 
