@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast.diffusion.bridge import BrownianBridge
-from spectac_fast.diffusion.sampler import plan
+from spectac_fast.diffusion.sampler import rows_on
 from spectac_fast.diffusion.solvers import StepTable, solver_table
 from spectac_fast.ops import sampler_step
 
@@ -143,8 +143,7 @@ class BridgeScheduler:
             self._end = x
         elif self._end is None:
             self._end = _as_slices(self._known_source(sample)).float()
-        rows, uses_of = plan(table, x.device)
-        uses, last = uses_of[i], i + 1 == len(table)
+        uses, last = table.uses[i], i + 1 == len(table)
         if not last and table.corrector[i + 1] and not uses.corrector:
             self._anchor = x.clone()
         noise = _noise(x, generator, variance_noise) if uses.noise else None
@@ -153,7 +152,7 @@ class BridgeScheduler:
             x,
             output,
             self._end if uses.condition else None,
-            rows[i],
+            rows_on(table, x.device)[i],
             h1=self._history[0] if uses.first_before else None,
             h2=self._history[1] if uses.second_before else None,
             seeds=self._seeds_for(x) if uses.noise and noise is None else None,

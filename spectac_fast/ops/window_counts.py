@@ -222,7 +222,7 @@ def _check_source(op: str, name: str, tensor: Tensor, dtypes: tuple[torch.dtype,
 
 
 def _check_scale(op: str, scale: float) -> None:
-    if not (math.isfinite(scale) and scale > 0):
+    if not 0 < scale < math.inf:
         raise ValueError(f"{op}: scale must be positive and finite, found {scale}.")
 
 
@@ -230,7 +230,7 @@ def _check_millimetres(op: str, *given: Millimetres) -> list[tuple[float, float]
     pairs = []
     for name, value in zip(("pixel_mm", "model_mm"), given):
         pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-        if len(pair) != 2 or not all(math.isfinite(mm) and mm > 0 for mm in pair):
+        if len(pair) != 2 or not all(0 < mm < math.inf for mm in pair):
             raise ValueError(f"{op}: {name} must be one or two positive, finite sizes in mm, found {value}.")
         pairs.append(pair)
     return pairs

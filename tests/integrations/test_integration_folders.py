@@ -140,7 +140,9 @@ def test_a_bundle_corrects_studies(bundle, tmp_path):
 def test_the_documented_command_corrects_a_folder(repository, bundle, tmp_path):
     """Word for word, in the bundle's folder."""
     if importlib.util.find_spec("fire") is None:
-        pytest.skip("fire is not installed, without which MONAI has no command line (pip install 'spectac_fast[monai]')")
+        pytest.skip(
+            "fire is not installed, without which MONAI has no command line (pip install 'spectac_fast[monai]')"
+        )
     page = (repository / "docs/pages/guides/adapters.md").read_text()
     command = re.search(r"^python (-m monai\.bundle run .*)$", page, re.MULTILINE)[1]
     assert command in (repository / "spectac_fast/integrations/bundle.py").read_text()

@@ -7,7 +7,9 @@ import pickle
 
 import pytest
 import torch
+from diffusers import UniPCMultistepScheduler
 from diffusers.utils import BaseOutput
+from gaussian_tables import follow
 from monai.data import MetaTensor
 from monai.inferers import DiffusionInferer
 from monai.networks.nets import DiffusionModelUNet
@@ -27,6 +29,7 @@ SOLVERS = [
     ({"solver_order": 3, "clip_sample": True}, {"order": 3, "clip": (-1.0, 1.0)}),
     ({"solver_order": 1, "eta": 0.5}, {"order": 1, "eta": 0.5}),
     ({"solver_type": "unipc", "timestep_spacing": "karras"}, {"solver": "unipc", "spacing": "karras"}),
+    ({"solver_type": "unipc_bh2"}, {"solver": "unipc_bh2"}),
     ({"solver_type": "sde", "sigma_hi": 2.0}, {"solver": "sde", "sigma_hi": 2.0}),
     (
         {"solver_type": "ancestral", "timestep_spacing": "reference", "boot": False},
@@ -231,6 +234,30 @@ def test_what_samples_is_pickled_and_copied_even_in_the_middle_of_a_loop():
     inferer = BridgeInferer(BrownianBridge(), 3)
     for one in (copy.deepcopy(inferer), pickle.loads(pickle.dumps(inferer))):
         assert torch.equal(one(Y, Pointwise()), inferer(Y, Pointwise()))
+
+
+@pytest.mark.filterwarnings("ignore:.*__array__.*copy.*:DeprecationWarning")
+@pytest.mark.parametrize("order", [1, 2])
+def test_bh2_is_the_solver_of_diffusers(order):
+    """On plain diffusion, which the bridge is without its condition: z = x / (1 - m)."""
+
+    def denoise(z, sigma):
+        return torch.tanh(z / (1 + sigma)) - 0.1 * z
+
+    process = BrownianBridge(1000, max_var=0.5, objective="x0")
+    table = solver_table(process, 7, solver="unipc_bh2", order=order, boot=False)
+    sigmas = torch.tensor(process.sigma[list(table.t)])
+    theirs = UniPCMultistepScheduler(solver_order=order, solver_type="bh2", prediction_type="sample")
+    theirs._sigma_to_alpha_sigma_t = lambda sigma: (torch.ones_like(sigma), sigma)
+    theirs.set_timesteps(7)
+    theirs.sigmas = torch.cat([sigmas, torch.zeros(1)])
+    z = start = sigmas[0] * torch.randn(1, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    for t, sigma in zip(theirs.timesteps, sigmas):
+        z = theirs.step(denoise(z, sigma), t, z).prev_sample
+    x = ((1 - table.m[0]) * start).numpy()
+    _, found = follow(table, lambda i, x: denoise(torch.tensor(x) / (1 - table.m[i]), sigmas[i]).numpy(), x)
+    # Their levels pass through float32 once.
+    torch.testing.assert_close(torch.tensor(found), z, rtol=0, atol=1e-5)
 
 
 def test_the_inferer_runs_networks_of_either_kind():

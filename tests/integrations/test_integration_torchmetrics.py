@@ -71,7 +71,9 @@ def test_processes_exchange_sums():
     parts = [fed(SliceMetrics(2.0), [4], X[:4], Y[:4]), fed(SliceMetrics(2.0), [9], X[4:], Y[4:])]
     states = {name: torch.stack([getattr(part, name) for part in parts]) for name in parts[0]._defaults}
     gathered = iter(states.values())
-    metric = SliceMetrics(2.0, dist_sync_fn=lambda state, group: list(next(gathered)), distributed_available_fn=lambda: True)
+    metric = SliceMetrics(
+        2.0, dist_sync_fn=lambda state, group: list(next(gathered)), distributed_available_fn=lambda: True
+    )
     metric.update(X[:4], Y[:4])
     found, expected = metric.compute(), fed(SliceMetrics(2.0), [13]).compute()
     merged = fed(SliceMetrics(2.0), [4], X[:4], Y[:4])
