@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from spectac_fast._version import __version__
+from spectac_fast.commands._flags import check_inputs
 from spectac_fast.errors import SpectacError
 
 # Name -> (folder of commands/, what it does).
@@ -36,6 +37,22 @@ _EPILOG = """exit status: 0 all done, 1 some failed, 2 usage, 3 no input found, 
 Research software, not a medical device: not for diagnosis."""
 
 
+class _Subparser(argparse.ArgumentParser):
+    """Positional arguments may stand before, between and after the flags: `STUDY -o OUT OTHER`."""
+
+    _within = False
+
+    def parse_known_args(self, args=None, namespace=None):
+        # What argparse calls for intermixed arguments calls this in turn.
+        if self._within:
+            return super().parse_known_args(args, namespace)
+        self._within = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._within = False
+
+
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     """The whole parser, with the arguments of the `chosen` subcommand only (the others show their one-line help)."""
     parser = argparse.ArgumentParser(
@@ -47,7 +64,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action="version", version=f"spectac_fast {__version__} (research software, not a medical device)"
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Subparser)
     for name, (folder, line) in COMMANDS.items():
         sub = commands.add_parser(
             name,
@@ -61,7 +78,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
             file = f"{name}_" if keyword.iskeyword(name) else name
             module = importlib.import_module(f"spectac_fast.commands.{folder}.{file}")
             module.add_arguments(sub)
-            sub.set_defaults(run=module.run)
+            sub.set_defaults(run=module.run, parser=sub)
     return parser
 
 
@@ -71,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = next((word for word in arguments if word in COMMANDS), None)
     args = build_parser(chosen).parse_args(arguments)
     try:
+        check_inputs(args.parser, args)
         return args.run(args)
     except SpectacError as error:
         print(f"spectac: {error}", file=sys.stderr)

@@ -3,19 +3,84 @@
 from __future__ import annotations
 
 import argparse
+import glob
+import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from spectac_fast.errors import NoInputError, UsageError
 
 if TYPE_CHECKING:
     from spectac_fast.formats.series import Told
 
 
-def add_inputs(parser: argparse.ArgumentParser, help: str, *, required: bool = True) -> None:
-    """`-i/--in PATH [PATH ...]`, also repeated; the paths arrive as a flat list in `args.inputs`."""
+def add_inputs(
+    parser: argparse.ArgumentParser,
+    help: str,
+    *,
+    metavar: str = "IN",
+    alias: str | None = None,
+    required: bool = True,
+    most: int | None = None,
+    names: bool = False,
+) -> None:
+    """`IN ...` and `-i/--in IN ...`, which mean the same, also repeated and mixed: a flat list in `args.inputs`.
+
+    alias: another name of the flag. required: that there is at least one; most: how many there may be. names: they may
+    be others than of files. All of this is checked by `check_inputs`.
+    """
+    parser.add_argument("inputs", metavar=metavar, type=Path, nargs="*", action="extend", help=help)
+    add_in(parser, f"the same as {metavar}", metavar=metavar, alias=alias)
+    parser.set_defaults(inputs_are=Inputs(metavar, required, most, names))
+
+
+def add_in(
+    parser: argparse.ArgumentParser, help: str, *, metavar: str = "IN", alias: str | None = None, required: bool = False
+) -> None:
+    """`-i/--in IN ...` alone, for commands whose positional argument is something else."""
+    flags = ("-i", "--in", *([alias] if alias else []))
     parser.add_argument(
-        "-i", "--in", dest="inputs", metavar="IN", type=Path, nargs="+", action="extend", required=required, help=help
+        *flags, dest="inputs", metavar=metavar, type=Path, nargs="+", action="extend", required=required, help=help
     )
+    parser.set_defaults(inputs_are=Inputs(metavar, required))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the inputs of a command must be; see `add_inputs`."""
+
+    metavar: str
+    required: bool = True
+    most: int | None = None
+    names: bool = False
+
+
+def check_inputs(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End with a usage error for too few or too many inputs, NoInputError where every one of them is missing.
+
+    Only names are looked at, so that a wrong path is said before anything is imported.
+    """
+    if "inputs_are" not in args:
+        return
+    wanted, inputs = args.inputs_are, args.inputs or []
+    args.inputs = inputs
+    if wanted.required and not inputs:
+        parser.error(f"the following arguments are required: {wanted.metavar}")
+    if wanted.most is not None and len(inputs) > wanted.most:
+        parser.error(f"{wanted.metavar}: expected {wanted.most}, found {len(inputs)}")
+    known = (wanted.names or glob.has_magic(str(path)) or os.path.lexists(path) for path in inputs)
+    if inputs and not any(known):
+        raise NoInputError(f"{', '.join(map(str, inputs))}: expected a file or folder here, found none.")
+
+
+def the_file(args: argparse.Namespace, what: str) -> Path:
+    """The one input of a command that wants a file; UsageError, which calls it `what`, where there is none."""
+    (path,) = args.inputs
+    if not path.is_file():
+        raise UsageError(f"{what} {path} does not exist")
+    return path
 
 
 def add_output(parser: argparse.ArgumentParser, help: str, *, default: str | None = None) -> None:

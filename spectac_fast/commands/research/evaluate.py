@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="cohort")
+    _flags.add_inputs(parser, "cohort", metavar="DIR", alias="--data", most=1, names=True)
     add_spacing(parser)
     parser.add_argument(
         "--models",
@@ -66,10 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score, write, and say where the results lie."""
-    if not args.data.is_dir():
-        raise NoInputError(f"--data {args.data}: expected a cohort folder, found none.")
+    (folder,) = args.inputs
+    if not folder.is_dir():
+        raise NoInputError(f"--data {folder}: expected a cohort folder, found none.")
     # Before torch, so that what is wrong with the data is said at once.
-    cohort = open_cohort(args.data, args)
+    cohort = open_cohort(folder, args)
 
     from spectac_fast.evaluate.files import output_folder
     from spectac_fast.evaluate.regional.known import hearts_are_known

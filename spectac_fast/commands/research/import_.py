@@ -29,7 +29,9 @@ _FROM = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from spectac_fast.checkpoints import layouts
 
-    parser.add_argument("file", type=Path, metavar="FILE", help="published checkpoint (.pth, .pt, .ckpt, .safetensors)")
+    _flags.add_inputs(
+        parser, "published checkpoint (.pth, .pt, .ckpt, .safetensors)", metavar="FILE", most=1, names=True
+    )
     parser.add_argument("--layout", required=True, metavar="NAME", help=f"whose it is: {', '.join(layouts.names())}")
     parser.add_argument(
         "--ema",
@@ -80,13 +82,14 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"-o must name a .safetensors file, found {args.out}")
     if not args.out.parent.is_dir():
         raise UsageError(f"-o {args.out}: the folder {args.out.parent} does not exist")
+    file = _flags.the_file(args, "the checkpoint")
     try:
-        return _import(args)
+        return _import(file, args)
     except InputError as error:
         raise UsageError(str(error)) from error
 
 
-def _import(args: argparse.Namespace) -> int:
+def _import(file: Path, args: argparse.Namespace) -> int:
     import hashlib
     import os
     import sys
@@ -97,14 +100,14 @@ def _import(args: argparse.Namespace) -> int:
     from spectac_fast.models.published import check_runs, read_published
     from spectac_fast.models.registry import load
 
-    source = f"the checkpoint {args.file}"
-    state, averaged = layouts.flat_state(read_checkpoint(args.file), args.ema, source)
+    source = f"the checkpoint {file}"
+    state, averaged = layouts.flat_state(read_checkpoint(file), args.ema, source)
     found = read_published(args.layout, state, source)
     settings = _settled(args, found, source)
     card = {
         "layout": args.layout,
         "averaged": averaged,
-        "source_sha256": hashlib.sha256(args.file.read_bytes()).hexdigest(),
+        "source_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "origin": settings.by_origin(),
     }
     trial = args.out.with_name(f".{args.out.stem}.trial.safetensors")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands._cohorts import add_spacing, open_cohort, open_joined
-from spectac_fast.commands._flags import add_device, add_output, add_seed, positive_int
+from spectac_fast.commands._flags import add_device, add_in, add_output, add_seed, positive_int
 from spectac_fast.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,13 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     models = (*trainable(), *ROWS)
     parser.add_argument("model", choices=models, help="a method, or a row that needs no network")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        nargs="+",
-        required=True,
+    add_in(
+        parser,
+        "cohorts; of synthetic patients those with training seeds are used",
         metavar="DIR",
-        help="cohorts; of synthetic patients those with training seeds are used",
+        alias="--data",
+        required=True,
     )
     parser.add_argument(
         "--validation",
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.train.loop.distributed import rank
 
     logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
-    cohort = open_joined(args.data, args)
+    cohort = open_joined(args.inputs, args)
     path = _train_row(args, cohort) if args.model in ROWS else _train_network(args, cohort)
     if rank() == 0:
         print(f"wrote {path}")

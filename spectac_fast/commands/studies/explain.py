@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-from pathlib import Path
 
 from spectac_fast.commands import _flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "inputs", metavar="STUDY", type=Path, nargs="+", help="NC series: DICOM files, folders, zip archives, patterns"
-    )
+    _flags.add_inputs(parser, "NC series: DICOM files, folders, zip archives, patterns", metavar="STUDY")
     _flags.add_output(parser, "folder for the pictures and explain.json; for several studies a folder in it for each")
     parser.add_argument(
         "--slice",

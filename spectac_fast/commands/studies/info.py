@@ -21,21 +21,26 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "subject", nargs="?", metavar="FILE|MODEL", help="a DICOM, NIfTI or npy file, a folder of DICOM, or a model"
+    _flags.add_inputs(
+        parser,
+        "DICOM, NIfTI or npy files, folders of DICOM, or models",
+        metavar="FILE|MODEL",
+        required=False,
+        names=True,
     )
     _flags.add_device(parser)
     _flags.add_told(parser, "what `correct` would take them for")
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.subject is None:
-        lines = _surroundings()
-    elif Path(args.subject).exists() and Path(args.subject).suffix not in (".safetensors", ".json"):
-        lines = _contents(Path(args.subject), _flags.told(args))
-    else:
-        lines = _model(args.subject, args.device)
-    print("\n".join(lines))
+    if not args.inputs:
+        print("\n".join(_surroundings()))
+    for subject in args.inputs:
+        if subject.exists() and subject.suffix not in (".safetensors", ".json"):
+            lines = _contents(subject, _flags.told(args))
+        else:
+            lines = _model(str(subject), args.device)
+        print("\n".join(lines))
     return 0
 
 

@@ -13,12 +13,10 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "inputs",
+    _flags.add_inputs(
+        parser,
+        "output of `spectac correct` together with the NC series, or a study, which is corrected in memory",
         metavar="RUN|STUDY",
-        type=Path,
-        nargs="+",
-        help="output of `spectac correct` together with the NC series, or a study, which is corrected in memory",
     )
     parser.add_argument(
         "-o",
