@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 
 from spectac_fast._version import __version__
-from spectac_fast.commands._flags import check_inputs
+from spectac_fast.commands._messages import add_messages, messages
+from spectac_fast.commands._names import check_names
 from spectac_fast.errors import SpectacError
 
 # Name -> (folder of commands/, what it does).
@@ -30,7 +31,9 @@ COMMANDS = {
     "import": ("research", "turn a published checkpoint into a weight file"),
     "export": ("research", "turn a weight file into a published checkpoint"),
     "profile": ("studies", "show where the time of a correction goes"),
+    "models": ("studies", "list the models, and which of them are installed"),
     "info": ("studies", "show versions, devices, models, or what a file holds"),
+    "completion": ("studies", "print what makes a shell complete commands, options and files"),
 }
 
 _EPILOG = """exit status: 0 all done, 1 some failed, 2 usage, 3 no input found, 4 environment, 130 interrupted
@@ -78,6 +81,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
             file = f"{name}_" if keyword.iskeyword(name) else name
             module = importlib.import_module(f"spectac_fast.commands.{folder}.{file}")
             module.add_arguments(sub)
+            add_messages(sub)
             sub.set_defaults(run=module.run, parser=sub)
     return parser
 
@@ -88,14 +92,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = next((word for word in arguments if word in COMMANDS), None)
     args = build_parser(chosen).parse_args(arguments)
     try:
-        check_inputs(args.parser, args)
+        with messages(args):
+            return _carry_out(args)
+    except SpectacError as error:
+        return _said(error)
+
+
+def _carry_out(args: argparse.Namespace) -> int:
+    try:
+        check_names(args.parser, args)
         return args.run(args)
     except SpectacError as error:
-        print(f"spectac: {error}", file=sys.stderr)
-        return error.exit_code
+        return _said(error)
     except KeyboardInterrupt:
         print("spectac: interrupted", file=sys.stderr)
         return 130
+
+
+def _said(error: SpectacError) -> int:
+    print(f"spectac: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 if __name__ == "__main__":

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import glob
-import os
+import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from spectac_fast.errors import NoInputError, UsageError
+from spectac_fast.commands._names import Inputs
+from spectac_fast.errors import UsageError
 
 if TYPE_CHECKING:
     from spectac_fast.formats.series import Told
@@ -24,16 +23,17 @@ def add_inputs(
     alias: str | None = None,
     required: bool = True,
     most: int | None = None,
-    names: bool = False,
+    are: str = "paths",
 ) -> None:
     """`IN ...` and `-i/--in IN ...`, which mean the same, also repeated and mixed: a flat list in `args.inputs`.
 
-    alias: another name of the flag. required: that there is at least one; most: how many there may be. names: they may
-    be others than of files. All of this is checked by `check_inputs`.
+    alias: another name of the flag. required: that there is at least one; most: how many there may be. are: "paths"
+    of which not all may be missing, "models" where names of models are taken too, "checked" where the command says
+    itself what is missing. All of this is checked by `check_names`.
     """
     parser.add_argument("inputs", metavar=metavar, type=Path, nargs="*", action="extend", help=help)
     add_in(parser, f"the same as {metavar}", metavar=metavar, alias=alias)
-    parser.set_defaults(inputs_are=Inputs(metavar, required, most, names))
+    parser.set_defaults(inputs_are=Inputs(metavar, required, most, are))
 
 
 def add_in(
@@ -47,34 +47,6 @@ def add_in(
     parser.set_defaults(inputs_are=Inputs(metavar, required))
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What the inputs of a command must be; see `add_inputs`."""
-
-    metavar: str
-    required: bool = True
-    most: int | None = None
-    names: bool = False
-
-
-def check_inputs(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """End with a usage error for too few or too many inputs, NoInputError where every one of them is missing.
-
-    Only names are looked at, so that a wrong path is said before anything is imported.
-    """
-    if "inputs_are" not in args:
-        return
-    wanted, inputs = args.inputs_are, args.inputs or []
-    args.inputs = inputs
-    if wanted.required and not inputs:
-        parser.error(f"the following arguments are required: {wanted.metavar}")
-    if wanted.most is not None and len(inputs) > wanted.most:
-        parser.error(f"{wanted.metavar}: expected {wanted.most}, found {len(inputs)}")
-    known = (wanted.names or glob.has_magic(str(path)) or os.path.lexists(path) for path in inputs)
-    if inputs and not any(known):
-        raise NoInputError(f"{', '.join(map(str, inputs))}: expected a file or folder here, found none.")
-
-
 def the_file(args: argparse.Namespace, what: str) -> Path:
     """The one input of a command that wants a file; UsageError, which calls it `what`, where there is none."""
     (path,) = args.inputs
@@ -83,8 +55,9 @@ def the_file(args: argparse.Namespace, what: str) -> Path:
     return path
 
 
-def add_output(parser: argparse.ArgumentParser, help: str, *, default: str | None = None) -> None:
-    """`-o/--out DIR` into `args.out`; required unless a default is given."""
+def add_output(parser: argparse.ArgumentParser, help: str, *, default: str | None = None, folder: bool = True) -> None:
+    """`-o/--out OUT` into `args.out`, a folder or a file; required unless a default is given."""
+    parser.set_defaults(out_is_folder=folder)
     shown = f"{help} (default: {default})" if default else help
     parser.add_argument(
         "-o", "--out", dest="out", metavar="OUT", type=Path, required=default is None, default=default, help=shown
@@ -152,6 +125,25 @@ def add_seed(parser: argparse.ArgumentParser, default: int = 0) -> None:
     )
 
 
+def add_settings(parser: argparse.ArgumentParser, help: str) -> None:
+    """`--set NAME=VALUE`, repeated, for `settings`."""
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help=help)
+
+
+def settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Name -> value of what `--set` says, JSON or else text; UsageError for what is no NAME=VALUE."""
+    found = {}
+    for setting in args.settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting}: expected NAME=VALUE")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
 def positive_int(text: str) -> int:
     """argparse type: an integer of at least 1."""
     try:
@@ -177,5 +169,7 @@ def positive_float(text: str) -> float:
 def device_name(text: str) -> str:
     """argparse type: auto, cpu, cuda or cuda:N."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda or cuda:N, found {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected auto, cpu, cuda or cuda:N (`spectac info` lists what there is), found {text!r}"
+        )
     return text

@@ -11,9 +11,9 @@ from spectac_fast.errors import InputError, UsageError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from spectac_fast.checkpoints import layouts
 
-    _flags.add_inputs(parser, "weight file of this package (.safetensors)", metavar="FILE", most=1, names=True)
+    _flags.add_inputs(parser, "weight file of this package (.safetensors)", metavar="FILE", most=1, are="checked")
     parser.add_argument("--layout", required=True, metavar="NAME", help=f"one of {', '.join(layouts.names())}")
-    _flags.add_output(parser, "checkpoint to write, as torch.save does (.pth)")
+    _flags.add_output(parser, "checkpoint to write, as torch.save does (.pth)", folder=False)
 
 
 def run(args: argparse.Namespace) -> int:

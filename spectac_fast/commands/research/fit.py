@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="NAME|FILE", help="a bridge: bbdm, or a .safetensors file")
     _flags.add_in(parser, "cohorts, not those that will be tested on", metavar="DIR", alias="--data", required=True)
     add_spacing(parser)
-    _flags.add_output(parser, "weight file to write (.safetensors)")
+    _flags.add_output(parser, "weight file to write (.safetensors)", folder=False)
     parser.add_argument(
         "--steps",
         type=_flags.positive_int,
@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
     import torch
 
-    from spectac_fast.models.registry import find, load
+    from spectac_fast.models.names import find
+    from spectac_fast.models.registry import load
     from spectac_fast.models.translators.bridge import BridgeTranslator
     from spectac_fast.train.export import trained_on
     from spectac_fast.train.fitting import central_nc, fitted_table, keep_tables
