@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 
 from spectac_fast._version import __version__
+from spectac_fast.commands._messages import add_messages, messages
+from spectac_fast.commands._names import check_names
 from spectac_fast.errors import SpectacError
 
 # Name -> (folder of commands/, what it does).
@@ -29,11 +31,29 @@ COMMANDS = {
     "import": ("research", "turn a published checkpoint into a weight file"),
     "export": ("research", "turn a weight file into a published checkpoint"),
     "profile": ("studies", "show where the time of a correction goes"),
+    "models": ("studies", "list the models, and which of them are installed"),
     "info": ("studies", "show versions, devices, models, or what a file holds"),
+    "completion": ("studies", "print what makes a shell complete commands, options and files"),
 }
 
 _EPILOG = """exit status: 0 all done, 1 some failed, 2 usage, 3 no input found, 4 environment, 130 interrupted
 Research software, not a medical device: not for diagnosis."""
+
+
+class _Subparser(argparse.ArgumentParser):
+    """Positional arguments may stand before, between and after the flags: `STUDY -o OUT OTHER`."""
+
+    _within = False
+
+    def parse_known_args(self, args=None, namespace=None):
+        # What argparse calls for intermixed arguments calls this in turn.
+        if self._within:
+            return super().parse_known_args(args, namespace)
+        self._within = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._within = False
 
 
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
@@ -47,7 +67,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action="version", version=f"spectac_fast {__version__} (research software, not a medical device)"
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Subparser)
     for name, (folder, line) in COMMANDS.items():
         sub = commands.add_parser(
             name,
@@ -61,7 +81,8 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
             file = f"{name}_" if keyword.iskeyword(name) else name
             module = importlib.import_module(f"spectac_fast.commands.{folder}.{file}")
             module.add_arguments(sub)
-            sub.set_defaults(run=module.run)
+            add_messages(sub)
+            sub.set_defaults(run=module.run, parser=sub)
     return parser
 
 
@@ -71,13 +92,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = next((word for word in arguments if word in COMMANDS), None)
     args = build_parser(chosen).parse_args(arguments)
     try:
+        with messages(args):
+            return _carry_out(args)
+    except SpectacError as error:
+        return _said(error)
+
+
+def _carry_out(args: argparse.Namespace) -> int:
+    try:
+        check_names(args.parser, args)
         return args.run(args)
     except SpectacError as error:
-        print(f"spectac: {error}", file=sys.stderr)
-        return error.exit_code
+        return _said(error)
     except KeyboardInterrupt:
         print("spectac: interrupted", file=sys.stderr)
         return 130
+
+
+def _said(error: SpectacError) -> int:
+    print(f"spectac: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 if __name__ == "__main__":
