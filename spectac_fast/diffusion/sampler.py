@@ -12,7 +12,7 @@ from torch import Tensor
 from spectac_fast.ops import SAMPLING, counter_normal, sampler_step
 from spectac_fast.tracing import phase
 
-from .solvers import COLUMNS, StepTable
+from .solvers import StepTable
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 # The step counter of the noise a diffusion starts from: one that no row of a table has.
