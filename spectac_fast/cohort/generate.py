@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from spectac_fast.cohort.cohort import FORMAT_HANOI, FORMAT_PROTOCOLS, STACK_SHAPE
 from spectac_fast.cohort.map_cohort import FORMAT_MAPS, MAP_KINDS, MAP_SHAPE
-from spectac_fast.errors import InputError, UsageError
+from spectac_fast.errors import InputError, SetupError, UsageError
 from spectac_fast.phantom.protocol import HANOI
 from spectac_fast.processes import process_pool
 from spectac_fast.terms import IDEAL, KINDS, PHASES, PLANES
@@ -87,7 +88,8 @@ def generate(folder: Path, seeds: range, wanted: Wanted, jobs: int) -> Iterator[
     """Make the cases of `seeds` under `folder`, yielding each seed as it is finished.
 
     jobs: processes, one thread each, so the result does not depend on it. Cases already finished by an interrupted run
-    of the same request are kept. Raises InputError if the folder cannot be written or holds another cohort.
+    of the same request are kept. Raises InputError if the folder cannot be written or holds another cohort, SetupError
+    if the system ends a process.
     """
     index = _Index(folder, seeds, wanted)
     yield from index.done
@@ -102,6 +104,11 @@ def generate(folder: Path, seeds: range, wanted: Wanted, jobs: int) -> Iterator[
                 record = future.result()
                 index.add(record)
                 yield record["seed"]
+        except BrokenProcessPool:
+            raise SetupError(
+                f"{folder}: a process that made patients was ended by the system, perhaps for want of memory; the same "
+                "command goes on from the patients that are finished, and with fewer --jobs needs less."
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 

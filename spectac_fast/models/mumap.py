@@ -18,8 +18,8 @@ from spectac_fast.checkpoints.weights import fill, load_weights
 from spectac_fast.device import resolve_device
 from spectac_fast.errors import InputError, SetupError
 from spectac_fast.models.description import describe, reading
+from spectac_fast.models.names import FOLDER
 from spectac_fast.models.networks.build import build_network
-from spectac_fast.models.registry import FOLDER
 from spectac_fast.reconstruct.grid import Grid
 from spectac_fast.reconstruct.regrid import interpolated, regridded
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -79,6 +81,8 @@ def test_a_killed_run_goes_on_and_its_weights_translate(model, cohort, first_sta
     assert ac.shape == nc.shape
     assert torch.isfinite(ac).all()
     assert translator.card["recipe"]["name"] == "native64"
+    for copied in (copy.deepcopy(translator), pickle.loads(pickle.dumps(translator))):
+        assert torch.equal(copied.translate(nc, torch.tensor([4, 5, 6])), ac)
 
 
 @pytest.mark.parametrize("model", ["regression", "ddpm", "pix2pix", "reggan", "vqgan"])

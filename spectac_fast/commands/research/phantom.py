@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 
 from spectac_fast.commands._flags import add_device, add_output, positive_int
+from spectac_fast.commands._messages import style_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +81,9 @@ def run(args: argparse.Namespace) -> int:
     )
     jobs = args.jobs or (os.cpu_count() or 1 if device == "cpu" else 4)
     seeds = range(args.seed, args.seed + args.cases)
-    with Progress(args.cases, "phantom", "case") as progress:
+    # The first case takes a quarter of a minute, and on a slow machine minutes.
+    with Progress(args.cases, "phantom", "cases", style=style_of(args)) as progress:
+        progress.show()
         for _ in generate(args.out, seeds, wanted, jobs):
             progress.step()
     print(f"{args.cases} cases in {args.out}")

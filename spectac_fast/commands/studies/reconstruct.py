@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectac_fast.commands import _flags
+from spectac_fast.commands._messages import style_of
 from spectac_fast.commands._runs import interruptible, reported
 from spectac_fast.progress import STYLES, Progress
 
@@ -89,11 +90,13 @@ def run(args: argparse.Namespace) -> int:
     )
     report = Report()
     with reported(report, args.report, by):
-        plan = by.plan(args.inputs, args.out, overwrite=args.overwrite)
+        with Progress(None, "searching", "files", style=style_of(args)) as searching:
+            plan = by.plan(args.inputs, args.out, overwrite=args.overwrite, looked=searching.step)
         with (
             interruptible() as stop,
-            Progress(len(plan.sources), "reconstructing", "files", style=args.progress) as progress,
+            Progress(len(plan.sources), "reconstructing", "files", style=style_of(args)) as progress,
         ):
+            progress.show()
             for result in by.run(plan, stop=stop, progress=progress):
                 report.add(result)
                 _say(result)

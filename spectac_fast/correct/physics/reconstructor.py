@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -96,11 +96,21 @@ class Reconstructor:
         """
         return self.run(self.plan([Path(path) for path in inputs]))
 
-    def plan(self, inputs: Sequence[Path], out: Path | None = None, *, overwrite: bool = False) -> Plan:
-        """Find the files; out: folder to write to, whose manifest says what is finished, unless overwrite."""
+    def plan(
+        self,
+        inputs: Sequence[Path],
+        out: Path | None = None,
+        *,
+        overwrite: bool = False,
+        looked: Callable[[], None] | None = None,
+    ) -> Plan:
+        """Find the files; out: folder to write to, whose manifest says what is finished, unless overwrite.
+
+        looked: called for each file.
+        """
         root = common_root(inputs)
         store = Store(out, root, self.provenance, overwrite=overwrite, told=self.told) if out is not None else None
-        found = find_studies(inputs, self.told)
+        found = find_studies(inputs, self.told, looked)
         known = [Reconstructed(skipped=(text,)) for text in found.skipped]
         known += [Reconstructed(failed=(text,)) for text in found.failed]
         sources, taken = [], set()
