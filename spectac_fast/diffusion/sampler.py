@@ -12,7 +12,7 @@ from torch import Tensor
 from spectac_fast.ops import SAMPLING, counter_normal, sampler_step
 from spectac_fast.tracing import phase
 
-from .solvers import COLUMNS, StepTable
+from .solvers import StepTable
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 # The step counter of the noise a diffusion starts from: one that no row of a table has.
@@ -129,7 +129,7 @@ def _rows(tensor: Tensor, part: slice | None) -> Tensor:
 def rows_on(table: StepTable, device: torch.device) -> Tensor:
     """A table's rows, float32 [N, 14]."""
     if torch.compiler.is_compiling():
-        return torch.tensor(table.rows, dtype=torch.float32).to(device)
+        return torch.tensor(table.numbers, dtype=torch.float32).to(device)
     return _kept_rows(table, device)
 
 

@@ -56,7 +56,7 @@ class StepTable:
     t: N timesteps, not increasing. m: N values of m_t (of a diffusion: its level). rows: float64 [N, 14] in the order
     of `COLUMNS`; in the last row only px, pF, py (and the corrector) count. corrector: N flags. boots: whether row 0 is
     a booting row, whose prediction no later row uses. clip: bounds of the predictions, or None. objective: what the
-    network must predict. uses: what each row reads, found from the rows.
+    network must predict. uses: what each row reads; numbers: the rows as plain numbers; both found from the rows.
     """
 
     t: tuple[int, ...]
@@ -67,11 +67,13 @@ class StepTable:
     clip: tuple[float, float] | None
     objective: str
     uses: tuple[RowUses, ...] = field(init=False, repr=False)
+    numbers: tuple[tuple[float, ...], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # What was made of a table is kept with it: it must stay what it is.
         self.rows.setflags(write=False)
-        # Here, because torch.compile takes an array for a tensor, on whose values it does not branch.
+        # Here, because torch.compile and torch.export take an array for a tensor, of values that they do not know.
+        object.__setattr__(self, "numbers", tuple(map(tuple, self.rows.tolist())))
         object.__setattr__(self, "uses", tuple(self._uses(i) for i in range(len(self.t))))
 
     def __reduce__(self) -> tuple[type[StepTable], tuple[Any, ...]]:

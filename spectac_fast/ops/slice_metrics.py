@@ -164,6 +164,10 @@ def slice_metrics(
         backend = "reference"
     widened = ssim_map is not None and x.dtype == torch.float64 and ssim_map.dtype == torch.float32
     written = torch.empty_like(ssim_map, dtype=torch.float64) if widened else ssim_map
+    if written is None and torch.compiler.is_compiling():
+        # Inductor fails at an operator that returns something and could, but does not, write something too.
+        map_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        written = x.new_empty((*x.shape[:2], *(side - taps + 1 for side in x.shape[2:])), dtype=map_dtype)
     scores = op(x, y, float(data_range), taps, bool(sample_covariance), written, backend=backend)
     if widened:
         ssim_map.copy_(written)
