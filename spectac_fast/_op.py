@@ -95,9 +95,14 @@ class Op:
             return False
         if _functorch.maybe_current_level() is not None or forward_ad._current_level >= 0:
             return False
-        if not torch.is_grad_enabled():
-            return True
-        return not (first.requires_grad or any(t is not None and t.requires_grad for t in rest))
+        recorded = torch.is_grad_enabled()
+        if recorded and first.requires_grad:
+            return False
+        for t in rest:
+            # One tensor without data sends the whole call to the reference.
+            if t is not None and (t.is_meta or (recorded and t.requires_grad)):
+                return False
+        return True
 
     def __call__(self, *args: Any, backend: str | None = None) -> Any:
         """Run it; the first argument is a tensor on the device that counts. backend=None lets the dispatcher choose."""

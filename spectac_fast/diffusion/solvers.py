@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -134,8 +135,29 @@ def solver_table(
                the reference's first row.
     clip:      (lo, hi) bounds of every prediction, or None.
 
-    Raises ValueError for arguments outside these values.
+    Equal arguments give one and the same table, as long as it is among the last ones made. Raises ValueError for
+    arguments outside these values.
     """
+    steps = steps if isinstance(steps, (int, np.integer)) else tuple(int(t) for t in steps)
+    bounds = None if clip is None else tuple(clip)
+    return _made(process, steps, solver, order, eta, eta_mode, tau2, spacing, sigma_hi, boot, bounds)
+
+
+# Typed, because 1 and True, which are equal, are not always both an answer.
+@lru_cache(maxsize=256, typed=True)
+def _made(
+    process: BrownianBridge,
+    steps: int | tuple[int, ...],
+    solver: str,
+    order: int,
+    eta: float,
+    eta_mode: str,
+    tau2: float | None,
+    spacing: str,
+    sigma_hi: float,
+    boot: bool,
+    clip: tuple[float, float] | None,
+) -> StepTable:
     _check(solver, order, eta, eta_mode, tau2, clip)
     t = choose_nodes(process, steps, spacing, sigma_hi)
     multistep = _is_multistep(solver, order, eta, eta_mode, tau2)
