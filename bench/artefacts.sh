@@ -56,8 +56,4 @@ bench/distill.sh "$work"
 python -m bench quality --times
 python -m bench latency
 python -m bench readme
-spectac demo -o "$work/demo-out"
-cp "$work/demo-out/stress.png" docs/demo-stress.png
-cp "$work/demo-out/patient/patient.png" docs/patient.png
-spectac report "$work/demo-out/input" "$work/demo-out/corrected" -o "$work/report.html" --png
-cp "$work/report.png" docs/report.png
+python docs/front.py

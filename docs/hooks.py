@@ -15,6 +15,7 @@ ELSEWHERE = {
     "pictures/report.png": "docs/report.png",
     "pictures/patient.png": "docs/patient.png",
     "pictures/cohort.png": "bench/results/cohort.png",
+    "pictures/evaluations.png": "bench/results/quality-cost/plot_cpu.png",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -164,15 +164,16 @@ class Corrector:
         *,
         overwrite: bool = False,
         shard: tuple[int, int] = (1, 1),
+        looked: Callable[[], None] | None = None,
     ) -> Plan:
-        """Find the studies; see `map`, and `correct_files` for the other arguments."""
+        """Find the studies; see `map`, and `correct_files` for the other arguments. looked: called for each file."""
         root = common_root(inputs)
         store = None
         if out is not None:
             store = Store(
                 out, root, self.provenance, shard=shard, overwrite=overwrite, force=self.force, told=self.told
             )
-        found = find_studies(inputs, self.told)
+        found = find_studies(inputs, self.told, looked)
         known = [Corrected(skipped=(text,)) for text in found.skipped]
         known += [Corrected(failed=(text,)) for text in found.failed]
         studies = found.studies

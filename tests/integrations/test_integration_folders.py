@@ -23,7 +23,7 @@ from spectac_fast.data import demo
 from spectac_fast.errors import InputError, SpectacError
 from spectac_fast.integrations.bundle import export_bundle
 from spectac_fast.integrations.huggingface import PretrainedTranslator
-from spectac_fast.models.registry import find
+from spectac_fast.models.names import find
 
 NC = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
 

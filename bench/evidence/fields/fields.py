@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.cohort.surroundings import surroundings_file, write_surroundings
     from spectac_fast.evaluate.files import appearing
     from spectac_fast.evaluate.provenance import commit
-    from spectac_fast.models.registry import find, load
+    from spectac_fast.models.names import find
+    from spectac_fast.models.registry import load
 
     made_by = commit()
     model, cohort = load(args.model, "cpu"), Cohort(args.data)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectac_fast.commands import _flags
+from spectac_fast.commands._messages import style_of
 from spectac_fast.commands._runs import interruptible, reported
 from spectac_fast.progress import STYLES, Progress
 
@@ -27,9 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ac",
         default="none",
-        metavar="none|chang|FILE",
-        help="chang: from the body's outline; FILE: folder of a CT series, or an NM attenuation map (default: none)",
+        metavar="none|chang|predicted|FILE",
+        help="chang: from the body's outline; predicted: by a map that a network makes of NC; FILE: folder of a CT "
+        "series, or an NM attenuation map (default: none)",
     )
+    parser.add_argument("--model", type=Path, metavar="FILE", help="weights that predict maps (default: the shipped)")
     parser.add_argument(
         "--planes", type=planes, metavar="SA,VLA,HLA,TRA", help="stacks to write; TRA is transaxial (default: all)"
     )
@@ -79,18 +82,21 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.errors import NoInputError
     from spectac_fast.formats.series import Told
 
-    asked = {name: getattr(args, name) for name in ("planes", "filter", "collimator", "axis", "iterations", "subsets")}
+    names = ("planes", "filter", "collimator", "axis", "iterations", "subsets", "model")
+    asked = {name: getattr(args, name) for name in names}
     settings = {name: value for name, value in asked.items() if value is not None}
     by = Reconstructor(
         told=Told(phase=args.phase), ac=args.ac, method=args.method.upper(), scatter=args.scatter, **settings
     )
     report = Report()
     with reported(report, args.report, by):
-        plan = by.plan(args.inputs, args.out, overwrite=args.overwrite)
+        with Progress(None, "searching", "files", style=style_of(args)) as searching:
+            plan = by.plan(args.inputs, args.out, overwrite=args.overwrite, looked=searching.step)
         with (
             interruptible() as stop,
-            Progress(len(plan.sources), "reconstructing", "files", style=args.progress) as progress,
+            Progress(len(plan.sources), "reconstructing", "files", style=style_of(args)) as progress,
         ):
+            progress.show()
             for result in by.run(plan, stop=stop, progress=progress):
                 report.add(result)
                 _say(result)

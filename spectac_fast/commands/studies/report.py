@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
+from spectac_fast.commands._messages import starting, style_of
 
 if TYPE_CHECKING:
     from spectac_fast.models.translator import Translator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "inputs",
+    _flags.add_inputs(
+        parser,
+        "output of `spectac correct` together with the NC series, or a study, which is corrected in memory",
         metavar="RUN|STUDY",
-        type=Path,
-        nargs="+",
-        help="output of `spectac correct` together with the NC series, or a study, which is corrected in memory",
     )
     parser.add_argument(
         "-o",
@@ -46,26 +45,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from spectac_fast.errors import UsageError
-    from spectac_fast.evaluate.report.gather import gather
-    from spectac_fast.evaluate.report.write import read_geometry, write_report
+    with starting(args):
+        from spectac_fast.errors import UsageError
+        from spectac_fast.evaluate.report.gather import gather
+        from spectac_fast.evaluate.report.write import read_geometry, write_report
+        from spectac_fast.progress import Progress
 
     geometry = read_geometry(args.geometry) if args.geometry else None
-    studies, found = gather(args.inputs)
+    with Progress(None, "searching", "files", style=style_of(args)) as searching:
+        studies, found = gather(args.inputs, searching.step)
     single = args.out.suffix.lower() in (".html", ".htm")
     if single and len(studies) > 1:
         raise UsageError(f"{args.out}: expected one study for one page, found {len(studies)}; name a folder with -o.")
-    for series in studies:
-        written, _ = write_report(
-            series,
-            args.out if single else args.out / "{pseudonym}.html",
-            model=lambda: _model(args),
-            title=args.title,
-            geometry=geometry,
-            png=args.png,
-            dicom=args.dicom,
-        )
-        print("\n".join(map(str, written)))
+    written: list[Path] = []
+    with Progress(len(studies), "reporting", "studies", style=style_of(args)) as progress:
+        progress.show()
+        for series in studies:
+            files, _ = write_report(
+                series,
+                args.out if single else args.out / "{pseudonym}.html",
+                model=lambda: _model(args),
+                title=args.title,
+                geometry=geometry,
+                png=args.png,
+                dicom=args.dicom,
+            )
+            written += files
+            progress.step()
+    print("\n".join(map(str, written)))
     for reason in found.skipped:
         print(f"skipped: {reason}")
     for reason in found.failed:

@@ -68,7 +68,6 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast import load
     from spectac_fast.node import Destination, Limits, Node, Receiver, Spool
 
-    logging.basicConfig(format="%(asctime)s spectac: %(message)s", level=logging.INFO)
     tls = _tls_in(args)
     forward = Destination.parse(args.forward, args.aet, _tls_out(args)) if args.forward else None
     limits = Limits(args.max_object * 2**20, args.associations)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,12 +73,13 @@ def stack_of(series: Series) -> Stack:
     return Stack(counts, series.spacing_mm, np.array(series.position, float), steps)
 
 
-def gather(inputs: Sequence[Path]) -> tuple[list[list[Series]], Found]:
+def gather(inputs: Sequence[Path], looked: Callable[[], None] | None = None) -> tuple[list[list[Series]], Found]:
     """The series of each study at `inputs`, of every kind, and what was found that is none.
 
+    looked: called for each file.
     Raises NoInputError where there is no short- or long-axis series at all.
     """
-    found = find_studies(inputs)
+    found = find_studies(inputs, looked=looked)
     studies = []
     for sources in found.studies:
         series = [one for source in sources if (one := _read(source, found)) is not None]
