@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from spectac_fast.correct.small_field import REFUSED
+from spectac_fast.correct.doubts.small_field import REFUSED
 from spectac_fast.data.geometry.around import Expected
 
 ROOT = Path(__file__).parents[2]

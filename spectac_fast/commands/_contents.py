@@ -118,7 +118,7 @@ def _fate(series: Series, kind: str, model: Translator, where: str, *, alone: bo
 
     where: the result would go, in words. alone: without the other two planes.
     """
-    from spectac_fast.correct.small_field import field_warnings
+    from spectac_fast.correct.doubts.small_field import field_warnings
     from spectac_fast.data.geometry.field import field_of
     from spectac_fast.data.geometry.resample import check_geometry
     from spectac_fast.errors import InputError

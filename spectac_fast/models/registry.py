@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from spectac_fast.checkpoints.weights import load_weights
+from spectac_fast.cohort.expected_error import expected_error_file, read_expected_error
 from spectac_fast.cohort.population import population_file, read_population
 from spectac_fast.cohort.surroundings import read_surroundings, surroundings_file
 from spectac_fast.device import resolve_device
@@ -43,5 +44,6 @@ def _load_network(path: Path, device: torch.device) -> Translator:
     translator = getattr(importlib.import_module(module), builder)(tensors, header, path, device)
     translator.calibration = read_calibration(path, translator.weights_sha256)
     translator.population = read_population(population_file(path), translator.weights_sha256)
+    translator.expected_error = read_expected_error(expected_error_file(path), translator.weights_sha256)
     translator.surroundings = read_surroundings(surroundings_file(path), translator.weights_sha256)
     return translator

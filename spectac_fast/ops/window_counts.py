@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast._op import Op
-from spectac_fast.ops._check import NETWORK_DTYPES, check_apart, check_no_gradient, check_tensor
+from spectac_fast.ops._check import NETWORK_DTYPES, check_blocks, check_tensor, check_writing
 
 STORED_DTYPES = (torch.uint16, torch.int16)
 MOST_GROWTH = 4.0
@@ -147,8 +147,8 @@ def window_counts(
     if dtype not in NETWORK_DTYPES:
         raise TypeError(f"{op}: dtype must be float32, bfloat16 or float16, found {str(dtype).removeprefix('torch.')}.")
     shape = (*counts.shape[:-2], *size)
+    check_writing(op, {"counts": counts}, {"out": out})
     out = _output(op, "out", out, counts, "counts", shape, dtype)
-    check_apart(op, {"counts": counts}, {"out": out})
     axes = _axes(op, counts.shape[-2:], size, pixels, models)
     window_op(_four(counts).contiguous(), 2.0 / scale, *axes, _four(out), backend=backend)
     return out
@@ -181,6 +181,7 @@ def unwindow_counts(
     """
     op = "unwindow_counts"
     _check_source(op, "x", x, NETWORK_DTYPES)
+    check_writing(op, {"x": x}, {})
     _check_scale(op, scale)
     pixels, models = _check_millimetres(op, pixel_mm, model_mm)
     if dtype not in STORED_DTYPES:
@@ -218,11 +219,10 @@ def _check_source(op: str, name: str, tensor: Tensor, dtypes: tuple[torch.dtype,
     if tensor.dim() not in (3, 4):
         raise ValueError(f"{op}: {name} must be [S, H, W] or [B, C, H, W], found shape {list(tensor.shape)}.")
     check_tensor(op, name, tensor, tensor, tensor.shape, dtypes, name)
-    check_no_gradient(op, [tensor])
 
 
 def _check_scale(op: str, scale: float) -> None:
-    if not (math.isfinite(scale) and scale > 0):
+    if not 0 < scale < math.inf:
         raise ValueError(f"{op}: scale must be positive and finite, found {scale}.")
 
 
@@ -230,7 +230,7 @@ def _check_millimetres(op: str, *given: Millimetres) -> list[tuple[float, float]
     pairs = []
     for name, value in zip(("pixel_mm", "model_mm"), given):
         pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-        if len(pair) != 2 or not all(math.isfinite(mm) and mm > 0 for mm in pair):
+        if len(pair) != 2 or not all(0 < mm < math.inf for mm in pair):
             raise ValueError(f"{op}: {name} must be one or two positive, finite sizes in mm, found {value}.")
         pairs.append(pair)
     return pairs
@@ -242,6 +242,5 @@ def _output(
     if out is None:
         return torch.empty(shape, dtype=dtype, device=like.device)
     check_tensor(op, name, out, like, shape, (dtype,), of)
-    if not out[:1].is_contiguous():
-        raise ValueError(f"{op}: {name} must hold each slice in one block, found strides {out.stride()}.")
+    check_blocks(op, name, out)
     return out

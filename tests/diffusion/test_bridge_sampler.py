@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -152,3 +155,18 @@ def test_arguments_that_do_not_fit(arguments, word):
 def test_batch_must_be_one_of_the_sizes():
     with pytest.raises(ValueError, match="batch must be one of 2, 4"):
         BridgeSampler(denoiser, BRIDGE, 3, batch=48)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("options", [{}, {"solver": "unipc"}, {"solver": "sde"}, {"solver": "ancestral"}])
+def test_samplers_tables_and_processes_are_copied_whole(copied, options):
+    y = torch.randn(3, 1, 6, 6)
+    sampler = BridgeSampler(denoiser, BRIDGE, 5, **options)
+    expected = sampler(y, num_samples=2)
+    assert torch.equal(copied(sampler)(y, num_samples=2), expected)
+    table = copied(sampler.table)
+    assert not table.rows.flags.writeable
+    assert torch.equal(sample_bridge(denoiser, y, table), expected[0])
+    process = copied(BRIDGE)
+    assert process == BRIDGE
+    assert (solver_table(process, 5, **options).rows == table.rows).all()

@@ -67,6 +67,35 @@ def test_levels_between_timesteps_go_to_the_nearest():
     assert [t.tolist() for t in seen] == [[30, 30], [30, 30], [0, 0], [99, 99]]
 
 
+def test_a_network_that_takes_any_level_is_told_it():
+    bridge, seen = BrownianBridge(100), []
+    view = KDiffusionBridge(lambda x, t, y: seen.append(t) or x, bridge, Y, quantize=False)
+    sigma = torch.from_numpy(bridge.sigma)
+    for level in (sigma[30], (sigma[30] * sigma[31]).sqrt(), 0.5 * sigma[0], 2.0 * sigma[-1]):
+        view(Y, level)
+    assert all(t.dtype == torch.float32 for t in seen)
+    torch.testing.assert_close(torch.stack(seen)[:, 0], torch.tensor([30.0, 30.5, 0.0, 99.0]), rtol=1e-6, atol=1e-6)
+    assert (view.sigma_min, view.sigma_max) == (float(sigma[0]), float(sigma[-1]))
+    whole = KDiffusionBridge(denoiser, bridge, Y)
+    told = KDiffusionBridge(denoiser, bridge, Y, quantize=False)
+    torch.testing.assert_close(told(Y, sigma[40]), whole(Y, sigma[40]), rtol=0, atol=1e-6)
+
+
+def test_extra_arguments_reach_the_network():
+    seen = []
+
+    def guided(x, t, y, *, scale, label=None):
+        seen.append((scale, label))
+        return denoiser(x, t, y)
+
+    view = KDiffusionBridge(guided, BrownianBridge(objective="x0"), Y)
+    view(Y, torch.tensor(0.7), scale=2.0)
+    view.start(torch.tensor(0.7), torch.zeros_like(Y), scale=3.0, label="a")
+    assert seen == [(2.0, None), (3.0, "a")]
+    with pytest.raises(TypeError, match="scale"):
+        view(Y, torch.tensor(0.7))
+
+
 def test_a_schedule_needs_two_evaluations():
     with pytest.raises(ValueError, match="steps must be at least 2"):
         KDiffusionBridge(denoiser, BrownianBridge(), Y).sigmas(1)

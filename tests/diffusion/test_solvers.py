@@ -111,7 +111,7 @@ def random_bridge(schedule="linear"):
     return BrownianBridge(int(rng.integers(50, 2000)), max_var=max_var, schedule=schedule), rng
 
 
-@pytest.mark.parametrize("solver", ["dbim", "ancestral", "unipc", "sde"])
+@pytest.mark.parametrize("solver", ["dbim", "ancestral", "unipc", "unipc_bh2", "sde"])
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("schedule", ["linear", "sin"])
 def test_coefficients_keep_the_means(solver, order, schedule):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
+from spectac_fast.commands._parser import COMMANDS, build_parser
+
 _ABOUT = """
   bash: spectac completion bash > ~/.local/share/bash-completion/completions/spectac
   zsh:  spectac completion zsh > a file _spectac in a folder of $fpath
@@ -23,8 +25,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _parsers() -> Iterator[tuple[str, argparse.ArgumentParser]]:
     """Every command and its parser."""
-    from spectac_fast.cli import COMMANDS, build_parser
-
     for name in COMMANDS:
         whole = build_parser(name)
         (commands,) = (each for each in whole._actions if isinstance(each, argparse._SubParsersAction))
