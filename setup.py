@@ -220,6 +220,7 @@ if __name__ == "__main__":
                 "train/recipes/**/*",
                 "data/demo/**/*",
                 "data/geometry/*.json",
+                "evaluate/regional/*.npz",
                 "evaluate/report/*.css",
                 "formats/evidence/*.json",
             ]

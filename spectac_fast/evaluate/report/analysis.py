@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from spectac_fast.data.scale import count_scale, percentile
 from spectac_fast.errors import UsageError
+from spectac_fast.evaluate.regional.deficit import Deficit, deficit, normal_maps
 from spectac_fast.evaluate.regional.segments import SEGMENT_NAMES, means, percent_of_maximum, polar_map
 from spectac_fast.evaluate.regional.ventricle import Ventricle, find, interpolate
 from spectac_fast.evaluate.report.gather import ReportStudy, Stack
@@ -31,7 +32,8 @@ class Phase:
 
     ventricle: found once, for all its images (None without a short-axis stack); set_by_hand: which of its fields were.
     found_on: the kind of image it was found on. peaks: counts that are 100 %, by kind. polar: % of maximum, [24, 72],
-    by kind. segments: [17] by kind.
+    by kind. segments: [17] by kind. deficits: against normal limits, by kind; normals: whose limits, in words, or why
+    there are none.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Phase:
     peaks: dict[str, float] = field(default_factory=dict)
     polar: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     segments: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    deficits: dict[str, Deficit] = field(default_factory=dict)
+    normals: str = ""
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -58,7 +62,23 @@ def analyse(study: ReportStudy, geometry: Mapping[str, Mapping[str, Any]] | None
     The ventricle is sought on NC, before any model has touched the counts: of the three it comes closest to the known
     one (bench/results/clinical). Raises UsageError for a geometry that has other fields.
     """
-    return [_phase(name, stacks, (geometry or {}).get(name, {})) for name, stacks in study.stacks.items()]
+    phases = [_phase(name, stacks, (geometry or {}).get(name, {})) for name, stacks in study.stacks.items()]
+    sex = str(getattr(study.header, "PatientSex", None) or "")
+    for phase in phases:
+        _judge(phase, sex)
+    return phases
+
+
+def _judge(phase: Phase, sex: str) -> None:
+    """Compare the phase's maps with the normals of a sex."""
+    for kind, polar in phase.polar.items():
+        normal = normal_maps(kind, sex)
+        if normal is None:
+            said = sex if sex in ("F", "M", "O") else "not stated"
+            phase.normals = f"Patient’s Sex is {said}: there are normal limits of women (F) and of men (M) alone."
+            return
+        phase.deficits[kind] = deficit(polar, normal)
+        phase.normals = normal.group
 
 
 def _phase(name: str, stacks: dict[str, dict[str, Stack]], by_hand: Mapping[str, Any]) -> Phase:

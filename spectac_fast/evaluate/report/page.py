@@ -22,14 +22,13 @@ from spectac_fast.evaluate.report.analysis import (
     warnings_of,
 )
 from spectac_fast.evaluate.report.bullseye import bullseye
+from spectac_fast.evaluate.report.deficits import DEFICIT_LINK, deficit_table
 from spectac_fast.evaluate.report.gather import ReportStudy
+from spectac_fast.evaluate.report.words import NAMES, ORDER
 
 NOTICE = "Research software, not a medical device: not for diagnosis."
-NAMES = {"NC": "NC", "corrected": "Corrected", "AC": "AC (CT)", "difference": "Corrected − NC", "SD": "Uncertainty"}
 _ORDER = {"SA": "apex to base", "VLA": "septal to lateral", "HLA": "inferior to anterior"}
 _RINGS = (6, 12, 16)
-# Images in the order in which they stand everywhere: maps, slices, the summary.
-ORDER = ("NC", "corrected", "difference", "AC", "SD")
 ON_THEIR_OWN = (
     "Every image is in % of its own maximum in the left ventricle, NC and corrected each by itself: a change of the "
     "maximum does not show in Corrected − NC, a change of the pattern does."
@@ -52,11 +51,13 @@ def page(study: ReportStudy, phases: Sequence[Phase], *, title: str = "", colour
         f"<header><div><h1>Attenuation correction without CT</h1><p class=faint>{name}</p></div>",
         f'<p class="notice">{NOTICE}</p></header>',
         '<nav aria-label="Contents"><ul><li><a href="#maps">Polar maps</a></li>'
+        f"{DEFICIT_LINK if any(phase.normals for phase in phases) else ''}"
         '<li><a href="#segments">Segments</a></li>'
         '<li><a href="#slices">Slices</a></li><li><a href="#making">How it was made</a></li></ul></nav>',
         '<main id="main">',
         *_cards(study, phases),
         *_maps(phases, perfusion),
+        *deficit_table(phases),
         *_table(phases),
         *_slices(phases, perfusion),
         *_making(study, phases),

@@ -15,8 +15,10 @@ from spectac_fast.evaluate.regional.segments import means
 from spectac_fast.evaluate.report import images
 from spectac_fast.evaluate.report.analysis import Phase, reversibility, signed, summary, warnings_of
 from spectac_fast.evaluate.report.bullseye import RINGS, places, spokes
+from spectac_fast.evaluate.report.deficits import rows
 from spectac_fast.evaluate.report.gather import ReportStudy
-from spectac_fast.evaluate.report.page import NAMES, NOTICE, ON_THEIR_OWN, ORDER
+from spectac_fast.evaluate.report.page import NOTICE, ON_THEIR_OWN
+from spectac_fast.evaluate.report.words import NAMES, ORDER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,6 +53,7 @@ def summary_picture(
             drawn = [(NAMES[kind], reversible[kind], "difference") for kind in ORDER if kind in reversible]
             bottom = (height - _TOP - (len(phases) + 1) * _ROW) / height
             _discs(figure, "stress − rest", drawn, bottom, _ROW / height)
+            _scores(figure, phases, bottom, _ROW / height)
         figure.text(0.02, 0.1 / height, "\n".join(notes), va="bottom", fontsize=7.5, color=_FAINT, linespacing=1.35)
         canvas.draw()
     pixels = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
@@ -77,6 +80,22 @@ def _discs(
         axes = figure.add_axes((0.035 + k * (side + 0.01), bottom + 0.02 * height, side, 0.86 * height))
         _disc(axes, polar, scale)
         axes.set_title(name, fontsize=9, pad=3)
+
+
+def _scores(figure: Figure, phases: Sequence[Phase], bottom: float, height: float) -> None:
+    """Summed scores and perfusion deficits, beside the last row of maps."""
+    judged = [phase for phase in phases if phase.deficits]
+    if not judged:
+        return
+    kinds = [kind for kind in ORDER if any(kind in phase.deficits for phase in judged)]
+    lines = [("", [NAMES[kind] for kind in kinds]), *rows(judged, kinds)]
+    for k, (head, cells) in enumerate(lines):
+        y = bottom + height * (0.88 - 0.085 * k)
+        figure.text(0.64, y, head, fontsize=8.5, va="top", color=_FAINT)
+        for j, cell in enumerate(cells):
+            figure.text(0.79 + 0.065 * j, y, cell, fontsize=8.5, va="top", ha="right", weight="normal" if k else "bold")
+    whose = textwrap.fill(f"Normal limits: {judged[0].normals}.", 70)
+    figure.text(0.64, bottom + 0.02 * height, whose, fontsize=7, color=_FAINT)
 
 
 def _row(figure: Figure, phase: Phase, perfusion: str, bottom: float, height: float) -> None:
