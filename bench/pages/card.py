@@ -73,8 +73,8 @@ def _expected_error() -> dict[str, str]:
     most, ratio = result["limits"]
     sensitivity, alarms = 100 * result["sensitivity"], 100 * result["false alarms"]
     return {
-        "expected error": f"`bbdm64.expected.npz`, of {result['about']}: warned of above {most:.1f} % expected error of "
-        f"segments, or {math.exp(ratio):.2f} of NC's; finds {sensitivity:.0f} % of the corrections that are no better "
+        "expected error": f"`bbdm64.expected.npz`, of {result['about']}: warned of above {most:.1f} % expected error "
+        f"of segments, or {math.exp(ratio):.2f} of NC's; finds {sensitivity:.0f} % of corrections that are no better "
         f"than NC and warns of {alarms:.0f} % of good ones (area under the ROC {result['auc']:.2f}): "
         "`bench/results/expected/expected.md`"
     }
