@@ -8,12 +8,13 @@ import io
 import logging
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from spectac_fast._version import __version__
 from spectac_fast.errors import SetupError
@@ -81,6 +82,8 @@ def messages(args: argparse.Namespace) -> Iterator[None]:
 def _copied(path: Path, logger: logging.Logger) -> Iterator[None]:
     """Records of every level and lines of both streams are appended to a file too; the terminal gets what it did."""
     try:
+        if path.is_file() and path.stat().st_size and not _is_log(path):
+            raise SetupError(f"--log-file {path}: expected a log of this program or a new name, found another file")
         file = path.open("a", encoding="utf-8")
     except OSError as error:
         raise SetupError(f"--log-file {path}: cannot be written ({error.strerror or type(error).__name__})") from None
@@ -105,11 +108,20 @@ def _copied(path: Path, logger: logging.Logger) -> Iterator[None]:
                 handler.setLevel(level)
 
 
-class _Copy(io.TextIOBase):
+def _is_log(path: Path) -> bool:
+    """Whether a file begins with a time, as logs of this program do."""
+    with path.open("rb") as file:
+        return re.fullmatch(rb"\d{4}-\d\d-\d\d \d\d:", file.read(14)) is not None
+
+
+class _Copy:
     """A stream whose whole lines are also appended to a file, with the time; a line that redraws itself is not."""
 
     def __init__(self, stream: TextIO, file: TextIO) -> None:
         self._stream, self._file, self._begun = stream, file, ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         self._stream.write(text)
@@ -122,9 +134,3 @@ class _Copy(io.TextIOBase):
     def flush(self) -> None:
         self._stream.flush()
         self._file.flush()
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()

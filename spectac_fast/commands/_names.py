@@ -63,6 +63,8 @@ def _check_inputs(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     missing = [path for path in inputs if not (glob.has_magic(str(path)) or os.path.lexists(path))]
     if wanted.are == "models":
         for path in missing:
+            if len(path.parts) > 1 or path.suffix not in ("", ".safetensors", ".json"):
+                raise NoInputError(f"{path}: expected a file, a folder or the name of a model here, found none.")
             find(path)
     if wanted.are == "paths" and inputs and len(missing) == len(inputs):
         raise NoInputError(f"{', '.join(map(str, inputs))}: expected a file or folder here, found none.")

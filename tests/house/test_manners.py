@@ -46,6 +46,7 @@ WRONG = [
     ("correct . -o out -m bdbm", 4, "did you mean bbdm"),
     ("correct . -o out -m gone.safetensors", 1, "gone.safetensors does not exist"),
     ("info bdbm", 4, "did you mean bbdm"),
+    ("info gone/SA.dcm", 3, "gone/SA.dcm: expected a file, a folder or the name of a model here, found none."),
     ("correct . -o out --steps 0", 2, "argument --steps: expected a whole number"),
     ("correct . -o out -d tpu", 2, "expected auto, cpu, cuda or cuda:N"),
     ("correct -o out", 2, "the following arguments are required: IN"),
@@ -138,6 +139,10 @@ def test_the_log_file_has_all_that_is_said(tmp_path, rng, model):
         assert sum(text in line for line in lines) == 2, text
     assert "SECRET" not in log.read_text()
     assert cli.main(["models", "--log-file", str(tmp_path / "no" / "night.log")]) == 4
+    letter = tmp_path / "letter.txt"
+    letter.write_text("Dear colleague")
+    assert cli.main(["models", "--log-file", str(letter)]) == 4
+    assert letter.read_text() == "Dear colleague"
 
 
 def test_a_dry_run_says_what_would_become_of_every_series(tmp_path, rng, model, capsys):

@@ -12,6 +12,9 @@ from spectac_fast.commands._messages import starting, style_of
 if TYPE_CHECKING:
     from spectac_fast.models.translator import Translator
 
+# Those of evaluate.figures.colours, which would import numpy before --help.
+COLOURS = ("warm", "cool", "grey", "french")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     _flags.add_inputs(
@@ -32,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dicom",
         action="store_true",
         help="also write the summary as a DICOM secondary capture, which belongs to the patient as its sources do",
+    )
+    parser.add_argument(
+        "--colours",
+        choices=COLOURS,
+        default=COLOURS[0],
+        help="of counts: warm, whose lightness tells the value, or tables that readers are used to (default: warm)",
     )
     parser.add_argument("--title", default="", help="head of the page instead of the study's pseudonym")
     parser.add_argument(
@@ -69,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
                 geometry=geometry,
                 png=args.png,
                 dicom=args.dicom,
+                colours=args.colours,
             )
             written += files
             progress.step()

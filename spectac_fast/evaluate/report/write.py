@@ -27,6 +27,7 @@ def write_report(
     geometry: Mapping[str, Mapping[str, Any]] | None = None,
     png: bool = False,
     dicom: bool = False,
+    colours: str = "warm",
 ) -> tuple[list[Path], list[Phase]]:
     """Write the report of one study.
 
@@ -37,6 +38,7 @@ def write_report(
         title: head of the page; without one it shows the pseudonym.
         geometry: left ventricle set by hand, see `analysis.analyse`.
         png, dicom: also write the summary in these forms.
+        colours: of perfusion, one of `figures.colours.TABLES`.
 
     Returns the files written, and what they say of each phase.
     Raises InputError for series without NC and corrected ones, SetupError where the files
@@ -46,11 +48,11 @@ def write_report(
     phases = analyse(study, geometry)
     path = path.with_name(path.name.format(pseudonym=study.pseudonym))
     output_folder(path.parent)
-    written = [_put(path, page(study, phases, title=title).encode())]
+    written = [_put(path, page(study, phases, title=title, colours=colours).encode())]
     if png or dicom:
         from spectac_fast.evaluate.report.picture import summary_picture
 
-        pixels, image = summary_picture(study, phases, title=title)
+        pixels, image = summary_picture(study, phases, title=title, colours=colours)
         if png:
             written.append(_put(path.with_suffix(".png"), image))
         if dicom:
