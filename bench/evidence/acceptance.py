@@ -24,7 +24,7 @@ PARTS = {
     "archive": ("node/test_orthanc.py", "a real Orthanc, and a DICOM node that is killed"),
     "cluster": ("correct/test_ray.py", "a Ray cluster that loses a worker"),
     "checkpoints": ("checkpoints/test_matrix.py", "every configuration of published checkpoints that is imported"),
-    "report": ("evaluate/test_report.py", "the report in a real browser"),
+    "report": ("evaluate/report/test_report.py", "the report in a real browser"),
 }
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 
