@@ -22,11 +22,13 @@ PACKAGE = ROOT / "spectac_fast"
 KEY = "spectac_fast inputs SHA-256"
 _SHOWN = ["data/demo/**/*", "weights/bbdm64.*"]
 _DRAWN = ["evaluate/figures/*.py", "evaluate/study_scores.py"]
+_PHYSICS = ["correct/physics/*.py", "reconstruct/**/*.py", "models/mumap.py", "weights/mumap64.*"]
 _REPORT = ["evaluate/report/*", "evaluate/regional/*"]
 # Picture -> (where the demo leaves it, what it shows below the package).
 PICTURES = {
     "demo-stress.png": ("stress.png", [*_SHOWN, *_DRAWN]),
-    "patient.png": ("patient/patient.png", [*_SHOWN, *_DRAWN, "correct/physics/*.py", "reconstruct/**/*.py"]),
+    "patient.png": ("patient/patient.png", [*_SHOWN, *_DRAWN, *_PHYSICS]),
+    "map.png": ("patient/map.png", ["data/demo/**/*", "evaluate/figures/maps.py", *_PHYSICS]),
     "report.png": ("report.png", [*_SHOWN, *_DRAWN, *_REPORT]),
 }
 

@@ -15,6 +15,7 @@ _THERE = (
     "--geometry",
     "--initial",
     "--first-stage",
+    "--maps",
     "--validation",
     "--normals",
     "--tls-cert",

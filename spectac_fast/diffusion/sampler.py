@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,7 +67,9 @@ def run_table(
     between them hold every row; None stands for all rows.
     """
     drawn = {} if noise is None else dict(zip(table.noise_rows, noise.unbind()))
-    rows = rows_on(table, y.device)
+    rows, times = numbers_on(table, y.device)
+    # In memory of their own, where a network may look at them as it likes.
+    told = times.expand(len(table), len(y)).contiguous().unbind()
     with phase("network"):
         denoiser = prepared(denoiser, context, table)
     y = y.contiguous()
@@ -77,7 +79,7 @@ def run_table(
     anchor: Tensor | None = None
     for i, (t, uses) in enumerate(zip(table.t, table.uses)):
         with phase("network"):
-            prediction = denoiser(x, torch.full((len(y),), t, dtype=torch.int64, device=y.device), context)
+            prediction = denoiser(x, told[i], context)
         denoised = free.pop()
         # Samples differ in their noise alone: a row without any is one call for all of them.
         with phase("step"):
@@ -126,16 +128,24 @@ def _rows(tensor: Tensor, part: slice | None) -> Tensor:
     return tensor if part is None else tensor[part]
 
 
-def rows_on(table: StepTable, device: torch.device) -> Tensor:
-    """A table's rows, float32 [N, 14]."""
-    if torch.compiler.is_compiling():
-        return torch.tensor(table.rows, dtype=torch.float32).to(device)
-    return _kept_rows(table, device)
+class Numbers(NamedTuple):
+    """A table's numbers on a device. rows: N of float32 [14]. times: int64 [N, 1]."""
+
+    rows: tuple[Tensor, ...]
+    times: Tensor
 
 
-@lru_cache(maxsize=32)
-def _kept_rows(table: StepTable, device: torch.device) -> Tensor:
-    return torch.tensor(table.rows, dtype=torch.float32).to(device)
+def numbers_on(table: StepTable, device: torch.device) -> Numbers:
+    """Made once for each of the last tables and devices, and as long as someone keeps them."""
+    return _numbers(table, device) if torch.compiler.is_compiling() else _kept_numbers(table, device)
+
+
+def _numbers(table: StepTable, device: torch.device) -> Numbers:
+    rows = torch.tensor(table.numbers, dtype=torch.float32).to(device)
+    return Numbers(rows.unbind(), torch.tensor(table.t)[:, None].to(device))
+
+
+_kept_numbers = lru_cache(maxsize=32)(_numbers)
 
 
 def sample_diffusion(

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class StepTable:
     t: N timesteps, not increasing. m: N values of m_t (of a diffusion: its level). rows: float64 [N, 14] in the order
     of `COLUMNS`; in the last row only px, pF, py (and the corrector) count. corrector: N flags. boots: whether row 0 is
     a booting row, whose prediction no later row uses. clip: bounds of the predictions, or None. objective: what the
-    network must predict. uses: what each row reads, found from the rows.
+    network must predict. uses: what each row reads; numbers: the rows as plain numbers; both found from the rows.
     """
 
     t: tuple[int, ...]
@@ -67,11 +68,13 @@ class StepTable:
     clip: tuple[float, float] | None
     objective: str
     uses: tuple[RowUses, ...] = field(init=False, repr=False)
+    numbers: tuple[tuple[float, ...], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # What was made of a table is kept with it: it must stay what it is.
         self.rows.setflags(write=False)
-        # Here, because torch.compile takes an array for a tensor, on whose values it does not branch.
+        # Here, because torch.compile and torch.export take an array for a tensor, of values that they do not know.
+        object.__setattr__(self, "numbers", tuple(map(tuple, self.rows.tolist())))
         object.__setattr__(self, "uses", tuple(self._uses(i) for i in range(len(self.t))))
 
     def __reduce__(self) -> tuple[type[StepTable], tuple[Any, ...]]:
@@ -132,8 +135,29 @@ def solver_table(
                the reference's first row.
     clip:      (lo, hi) bounds of every prediction, or None.
 
-    Raises ValueError for arguments outside these values.
+    Equal arguments give one and the same table, as long as it is among the last ones made. Raises ValueError for
+    arguments outside these values.
     """
+    steps = steps if isinstance(steps, (int, np.integer)) else tuple(int(t) for t in steps)
+    bounds = None if clip is None else tuple(clip)
+    return _made(process, steps, solver, order, eta, eta_mode, tau2, spacing, sigma_hi, boot, bounds)
+
+
+# Typed, because 1 and True, which are equal, are not always both an answer.
+@lru_cache(maxsize=256, typed=True)
+def _made(
+    process: BrownianBridge,
+    steps: int | tuple[int, ...],
+    solver: str,
+    order: int,
+    eta: float,
+    eta_mode: str,
+    tau2: float | None,
+    spacing: str,
+    sigma_hi: float,
+    boot: bool,
+    clip: tuple[float, float] | None,
+) -> StepTable:
     _check(solver, order, eta, eta_mode, tau2, clip)
     t = choose_nodes(process, steps, spacing, sigma_hi)
     multistep = _is_multistep(solver, order, eta, eta_mode, tau2)

@@ -1,10 +1,10 @@
 """The weights of UniPC's second variant, B(h) = e^h - 1 ("bh2"): Zhao et al., NeurIPS 2023, for the prediction of x0.
 
-With h the step in lambda, r_j = u_j / h for the nodes other than the one the step starts from, and B = e^-h - 1, a step
-is that of first order plus (1 - m_t) B sum_j rho_j (d_0 - d_j) / r_j, where rho solves the Vandermonde system of r_j.
-The published code takes 1/2 for rho where only one node is there, in a corrector of order 1 as in a predictor of order
-2: what differs from the exact integral of `interpolation_weights` is of higher order in h, and at the few large steps
-of practice it is the better number.
+With h the step in lambda, r_j = u_j / h for the nodes other than the one the step starts from, and B = e^-h - 1, a
+step is that of first order plus (1 - m_t) B sum_j rho_j (d_0 - d_j) / r_j, where rho solves the Vandermonde system of
+the r_j. The published code takes 1/2 for rho where only one node is there, in a corrector of order 1 as in a predictor
+of order 2: what differs from the exact integral of `interpolation_weights` is of higher order in h, and at the few
+large steps of practice it is often the better number.
 """
 
 from __future__ import annotations

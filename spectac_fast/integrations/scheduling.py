@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast.diffusion.bridge import BrownianBridge
-from spectac_fast.diffusion.sampler import rows_on
+from spectac_fast.diffusion.sampler import numbers_on
 from spectac_fast.diffusion.solvers import StepTable, solver_table
 from spectac_fast.ops import sampler_step
 
@@ -152,7 +152,7 @@ class BridgeScheduler:
             x,
             output,
             self._end if uses.condition else None,
-            rows_on(table, x.device)[i],
+            numbers_on(table, x.device).rows[i],
             h1=self._history[0] if uses.first_before else None,
             h2=self._history[1] if uses.second_before else None,
             seeds=self._seeds_for(x) if uses.noise and noise is None else None,

@@ -33,6 +33,7 @@ _SCHEMA = (
     "int step, int sample, int objective, Tensor(a!) x_t, Tensor(b!)? target) -> ()"
 )
 
+_NUMBERS = {name: number for number, name in enumerate(OBJECTIVES)}
 _INPUTS = ("x0", "y", "t", "schedule", "seeds", "noise")
 
 
@@ -115,27 +116,23 @@ def bridge_add_noise(
     Raises TypeError for a wrong dtype, ValueError for a wrong shape, device, layout or value, RuntimeError where a
     gradient would be needed (there is none) or the back end cannot run.
     """
-    tensors = x0, y, t, schedule, seeds, noise
-    if backend is None and objective in OBJECTIVES and op.may_try(*tensors, x_t, target):
+    number = _NUMBERS.get(objective)
+    if backend is None and number is not None and op.may_try(x0, y, t, schedule, seeds, noise, x_t, target):
         try:
             _check_range(t, len(schedule))
-            found = _outputs(x0, x_t, target)
-            op.default(*tensors, step, sample, OBJECTIVES.index(objective), *found)
-            return found
+            state = torch.empty_like(x0) if x_t is None else x_t
+            aim = torch.empty_like(x0) if target is None else target
+            op.default(x0, y, t, schedule, seeds, noise, step, sample, number, state, aim)
+            return state, aim
         except (RuntimeError, TypeError, ValueError):
             pass  # Either something is wrong, which is said below, or an input only lies otherwise.
-    inputs = dict(zip(_INPUTS, tensors))
+    inputs = dict(zip(_INPUTS, (x0, y, t, schedule, seeds, noise)))
     _check(inputs, {"x_t": x_t, "target": target}, objective)
     check_counters("bridge_add_noise", step=step, sample=sample)
     _check_range(t, len(schedule))
     dense = [v if v is None else v.contiguous() for v in inputs.values()]
-    found = _outputs(dense[0], x_t, target)
-    op(*dense, step, sample, OBJECTIVES.index(objective), *found, backend=backend)
-    return found
-
-
-def _outputs(x0: Tensor, x_t: Tensor | None, target: Tensor | None) -> tuple[Tensor, Tensor]:
-    x_t, target = (torch.empty_like(x0) if given is None else given for given in (x_t, target))
+    x_t, target = (torch.empty_like(dense[0]) if given is None else given for given in (x_t, target))
+    op(*dense, step, sample, number, x_t, target, backend=backend)
     return x_t, target
 
 
@@ -157,7 +154,7 @@ def _check(inputs: dict[str, Tensor | None], outputs: dict[str, Tensor | None], 
 
 def _check_range(t: Tensor, timesteps: int) -> None:
     """Only where looking at values waits for nothing; elsewhere the kernels write NaN."""
-    if t.device.type != "cpu" or type(t) is not Tensor or torch.compiler.is_compiling() or t.numel() == 0:
+    if torch.compiler.is_compiling() or type(t) is not Tensor or not t.is_cpu or t.numel() == 0:
         return
     values = t.tolist()
     least, most = min(values), max(values)

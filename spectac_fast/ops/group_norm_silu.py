@@ -119,6 +119,13 @@ def group_norm_silu(
     RuntimeError where a gradient would be needed (there is none: train through torch.nn.functional.group_norm) or the
     back end cannot run.
     """
+    if backend is None and op.may_try(x, weight, bias, scale, shift, out):
+        try:
+            written = torch.empty_like(x) if out is None else out
+            op.default(x, groups, weight, bias, scale, shift, eps, activation, written)
+            return written
+        except (RuntimeError, TypeError):
+            pass  # Either something is wrong, which is said below, or an input only lies otherwise.
     if x.dim() < 3:
         raise ValueError(f"{_NAME}: x must be [B, C, ...] with positions, found shape {list(x.shape)}.")
     check_tensor(_NAME, "x", x, x, x.shape, NETWORK_DTYPES, "x")

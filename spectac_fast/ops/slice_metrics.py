@@ -155,6 +155,11 @@ def slice_metrics(
     window, RuntimeError where a gradient would be needed (see `ssim_loss`) or the back end cannot run.
     """
     taps = _taps(window)
+    if backend is None and is_ready(x, data_range, _READ) and op.may_try(x, y, ssim_map):
+        try:
+            return op.default(x, y, data_range, taps, sample_covariance, ssim_map)
+        except (RuntimeError, TypeError):
+            pass  # Either something is wrong, which is said below, or it has to be made ready.
     _check(x, y, data_range, taps, ssim_map)
     if x.dim() == 3:
         x, y = x.unsqueeze(1), y.unsqueeze(1)
@@ -164,6 +169,10 @@ def slice_metrics(
         backend = "reference"
     widened = ssim_map is not None and x.dtype == torch.float64 and ssim_map.dtype == torch.float32
     written = torch.empty_like(ssim_map, dtype=torch.float64) if widened else ssim_map
+    if written is None and torch.compiler.is_compiling():
+        # Inductor fails at an operator that returns something and could, but does not, write something too.
+        map_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        written = x.new_empty((*x.shape[:2], *(side - taps + 1 for side in x.shape[2:])), dtype=map_dtype)
     scores = op(x, y, float(data_range), taps, bool(sample_covariance), written, backend=backend)
     if widened:
         ssim_map.copy_(written)
@@ -186,6 +195,12 @@ def check_pair(op: str, x: Tensor, y: Tensor, data_range: float, taps: int) -> N
         raise ValueError(f"{op}: x must have sides of at least {taps} pixels, found shape {list(x.shape)}.")
     if not 0 < data_range < math.inf:
         raise ValueError(f"{op}: data_range must be positive and finite, found {data_range}.")
+
+
+def is_ready(x: Tensor, data_range: float, read: tuple[torch.dtype, ...]) -> bool:
+    """Whether compiled code can take such an image and range as they are, as far as it does not say so itself."""
+    ordinary = x.dtype in read and (x.is_cpu or x.dtype != torch.float64)
+    return ordinary and x.dim() == 4 and _RANGES[0] <= data_range <= _RANGES[1]
 
 
 def compared(

@@ -29,6 +29,7 @@ from spectac_fast.ops.slice_metrics import (
     check_pair,
     compared,
     compared_in,
+    is_ready,
     ssim_of_windows,
     window_moments,
     window_sums,
@@ -137,6 +138,13 @@ def ssim_loss(x: Tensor, y: Tensor, *, data_range: float, backend: str | None = 
     Raises TypeError for a wrong dtype, ValueError for a wrong shape, device or range, RuntimeError where the back end
     cannot run.
     """
+    if backend is None and is_ready(x, data_range, _READ) and op.reaches_compiled(x, y):
+        try:
+            if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
+                return _SsimLoss.apply(x, y, data_range, None)
+            return op.default(x, y, data_range, False, False)[0]
+        except (RuntimeError, TypeError):
+            pass  # Either something is wrong, which is said below, or it has to be made ready.
     check_pair("ssim_loss", x, y, data_range, GAUSSIAN_TAPS)
     result = compared_in(x, y)
     if x.dim() == 3:

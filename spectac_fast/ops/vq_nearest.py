@@ -96,6 +96,16 @@ def vq_nearest(
     device or layout, RuntimeError where a gradient would be needed (there is none: take codebook[index]) or the back
     end cannot run.
     """
+    if backend is None and op.may_try(z, codebook, index, code):
+        try:
+            found = (
+                torch.empty(z.shape[:1] + z.shape[2:], dtype=torch.int64, device=z.device) if index is None else index
+            )
+            codes = torch.empty_like(z, dtype=codebook.dtype) if code is None else code
+            op.default(z, codebook, found, codes)
+            return found, codes
+        except (RuntimeError, TypeError):
+            pass  # Either something is wrong, which is said below, or an input only lies otherwise.
     if z.dim() < 2:
         raise ValueError(f"{_NAME}: z must be [B, D, ...], found shape {list(z.shape)}.")
     check_tensor(_NAME, "z", z, z, z.shape, NETWORK_DTYPES, "z")

@@ -10,6 +10,7 @@ import pytest
 from bench.evidence.routes.page import page
 from bench.evidence.routes.patients import CT, EXACT, PREDICTED, _errors, breath, routes
 from bench.evidence.routes.routes import evaluate
+from bench.pages.mumap_card import card
 
 SEEDS, BREATHS = range(600_000, 600_006), (10.0,)
 
@@ -67,3 +68,22 @@ def test_errors_of_counts_know_the_best_factor():
     as_they_are, fitted = _errors(2.0 * ideal, ideal, (6.8, 6.8, 6.8))
     assert as_they_are == pytest.approx([75, 75], rel=0.1)
     assert fitted == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_the_card_of_the_maps_takes_its_figures_from_files(measured):
+    routes_table = {"seeds": [600_000, 600_005], "protocols": {"hanoi": evaluate(SEEDS, "hanoi", measured, BREATHS)}}
+    errors = {"nmae": 0.051, "heart_nmae": 0.04, "survival": 0.03}
+    trained = {
+        "data": {"training_seeds": [[60_000, 60_139]], "cases": 140, "slices": 9},
+        "parameters": 824_091,
+        "recipe": {"name": "native64"},
+        "seed": 0,
+        "steps": 7,
+        "minutes": 42.3,
+        "validation": {"uniform": errors, "as_shipped": {**errors, "nmae": 0.0321}},
+    }
+    text = card(trained, routes_table)
+    assert "seeds 60000-60139" in text
+    assert "| as_shipped | 3.2 % | 4.0 % | 3.0 % |" in text
+    away = routes(BREATHS).index(PREDICTED)
+    assert f"{away:.2f} to truth (CT-AC as acquired {away + 1:.2f})" in text

@@ -62,7 +62,7 @@ def test_spread_survives_a_large_mean():
 
 @pytest.mark.parametrize(
     ("slices", "count", "expected"),
-    [(1, 1, [2]), (3, 1, [4]), (1, 5, [8]), (3, 3, [8, 2]), (9, 1, [8, 2]), (7, 3, [8, 8, 8])],
+    [(1, 1, [1]), (3, 1, [4]), (1, 5, [8]), (3, 3, [8, 1]), (9, 1, [8, 1]), (7, 3, [8, 8, 8])],
 )
 def test_the_network_sees_few_sizes(slices, count, expected):
     seen = []
@@ -122,7 +122,7 @@ def test_a_finished_table_is_taken_as_it_is():
 
 
 def test_sizes_and_runs():
-    assert [padded_size(n) for n in (0, 1, 2, 3, 33, 64)] == [2, 2, 2, 4, 64, 64]
+    assert [padded_size(n) for n in (0, 1, 2, 3, 33, 64)] == [1, 1, 2, 4, 64, 64]
     assert list(runs(130)) == [slice(0, 64), slice(64, 128), slice(128, 130)]
     assert list(runs(0)) == [slice(0, 0)]
     assert list(runs(40)) == [slice(0, 32), slice(32, 40)]
@@ -132,7 +132,7 @@ def test_sizes_and_runs():
         lengths = [part.stop - part.start for part in runs(count)]
         assert sum(lengths) == count
         assert sum(map(padded_size, lengths)) <= max(1.34 * count, count + 8)
-    assert SIZES[0] == 2
+    assert SIZES[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_arguments_that_do_not_fit(arguments, word):
 
 
 def test_batch_must_be_one_of_the_sizes():
-    with pytest.raises(ValueError, match="batch must be one of 2, 4"):
+    with pytest.raises(ValueError, match="batch must be one of 1, 2, 4"):
         BridgeSampler(denoiser, BRIDGE, 3, batch=48)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from spectac_fast._op import Op
 from spectac_fast.ops import (
     bridge_add_noise,
     group_norm_silu,
@@ -128,3 +129,23 @@ def test_tensors_without_data_are_told_by_their_storage():
         group_norm_silu(memory[:4], 2, out=memory[1:])
     group_norm_silu(memory[:2], 2, out=memory[2:4])
     group_norm_silu(memory[:4], 2, out=torch.empty_like(memory[:4]))
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_what_only_lies_otherwise_is_served(seen, monkeypatch):
+    """With compiled code first, and with the checks first, the results are the same."""
+    if not seen:
+        monkeypatch.setattr(Op, "may_try", staticmethod(lambda *tensors: False))
+    x = torch.rand(2, 3, 6, 5, generator=torch.Generator().manual_seed(1))
+    turned = x.mT.contiguous().mT
+    results = []
+    for image in (x, turned, x.to(memory_format=torch.channels_last)):
+        step_row, x_next = torch.full((14,), 0.3), torch.empty(x.shape)
+        sampler_step(image, image, image, step_row, seeds=torch.arange(2), x_next=x_next)
+        pair = bridge_add_noise(image, image, torch.ones(2, dtype=torch.int64), torch.ones(3, 2), seeds=torch.arange(2))
+        normed = group_norm_silu(image, 3, scale=torch.full((3, 2), 0.5).mT)
+        nearest = vq_nearest(image, torch.eye(3))
+        results.append((x_next, *pair, normed, *nearest, window_counts(image, scale=2.0)))
+    for result in results[1:]:
+        for one, other in zip(result, results[0]):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-6)

@@ -95,6 +95,10 @@ def test_it_learns_from_the_command(folder, recipe, tmp_path, capsys):
     found = json.loads((tmp_path / "run" / "card.json").read_text())["validation"]
     assert found["as_shipped"]["survival"] < 0.7 * found["uniform"]["survival"]
     assert found["as_shipped"]["survival"] == pytest.approx(found["trained"]["survival"], rel=0.05)
+    assert main(["info", str(tmp_path / "run" / "mumap64.safetensors")]) == 0
+    said = capsys.readouterr().out
+    assert "model mumap: predicts attenuation maps from NC" in said
+    assert "training_seeds" in said
     # Moved by a slice along the body, it differs from it by nothing.
     assert found["ct"]["nmae"] < 0.05
 
@@ -137,7 +141,7 @@ def test_paths_are_those_of_photons():
     disc = 0.15 * (torch.hypot(places[:, None], places[None]) < 100).float()
     mu = disc.expand(1, 1, 64, 64).clone().requires_grad_()
     share = paths.survival(mu)[0, 0, 31:33, 31:33].mean()
-    assert float(share) == pytest.approx(math.exp(-1.5), rel=0.05)
+    assert share.item() == pytest.approx(math.exp(-1.5), rel=0.05)
     share.backward()
     assert float(mu.grad.sum()) < 0
 

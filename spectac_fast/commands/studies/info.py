@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
@@ -67,6 +68,9 @@ def _surroundings() -> Iterable[str]:
 def _model(name: str, device: str) -> Iterable[str]:
     from spectac_fast import load
 
+    if _holds_maps(name):
+        yield from _map_model(Path(name))
+        return
     translator = load(name, device=device)
     yield _headline(translator)
     for count, table in sorted(getattr(translator, "fitted", {}).items()):
@@ -76,6 +80,28 @@ def _model(name: str, device: str) -> Iterable[str]:
     for key, value in translator.card.items():
         if key != "origin":
             yield f"  {key}: {value}"
+
+
+def _holds_maps(name: str) -> bool:
+    """Whether a weight file is of a network that predicts attenuation maps."""
+    from spectac_fast.checkpoints.weights import load_header
+    from spectac_fast.models.mumap import NAME
+
+    path = Path(name)
+    return path.suffix == ".safetensors" and path.is_file() and load_header(path).get("model") == NAME
+
+
+def _map_model(path: Path) -> Iterable[str]:
+    from spectac_fast.models.mumap import load_map_model
+
+    model = load_map_model(path, "cpu")
+    yield (
+        f"model mumap: predicts attenuation maps from NC (spectac reconstruct --ac predicted), voxels of "
+        f"{model.voxel_mm:g} mm, SHA-256 {model.weights_sha256[:16]}"
+    )
+    yield from _settings(str(path), set())
+    for key, value in model.card.items():
+        yield f"  {key}: {value}"
 
 
 def _settings(name: str, assumed: set[str]) -> Iterable[str]:

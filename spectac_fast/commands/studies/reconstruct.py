@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="chang: from the body's outline; predicted: by a map that a network makes of NC; FILE: folder of a CT "
         "series, or an NM attenuation map (default: none)",
     )
-    parser.add_argument("--model", type=Path, metavar="FILE", help="weights that predict maps (default: the shipped)")
+    parser.add_argument("--maps", type=Path, metavar="FILE", help="weights that predict maps (default: the shipped)")
     parser.add_argument(
         "--planes", type=planes, metavar="SA,VLA,HLA,TRA", help="stacks to write; TRA is transaxial (default: all)"
     )
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.errors import NoInputError
     from spectac_fast.formats.series import Told
 
-    names = ("planes", "filter", "collimator", "axis", "iterations", "subsets", "model")
+    names = ("planes", "filter", "collimator", "axis", "iterations", "subsets", "maps")
     asked = {name: getattr(args, name) for name in names}
     settings = {name: value for name, value in asked.items() if value is not None}
     by = Reconstructor(

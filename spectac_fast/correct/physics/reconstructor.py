@@ -182,7 +182,7 @@ class Reconstructor:
 
 def _source(wanted: Wanted) -> MapSource | None:
     if wanted.ac == "predicted":
-        return PredictedMap(load_map_model(wanted.model, device="cpu"))
+        return PredictedMap(load_map_model(wanted.maps, device="cpu"))
     return FileMap(wanted.map_path) if wanted.map_path is not None else None
 
 

@@ -20,7 +20,7 @@ COLLIMATORS = {"LEHR": Collimator(), "LEGP": Collimator(hole=2.2), "LEAP": Colli
 @dataclass(frozen=True)
 class Wanted:
     """ac: "none", "chang", "predicted" (a map that a network makes of NC), or the path of an attenuation map (a CT
-    series' folder, an NM object). model: weight file of that network, None = the shipped one. planes: of `STACKS`.
+    series' folder, an NM object). maps: weight file of that network, None = the shipped one. planes: of `STACKS`.
 
     method: "OSEM" or "FBP". iterations, subsets: None = 32 updates in all, as the models were trained with, in a
     number of subsets that divides the views. scatter: "auto" corrects AC by the file's scatter windows or
@@ -38,7 +38,7 @@ class Wanted:
     scatter: str = "auto"
     collimator: Collimator | None = None
     axis: tuple[float, ...] | None = None
-    model: str | Path | None = None
+    maps: str | Path | None = None
 
     def __post_init__(self) -> None:
         if not self.planes or set(self.planes) - set(STACKS):
@@ -51,8 +51,8 @@ class Wanted:
             raise UsageError(
                 "filtered back-projection takes no map, collimator, iterations or subsets: these are of OSEM."
             )
-        if self.model is not None and self.ac != "predicted":
-            raise UsageError(f"model: expected ac to be predicted for weights of its maps, found {self.ac}.")
+        if self.maps is not None and self.ac != "predicted":
+            raise UsageError(f"maps: expected ac to be predicted for weights of its maps, found {self.ac}.")
         if self.scatter == "estimate" and not self.by_map:
             raise UsageError("scatter: expected an attenuation map (ac) for an estimate, found none.")
         if self.axis is not None and (len(self.axis) != 5 or not all(map(math.isfinite, self.axis))):

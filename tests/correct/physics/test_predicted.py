@@ -17,7 +17,7 @@ from spectac_fast.correct.physics.wanted import Wanted
 from spectac_fast.errors import InputError, SetupError, UsageError
 from spectac_fast.formats.dicom.tomo.maps import read_map_files
 from spectac_fast.models import mumap
-from spectac_fast.models.registry import FOLDER, find
+from spectac_fast.models.names import FOLDER, find
 from spectac_fast.reconstruct.camera import Collimator
 from spectac_fast.reconstruct.settings import Filter, usual
 
@@ -36,7 +36,7 @@ def soft(tmp_path_factory):
 
 
 def test_a_map_corrects_by_all_of_it_also_beside_the_field(file, soft):
-    made = sf.reconstruct(file, ac="predicted", model=soft, scatter="none", filter=Filter("none"), axis=AXIS)
+    made = sf.reconstruct(file, ac="predicted", maps=soft, scatter="none", filter=Filter("none"), axis=AXIS)
     # The field of 272 mm lies in the 435 mm that the network sees.
     assert made.mu.shape == (32, 64, 64)
     np.testing.assert_allclose(made.mu, 0.12, atol=1e-3)
@@ -65,13 +65,13 @@ def test_the_network_sees_the_usual_reconstruction_whatever_is_asked_for(file, s
     monkeypatch.setattr(mumap.MapModel, "predict", watched)
     usual_nc = sf.reconstruct(file, axis=AXIS).volumes["NC"]
     for settings in ({}, {"filter": Filter("none")}, {"collimator": Collimator()}, {"iterations": 2}):
-        sf.reconstruct(file, ac="predicted", model=soft, axis=AXIS, planes=("SA",), **settings)
+        sf.reconstruct(file, ac="predicted", maps=soft, axis=AXIS, planes=("SA",), **settings)
         np.testing.assert_allclose(seen[-1], usual_nc, rtol=1e-5, atol=1e-4)
 
 
 def test_files_say_that_a_map_was_predicted_and_by_what(file, soft, tmp_path, capsys):
     out = tmp_path / "out"
-    command = ["reconstruct", "-i", file, "-o", out, "--ac", "predicted", "--model", soft, "--planes", "SA"]
+    command = ["reconstruct", "-i", file, "-o", out, "--ac", "predicted", "--maps", soft, "--planes", "SA"]
     assert main([*map(str, command), "--progress", "off"]) == 0
     assert {path.name for path in out.glob("*.dcm")} == {"tomo_NC_SA.dcm", "tomo_AC_SA.dcm", "tomo_MU_TRA.dcm"}
     weights = mumap.load_map_model(soft, "cpu").weights_sha256[:12]
@@ -99,8 +99,8 @@ def test_files_say_that_a_map_was_predicted_and_by_what(file, soft, tmp_path, ca
 def test_maps_of_no_body_are_refused(file, tmp_path, mu, capsys):
     model = write_constant_maps(tmp_path / "odd.safetensors", mu)
     with pytest.raises(InputError, match=r"expected a predicted attenuation map of 0.08 to 0.2/cm in the body, found"):
-        sf.reconstruct(file, ac="predicted", model=model, axis=AXIS)
-    command = ["reconstruct", "-i", file, "-o", tmp_path / "out", "--ac", "predicted", "--model", model]
+        sf.reconstruct(file, ac="predicted", maps=model, axis=AXIS)
+    command = ["reconstruct", "-i", file, "-o", tmp_path / "out", "--ac", "predicted", "--maps", model]
     assert main([*map(str, command), "--progress", "off"]) == 1
     assert "failed: " in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("*.dcm"))
@@ -116,9 +116,9 @@ def test_numbers_that_are_none_and_bodies_that_are_none_are_refused(tmp_path):
 
 def test_weights_must_be_there_and_be_of_maps(file, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="holds a model 'bbdm', expected mumap"):
-        sf.reconstruct(file, ac="predicted", model=find("bbdm"))
+        sf.reconstruct(file, ac="predicted", maps=find("bbdm"))
     with pytest.raises(UsageError, match="ac to be predicted"):
-        Wanted(ac="chang", model=tmp_path)
+        Wanted(ac="chang", maps=tmp_path)
     with pytest.raises(UsageError, match="takes no map"):
         Wanted(ac="predicted", method="FBP")
     monkeypatch.setattr(mumap, "FOLDER", tmp_path)
