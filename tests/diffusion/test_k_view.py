@@ -112,3 +112,20 @@ def test_the_booted_state_is_that_of_the_table():
     view = KDiffusionBridge(denoiser, bridge, Y)
     z, m = view.start(view.sigmas(4)[0], noise[0]), table.m[1]
     torch.testing.assert_close((1 - m) * z + m * Y, states[1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("quantize", [True, False])
+@pytest.mark.parametrize("name", ["sample_euler", "sample_heun", "sample_dpm_2", "sample_lms", "sample_dpmpp_2m"])
+def test_samplers_of_k_diffusion_run_unchanged(name, quantize):
+    """A network that knows x0 leads every one of them there, from the levels and the bounds that the view gives."""
+    sampling = pytest.importorskip("k_diffusion.sampling", reason="k-diffusion is not installed", exc_type=ImportError)
+    bridge = BrownianBridge(max_var=0.05, objective="x0")
+    view = KDiffusionBridge(lambda x, t, y, scale: scale * y, bridge, Y, quantize=quantize)
+    options = {"extra_args": {"scale": 0.7}, "disable": True}
+    sigmas = view.sigmas(6)
+    z = view.start(sigmas[0], torch.randn_like(Y), scale=0.7)
+    found = getattr(sampling, name)(view, z, sigmas, **options)
+    torch.testing.assert_close(found, 0.7 * Y, rtol=0, atol=1e-6)
+    found = sampling.sample_dpm_adaptive(view, z, view.sigma_min, float(sigmas[0]), **options)
+    # It ends at the lowest level, whose noise stays.
+    torch.testing.assert_close(found, 0.7 * Y, rtol=0, atol=6 * view.sigma_min)
