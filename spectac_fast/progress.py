@@ -10,8 +10,6 @@ from types import TracebackType
 from typing import TextIO
 
 _REDRAW_S = 0.1
-# The first line of a log comes soon, the others seldom.
-_FIRST_LINE_S = 1.0
 _PLAIN_LINE_S = 5.0
 _JSON_LINE_S = 1.0
 _BAR = 24
@@ -27,8 +25,8 @@ class Progress:
         label: what is being done, shown in front.
         unit: what one step is ("slices", "cases").
         stream: where to write, stderr by default.
-        style: "auto" draws a bar on a terminal and is "plain" elsewhere; "plain" writes a line after a
-            second and then every five, "json" one object a second and a last one ({"label", "done", "total", "unit",
+        style: "auto" draws a bar on a terminal and is "plain" elsewhere; "plain" writes a line every
+            five seconds, "json" one object a second and a last one ({"label", "done", "total", "unit",
             "seconds_left", "note"}; null where total or time left are not known), "off" nothing.
 
     Use as a context manager, which draws the bar at once; call `step` after each piece of work, and `show` before a
@@ -66,7 +64,7 @@ class Progress:
         self.done += n
         self._note = note or self._note
         now = time.monotonic()
-        if now - self._shown >= (self._interval if self._written else min(self._interval, _FIRST_LINE_S)):
+        if now - self._shown >= self._interval:
             self._shown = now
             self._show(now)
 

@@ -131,7 +131,9 @@ def test_a_finished_cohort_is_kept_and_another_request_is_refused(array_cohort: 
     other = spectac("phantom", "--cases", "3", *arguments)
     assert other.returncode == 2
     assert "another" in other.stderr or "expected an empty folder" in other.stderr
-    assert len(other.stderr.strip().splitlines()) == 1
+    begun, sentence = other.stderr.strip().splitlines()
+    assert begun == "phantom: 0/3 cases"
+    assert sentence.startswith("spectac: ")
 
 
 def test_an_interrupted_run_resumes_to_the_same_bytes(array_cohort: Path, tmp_path: Path) -> None:

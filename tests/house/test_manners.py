@@ -95,7 +95,7 @@ def test_the_phantom_says_at_once_what_it_does(tmp_path):
 def test_searching_and_reporting_show_how_far_they_are(tmp_path, rng, model, monkeypatch, capsys):
     shown = []
     monkeypatch.setattr("spectac_fast.progress.Progress._show", lambda self, now: shown.append((self.label, self.done)))
-    monkeypatch.setattr("spectac_fast.progress._FIRST_LINE_S", 0.0)
+    monkeypatch.setattr("spectac_fast.progress._PLAIN_LINE_S", 0.0)
     write_study(tmp_path / "in", rng, phases=("rest",))
     assert cli.main(["correct", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(model)]) == 0
     assert [done for label, done in shown if label == "searching"] == [1, 2, 3]

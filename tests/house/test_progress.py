@@ -26,11 +26,7 @@ def test_plain_lines_come_every_few_seconds_with_the_time_left(monkeypatch):
         for _ in range(24):
             clock.now += 0.5
             bar.step(2)
-    assert stream.getvalue() == (
-        "correcting: 4/100 slices, 24 s left\n"
-        "correcting: 24/100 slices, 19 s left\n"
-        "correcting: 44/100 slices, 14 s left\n"
-    )
+    assert stream.getvalue() == ("correcting: 20/100 slices, 20 s left\ncorrecting: 40/100 slices, 15 s left\n")
 
 
 def test_terminal_redraws_one_line_and_ends_it(monkeypatch):
@@ -104,11 +100,11 @@ def test_a_bar_is_there_at_once_and_anything_else_when_it_is_asked(monkeypatch):
 
 def test_what_has_no_known_end_is_counted(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
-    for style, expected in (("plain", "searching: 1 files\n"), ("auto", "\rsearching: 2 files\n")):
+    for style, expected in (("plain", "searching: 1 files\nsearching: 2 files\n"), ("auto", "\rsearching: 2 files\n")):
         clock, stream = Clock(monkeypatch), Terminal()
         with Progress(None, "searching", "files", stream, style=style) as bar:
             for _ in range(2):
-                clock.now += 1.5
+                clock.now += 6
                 bar.step()
         assert stream.getvalue().endswith(expected)
     stream = io.StringIO()

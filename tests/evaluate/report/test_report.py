@@ -287,7 +287,9 @@ def test_geometry_set_by_hand_is_used_and_said(run, tmp_path, capsys):
         assert main(["report", str(run), "-o", str(tmp_path / "r.html"), "--geometry", str(file)]) == 2
     file.write_text("[]")
     assert main(["report", str(run), "-o", str(tmp_path / "r.html"), "--geometry", str(file)]) == 1
-    assert len(capsys.readouterr().err.strip().splitlines()) == 4
+    said = capsys.readouterr().err.splitlines()
+    assert sum(line.startswith("spectac: ") for line in said) == 4
+    assert all(line.startswith(("spectac: ", "searching: ", "reporting: ")) for line in said)
 
 
 def test_picture_and_capture_hold_the_summary(run, tmp_path):
