@@ -17,8 +17,9 @@ GOAL_AUC, GOAL_SENSITIVITY = 0.90, 0.95
 _HEAD = """\
 # Does the warning follow the error?
 
-Made by `python -m bench expected --work DIR --random COHORT --store`: {about}. Error: mean absolute difference of the
-17 segments to AC, % of maximum. Every expectation is that of a process fitted on other patients (8 folds).
+Made by `python -m bench expected --work DIR --random COHORT --store`: {about}.
+Error: mean absolute difference of the 17 segments to AC, % of maximum. Every expectation is that of a process fitted on
+other patients (8 folds).
 
 - A correction is **harmful** where its error is not below that of NC, **good** where it is below 0.8 of NC's and below
   3 %. The limits are set so that {alarms:.0f} % of the good ones are warned of: above {most:.1f} % expected, or above
