@@ -7,7 +7,6 @@ executes nothing and needs only the file's first bytes.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spectac_fast.errors import InputError
+from spectac_fast.outputs import PROGRAM, appearing
 
 FORMAT = 1
-_KEY = "spectac_fast"
+_KEY = PROGRAM
 
 
 def save_weights(
@@ -29,11 +29,10 @@ def save_weights(
 ) -> None:
     """Write a weight file by atomic rename."""
     header = json.dumps({"format": FORMAT, "model": model, "config": config, "card": card}, sort_keys=True)
-    partial = path.with_name(path.name + ".part")
     # The format refuses tensors that share memory, which foreign checkpoints may do.
     own = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    save_file(own, partial, metadata={_KEY: header})
-    os.replace(partial, path)
+    with appearing(path) as part:
+        save_file(own, part, metadata={_KEY: header})
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -23,6 +23,7 @@ from spectac_fast.formats.series import NOTHING, Provenance, Told
 from spectac_fast.models.registry import load
 from spectac_fast.models.translator import Translator
 from spectac_fast.models.uncertainty import calibration_of, check_sampling, warn_unmeasured
+from spectac_fast.outputs import Permit
 from spectac_fast.progress import Progress
 
 _MOST_JOBS = 4
@@ -163,6 +164,7 @@ class Corrector:
         out: Path | None = None,
         *,
         overwrite: bool = False,
+        again: bool = False,
         shard: tuple[int, int] = (1, 1),
     ) -> Plan:
         """Find the studies; see `map`, and `correct_files` for the other arguments."""
@@ -170,7 +172,14 @@ class Corrector:
         store = None
         if out is not None:
             store = Store(
-                out, root, self.provenance, shard=shard, overwrite=overwrite, force=self.force, told=self.told
+                out,
+                root,
+                self.provenance,
+                shard=shard,
+                overwrite=overwrite or again,
+                force=self.force,
+                told=self.told,
+                permit=Permit(tuple(inputs), overwrite),
             )
         found = find_studies(inputs, self.told)
         known = [Corrected(skipped=(text,)) for text in found.skipped]

@@ -16,10 +16,10 @@ from spectac_fast.correct.study import prepare
 from spectac_fast.data.study import Study
 from spectac_fast.errors import InputError
 from spectac_fast.evaluate.figures.figures import DPI, PLANE_NAMES, STYLE, VIEW_MM, crop
-from spectac_fast.evaluate.files import appearing
 from spectac_fast.evaluate.report.gather import kind_of
 from spectac_fast.formats.series import Series
 from spectac_fast.models.explain import Explanation, explain_slice
+from spectac_fast.outputs import NOTICE, OWN, PROGRAM, Kind, Permit, appearing
 from spectac_fast.terms import PHASES, PLANES
 
 if TYPE_CHECKING:
@@ -118,15 +118,21 @@ def wall(nc: NDArray[np.floating], pixel_mm: Sequence[float]) -> NDArray[np.bool
     return near & (counts >= 0.5 * np.percentile(counts[near], 98))
 
 
-def write(folder: Path, rows: Sequence[Explained], translator: Translator) -> list[Path]:
-    """A picture for each phase and explain.json in a folder; returns the files."""
+def write(folder: Path, rows: Sequence[Explained], translator: Translator, permit: Permit = OWN) -> list[Path]:
+    """A picture for each phase and explain.json in a folder; returns the files.
+
+    permit: what may be replaced; raises UsageError where something else has the place of a file.
+    """
+    pictures = {phase: folder / f"explain-{phase}.png" for phase in dict.fromkeys(row.phase for row in rows)}
+    for path in pictures.values():
+        permit.check(path, Kind.PICTURE)
+    permit.check(folder / "explain.json", Kind.JSON)
     written = []
-    for phase in dict.fromkeys(row.phase for row in rows):
-        path = folder / f"explain-{phase}.png"
+    for phase, path in pictures.items():
         _draw(path, phase, [row for row in rows if row.phase == phase], translator.name)
         written.append(path)
     content = {
-        "notice": "Research software, not a medical device: not for diagnosis.",
+        "notice": NOTICE,
         "model": translator.name,
         "weights_sha256": translator.weights_sha256,
         "units": "model units: counts from 0 to the phase's scale are -1 to 1",
@@ -184,7 +190,7 @@ def _draw(path: Path, phase: str, rows: Sequence[Explained], model: str) -> None
         )
         figure.text(0.62 / width, 0.07 / height, note, va="bottom", fontsize=7, color="#6b6b73")
         with appearing(path) as part:
-            figure.savefig(part, dpi=DPI, format="png", metadata={"Software": None})
+            figure.savefig(part, dpi=DPI, format="png", metadata={"Software": PROGRAM})
 
 
 def _columns(rows: Sequence[Explained]) -> list[str]:

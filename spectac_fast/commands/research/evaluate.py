@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from spectac_fast.commands import _flags
 from spectac_fast.commands._cohorts import add_spacing, open_cohort, open_joined
 from spectac_fast.errors import NoInputError, UsageError
+from spectac_fast.outputs import Kind, Permit, output_folder
 
 if TYPE_CHECKING:
     from spectac_fast.cohort.cohort import Cohort
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="evaluations per sample of models that start from noise (default: each model's own)",
     )
+    _flags.add_overwrite(parser)
     _flags.add_seed(parser)
     _flags.add_device(parser)
 
@@ -70,8 +72,11 @@ def run(args: argparse.Namespace) -> int:
         raise NoInputError(f"--data {args.data}: expected a cohort folder, found none.")
     # Before torch, so that what is wrong with the data is said at once.
     cohort = open_cohort(args.data, args)
+    permit = Permit((args.data, *(args.normals or ())), args.overwrite)
+    kinds = {"table.md": Kind.TABLE, "table.csv": Kind.TABLE, "table.json": Kind.JSON, "panel.png": Kind.PICTURE}
+    for name, kind in kinds.items():
+        permit.check(args.out / name, kind)
 
-    from spectac_fast.evaluate.files import output_folder
     from spectac_fast.evaluate.regional.known import hearts_are_known
     from spectac_fast.evaluate.table import render, table, variants
     from spectac_fast.evaluate.table.score import score_cohort

@@ -8,6 +8,7 @@ from pathlib import Path
 from spectac_fast.commands import _flags
 from spectac_fast.commands._cohorts import add_spacing, open_joined
 from spectac_fast.errors import UsageError
+from spectac_fast.outputs import Kind, Permit
 
 _ABOUT = """
 A sample of few evaluations is a walk with fixed coefficients. They are fitted here, by least squares and without
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_spacing(parser)
     _flags.add_output(parser, "weight file to write (.safetensors)")
+    _flags.add_overwrite(parser)
     parser.add_argument(
         "--steps",
         type=_flags.positive_int,
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--steps: expected different numbers from 2 to --long-steps {args.long_steps}, found {shown}")
     if args.out.suffix != ".safetensors" or not args.out.parent.is_dir():
         raise UsageError(f"-o {args.out}: expected a .safetensors file in a folder that exists")
+    Permit((find(args.model), *args.data), args.overwrite).check(args.out, Kind.WEIGHTS)
     cohort = open_joined(args.data, args)
     pixel = cohort.spacing_mm[1]
     if abs(pixel / translator.pixel_mm - 1.0) > 0.01:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectac_fast.commands import _flags
 from spectac_fast.errors import InputError, UsageError
+from spectac_fast.outputs import Kind, Permit
 
 if TYPE_CHECKING:
     from spectac_fast.checkpoints.layouts import Imported
@@ -73,11 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fit", choices=("pad", "resize"), help="how other slices get to that size (default: the layout's, else pad)"
     )
     _flags.add_output(parser, "weight file to write (.safetensors)")
+    _flags.add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.out.suffix != ".safetensors":
         raise UsageError(f"-o must name a .safetensors file, found {args.out}")
+    Permit((args.file, *filter(None, [args.config])), args.overwrite).check(args.out, Kind.WEIGHTS)
     if not args.out.parent.is_dir():
         raise UsageError(f"-o {args.out}: the folder {args.out.parent} does not exist")
     try:

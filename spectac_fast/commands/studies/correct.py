@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
 from spectac_fast.commands._runs import interruptible, reported
+from spectac_fast.outputs import Kind, Permit
 from spectac_fast.progress import STYLES, Progress
 
 if TYPE_CHECKING:
@@ -68,7 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="I/N",
         help="correct the I-th of N parts of the studies (default: RANK and WORLD_SIZE where torchrun sets them)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="correct again what OUT's manifest says is finished")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="correct again what OUT's manifest says is finished, and replace "
+        "files of others that have the name of an output (never an input, a manifest or a device)",
+    )
     parser.add_argument(
         "--force", action="store_true", help="correct named files that are transaxial or corrected already"
     )
@@ -106,6 +112,9 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
     if args.images:
         return _correct_images(args)
+    permit = Permit(tuple(args.inputs), args.overwrite)
+    if args.report:
+        permit.check(args.report, Kind.JSON)
     part = args.shard or shard_of_launcher()
     settings = {
         "model": str(args.model),
@@ -122,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
     }
     corrector = Corrector(**settings)
     report = Report()
-    with reported(report, args.report, corrector):
+    with reported(report, args.report, corrector, permit):
         plan = corrector.plan(args.inputs, args.out, overwrite=args.overwrite, shard=part)
         with interruptible() as stop, Progress(plan.slices, "correcting", "slices", style=args.progress) as progress:
             if args.engine == "ray":
@@ -147,7 +156,7 @@ def _correct_images(args: argparse.Namespace) -> int:
     translator = load(args.model, device=args.device)
     inputs = [Path(path) for path in args.inputs]
     given = {"steps": args.steps, "samples": args.samples, "seed": args.seed}
-    for sentence in correct_pictures(inputs, args.out, translator, args.images, **given):
+    for sentence in correct_pictures(inputs, args.out, translator, args.images, overwrite=args.overwrite, **given):
         print(f"spectac: {sentence}", file=sys.stderr)
     print(f"corrected images ({translator.name}, {args.images} scale); written to {args.out}")
     return 0

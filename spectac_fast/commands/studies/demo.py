@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
+from spectac_fast.outputs import OWN, Kind, output_folder
 from spectac_fast.terms import PLANES
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from spectac_fast.evaluate.files import output_folder
     from spectac_fast.models.registry import load
 
     translator = load(args.model, device=args.device)
     out = output_folder(args.out)
+    for name in ("stress.png", "rest.png", "patient/patient.png"):
+        OWN.check(out / name, Kind.PICTURE)
+    OWN.check(out / "report.html", Kind.PAGE)
     _synthetic(out, translator, args)
     _patient(out / "patient", translator, args)
     return 0
@@ -38,7 +41,7 @@ def _corrected(source: Path, out: Path, translator: Translator, args: argparse.N
     from spectac_fast.errors import SpectacError
 
     how = {"steps": args.steps, "samples": args.samples, "seed": args.seed}
-    report = correct_files([source], out, translator, overwrite=True, **how)
+    report = correct_files([source], out, translator, again=True, **how)
     if report.failed:
         raise SpectacError(report.failed[0])
     return report
@@ -94,7 +97,7 @@ def _patient(out: Path, translator: Translator, args: argparse.Namespace) -> Non
 
     source = demo.unpack_patient(out / "projections")
     by = Reconstructor(planes=PLANES)
-    (result,) = by.run(by.plan([source], out / "nc", overwrite=True))
+    (result,) = by.run(by.plan([source], out / "nc", again=True))
     if result.made is None:
         raise SpectacError((*result.failed, *result.skipped)[0])
     report = _corrected(out / "nc", out / "corrected", translator, args)

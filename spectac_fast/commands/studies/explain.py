@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from spectac_fast.commands import _flags
+from spectac_fast.outputs import Permit, check_folder, output_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="the N-th slice of every series, from 1 (default: the middle one)",
     )
+    _flags.add_overwrite(parser)
     _flags.add_model(parser)
     _flags.add_device(parser)
 
@@ -28,13 +30,14 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.data.study import Study
     from spectac_fast.errors import InputError
     from spectac_fast.evaluate.explanation import explained, nc_of, write
-    from spectac_fast.evaluate.files import output_folder
     from spectac_fast.evaluate.report.gather import gather, pseudonym
     from spectac_fast.models.gradients import differentiable
     from spectac_fast.models.registry import load
     from spectac_fast.progress import Progress
 
     logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
+    permit = Permit((*args.inputs, Path(args.model)), args.overwrite)
+    check_folder(args.out)
     translator = load(args.model, device=args.device)
     differentiable(translator)
     studies, found = gather(args.inputs)
@@ -51,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             except InputError as reason:
                 failed.append(str(reason))
                 continue
-            print("\n".join(map(str, write(folder, rows, translator))))
+            print("\n".join(map(str, write(folder, rows, translator, permit))))
     for reason in failed:
         print(f"failed: {reason}")
     return 1 if failed else 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectac_fast.commands import _flags
 from spectac_fast.commands._runs import interruptible, reported
+from spectac_fast.outputs import Kind, Permit
 from spectac_fast.progress import STYLES, Progress
 
 if TYPE_CHECKING:
@@ -68,7 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the axis of rotation (left, back, head); write it as --axis=...",
     )
     parser.add_argument("--phase", choices=("stress", "rest"), help="of all named files, whatever they say themselves")
-    parser.add_argument("--overwrite", action="store_true", help="make again what OUT's manifest says is finished")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="make again what OUT's manifest says is finished, and replace files of others that have the name of an "
+        "output (never an input, a manifest or a device)",
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what became of every file, as JSON")
     parser.add_argument("--progress", choices=STYLES, default="auto", help="on stderr (default: auto)")
 
@@ -81,11 +87,14 @@ def run(args: argparse.Namespace) -> int:
 
     asked = {name: getattr(args, name) for name in ("planes", "filter", "collimator", "axis", "iterations", "subsets")}
     settings = {name: value for name, value in asked.items() if value is not None}
+    permit = Permit((*args.inputs, Path(args.ac)), args.overwrite)
+    if args.report:
+        permit.check(args.report, Kind.JSON)
     by = Reconstructor(
         told=Told(phase=args.phase), ac=args.ac, method=args.method.upper(), scatter=args.scatter, **settings
     )
     report = Report()
-    with reported(report, args.report, by):
+    with reported(report, args.report, by, permit):
         plan = by.plan(args.inputs, args.out, overwrite=args.overwrite)
         with (
             interruptible() as stop,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
+from spectac_fast.outputs import Kind, Permit, check_folder
 
 if TYPE_CHECKING:
     from spectac_fast.models.translator import Translator
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help='left ventricle set by hand: JSON such as {"stress": {"base_mm": -15}}; the page tells the fields',
     )
+    _flags.add_overwrite(parser)
     _flags.add_model(parser)
     _flags.add_device(parser)
 
@@ -51,8 +53,13 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.evaluate.report.write import read_geometry, write_report
 
     geometry = read_geometry(args.geometry) if args.geometry else None
-    studies, found = gather(args.inputs)
     single = args.out.suffix.lower() in (".html", ".htm")
+    permit = Permit((*args.inputs, *filter(None, [args.geometry]), Path(args.model)), args.overwrite)
+    if single:
+        permit.check(args.out, Kind.PAGE)
+    else:
+        check_folder(args.out)
+    studies, found = gather(args.inputs)
     if single and len(studies) > 1:
         raise UsageError(f"{args.out}: expected one study for one page, found {len(studies)}; name a folder with -o.")
     for series in studies:
@@ -64,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
             geometry=geometry,
             png=args.png,
             dicom=args.dicom,
+            permit=permit,
         )
         print("\n".join(map(str, written)))
     for reason in found.skipped:

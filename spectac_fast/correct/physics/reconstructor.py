@@ -25,6 +25,7 @@ from spectac_fast.formats.dicom.tomo.read import read_projections
 from spectac_fast.formats.dicom.tomo.stacks import stack_object
 from spectac_fast.formats.projections import Projections
 from spectac_fast.formats.series import NOTHING, Provenance, Told, volume_ending
+from spectac_fast.outputs import Permit
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,16 @@ class Reconstructor:
         """
         return self.run(self.plan([Path(path) for path in inputs]))
 
-    def plan(self, inputs: Sequence[Path], out: Path | None = None, *, overwrite: bool = False) -> Plan:
-        """Find the files; out: folder to write to, whose manifest says what is finished, unless overwrite."""
-        root = common_root(inputs)
-        store = Store(out, root, self.provenance, overwrite=overwrite, told=self.told) if out is not None else None
+    def plan(
+        self, inputs: Sequence[Path], out: Path | None = None, *, overwrite: bool = False, again: bool = False
+    ) -> Plan:
+        """Find the files; out: folder to write to, whose manifest says what is finished; overwrite, again: as for
+        `correct_files`.
+        """
+        root, store = common_root(inputs), None
+        if out is not None:
+            how = {"overwrite": overwrite or again, "told": self.told, "permit": Permit(tuple(inputs), overwrite)}
+            store = Store(out, root, self.provenance, **how)
         found = find_studies(inputs, self.told)
         known = [Reconstructed(skipped=(text,)) for text in found.skipped]
         known += [Reconstructed(failed=(text,)) for text in found.failed]

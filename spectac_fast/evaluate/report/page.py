@@ -14,8 +14,8 @@ from spectac_fast.evaluate.report import images
 from spectac_fast.evaluate.report.analysis import Phase, segment, signed, summary, warnings_of
 from spectac_fast.evaluate.report.bullseye import bullseye
 from spectac_fast.evaluate.report.gather import ReportStudy
+from spectac_fast.outputs import NOTICE, PROGRAM
 
-NOTICE = "Research software, not a medical device: not for diagnosis."
 NAMES = {"NC": "NC", "corrected": "Corrected", "AC": "AC (CT)", "difference": "Corrected − NC", "SD": "Uncertainty"}
 _ORDER = {"SA": "apex to base", "VLA": "septal to lateral", "HLA": "inferior to anterior"}
 _RINGS = (6, 12, 16)
@@ -32,6 +32,7 @@ def page(study: ReportStudy, phases: Sequence[Phase], *, title: str = "") -> str
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="referrer" content="no-referrer">',
+        f'<meta name="generator" content="{PROGRAM} {__version__}">',
         f"<title>{name}: attenuation correction without CT</title>",
         f"<style>{style}</style></head><body>",
         '<a class="skip" href="#main">Skip to the images</a>',

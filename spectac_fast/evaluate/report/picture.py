@@ -16,7 +16,8 @@ from spectac_fast.evaluate.report import images
 from spectac_fast.evaluate.report.analysis import Phase, signed, summary, warnings_of
 from spectac_fast.evaluate.report.bullseye import RINGS, places, spokes
 from spectac_fast.evaluate.report.gather import ReportStudy
-from spectac_fast.evaluate.report.page import NAMES, NOTICE
+from spectac_fast.evaluate.report.page import NAMES
+from spectac_fast.outputs import NOTICE, PROGRAM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +33,7 @@ def summary_picture(study: ReportStudy, phases: Sequence[Phase], *, title: str =
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
     notes = _notes(study, phases)
     height = _TOP + _ROW * len(phases) + 0.25 + 0.17 * len(notes)
@@ -47,7 +49,9 @@ def summary_picture(study: ReportStudy, phases: Sequence[Phase], *, title: str =
         canvas.draw()
     pixels = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
+    made_by = PngInfo()
+    made_by.add_text("Software", PROGRAM)
+    Image.fromarray(pixels).save(out, "PNG", pnginfo=made_by)
     return pixels, out.getvalue()
 
 
