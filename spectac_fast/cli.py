@@ -10,9 +10,12 @@ import importlib
 import keyword
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import NoReturn
 
 from spectac_fast._version import __version__
 from spectac_fast.errors import SpectacError
+from spectac_fast.terminal import lasting_streams, own_process, visible, warn
 
 # Name -> (folder of commands/, what it does).
 COMMANDS = {
@@ -36,9 +39,16 @@ _EPILOG = """exit status: 0 all done, 1 some failed, 2 usage, 3 no input found, 
 Research software, not a medical device: not for diagnosis."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """What is wrong with arguments, in characters that show themselves."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(visible(message))
+
+
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     """The whole parser, with the arguments of the `chosen` subcommand only (the others show their one-line help)."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="spectac",
         description="Attenuation correction of cardiac SPECT without CT.",
         epilog=_EPILOG,
@@ -67,16 +77,23 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `spectac` with `argv` (default: the process's arguments) and return the exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    with ExitStack() as within:
+        if argv is None:
+            within.enter_context(own_process())
+        within.enter_context(lasting_streams())
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(arguments: Sequence[str]) -> int:
     chosen = next((word for word in arguments if word in COMMANDS), None)
     args = build_parser(chosen).parse_args(arguments)
     try:
         return args.run(args)
     except SpectacError as error:
-        print(f"spectac: {error}", file=sys.stderr)
+        warn(f"spectac: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        print("spectac: interrupted", file=sys.stderr)
+        warn("spectac: interrupted")
         return 130
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import glob
 import gzip
+import io
 import json
 import os
 import stat
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -72,7 +74,11 @@ def _weights(content: bytes) -> bool:
 
 def _checkpoint(content: bytes) -> bool:
     """An archive of torch.save with a record more than it writes."""
-    return content.startswith(b"PK\3\4") and f"/{PROGRAM}PK\1\2".encode() in content
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return any(name.endswith(f"/{PROGRAM}") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError):
+        return False
 
 
 def _table(content: bytes) -> bool:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from spectac_fast.checkpoints.header import check_header
 from spectac_fast.errors import InputError
 from spectac_fast.outputs import PROGRAM, appearing
 
@@ -53,13 +54,15 @@ def load_header(path: Path) -> dict[str, Any]:
             f"the weight file {path} holds tensors, but no description of format {FORMAT} in its header; "
             "it was not written by spectac_fast of this version"
         )
-    return header
+    return check_header(header, f"the weight file {path}")
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
+    except RecursionError:
+        raise InputError(f"the weight file {path}: expected a description of a model, found one without end.") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"the weight file {path} is not a readable safetensors file: {error}") from error
 

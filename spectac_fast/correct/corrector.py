@@ -17,6 +17,7 @@ from spectac_fast.correct.outcome import Corrected
 from spectac_fast.correct.stages import Stages
 from spectac_fast.correct.store import Store
 from spectac_fast.correct.study import gives_single_sample
+from spectac_fast.data.copies import without_copies
 from spectac_fast.data.inputs import Source, common_root, find_studies
 from spectac_fast.errors import NoInputError, SpectacError, UsageError
 from spectac_fast.formats.series import NOTHING, Provenance, Told
@@ -184,7 +185,7 @@ class Corrector:
         found = find_studies(inputs, self.told)
         known = [Corrected(skipped=(text,)) for text in found.skipped]
         known += [Corrected(failed=(text,)) for text in found.failed]
-        studies = found.studies
+        studies = [group for study in found.studies for group in without_copies(study)]
         if store is not None:
             studies = _one_target_each(_not_made_here(studies, store.made(), known), store, known)
         index, count = shard

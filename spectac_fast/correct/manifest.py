@@ -176,9 +176,21 @@ class Manifest:
             except BlockingIOError:
                 file.close()
                 raise SetupError(f"{path}: expected to be the only run that writes here, found another one.") from None
-            _end_line(file)
             self._file = file
+            self._check_division()
+            _end_line(file)
         return self._file
+
+    def _check_division(self) -> None:
+        """Raise SetupError where another run divides the studies into another number of shards, and so meets ours."""
+        own = f".{self.shard[0]}of{self.shard[1]}" if self.shard[1] > 1 else ""
+        for path in sorted(self.out.glob(f"{NAME}*.jsonl")):
+            name = path.name[len(NAME) : -len(".jsonl")]
+            if name.partition("of")[2] != own.partition("of")[2] and _is_locked(path):
+                self.close()
+                raise SetupError(
+                    f"{self.out}: expected shards of one division, found another run whose manifest is {path.name}."
+                )
 
     def _in_place(self, output: Output) -> bool:
         file = self.out / output.file
@@ -217,6 +229,18 @@ def _end_line(file: FileIO) -> None:
         file.seek(end - 1)
         if file.read(1) != b"\n":
             file.write(b"\n")
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a run writes this manifest."""
+    if fcntl is None:
+        return False
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _check_regular(path: Path) -> None:

@@ -204,11 +204,10 @@ def write_corrected(
     out = Path(out)
     work = []
     others = [[study.series[k] for k in numbers] for numbers in partners or [()] * len(counts)]
-    sources = _told_apart(study.series)
-    for s, array, beside in zip(sources, counts, others):
+    for s, array, beside in zip(study.series, counts, others):
         derive = partial(_encoded, MARKS[0], beside) if s.form else partial(derive_corrected, others=beside)
         work.append((s, MARKS[0], derive, array))
-    for s, array, beside in zip(sources, uncertainty, others):
+    for s, array, beside in zip(study.series, uncertainty, others):
         work.append((s, MARKS[1], partial(_encoded, MARKS[1], beside) if s.form else derive_uncertainty, array))
     paths = [output_path(series.path, study.root, out, mark) for series, mark, *_ in work]
     for sentence in filter(None, map(refusal or (lambda path: OWN.obstacle(path, kind_of_output(path))), paths)):
@@ -232,19 +231,6 @@ def write_corrected(
         for temporary in staged:
             temporary.unlink(missing_ok=True)
     return paths
-
-
-def _told_apart(series: Sequence[Series]) -> list[Series]:
-    """The series, those marked of which another one has the SOP Instance UID but not the content."""
-    held: dict[str, set[str]] = {}
-    for one in series:
-        if one.header is not None:
-            held.setdefault(str(one.header.SOPInstanceUID), set()).add(one.digest)
-    shared = {uid for uid, contents in held.items() if len(contents) > 1}
-    return [
-        replace(one, twin=True) if one.header is not None and str(one.header.SOPInstanceUID) in shared else one
-        for one in series
-    ]
 
 
 def _encoded(

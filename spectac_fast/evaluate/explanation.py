@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from spectac_fast.evaluate.figures.figures import DPI, PLANE_NAMES, STYLE, VIEW_
 from spectac_fast.evaluate.report.gather import kind_of
 from spectac_fast.formats.series import Series
 from spectac_fast.models.explain import Explanation, explain_slice
-from spectac_fast.outputs import NOTICE, OWN, PROGRAM, Kind, Permit, appearing
+from spectac_fast.outputs import NOTICE, PROGRAM, Kind, Permit, appearing
 from spectac_fast.terms import PHASES, PLANES
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ _HEADS = ("NC", "corrected", "made from these counts", "from neighbouring slices
 _OUTLINE = "#39d5ff"
 _TILE_IN = 1.75
 _NEAR_MM = 45.0
+_FIGURES = "explain.json"
 
 
 @dataclass(frozen=True)
@@ -118,17 +119,22 @@ def wall(nc: NDArray[np.floating], pixel_mm: Sequence[float]) -> NDArray[np.bool
     return near & (counts >= 0.5 * np.percentile(counts[near], 98))
 
 
-def write(folder: Path, rows: Sequence[Explained], translator: Translator, permit: Permit = OWN) -> list[Path]:
-    """A picture for each phase and explain.json in a folder; returns the files.
+def check_places(folder: Path, phases: Iterable[str], permit: Permit) -> None:
+    """Raise UsageError where what is written of these phases may not be written to a folder."""
+    for phase in phases:
+        permit.check(_picture(folder, phase), Kind.PICTURE)
+    permit.check(folder / _FIGURES, Kind.JSON)
 
-    permit: what may be replaced; raises UsageError where something else has the place of a file.
-    """
-    pictures = {phase: folder / f"explain-{phase}.png" for phase in dict.fromkeys(row.phase for row in rows)}
-    for path in pictures.values():
-        permit.check(path, Kind.PICTURE)
-    permit.check(folder / "explain.json", Kind.JSON)
+
+def _picture(folder: Path, phase: str) -> Path:
+    return folder / f"explain-{phase}.png"
+
+
+def write(folder: Path, rows: Sequence[Explained], translator: Translator) -> list[Path]:
+    """A picture for each phase and explain.json in a folder; returns the files."""
     written = []
-    for phase, path in pictures.items():
+    for phase in dict.fromkeys(row.phase for row in rows):
+        path = _picture(folder, phase)
         _draw(path, phase, [row for row in rows if row.phase == phase], translator.name)
         written.append(path)
     content = {
@@ -138,9 +144,9 @@ def write(folder: Path, rows: Sequence[Explained], translator: Translator, permi
         "units": "model units: counts from 0 to the phase's scale are -1 to 1",
         "slices": [row.figures() for row in rows],
     }
-    with appearing(folder / "explain.json") as part:
+    with appearing(folder / _FIGURES) as part:
         part.write_text(json.dumps(content, indent=1) + "\n")
-    return [*written, folder / "explain.json"]
+    return [*written, folder / _FIGURES]
 
 
 def _draw(path: Path, phase: str, rows: Sequence[Explained], model: str) -> None:

@@ -12,6 +12,7 @@ from spectac_fast.commands import _flags
 from spectac_fast.commands._cohorts import add_spacing, open_cohort, open_joined
 from spectac_fast.errors import NoInputError, UsageError
 from spectac_fast.outputs import Kind, Permit, output_folder
+from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
     from spectac_fast.cohort.cohort import Cohort
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     patients = "1 patient" if count == 1 else f"{count} patients"
     print(f"\n{patients}, pooled per patient, data range 2. Intervals, tests and conventions:")
     for path in written:
-        print(f"  {path}")
+        say(f"  {path}")
     return 0
 
 

@@ -11,6 +11,7 @@ from spectac_fast._version import __version__
 from spectac_fast.commands import _flags
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.outputs import PROGRAM, Kind, Permit, appearing
+from spectac_fast.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     with appearing(args.out) as part:
         _save(content, part)
-    print(f"{header['model']}: {len(tensors)} tensors in layout {args.layout}; written to {args.out}")
+    say(f"{header['model']}: {len(tensors)} tensors in layout {args.layout}; written to {args.out}")
     return 0
 
 

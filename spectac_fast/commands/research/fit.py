@@ -9,6 +9,7 @@ from spectac_fast.commands import _flags
 from spectac_fast.commands._cohorts import add_spacing, open_joined
 from spectac_fast.errors import UsageError
 from spectac_fast.outputs import Kind, Permit
+from spectac_fast.terminal import say
 
 _ABOUT = """
 A sample of few evaluations is a walk with fixed coefficients. They are fitted here, by least squares and without
@@ -77,5 +78,5 @@ def run(args: argparse.Namespace) -> int:
         **trained_on([cohort.cases[case] for case in cases]),
     }
     keep_tables(find(args.model), args.out, tables, facts)
-    print(f"wrote {args.out}")
+    say(f"wrote {args.out}")
     return 0

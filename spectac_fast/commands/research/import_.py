@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from spectac_fast.commands import _flags
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.outputs import Kind, Permit
+from spectac_fast.terminal import say, warn
 
 if TYPE_CHECKING:
     from spectac_fast.checkpoints.layouts import Imported
@@ -92,7 +93,6 @@ def run(args: argparse.Namespace) -> int:
 def _import(args: argparse.Namespace) -> int:
     import hashlib
     import os
-    import sys
 
     from spectac_fast.checkpoints import layouts
     from spectac_fast.checkpoints.pickles import read_checkpoint
@@ -124,13 +124,13 @@ def _import(args: argparse.Namespace) -> int:
         trial.unlink(missing_ok=True)
     count = sum(tensor.numel() for tensor in found.tensors.values())
     kind = "averaged" if averaged else "as they are"
-    print(f"{found.model}: {len(found.tensors)} tensors, {count:,} numbers, weights {kind}; written to {args.out}")
+    say(f"{found.model}: {len(found.tensors)} tensors, {count:,} numbers, weights {kind}; written to {args.out}")
     for origin, where in _FROM.items():
         if said := settings.by_origin().get(origin):
-            print(f"  {where}: {', '.join(map(settings.said, said))}")
+            say(f"  {where}: {', '.join(map(settings.said, said))}")
     for sentence in settings.assumptions():
-        print(f"spectac: {sentence}", file=sys.stderr)
-    print("spectac: --config FILE or --set NAME=VALUE says what is assumed", file=sys.stderr)
+        warn(f"spectac: {sentence}")
+    warn("spectac: --config FILE or --set NAME=VALUE says what is assumed")
     return 0
 
 

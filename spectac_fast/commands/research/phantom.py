@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 
 from spectac_fast.commands._flags import add_device, add_output, positive_int
+from spectac_fast.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     with Progress(args.cases, "phantom", "case") as progress:
         for _ in generate(args.out, seeds, wanted, jobs):
             progress.step()
-    print(f"{args.cases} cases in {args.out}")
+    say(f"{args.cases} cases in {args.out}")
     return 0
 
 

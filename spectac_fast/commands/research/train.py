@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands._cohorts import add_spacing, open_cohort, open_joined
 from spectac_fast.commands._flags import add_device, add_output, add_seed, positive_int
 from spectac_fast.errors import UsageError
+from spectac_fast.terminal import log_to_stderr, say
 
 if TYPE_CHECKING:
     from spectac_fast.cohort.cohort import Cohort
@@ -66,11 +66,11 @@ def run(args: argparse.Namespace) -> int:
 
     from spectac_fast.train.loop.distributed import rank
 
-    logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
+    log_to_stderr("spectac: %(message)s")
     cohort = open_joined(args.data, args)
     path = _train_row(args, cohort) if args.model in ROWS else _train_network(args, cohort)
     if rank() == 0:
-        print(f"wrote {path}")
+        say(f"wrote {path}")
     return 0
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +11,7 @@ from spectac_fast.commands import _flags
 from spectac_fast.commands._runs import interruptible, reported
 from spectac_fast.outputs import Kind, Permit
 from spectac_fast.progress import STYLES, Progress
+from spectac_fast.terminal import log_to_stderr, say, warn
 
 if TYPE_CHECKING:
     from spectac_fast.correct import Corrector, Report
@@ -109,10 +108,10 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.correct.corrector import nothing_to_correct
     from spectac_fast.correct.engines.cluster import carry_out_on_ray
 
-    logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
+    log_to_stderr("spectac: %(message)s")
     if args.images:
         return _correct_images(args)
-    permit = Permit(tuple(args.inputs), args.overwrite)
+    permit = Permit((*args.inputs, Path(args.model)), args.overwrite)
     if args.report:
         permit.check(args.report, Kind.JSON)
     part = args.shard or shard_of_launcher()
@@ -157,8 +156,8 @@ def _correct_images(args: argparse.Namespace) -> int:
     inputs = [Path(path) for path in args.inputs]
     given = {"steps": args.steps, "samples": args.samples, "seed": args.seed}
     for sentence in correct_pictures(inputs, args.out, translator, args.images, overwrite=args.overwrite, **given):
-        print(f"spectac: {sentence}", file=sys.stderr)
-    print(f"corrected images ({translator.name}, {args.images} scale); written to {args.out}")
+        warn(f"spectac: {sentence}")
+    say(f"corrected images ({translator.name}, {args.images} scale); written to {args.out}")
     return 0
 
 
@@ -195,9 +194,9 @@ def device_of_launcher(name: str) -> str:
 
 def _list(report: Report) -> None:
     for reason in report.skipped:
-        print(f"skipped: {reason}", file=sys.stderr)
+        warn(f"skipped: {reason}")
     for reason in report.failed:
-        print(f"failed: {reason}", file=sys.stderr)
+        warn(f"failed: {reason}")
 
 
 def _tell(report: Report, corrector: Corrector, out: Path) -> None:
@@ -206,10 +205,10 @@ def _tell(report: Report, corrector: Corrector, out: Path) -> None:
     pace = f", {1000 * report.seconds / report.slices:.1f} ms per slice" if report.slices else ""
     before = f"{len(report.finished)} series finished before, " if report.finished else ""
     where = f"written to {out}" if report.written else "nothing written"
-    print(
+    say(
         f"corrected {report.slices} slices in {report.series} series of {studies}{pace} "
         f"({corrector.translator.name}); {before}{len(report.skipped)} files skipped, {len(report.failed)} failed; "
         f"{where}"
     )
     if report.interrupted:
-        print("spectac: interrupted", file=sys.stderr)
+        warn("spectac: interrupted")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
 from spectac_fast.outputs import OWN, Kind, output_folder
+from spectac_fast.terminal import say
 from spectac_fast.terms import PLANES
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ def _synthetic(out: Path, translator: Translator, args: argparse.Namespace) -> N
     )
     print(segments_table(phases))
     print(f"\n{milliseconds:.1f} ms per slice on {translator.device}\n")
-    print(f"{out / 'corrected'}{'':4}{len(report.written)} DICOM series")
+    say(f"{out / 'corrected'}{'':4}{len(report.written)} DICOM series")
     for path in [*pictures, *written]:
-        print(path)
+        say(path)
 
 
 def _patient(out: Path, translator: Translator, args: argparse.Namespace) -> None:
@@ -121,5 +122,5 @@ def _patient(out: Path, translator: Translator, args: argparse.Namespace) -> Non
         f"{axes.elevation:.0f} degrees.\n"
     )
     for folder, files in ((out / "nc", result.written), (out / "corrected", report.written)):
-        print(f"{folder}{'':4}{len(files)} DICOM series")
-    print(picture)
+        say(f"{folder}{'':4}{len(files)} DICOM series")
+    say(picture)

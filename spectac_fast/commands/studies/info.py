@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
+from spectac_fast.terminal import log_to_stderr, say
 from spectac_fast.terms import PLANES
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         lines = _contents(Path(args.subject), _flags.told(args))
     else:
         lines = _model(args.subject, args.device)
-    print("\n".join(lines))
+    say(*lines)
     return 0
 
 
@@ -48,7 +48,7 @@ def _surroundings() -> Iterable[str]:
     from spectac_fast.models.registry import load, shipped
     from spectac_fast.ops.availability import availability
 
-    yield availability()
+    yield from availability().splitlines()
     yield ""
     yield f"Python {platform.python_version()}, {torch.get_num_threads()} CPU threads"
     for k in range(torch.cuda.device_count()):
@@ -72,7 +72,7 @@ def _contents(path: Path, told: Told) -> Iterable[str]:
     from spectac_fast.formats.series import volume_ending
     from spectac_fast.formats.volumes import read_volume
 
-    logging.basicConfig(format="spectac: %(message)s", level=logging.WARNING)
+    log_to_stderr("spectac: %(message)s")
     if path.is_file() and volume_ending(path):
         yield from _described(settled([read_volume(path, file_content(path), told)]))
         return

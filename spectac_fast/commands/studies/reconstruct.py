@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from spectac_fast.commands import _flags
 from spectac_fast.commands._runs import interruptible, reported
 from spectac_fast.outputs import Kind, Permit
 from spectac_fast.progress import STYLES, Progress
+from spectac_fast.terminal import say, warn
 
 if TYPE_CHECKING:
     from spectac_fast.correct import Report
@@ -160,25 +160,25 @@ def _say(result: Reconstructed) -> None:
     if result.made is not None:
         name, views = result.sources[0].name, result.projections.views
         axes = result.made.axes
-        print(
+        say(
             f"{name}: {views} views; long axis azimuth {axes.azimuth:.1f}, elevation {axes.elevation:.1f} degrees "
             f"through {', '.join(f'{mm:.0f}' for mm in axes.centre)} mm"
         )
     for warning in result.warnings:
-        print(f"note: {warning}", file=sys.stderr)
+        warn(f"note: {warning}")
 
 
 def _tell(report: Report, by: Reconstructor, out: Path) -> None:
     for reason in report.skipped:
-        print(f"skipped: {reason}", file=sys.stderr)
+        warn(f"skipped: {reason}")
     for reason in report.failed:
-        print(f"failed: {reason}", file=sys.stderr)
+        warn(f"failed: {reason}")
     before = f"{len(report.finished)} series finished before, " if report.finished else ""
     where = f"written to {out}" if report.written else "nothing written"
     files = f"{report.studies} {'file' if report.studies == 1 else 'files'}"
-    print(
+    say(
         f"reconstructed {report.series} series of {files}; {before}{len(report.skipped)} files skipped, "
         f"{len(report.failed)} failed; {where}"
     )
     if report.interrupted:
-        print("spectac: interrupted", file=sys.stderr)
+        warn("spectac: interrupted")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
 from spectac_fast.outputs import Kind, Permit, check_folder
+from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
     from spectac_fast.models.translator import Translator
@@ -73,11 +74,11 @@ def run(args: argparse.Namespace) -> int:
             dicom=args.dicom,
             permit=permit,
         )
-        print("\n".join(map(str, written)))
+        say(*written)
     for reason in found.skipped:
-        print(f"skipped: {reason}")
+        say(f"skipped: {reason}")
     for reason in found.failed:
-        print(f"failed: {reason}")
+        say(f"failed: {reason}")
     return 1 if found.failed else 0
 
 

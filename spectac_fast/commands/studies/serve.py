@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
 from spectac_fast.errors import SetupError, UsageError
+from spectac_fast.terminal import log_to_stderr
 
 if TYPE_CHECKING:
     import ssl
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast import load
     from spectac_fast.node import Destination, Limits, Node, Receiver, Spool
 
-    logging.basicConfig(format="%(asctime)s spectac: %(message)s", level=logging.INFO)
+    log_to_stderr("%(asctime)s spectac: %(message)s", logging.INFO)
     tls = _tls_in(args)
     forward = Destination.parse(args.forward, args.aet, _tls_out(args)) if args.forward else None
     limits = Limits(args.max_object * 2**20, args.associations)

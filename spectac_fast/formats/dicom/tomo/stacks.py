@@ -14,7 +14,14 @@ from pydicom.dataset import Dataset
 
 from spectac_fast._version import __version__
 from spectac_fast.errors import InputError
-from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, code, set_pixels, stable_uid
+from spectac_fast.formats.dicom.elements import (
+    NM_IMAGE_STORAGE,
+    PATIENT_STATE,
+    code,
+    encoded_sha256,
+    set_pixels,
+    stable_uid,
+)
 from spectac_fast.formats.dicom.kind.tracer import THALLIUM
 from spectac_fast.formats.dicom.patient import lying
 from spectac_fast.formats.dicom.synthetic import put_geometry
@@ -93,8 +100,6 @@ def _object(projections: Projections, stack: Stack, maps: Sequence[tuple[str, st
     made = json.dumps({**stack.made, "version": __version__}, sort_keys=True)
     uid, kind = str(source.SOPInstanceUID), "AC" if stack.corrected else "NC"
     ds.SOPClassUID, ds.Modality = NM_IMAGE_STORAGE, "NM"
-    ds.SOPInstanceUID = stable_uid("reconstructed instance", uid, stack.plane, kind, made)
-    ds.SeriesInstanceUID = stable_uid("reconstructed series", uid, stack.plane, kind, made)
     ds.FrameOfReferenceUID = stable_uid("reconstructed frame of reference", uid)
     ds.PositionReferenceIndicator = ""
     # PS3.3 C.8.4.9.1.1.1: an original image is one of the patient's counts, reconstructed or not.
@@ -119,6 +124,9 @@ def _object(projections: Projections, stack: Stack, maps: Sequence[tuple[str, st
     mapping.add_new("RealWorldValueFirstValueMapped", "US", 0)
     mapping.add_new("RealWorldValueLastValueMapped", "US", 65535)
     ds.RealWorldValueMappingSequence = [mapping]
+    content = encoded_sha256(ds)
+    ds.SOPInstanceUID = stable_uid("reconstructed instance", uid, stack.plane, kind, made, content)
+    ds.SeriesInstanceUID = stable_uid("reconstructed series", uid, stack.plane, kind, made, content)
     return ds
 
 
