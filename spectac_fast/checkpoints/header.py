@@ -24,7 +24,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "gain": (1e-3, 1e3), "pixel_mm": (0.1, 100.0), "slice_mm": (0.1, 1000.0), "slope": (-1e3, 1e3),
     "offset": (-1e3, 1e3), "num_timesteps": (1, 100_000), "steps": (1, 100_000), "sample_steps": (1, 100_000),
     "samples": (1, 10_000), "order": (1, 16), "eta": (0.0, 1e3), "dropout": (0.0, 1.0), "num_res_blocks": (0, 256),
-    "context_slices": (0, 64), "attention_paths": (0, 64),
+    "context_slices": (0, 64), "attenuation_paths": (0, 64), "channel_mult": (1, 4096.0),
+    **dict.fromkeys(("model_channels", "head_channels", "channels", "in_channels", "out_channels"), (1, 2**16)),
+    "norm_groups": (1, 2**16),
 }  # fmt: skip
 _MOST_PIXELS = 8192
 # Networks may make parts that they then do without.
@@ -114,7 +116,9 @@ def _check_depth(value: Any, key: str, name: str, depth: int) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _shown(value: Any) -> str:

@@ -46,7 +46,7 @@ def write_report(
     """
     study = study_of(series, _model_at_hand(series, model))
     phases = analyse(study, geometry)
-    path = path.with_name(path.name.format(pseudonym=study.pseudonym))
+    path = path.with_name(path.name.replace("{pseudonym}", study.pseudonym))
     output_folder(path.parent)
     beside = {Kind.PICTURE: path.with_suffix(".png")} if png else {}
     beside |= {Kind.OBJECT: path.with_suffix(".dcm")} if dicom else {}

@@ -40,6 +40,10 @@ class Item(_Quiet):
 class Header(_Quiet, FileDataset):
     """The data set of a file."""
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Header:
+        with quiet_pydicom():
+            return super().__deepcopy__(memo)
+
 
 def quieten(ds: Dataset) -> Dataset:
     """The same data set, which from now on is asked in silence."""

@@ -19,6 +19,7 @@ from spectac_fast.formats.dicom.elements import (
     PATIENT_STATE,
     code,
     encoded_sha256,
+    quiet_pydicom,
     set_pixels,
     stable_uid,
 )
@@ -83,7 +84,8 @@ def stack_object(projections: Projections, stack: Stack, maps: Sequence[tuple[st
     one frame of reference, whose origin is the axis of rotation. Raises InputError for a header that cannot be copied.
     """
     try:
-        return _object(projections, stack, maps)
+        with quiet_pydicom():
+            return _object(projections, stack, maps)
     except Exception as error:
         # pydicom quotes values in its messages; they may identify the patient.
         raise InputError(f"{projections.path}: the header cannot be copied ({type(error).__name__}).") from None
