@@ -12,7 +12,6 @@ import numpy as np
 import pydicom
 import pytest
 from fake_study import heart, write_nc
-from PIL import Image
 from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -82,18 +81,18 @@ def silence(capfd, caplog):
 
 def asked(series):
     """Ask a header for everything, wherever it lies, as no reader does."""
-    for ds in (series.header, copy.deepcopy(series.header)):
-        waiting = [ds]
-        while waiting:
-            some = waiting.pop()
-            for tag in list(some.keys()):
-                try:
-                    element = some[tag]
-                    str(element.value)
-                except Exception:
-                    continue
-                waiting += list(element.value) if element.VR == "SQ" else []
     claim_of(series)
+    waiting = [series.header]
+    while waiting:
+        some = waiting.pop()
+        for tag in list(some.keys()):
+            try:
+                element = some[tag]
+                str(element.value)
+            except Exception:
+                continue
+            waiting += list(element.value) if element.VR == "SQ" else []
+    copy.deepcopy(series.header)
 
 
 @pytest.fixture
@@ -114,7 +113,8 @@ def everywhere(repository, tmp_path, rng, silence):
             refused[tag] = str(reason)
         else:
             accepted.append(tag)
-    for tag in (*accepted, *(set(DicomDictionary) - set(tags))):
+    # Of what nobody looks at, a few tags of every kind.
+    for tag in (*accepted, *sorted(set(DicomDictionary) - set(tags))[::25]):
         if keyword_for_tag(tag) and tag >> 16 not in (*_NOT_OF_A_DATA_SET, 0x7FE0):
             name_in(sound, tag)
     private_in(sound)
@@ -133,21 +133,23 @@ def test_a_name_in_every_tag_is_in_no_channel(everywhere, tmp_path, silence):
     row.write_text(json.dumps({"format": 1, "model": "same", "slope": 1, "offset": 0, "gain": 1, "pixel_mm": 6.8}))
     out, page = tmp_path / "out", tmp_path / "page"
     study, model = ("-i", str(path.parent)), ("-m", str(row))
-    status = main(["correct", *study, *model, "-o", str(out), "--report", str(tmp_path / "run.json")])
+    # One of the tags says that attenuation was corrected.
+    words = ["correct", *study, *model, "-o", str(out), "--kind", "nc", "--report", str(tmp_path / "run.json")]
+    status = main(words)
     assert status == 0, (tmp_path / "run.json").read_text()
     assert main(["info", str(path)]) == 0
-    assert main(["report", str(path), str(out), *model, "-o", str(page), "--png"]) == 0
+    assert main(["report", str(path), str(out), *model, "-o", str(page)]) == 0
     # What claims to be derived here and is another's.
     made = next(out.rglob("*_DL-AC.dcm"))
-    ds = pydicom.dcmread(made)
-    ds.DerivationDescription = ds.DerivationDescription.replace("model same", f"model {NAME}")
+    silence()
+    with quiet_pydicom():
+        ds = pydicom.dcmread(made)
+        ds.DerivationDescription = ds.DerivationDescription.replace("model same", f"model {NAME}")
     save(ds, made)
     assert main(["report", str(path), str(out), *model, "-o", str(page)]) == 0
-    assert main(["reconstruct", *study, "-o", str(tmp_path / "slices")]) in (1, 3)
     silence((tmp_path / "run.json").read_text(), (out / "spectac-manifest.jsonl").read_text())
-    (html,), (png,) = page.glob("*.html"), page.glob("*.png")
-    with Image.open(png) as picture:
-        silence(html.read_text(), picture.info)
+    (html,) = page.glob("*.html")
+    silence(html.read_text())
 
 
 @pytest.mark.parametrize("tag", ["StudyInstanceUID", "FrameOfReferenceUID", "PixelSpacing", "NumberOfFrames", "Rows"])
