@@ -122,7 +122,7 @@ class Manifest:
         What an earlier run has put there is its own, whatever form it has.
         """
         sentence = permit.obstacle(path, kind_of_output(path))
-        if not sentence or path.is_symlink():
+        if not sentence or os.path.islink(path):
             return sentence
         digest = file_sha256(path)
         made = (output for entry in self._entries.values() for output in entry.outputs)
@@ -215,7 +215,9 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
 
 
 def file_sha256(path: Path) -> str | None:
-    """SHA-256 of a file's content, None where there is no such file."""
+    """SHA-256 of a file's content, None where there is no such file: a pipe would be waited for without end."""
+    if not os.path.isfile(path):
+        return None
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
