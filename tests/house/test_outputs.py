@@ -172,7 +172,7 @@ def test_an_input_is_never_replaced(at, tmp_path, named, capsys):
         assert target.read_bytes() == whole
     # Nor is the model, nor by the links of a path.
     (tmp_path / "way").symlink_to(at)
-    for target in (at / "row.json", tmp_path / "way" / "study" / "SA.dcm"):
+    for target in (at / "row.json", tmp_path / "way" / target.relative_to(at)):
         assert run((*words[:-1], target, "--overwrite")) == 2
     assert not (tmp_path / "out").exists()
     assert json.loads((at / "row.json").read_text())["model"] == "same"
@@ -247,10 +247,10 @@ def test_the_demo_leaves_what_is_there(tmp_path, capsys):
     assert taken.read_bytes() == FOREIGN
 
 
-@pytest.mark.parametrize("name", ["case-7", "cohort.npy", ".unfinished.json", "index.json"])
+@pytest.mark.parametrize("name", ["case-7", "cohort.npy", ".unfinished.json", "index.json", "cohort.json"])
 def test_a_cohort_never_takes_the_place_of_other_things(tmp_path, name, capsys):
     (tmp_path / name).mkdir() if name == "case-7" else (tmp_path / name).write_bytes(FOREIGN)
-    form = "npy" if name == "cohort.npy" else "dicom"
+    form = "npy" if name in ("cohort.npy", "index.json") else "dicom"
     assert run(("phantom", "--cases", 1, "--seed", 7, "-o", tmp_path, "--format", form)) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == [name]
