@@ -273,4 +273,5 @@ def _is_plausible(entry: Entry) -> bool:
         return False
     below = [PurePosixPath(output.file) for output in entry.outputs]
     within = not any(path.is_absolute() or ".." in path.parts or "\0" in str(path) or not path.name for path in below)
-    return within and entry.batch_size in _BATCH_SIZES
+    # Nothing is recorded of a study of which nothing was written.
+    return bool(below) and within and entry.batch_size in _BATCH_SIZES
