@@ -172,8 +172,8 @@ def test_an_input_is_never_replaced(at, tmp_path, named, capsys):
         assert target.read_bytes() == whole
     # Nor is the model, nor by the links of a path.
     (tmp_path / "way").symlink_to(at)
-    for target in (at / "row.json", tmp_path / "way" / target.relative_to(at)):
-        assert run((*words[:-1], target, "--overwrite")) == 2
+    for path in (at / "row.json", tmp_path / "way" / target.relative_to(at)):
+        assert run((*words[:-1], path, "--overwrite")) == 2
     assert not (tmp_path / "out").exists()
     assert json.loads((at / "row.json").read_text())["model"] == "same"
 
