@@ -16,6 +16,7 @@ CORRECTION = "Attenuation correction estimated from the non-corrected image alon
 DEVIATION = "Standard deviation over samples of attenuation correction estimated from the non-corrected image,"
 TRANSAXIAL = " The source holds transaxial slices, not slices along the heart."
 CORRECTED = " The source is, by what is known of it, attenuation-corrected already."
+UNSTATED = "not stated"
 DOUBTFUL = " Whether the source is attenuation-corrected already is not known."
 _PLANES = r"(?:SA|VLA|HLA|TRA)(?:, (?:SA|VLA|HLA|TRA))*"
 _KEYS = r"(?:deviation of samples|device|floor|planes|precision|samples|seed|steps|temperature)"
@@ -42,6 +43,6 @@ def derivation_of(ds: Dataset, models: Container[str]) -> str:
     found = _DERIVATION.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         return "How it was made is not stated as spectac_fast states it."
-    if found["model"] in models:
+    if found["model"] in models or found["model"] == UNSTATED:
         return text
     return f"{text[: found.start('model')]}of another name{text[found.end('model') :]}"
