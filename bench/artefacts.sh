@@ -36,6 +36,8 @@ stage run   native64-context 60 heart  "$work/train" "$work/more"
 cp "$work/run/bbdm64.safetensors" "$weights/"
 cp "$work/run/card.json" "$weights/bbdm64.json"
 
+spectac phantom --cases 64 --seed 40000   -o "$work/normals"    --format npy
+python -m bench normals --data "$work/normals" --store
 python -m bench foreign --train "$work/train" --data "$work/validation" --store
 python -m bench calibration --data "$work/validation" --test "$work/test" --combined 6 --store
 python -m bench calibration --data "$work/validation" --test "$work/unseen" --combined 0 \
@@ -56,8 +58,4 @@ bench/distill.sh "$work"
 python -m bench quality --times
 python -m bench latency
 python -m bench readme
-spectac demo -o "$work/demo-out"
-cp "$work/demo-out/stress.png" docs/demo-stress.png
-cp "$work/demo-out/patient/patient.png" docs/patient.png
-spectac report "$work/demo-out/input" "$work/demo-out/corrected" -o "$work/report.html" --png
-cp "$work/report.png" docs/report.png
+python docs/front.py

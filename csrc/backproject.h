@@ -36,10 +36,11 @@ inline BackprojectCall unpack_backproject(const char* op, const Tensor& views, c
   BackprojectCall call{};
   call.stencils = unpack_stencils(op, index, weight, span);
   const int64_t count = call.stencils.views, n = call.n();
-  STD_TORCH_CHECK(views.size(1) == count && views.size(2) == n, op, ": views must be [B, V, n, nz].");
+  STD_TORCH_CHECK(views.dim() == 4 && views.size(1) == count && views.size(2) == n, op, ": views must be [B, V, n, nz].");
   call.batch = views.size(0);
   call.nz = views.size(3);
-  call.turn = read_from<float>(turn, 2 * count, op, "turn");
+  check_one_device(op, views, {&index, mu ? &*mu : nullptr, survival ? &*survival : nullptr, taps ? &*taps : nullptr});
+  call.turn = read_shaped<float>(turn, {count, 2}, views, op, "turn");
   call.taps = unpack_taps(op, taps, count, n);
   call.attenuation = unpack_attenuation(op, mu, survival, step, call.batch, call.stencils, call.nz);
   call.views = read_from<float>(views, views.numel(), op, "views");
@@ -56,6 +57,8 @@ inline GradientCall unpack_gradient(const Tensor& activity, const Tensor& views,
   STD_TORCH_CHECK(mu || survival, op, ": mu or survival must be given.");
   STD_TORCH_CHECK(slices_of(op, activity, call.back.n(), "activity") == call.back.nz, op,
                   ": activity must have the slices of views.");
+  check_device(activity, views, op, "activity");
+  STD_TORCH_CHECK(activity.size(0) == views.size(0), op, ": activity must have the batch of views.");
   call.activity = read_from<float>(activity, call.back.batch * call.back.volume(), op, "activity");
   return call;
 }

@@ -44,12 +44,13 @@ SF_HD Line line_of(const NormCall& call, int64_t sample, int64_t channel, float 
               value_of(call.scale, sample, channel, 0.0f), value_of(call.shift, sample, channel, 0.0f));
 }
 
-inline ChannelValues channel_values(const MaybeTensor& t, int64_t samples, int64_t channels, const char* name) {
+inline ChannelValues channel_values(const MaybeTensor& t, const Tensor& x, bool per_sample, const char* name) {
   const char* op = "group_norm_silu";
+  const int64_t channels = x.size(1);
   if (!t) return {nullptr, NetType::float32, 0};
-  const bool per_sample = t->dim() == 2;
-  STD_TORCH_CHECK(t->size(t->dim() - 1) == channels && (!per_sample || t->size(0) == samples), op, ": ", name,
-                  " does not fit x.");
+  const bool fits = per_sample ? has_shape(*t, {x.size(0), channels}) : has_shape(*t, {channels});
+  STD_TORCH_CHECK(fits, op, ": ", name, " does not fit x.");
+  check_device(*t, x, op, name);
   STD_TORCH_CHECK(channels == 1 || t->stride(t->dim() - 1) == 1, op, ": ", name, " must have its channels side by side.");
   return {t->const_data_ptr(), net_type(*t, op, name), per_sample ? t->stride(0) : 0};
 }
@@ -78,16 +79,22 @@ inline NormCall unpack_norm(
   call.channels_last = !contiguous;
   STD_TORCH_CHECK(contiguous || (is_channels_last(x) && is_channels_last(out)), op,
                   ": x and out must both be contiguous or both channels_last.");
-  STD_TORCH_CHECK(out.numel() == x.numel() && out.scalar_type() == x.scalar_type(), op, ": out must be like x.");
+  STD_TORCH_CHECK(eps > 0, op, ": eps must be above 0.");
+  STD_TORCH_CHECK(call.samples == 0 || x.numel() / call.samples / groups <= 2147483647, op,
+                  ": a group must have at most 2^31 - 1 elements.");
+  STD_TORCH_CHECK(out.sizes() == x.sizes() && out.scalar_type() == x.scalar_type(), op, ": out must be like x.");
   call.type = net_type(x, op, "x");
   call.x = x.const_data_ptr();
   call.out = out.mutable_data_ptr();
-  call.weight = channel_values(weight, call.samples, call.channels, "weight");
-  call.bias = channel_values(bias, call.samples, call.channels, "bias");
-  call.scale = channel_values(scale, call.samples, call.channels, "scale");
-  call.shift = channel_values(shift, call.samples, call.channels, "shift");
+  call.weight = channel_values(weight, x, false, "weight");
+  call.bias = channel_values(bias, x, false, "bias");
+  call.scale = channel_values(scale, x, true, "scale");
+  call.shift = channel_values(shift, x, true, "shift");
   call.eps = float(eps);
   call.activation = activation_named(activation);
+  check_device(out, x, op, "out");
+  const auto rows = [op](const MaybeTensor& t) { return t ? place_of_slices(*t, op, "scale or shift") : Place{}; };
+  check_apart(op, {place_of(x), place_of(weight), place_of(bias), rows(scale), rows(shift)}, {place_of(out)});
   return call;
 }
 

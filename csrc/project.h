@@ -64,6 +64,11 @@ struct SurvivalCall {
   float* out;       // [batch, views, n, n, nz]
 };
 
+inline void check_one_device(const char* op, const Tensor& like, std::initializer_list<const Tensor*> others) {
+  for (const Tensor* t : others)
+    if (t) check_device(*t, like, op, "the tables, mu and survival");
+}
+
 inline void check_side(const char* op, int64_t n) {
   STD_TORCH_CHECK(2 <= n && n <= kMaxSide, op, ": n must be 2 to ", kMaxSide, ", found ", n, ".");
 }
@@ -73,7 +78,8 @@ inline Stencils unpack_stencils(const char* op, const Tensor& index, const Tenso
   const int64_t views = index.size(0), n = index.size(1);
   check_side(op, n);
   return {views, n, read_from<int32_t>(index, index.numel(), op, "index"),
-          read_from<float>(weight, 4 * index.numel(), op, "weight"), read_from<int32_t>(span, 2 * views * n, op, "span")};
+          read_shaped<float>(weight, {views, n, n, 4}, index, op, "weight"),
+          read_shaped<int32_t>(span, {views, n, 2}, index, op, "span")};
 }
 
 inline Taps unpack_taps(const char* op, const MaybeTensor& taps, int64_t views, int64_t n) {
@@ -90,8 +96,9 @@ inline Attenuation unpack_attenuation(const char* op, const MaybeTensor& mu, con
   if (!mu && !survival) return {nullptr, nullptr, 0, 0.0f};
   const Tensor& given = mu ? *mu : *survival;
   const int64_t one = (mu ? 1 : stencils.views) * stencils.n * stencils.n * nz;
-  STD_TORCH_CHECK(given.dim() == (mu ? 4 : 5) && (given.size(0) == 1 || given.size(0) == batch), op, ": ",
-                  mu ? "mu must be [B or 1, n, n, nz]." : "survival must be [B or 1, V, n, n, nz].");
+  const int64_t n = stencils.n, members = given.dim() && given.size(0) == 1 ? 1 : batch;
+  const bool fits = mu ? has_shape(given, {members, n, n, nz}) : has_shape(given, {members, stencils.views, n, n, nz});
+  STD_TORCH_CHECK(fits, op, ": ", mu ? "mu must be [B or 1, n, n, nz]." : "survival must be [B or 1, V, n, n, nz].");
   const float* values = read_from<float>(given, given.size(0) * one, op, mu ? "mu" : "survival");
   return {mu ? values : nullptr, mu ? nullptr : values, given.size(0) == 1 ? 0 : one, float(step)};
 }
@@ -117,6 +124,7 @@ inline ProjectCall unpack_project(const Tensor& activity, const Tensor& index, c
   call.nz = slices_of(op, activity, call.n(), "activity");
   call.taps = unpack_taps(op, taps, call.stencils.views, call.n());
   call.attenuation = unpack_attenuation(op, mu, survival, step, call.batch, call.stencils, call.nz);
+  check_one_device(op, activity, {&index, mu ? &*mu : nullptr, survival ? &*survival : nullptr, taps ? &*taps : nullptr});
   call.activity = read_from<float>(activity, activity.numel(), op, "activity");
   call.views = views.mutable_data_ptr<float>();
   return call;
@@ -134,6 +142,7 @@ inline SurvivalCall unpack_photon_survival(const Tensor& mu, const Tensor& index
   call.stencils = unpack_stencils(op, index, weight, span);
   call.batch = mu.size(0);
   call.nz = slices_of(op, mu, call.stencils.n, "mu");
+  check_one_device(op, mu, {&index});
   call.mu = read_from<float>(mu, mu.numel(), op, "mu");
   call.step = float(step);
   call.out = out.mutable_data_ptr<float>();

@@ -28,36 +28,44 @@ inline StepCall unpack_step(
     double hi, const MaybeTensor& anchor, const Tensor& x_next, const MaybeTensor& x0, const MaybeTensor& net_input) {
   const char* op = "sampler_step";
   STD_TORCH_CHECK(x.dim() == 4, op, ": x must be [B, C, H, W].");
+  STD_TORCH_CHECK(!seeds || !noise, op, ": give seeds or noise, not both.");
+  STD_TORCH_CHECK(is_counter(step) && is_counter(sample), op, ": step and sample must be in 0 ... 2^32 - 1.");
+  STD_TORCH_CHECK(lo < hi, op, ": lo must be below hi.");
   const int64_t n = x.numel();
   StepCall call{};
   call.slices = x.size(0);
   call.elements = x.size(1) * x.size(2) * x.size(3);
   call.x = read_from<float>(x, n, op, "x");
-  check_dense(f, n, op, "f");
+  check_like(f, x, op, "f");
   call.f = f.const_data_ptr();
   call.f_type = net_type(f, op, "f");
-  call.y = read_from<float>(y, n, op, "y");
-  call.row = read_from<float>(row, 14, op, "row");
-  call.h1 = read_from<float>(h1, n, op, "h1");
-  call.h2 = read_from<float>(h2, n, op, "h2");
-  call.seeds = read_from<int64_t>(seeds, call.slices, op, "seeds");
-  call.noise = read_from<float>(noise, n, op, "noise");
+  call.y = read_like<float>(y, x, op, "y");
+  call.row = read_shaped<float>(row, {14}, x, op, "row");
+  call.h1 = read_like<float>(h1, x, op, "h1");
+  call.h2 = read_like<float>(h2, x, op, "h2");
+  call.seeds = read_shaped<int64_t>(seeds, {call.slices}, x, op, "seeds");
+  call.noise = read_like<float>(noise, x, op, "noise");
   call.step = uint32_t(step);
   call.sample = uint32_t(sample);
   call.lo = float(lo);
   call.hi = float(hi);
-  call.anchor = write_to<float>(anchor, n, op, "anchor");
-  call.x_next = write_to<float>(x_next, n, op, "x_next");
-  call.x0 = write_to<float>(x0, n, op, "x0");
+  call.anchor = write_like<float>(anchor, x, op, "anchor");
+  call.x_next = write_like<float>(x_next, x, op, "x_next");
+  call.x0 = write_like<float>(x0, x, op, "x0");
+  Place delivered{};
   if (net_input) {
     const Tensor& t = *net_input;
-    STD_TORCH_CHECK(t.numel() == n && t.dim() == 4, op, ": net_input must have the shape of x.");
-    for (int64_t dim = 3, dense = 1; dim >= 1; dense *= t.size(dim), --dim)
-      STD_TORCH_CHECK(t.size(dim) == 1 || t.stride(dim) == dense, op, ": net_input must hold each slice in one block.");
+    STD_TORCH_CHECK(t.sizes() == x.sizes(), op, ": net_input must have the shape of x.");
+    check_device(t, x, op, "net_input");
+    delivered = place_to_write(t, op, "net_input");
     call.net_input = t.mutable_data_ptr();
     call.net_type = net_type(t, op, "net_input");
     call.net_stride = t.stride(0);
   }
+  check_apart(op,
+              {place_of(x), place_of(f), place_of(y), place_of(row), place_of(h1), place_of(h2), place_of(seeds),
+               place_of(noise)},
+              {place_of(anchor), place_of(x_next), place_of(x0), delivered});
   return call;
 }
 

@@ -61,16 +61,16 @@ inline MetricsCall unpack_metrics(const Tensor& x, const Tensor& y, double range
   call.type = pixel_type(x, op);
   STD_TORCH_CHECK(y.scalar_type() == x.scalar_type(), op, ": y must have the dtype of x.");
   check_dense(x, x.numel(), op, "x");
-  check_dense(y, x.numel(), op, "y");
+  check_like(y, x, op, "y");
+  STD_TORCH_CHECK(range > 0 && std::isfinite(range), op, ": data_range must be positive and finite.");
   call.x = x.const_data_ptr();
   call.y = y.const_data_ptr();
   call.range = range;
   call.norm = sample_covariance ? double(taps * taps) / double(taps * taps - 1) : 1.0;
-  if (map) {
-    const int64_t n = call.planes() * call.map_height() * call.map_width();
-    call.map = call.type == Pixel::float64 ? static_cast<void*>(write_to<double>(*map, n, op, "ssim_map"))
-                                           : static_cast<void*>(write_to<float>(*map, n, op, "ssim_map"));
-  }
+  const Shape windows = {call.samples, call.channels, call.map_height(), call.map_width()};
+  call.map = call.type == Pixel::float64 ? static_cast<void*>(write_shaped<double>(map, windows, x, op, "ssim_map"))
+                                         : static_cast<void*>(write_shaped<float>(map, windows, x, op, "ssim_map"));
+  check_apart(op, {place_of(x), place_of(y)}, {place_of(map)});
   call.scores = scores.mutable_data_ptr<double>();
   return call;
 }

@@ -41,7 +41,8 @@ inline LossCall unpack_loss(const Tensor& x, const Tensor& y, double range, bool
   STD_TORCH_CHECK(call.type == Pixel::float32 || call.type == Pixel::float64, op, ": x must be float32 or float64.");
   STD_TORCH_CHECK(y.scalar_type() == x.scalar_type(), op, ": y must have the dtype of x.");
   check_dense(x, x.numel(), op, "x");
-  check_dense(y, x.numel(), op, "y");
+  check_like(y, x, op, "y");
+  STD_TORCH_CHECK(range > 0 && std::isfinite(range), op, ": data_range must be positive and finite.");
   call.x = x.const_data_ptr();
   call.y = y.const_data_ptr();
   call.range = range;

@@ -55,7 +55,7 @@ inline NearestCall unpack_nearest(const Tensor& z, const Tensor& codebook, const
   call.channels_last = !contiguous;
   STD_TORCH_CHECK(contiguous || (is_channels_last(z) && is_channels_last(code)), op,
                   ": z and code must both be contiguous or both channels_last.");
-  STD_TORCH_CHECK(code.numel() == z.numel() && code.scalar_type() == codebook.scalar_type(), op,
+  STD_TORCH_CHECK(code.sizes() == z.sizes() && code.scalar_type() == codebook.scalar_type(), op,
                   ": code must have the shape of z and the dtype of codebook.");
   check_dense(codebook, call.codes * call.dim, op, "codebook");
   call.z = z.const_data_ptr();
@@ -64,6 +64,11 @@ inline NearestCall unpack_nearest(const Tensor& z, const Tensor& codebook, const
   call.code_type = net_type(codebook, op, "codebook");
   call.code = code.mutable_data_ptr();
   call.index = write_to<int64_t>(index, call.tokens(), op, "index");
+  bool fits = index.dim() == z.dim() - 1 && index.size(0) == z.size(0);
+  for (int64_t i = 2; fits && i < z.dim(); ++i) fits = index.size(i - 1) == z.size(i);
+  STD_TORCH_CHECK(fits, op, ": index must have the shape of z without its channels.");
+  for (const Tensor* t : {&codebook, &index, &code}) check_device(*t, z, op, "codebook, index and code");
+  check_apart(op, {place_of(z), place_of(codebook)}, {place_of(index), place_of(code)});
   return call;
 }
 

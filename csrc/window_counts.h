@@ -56,8 +56,8 @@ inline WindowCall unpack_window(const char* op, const Tensor& in, double gain, c
   for (const Axis& axis : {call.rows, call.columns})
     STD_TORCH_CHECK(0 < axis.reach && axis.reach <= int64_t(kMaxTaps / 2) << 32, op, ": reach must be in (0, 4].");
   check_dense(in, in.numel(), op, "what is read");
-  for (int64_t dim = 3, dense = 1; dim >= 1; dense *= out.size(dim), --dim)
-    STD_TORCH_CHECK(out.size(dim) == 1 || out.stride(dim) == dense, op, ": out must hold each slice in one block.");
+  check_device(out, in, op, "what is written");
+  check_apart(op, {place_of(in)}, {place_to_write(out, op, "what is written")});
   call.in = in.const_data_ptr();
   call.out = out.mutable_data_ptr();
   call.out_stride = out.stride(0);

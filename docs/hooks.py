@@ -14,7 +14,9 @@ ELSEWHERE = {
     "pictures/demo-stress.png": "docs/demo-stress.png",
     "pictures/report.png": "docs/report.png",
     "pictures/patient.png": "docs/patient.png",
+    "pictures/map.png": "docs/map.png",
     "pictures/cohort.png": "bench/results/cohort.png",
+    "pictures/evaluations.png": "bench/results/quality-cost/plot_cpu.png",
 }
 
 

@@ -11,9 +11,14 @@ from typing import Any
 import torch  # noqa: F401  (the extension resolves its symbols in the libraries that torch loads)
 
 
-def _reason(error: ImportError) -> str:
+def _note() -> dict[str, str]:
+    """What the installation left word of: "native" and "cuda", each "built" or why not."""
     note = Path(__file__).with_name("_build.json")
-    recorded = json.loads(note.read_text())["native"] if note.exists() else "the package was never installed"
+    return json.loads(note.read_text()) if note.exists() else {"native": "the package was never installed"}
+
+
+def _reason(error: ImportError) -> str:
+    recorded = _note()["native"]
     if recorded != "built":
         return f"the C++ extension is not built: {recorded}"
     return f"the C++ extension does not load, reinstall the package ({error})"
@@ -39,7 +44,8 @@ def why_not(device_type: str) -> str | None:
     if extension is None:
         return why_missing
     if device_type == "cuda" and build_info()["cuda"] is None:
-        return "the C++ extension was built without CUDA (reinstall with a CUDA build of torch and nvcc)"
+        reason = _note().get("cuda", "reinstall with a CUDA build of torch and nvcc")
+        return f"the C++ extension was built without CUDA: {reason}"
     if device_type not in ("cpu", "cuda"):
         return f"there is no compiled code for {device_type} tensors"
     return None

@@ -14,10 +14,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import torch
+from torch._C import _functorch
+from torch.autograd import forward_ad
 
 from spectac_fast import _native
 
 BACKENDS = ("reference", "native", "triton")
+# Devices whose tensors go to compiled code.
+_COMPILED = frozenset(kind for kind in ("cpu", "cuda") if _native.why_not(kind) is None)
 
 _library = torch.library.Library("spectac_fast", "DEF")
 
@@ -79,6 +83,35 @@ class Op:
     def _run_triton(self, *args: Any) -> Any:
         module, _, function = self._triton.partition(":")
         return getattr(importlib.import_module(module), function)(*args)
+
+    @staticmethod
+    def reaches_compiled(first: torch.Tensor, *rest: torch.Tensor | None) -> bool:
+        """Whether compiled code would get these tensors as they are, and nothing of torch in between needs to know."""
+        if torch.compiler.is_compiling() or type(first) is not torch.Tensor or first.device.type not in _COMPILED:
+            return False
+        if _functorch.maybe_current_level() is not None or forward_ad._current_level >= 0:
+            return False
+        for t in rest:  # noqa: SIM110 (a generator would take as long as all the rest)
+            # One tensor without data sends the whole call to the reference.
+            if t is not None and t.is_meta:
+                return False
+        return True
+
+    @staticmethod
+    def may_try(first: torch.Tensor, *rest: torch.Tensor | None) -> bool:
+        """Whether `default` may be called with tensors that nobody has checked: compiled code checks them itself.
+
+        It raises RuntimeError before it writes anything; what is wrong is then for the caller to say. What it does not
+        see, a derivative that is taken above all, is looked at here.
+        """
+        if not Op.reaches_compiled(first, *rest):
+            return False
+        if not torch.is_grad_enabled():
+            return True
+        for t in rest:
+            if t is not None and t.requires_grad:
+                return False
+        return not first.requires_grad
 
     def __call__(self, *args: Any, backend: str | None = None) -> Any:
         """Run it; the first argument is a tensor on the device that counts. backend=None lets the dispatcher choose."""

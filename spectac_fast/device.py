@@ -27,8 +27,19 @@ def resolve_device(name: str) -> str:
         return name
     index = int(name.partition(":")[2] or 0)
     if index >= found:
-        raise SetupError(f"device {name}: expected one of {found} CUDA devices on this machine; use -d cpu")
+        raise SetupError(f"device {name}: {_instead(found)}; -d cpu, or -d auto, runs here")
     return f"cuda:{index}"
+
+
+def _instead(found: int) -> str:
+    """Why a CUDA device that was asked for is not there."""
+    import torch
+
+    if torch.version.cuda is None:
+        return f"expected a torch built for CUDA, found torch {torch.__version__}, which is not"
+    if not found:
+        return "expected a CUDA device that torch can use, found none (is there a GPU, and a driver?)"
+    return f"expected one of {', '.join(f'cuda:{k}' for k in range(found))}, found no such device"
 
 
 def has_bf16_units(device: torch.device) -> bool:

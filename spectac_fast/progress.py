@@ -21,18 +21,21 @@ class Progress:
     """Counts `total` steps of `unit` and shows how far they are and how long the rest will take.
 
     Args:
-        total: number of steps expected; 0 is allowed and shows nothing.
+        total: number of steps expected; 0 is allowed and shows nothing; None where it is not known, as in a search.
         label: what is being done, shown in front.
         unit: what one step is ("slices", "cases").
         stream: where to write, stderr by default.
-        style: "auto" draws a bar on a terminal and is "plain" elsewhere; "plain" writes a line every five seconds,
-            "json" one object a second and a last one ({"label", "done", "total", "unit", "seconds_left", "note"}; null
-            where the time left is not known), "off" nothing.
+        style: "auto" draws a bar on a terminal and is "plain" elsewhere; "plain" writes a line every
+            five seconds, "json" one object a second and a last one ({"label", "done", "total", "unit",
+            "seconds_left", "note"}; null where total or time left are not known), "off" nothing.
 
-    Use as a context manager; call `step` after each piece of work.
+    Use as a context manager, which draws the bar at once; call `step` after each piece of work, and `show` before a
+    first one that will take long.
     """
 
-    def __init__(self, total: int, label: str, unit: str, stream: TextIO | None = None, style: str = "auto") -> None:
+    def __init__(
+        self, total: int | None, label: str, unit: str, stream: TextIO | None = None, style: str = "auto"
+    ) -> None:
         if style not in STYLES:
             raise ValueError(f"style must be one of {', '.join(STYLES)}, found {style!r}.")
         self.total, self.label, self.unit, self.style = total, label, unit, style
@@ -42,11 +45,19 @@ class Progress:
         self._interval = _REDRAW_S if self._bar else _JSON_LINE_S if style == "json" else _PLAIN_LINE_S
         self._note = ""
         self._width = 0
+        self._written = False
         self._started = self._shown = time.monotonic()
 
     def __enter__(self) -> Progress:
         self._started = self._shown = time.monotonic()
+        if self._bar:
+            self._show(self._started)
         return self
+
+    def show(self) -> None:
+        """Say how far it is now, whenever that was said last."""
+        self._shown = time.monotonic()
+        self._show(self._shown)
 
     def step(self, n: int = 1, note: str = "") -> None:
         """Count `n` more steps; `note` replaces the remark behind the figures."""
@@ -60,44 +71,51 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.total > 0 and (self._bar or self.style == "json"):
+        if self._bar or self.style == "json":
             self._show(time.monotonic())
-        if self._bar and self.total > 0:
+        if self._bar and self._written:
             self._stream.write("\n")
             self._stream.flush()
 
     def _show(self, now: float) -> None:
-        if self.total <= 0 or self.style == "off":
+        if self.total == 0 or self.style == "off":
             return
+        self._written = True
         if self.style == "json":
             self._stream.write(self._object(now) + "\n")
         elif not self._bar:
             self._stream.write(self._line(now) + "\n")
         else:
-            filled = min(_BAR, _BAR * self.done // self.total)
-            line = f"[{'#' * filled}{'.' * (_BAR - filled)}] {self._line(now)}"
+            line = self._line(now) if self.total is None else f"[{self._filled()}] {self._line(now)}"
             self._stream.write("\r" + line.ljust(self._width))
             self._width = len(line)
         self._stream.flush()
 
+    def _filled(self) -> str:
+        filled = min(_BAR, _BAR * self.done // self.total) if self.total else 0
+        return "#" * filled + "." * (_BAR - filled)
+
     def _line(self, now: float) -> str:
-        line = f"{self.label}: {self.done}/{self.total} {self.unit}{self._rest(now)}"
+        if self.total is None:
+            line = f"{self.label}: {self.done} {self.unit}"
+        else:
+            line = f"{self.label}: {self.done}/{self.total} {self.unit}{self._rest(now, self.total)}"
         return f"{line}  {self._note}" if self._note else line
 
     def _object(self, now: float) -> str:
-        left = round(self._left(now), 1) if self.done > 0 else None
+        left = round(self._left(now, self.total), 1) if self.done > 0 and self.total is not None else None
         fields = {"label": self.label, "done": self.done, "total": self.total, "unit": self.unit}
         return json.dumps({**fields, "seconds_left": left, "note": self._note})
 
-    def _left(self, now: float) -> float:
-        return max(0.0, (now - self._started) / self.done * (self.total - self.done))
+    def _left(self, now: float, total: int) -> float:
+        return max(0.0, (now - self._started) / self.done * (total - self.done))
 
-    def _rest(self, now: float) -> str:
+    def _rest(self, now: float, total: int) -> str:
         if self.done <= 0:
             return ""
-        if self.done >= self.total:
+        if self.done >= total:
             return f" in {duration(now - self._started)}"
-        return f", {duration(self._left(now))} left"
+        return f", {duration(self._left(now, total))} left"
 
 
 def duration(seconds: float) -> str:

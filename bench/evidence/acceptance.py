@@ -25,7 +25,8 @@ PARTS = {
     "archive": ("node/test_orthanc.py", "a real Orthanc, and a DICOM node that is killed"),
     "cluster": ("correct/test_ray.py", "a Ray cluster that loses a worker"),
     "checkpoints": ("checkpoints/test_matrix.py", "every configuration of published checkpoints that is imported"),
-    "report": ("evaluate/test_report.py", "the report in a real browser"),
+    "report": ("evaluate/report/test_report.py", "the report in a real browser"),
+    "compiled": ("ops/test_compiled.py", "every operator and solver by Inductor and as torch.export writes it"),
 }
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 

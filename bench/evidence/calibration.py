@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     (args.out / "calibration.md").write_text(page(facts, rows, chosen))
     picture(args.out / "calibration.png", whole["test"], chosen)
     if args.store:
-        from spectac_fast.models.registry import find
+        from spectac_fast.models.names import find
         from spectac_fast.train.export import write_json
 
         known = {"format": FORMAT, "weights_sha256": model.weights_sha256}

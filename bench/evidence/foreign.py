@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.cohort.population import Population, plane_population, population_file, to_json
     from spectac_fast.evaluate.provenance import commit
-    from spectac_fast.models.registry import find, load
+    from spectac_fast.models.names import find
+    from spectac_fast.models.registry import load
     from spectac_fast.models.translator import SamplingTranslator
     from spectac_fast.terms import PLANES
     from spectac_fast.train.export import write_json

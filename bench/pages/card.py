@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from spectac_fast.correct.small_field import REFUSED
+from spectac_fast.correct.doubts.small_field import REFUSED
 from spectac_fast.data.geometry.around import Expected
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +19,7 @@ LEVELS = (50, 80, 90, 95)
 
 def trust() -> Iterable[str]:
     """The block of the card."""
-    rows = {**_deviation(), **_population(), **_fields()}
+    rows = {**_deviation(), **_population(), **_expected_error(), **_fields()}
     return ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())]
 
 
@@ -65,6 +66,18 @@ def _population() -> dict[str, str]:
     shares = (f"{kind} {_flagged(result, kind)} %" for kind in dict.fromkeys(row["input"] for row in result["rows"]))
     rows["series flagged by input"] = "; ".join(shares) + ": `bench/results/foreign/foreign.md`"
     return rows
+
+
+def _expected_error() -> dict[str, str]:
+    result = _json(RESULTS / "expected" / "expected.json")
+    most, ratio = result["limits"]
+    sensitivity, alarms = 100 * result["sensitivity"], 100 * result["false alarms"]
+    return {
+        "expected error": f"`bbdm64.expected.npz`, of {result['about']}: warned of above {most:.1f} % expected error "
+        f"of segments, or {math.exp(ratio):.2f} of NC's; finds {sensitivity:.0f} % of corrections that are no better "
+        f"than NC and warns of {alarms:.0f} % of good ones (area under the ROC {result['auc']:.2f}): "
+        "`bench/results/expected/expected.md`"
+    }
 
 
 def _fields() -> dict[str, str]:

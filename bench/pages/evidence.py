@@ -1,4 +1,4 @@
-"""What the committed results say of segments: README's paragraphs and the model card's sentence."""
+"""What the committed results say of segments: the paragraphs of the page of results and the model card's sentence."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ ROW = "bbdm, 1 evaluation, planes combined"
 
 def segments() -> Iterable[str]:
     """What bounds the segment error, how AC repeats, and the patients that were looked at before."""
-    map_alone = _json("cohort.json")["causes"]["segment_error"]["ac_map"]
+    map_alone = json_of("cohort.json")["causes"]["segment_error"]["ac_map"]
     table, earlier, repeat = (
-        _json("quality/table.json"),
-        _json("quality-earlier/table.json"),
-        _json("repeat/repeat.json"),
+        json_of("quality/table.json"),
+        json_of("quality-earlier/table.json"),
+        json_of("repeat/repeat.json"),
     )
     again, corrected = (_image(repeat, name) for name in ("AC, second acquisition", "corrected"))
-    ac, ours, before = table["reference_segments"]["AC"], _row(table)["segments"], _row(earlier)["segments"]
+    ac, ours, before = (
+        table["reference_segments"]["AC"],
+        row_of(table, ROW)["segments"],
+        row_of(earlier, ROW)["segments"],
+    )
     return [
         "The phantom's AC is itself made with a misregistered CT and an inexact scatter estimate: they alone move its "
-        f"segments by {map_alone:.1f} % of maximum ({link(RESULTS / 'cohort.md')}), which no method can know from NC; "
+        f"segments by {map_alone:.1f} % of maximum ({named(RESULTS / 'cohort.md')}), which no method can know from NC; "
         f"against the phantom's own activity AC is off by {ac['truth_error']['value']:.1f} %, what is corrected here "
         f"by {ours['truth_error']['value']:.1f} %. A hundredth of maximum, which a physician would like, is therefore "
         "out of reach on these data.",
@@ -33,28 +37,28 @@ def segments() -> Iterable[str]:
         f"{corrected['new_low_depth']['most']:.1f} % of maximum. AC itself does not repeat better: the same patients "
         f"imaged a second time have {again['new_low']} that the first AC does not show, by at most "
         f"{again['new_low_depth']['most']:.1f} %, and segments {again['error']['value']:.1f} % away where corrected "
-        f"ones are {corrected['error']['value']:.1f} % from AC ({link(RESULTS / 'repeat/repeat.md')}, by "
+        f"ones are {corrected['error']['value']:.1f} % from AC ({named(RESULTS / 'repeat/repeat.md')}, by "
         "`python -m bench repeat`).",
         "",
-        f"{len(earlier['head']['case_seeds'])} patients before them ({_span(earlier)}) had been looked at on the way: "
+        f"{len(earlier['head']['case_seeds'])} patients before them ({span(earlier)}) had been looked at on the way: "
         f"segment error {before['error_over_nc']['value']:.3f} of NC's, {before['new_low']} of "
-        f"{before['normal_segments']} normal segments newly low ({link(RESULTS / 'quality-earlier/table.md')}).",
+        f"{before['normal_segments']} normal segments newly low ({named(RESULTS / 'quality-earlier/table.md')}).",
     ]
 
 
 def measured() -> Iterable[str]:
     """The card's sentence."""
     table, earlier, repeat = (
-        _json("quality/table.json"),
-        _json("quality-earlier/table.json"),
-        _json("repeat/repeat.json"),
+        json_of("quality/table.json"),
+        json_of("quality-earlier/table.json"),
+        json_of("repeat/repeat.json"),
     )
-    row, before = _row(table), _row(earlier)["segments"]
+    row, before = row_of(table, ROW), row_of(earlier, ROW)["segments"]
     ours, nc = row["segments"], table["reference_segments"]["NC"]
     ratio = {region: row[region]["rmse_over_linear"]["value"] for region in ("whole", "heart")}
     return [
         f"As `spectac correct` writes it, planes combined, on {len(table['head']['case_seeds'])} synthetic patients "
-        f"({_span(table)}), in parentheses on the {len(earlier['head']['case_seeds'])} before them: RMSE "
+        f"({span(table)}), in parentheses on the {len(earlier['head']['case_seeds'])} before them: RMSE "
         f"{ratio['whole']:.2f} of a linear regression's over the field, {ratio['heart']:.2f} in the heart region; "
         f"17-segment error {ours['error_over_nc']['value']:.2f} of NC's ({before['error_over_nc']['value']:.2f}); "
         f"contrast of known defects {ours['contrast_over_ac']['value']:.2f} of AC's "
@@ -65,24 +69,26 @@ def measured() -> Iterable[str]:
     ]
 
 
-def _row(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    return next(row for row in table["rows"] if row["label"] == ROW)
+def row_of(table: Mapping[str, Any], label: str) -> Mapping[str, Any]:
+    """A row of a committed table."""
+    return next(row for row in table["rows"] if row["label"] == label)
 
 
 def _image(repeat: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return next(row for row in repeat["rows"] if row["image"] == name)
 
 
-def _span(table: Mapping[str, Any]) -> str:
+def span(table: Mapping[str, Any]) -> str:
+    """The seeds of a table's patients, in words."""
     seeds = table["head"]["case_seeds"]
     return f"seeds {min(seeds)}–{max(seeds)}"
 
 
-def link(path: Path) -> str:
-    """A file of the repository as README names it."""
-    where = path.relative_to(ROOT)
-    return f"[`{where}`]({where})"
+def named(path: Path) -> str:
+    """A file of the repository as pages name it."""
+    return f"`{path.relative_to(ROOT)}`"
 
 
-def _json(path: str) -> dict[str, Any]:
+def json_of(path: str) -> dict[str, Any]:
+    """A committed result, by its path below bench/results."""
     return json.loads((RESULTS / path).read_text(encoding="utf-8"))

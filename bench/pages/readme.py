@@ -1,4 +1,7 @@
-"""Copies the committed results into README and the model card: what stands between a pair of markers is made here."""
+"""Copies the committed results into README, the pages of results and the model card.
+
+What stands between a pair of markers is made here.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bench.pages.card import CARD, trust
-from bench.pages.evidence import link, measured, segments
+from bench.pages.evidence import measured, named, segments
+from bench.pages.front import front
 
 ROOT = Path(__file__).parents[2]
 README, RESULTS = ROOT / "README.md", ROOT / "bench" / "results"
+PAGES = (README, CARD, *sorted((ROOT / "docs" / "pages" / "results").glob("*.md")))
 NOT_YET = "not yet run"
 
 
@@ -20,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    texts = {page: page.read_text(encoding="utf-8") for page in (README, CARD)}
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
     current = {page: filled(text) for page, text in texts.items()}
     if args.check:
         return int(current != texts)
@@ -57,20 +62,20 @@ def _latency() -> Iterable[str]:
         cpu = [line for line in cpu if "| GPU |" not in line] + [line for line in cuda if "| GPU |" in line]
     if not cpu:
         return ["Not measured yet."]
-    return [*cpu, "", "Every row: " + ", ".join(link(page) for page in pages if page.is_file()) + "."]
+    return [*cpu, "", "Every row: " + ", ".join(named(page) for page in pages if page.is_file()) + "."]
 
 
 def _quality() -> Iterable[str]:
-    page, picture = (RESULTS / "quality-cost" / name for name in ("table_cpu.md", "plot_cpu.png"))
+    page = RESULTS / "quality-cost" / "table_cpu.md"
     short = section(page, "In short")
     if not short:
         return ["Not measured yet."]
     sentences = [line for line in short if line.startswith("*")]
-    more = f"Every solver, the definitions, distilled coefficients, slices of a stack: {link(page)}."
+    more = f"Every solver, the definitions, distilled coefficients, slices of a stack: {named(page)}."
     curve = page.with_name("curve.md")
     if curve.is_file():
-        more += f" What the draw of t in training is worth: {link(curve)}."
-    return [*sentences, "", more, "", f"![Quality against network evaluations]({picture.relative_to(ROOT)})"]
+        more += f" What the draw of t in training is worth: {named(curve)}."
+    return [*sentences, "", more, "", "![Quality against network evaluations](../pictures/evaluations.png)"]
 
 
 def _table() -> Iterable[str]:
@@ -82,7 +87,7 @@ def _table() -> Iterable[str]:
         # An explanation stands before some tables, and the rows of other methods have a table of their own.
         rows = [row for row in rows if row.startswith(("| row", "| ---", "| NC", "| AC", "| linear", "| bbdm"))]
         lines += [f"{title}:", "", *rows, ""]
-    return [*lines, f"Conventions and every row: {link(page)}."] if lines else ["Not measured yet."]
+    return [*lines, f"Conventions and every row: {named(page)}."] if lines else ["Not measured yet."]
 
 
 def _comparison() -> Iterable[str]:
@@ -94,8 +99,8 @@ def _comparison() -> Iterable[str]:
     rows = head[2:]
     combined = {_method(row) for row in rows if "planes combined" in row}
     shown = [row for row in rows if "planes combined" in row or _method(row) not in combined]
-    more = f"Whole field, samples, segments, tests, what each model is, the published table: {link(page)};"
-    return [*head[:2], *shown, "", more, f"every method on one patient: {link(picture)}."]
+    more = f"Whole field, samples, segments, tests, what each model is, the published table: {named(page)};"
+    return [*head[:2], *shown, "", more, f"every method on one patient: {named(picture)}."]
 
 
 def _method(row: str) -> str:
@@ -104,6 +109,7 @@ def _method(row: str) -> str:
 
 
 BLOCKS: dict[str, Callable[[], Iterable[str]]] = {
+    "front": front,
     "kernels": _kernels,
     "latency": _latency,
     "quality": _quality,

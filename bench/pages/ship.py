@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spectac_fast.models.registry import BUILDERS, FOLDER
+from spectac_fast.models.names import BUILDERS, FOLDER
 
 ROOT = Path(__file__).parents[2]
 LARGEST = 4_000_000

@@ -13,6 +13,7 @@ SOLVERS: dict[str, dict[str, Any]] = {
     "DBIM-2": {"solver": "dbim", "order": 2},
     "DBIM-3": {"solver": "dbim", "order": 3},
     "UniPC": {"solver": "unipc", "order": 2},
+    "UniPC-bh2": {"solver": "unipc_bh2", "order": 2},
     "SDE-2M": {"solver": "sde", "order": 2},
 }
 """Arguments of `solver_table`."""

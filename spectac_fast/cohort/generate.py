@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,22 +17,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spectac_fast.cohort.cohort import FORMAT_HANOI, FORMAT_PROTOCOLS, STACK_SHAPE
-from spectac_fast.errors import InputError, UsageError
+from spectac_fast.cohort.map_cohort import FORMAT_MAPS, MAP_KINDS, MAP_SHAPE
+from spectac_fast.errors import InputError, SetupError, UsageError
 from spectac_fast.outputs import appearing, check_folder
 from spectac_fast.phantom.protocol import HANOI
 from spectac_fast.processes import process_pool
 from spectac_fast.terms import IDEAL, KINDS, PHASES, PLANES
 
 if TYPE_CHECKING:
+    from spectac_fast.phantom.people import Patient
+    from spectac_fast.phantom.protocol import Protocol
     from spectac_fast.phantom.simulate import Case
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What every case of a cohort is. form: "dicom" or "npy" (see `spectac_fast.cohort.cohort`); protocol: of
-    `phantom.protocol.NAMES`; without: what a random draw must not be, of `phantom.protocol.LEFT_OUT`; ideal: also the
-    kind IDEAL (always, where the protocol is another than the first cohort's); acquisition: which one of these
-    patients; device: "cpu" or "cuda[:k]"; projections: also what the slices are made of, as NM TOMO files.
+    """What every case of a cohort is. form: "dicom" or "npy" (see `spectac_fast.cohort.cohort`), or "maps" (see
+    `spectac_fast.cohort.map_cohort`); protocol: of `phantom.protocol.NAMES`; without: what a random draw must not be,
+    of `phantom.protocol.LEFT_OUT`; ideal: also the kind IDEAL (always, where the protocol is another than the first
+    cohort's); acquisition: which one of these patients; device: "cpu" or "cuda[:k]"; projections: also what the slices
+    are made of, as NM TOMO files.
     """
 
     form: str
@@ -45,12 +50,28 @@ class Wanted:
     @property
     def kinds(self) -> tuple[str, ...]:
         """What is stored of every study."""
+        if self.form == "maps":
+            return MAP_KINDS
         return KINDS if self.first else (*KINDS, IDEAL)
 
     @property
     def first(self) -> bool:
         """Whether this is the first cohort, whose files hold no protocol."""
-        return self.protocol == HANOI.name and not self.ideal
+        return self.protocol == HANOI.name and not self.ideal and self.form != "maps"
+
+    @property
+    def format(self) -> int:
+        """The number of its files' form."""
+        if self.form == "maps":
+            return FORMAT_MAPS
+        return FORMAT_HANOI if self.first else FORMAT_PROTOCOLS
+
+    @property
+    def array(self) -> tuple[tuple[int, ...], type] | None:
+        """Shape and numbers of a case in the cohort's array; None where a case is a folder."""
+        if self.form == "maps":
+            return (len(MAP_KINDS), *MAP_SHAPE), np.float16
+        return ((len(PHASES), len(PLANES), len(self.kinds), *STACK_SHAPE), np.uint16) if self.form == "npy" else None
 
     def request(self, seeds: range) -> dict[str, Any]:
         """What tells this cohort from another."""
@@ -68,7 +89,8 @@ def generate(folder: Path, seeds: range, wanted: Wanted, jobs: int) -> Iterator[
     """Make the cases of `seeds` under `folder`, yielding each seed as it is finished.
 
     jobs: processes, one thread each, so the result does not depend on it. Cases already finished by an interrupted run
-    of the same request are kept. Raises InputError if the folder cannot be written or holds another cohort.
+    of the same request are kept. Raises InputError if the folder cannot be written or holds another cohort, SetupError
+    if the system ends a process.
     """
     index = _Index(folder, seeds, wanted)
     yield from index.done
@@ -83,6 +105,11 @@ def generate(folder: Path, seeds: range, wanted: Wanted, jobs: int) -> Iterator[
                 record = future.result()
                 index.add(record)
                 yield record["seed"]
+        except BrokenProcessPool:
+            raise SetupError(
+                f"{folder}: a process that made patients was ended by the system, perhaps for want of memory; the same "
+                "command goes on from the patients that are finished, and with fewer --jobs needs less."
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -92,7 +119,7 @@ class _Index:
 
     def __init__(self, folder: Path, seeds: range, wanted: Wanted) -> None:
         self.wanted = wanted
-        self.path = folder / ("index.json" if wanted.form == "npy" else "cohort.json")
+        self.path = folder / ("index.json" if wanted.array else "cohort.json")
         self.order = {seed: i for i, seed in enumerate(seeds)}
         self.partial = folder / ".unfinished.json"
         self.request = wanted.request(seeds)
@@ -121,9 +148,10 @@ class _Index:
                 f"{folder}: expected an empty folder or a cohort, found {min(made)}, which is of no cohort."
             )
         self._write(self.partial, [])
-        if self.wanted.form == "npy":
-            shape = (len(self.order), len(PHASES), len(PLANES), len(self.wanted.kinds), *STACK_SHAPE)
-            np.lib.format.open_memmap(folder / "cohort.npy", mode="w+", dtype=np.uint16, shape=shape).flush()
+        if self.wanted.array:
+            of_case, numbers = self.wanted.array
+            shape = (len(self.order), *of_case)
+            np.lib.format.open_memmap(folder / "cohort.npy", mode="w+", dtype=numbers, shape=shape).flush()
 
     @property
     def done(self) -> list[int]:
@@ -143,7 +171,7 @@ class _Index:
 
     def _write(self, path: Path, records: list[dict[str, Any]]) -> None:
         content = {
-            "format": FORMAT_HANOI if self.wanted.first else FORMAT_PROTOCOLS,
+            "format": self.wanted.format,
             "request": self.request,
             "pixel_mm": 6.8,
             "slice_mm": 6.8,
@@ -174,11 +202,16 @@ def _make(folder: Path, position: int, seed: int, wanted: Wanted) -> dict[str, A
     import torch
 
     from spectac_fast.cohort.cuts import native_stacks, working_stacks
+    from spectac_fast.cohort.maps import imaged
     from spectac_fast.phantom.protocols import planned
     from spectac_fast.phantom.simulate import simulate
 
     torch.set_num_threads(1)
     patient, protocol = planned(wanted.protocol, seed, acquisition=wanted.acquisition, without=wanted.without)
+    if wanted.form == "maps":
+        volumes, found = imaged(patient, protocol, wanted.device)
+        _store_array(folder, position, volumes)
+        return _told(patient) | found | _drawn(patient, protocol)
     case = simulate(patient, protocol, wanted.device, ideal=not wanted.first)
     stacks = (working_stacks if wanted.form == "npy" else native_stacks)(case, wanted.kinds)
     counts = np.clip(np.rint(stacks), 0, 65535).astype(np.uint16)
@@ -186,20 +219,26 @@ def _make(folder: Path, position: int, seed: int, wanted: Wanted) -> dict[str, A
         _store_array(folder, position, counts)
     else:
         _store_dicom(folder, case, counts, wanted)
-    record = {
-        "seed": seed,
-        "sex": patient.sex,
-        "bmi": round(patient.bmi, 2),
-        "edv_ml": round(patient.edv, 1),
-        "defects": [dataclasses.asdict(defect) for defect in patient.defects],
-        "lv": case.lv,
-        "scatter_to_primary": round(case.scatter_to_primary, 4),
-    }
+    record = _told(patient) | {"lv": case.lv, "scatter_to_primary": round(case.scatter_to_primary, 4)}
     if wanted.first:
         return record
     pixel = 6.8 if wanted.form == "npy" else protocol.camera.pixel_mm
     record |= {"shape": list(counts.shape[-3:]), "pixel_mm": pixel, "slice_mm": pixel}
-    return record | {"findings": dataclasses.asdict(patient.findings), "protocol": protocol.to_json()}
+    return record | _drawn(patient, protocol)
+
+
+def _told(patient: Patient) -> dict[str, Any]:
+    return {
+        "seed": patient.seed,
+        "sex": patient.sex,
+        "bmi": round(patient.bmi, 2),
+        "edv_ml": round(patient.edv, 1),
+        "defects": [dataclasses.asdict(defect) for defect in patient.defects],
+    }
+
+
+def _drawn(patient: Patient, protocol: Protocol) -> dict[str, Any]:
+    return {"findings": dataclasses.asdict(patient.findings), "protocol": protocol.to_json()}
 
 
 def _store_array(folder: Path, position: int, counts: np.ndarray) -> None:

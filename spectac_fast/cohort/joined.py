@@ -9,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectac_fast.cohort.cohort import Cohort, SeriesKey
+from spectac_fast.cohort.map_cohort import MapCohort
 from spectac_fast.cohort.pairs import PairFolder
 from spectac_fast.errors import InputError
 
 
 class JoinedCohort:
-    """Several cohorts of one geometry read as one: their cases follow each other. Members as of `Cohort`."""
+    """Several cohorts of one geometry read as one: their cases follow each other. Members as of `Cohort`, or where they
+    hold maps as of `MapCohort`.
+    """
 
-    def __init__(self, parts: Sequence[Cohort | PairFolder]) -> None:
+    def __init__(self, parts: Sequence[Cohort | PairFolder | MapCohort]) -> None:
         self.parts = tuple(parts)
         first = self.parts[0]
         for part in self.parts[1:]:
@@ -28,6 +31,8 @@ class JoinedCohort:
                 raise InputError(
                     f"{part.folder}: expected slices of {first.shape} pixels as in {first.folder}, found {part.shape}"
                 )
+            if isinstance(part, MapCohort) != isinstance(first, MapCohort):
+                raise InputError(f"{part.folder}: expected a cohort of maps as {first.folder} is, or neither to be one")
         self.cases = [case for part in self.parts for case in part.cases]
         seeds = Counter(int(case["seed"]) for case in self.cases if "seed" in case)
         counts = Counter(case["sha256"][:12] for case in self.cases if "seed" not in case)
@@ -66,3 +71,13 @@ class JoinedCohort:
         """The phase's count scale: from its NC short-axis stack."""
         part, i = self._where[case]
         return part.scale(i, phase)
+
+    def volume(self, case: int, kind: str) -> NDArray[np.float16]:
+        """One kind of a case of maps."""
+        part, i = self._where[case]
+        return part.volume(i, kind)
+
+    def heart(self, case: int) -> NDArray[np.float64]:
+        """The middle of the left ventricle of a case of maps."""
+        part, i = self._where[case]
+        return part.heart(i)

@@ -14,6 +14,7 @@ from spectac_fast.terminal import say, warn
 if TYPE_CHECKING:
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.cohort.joined import JoinedCohort
+    from spectac_fast.cohort.map_cohort import MapCohort
     from spectac_fast.cohort.pairs import PairFolder
 
 FOLDERS = """
@@ -39,9 +40,10 @@ def add_spacing(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_cohort(folder: Path, args: argparse.Namespace) -> Cohort | PairFolder:
+def open_cohort(folder: Path, args: argparse.Namespace) -> Cohort | PairFolder | MapCohort:
     """The cohort in a folder, of whichever kind; UsageError, with the reader's sentence, for what is none."""
     from spectac_fast.cohort.cohort import Cohort
+    from spectac_fast.cohort.map_cohort import MapCohort, is_map_cohort
     from spectac_fast.cohort.pairs import PairFolder, is_pair_folder
 
     made = any((folder / name).is_file() for name in ("index.json", "cohort.json"))
@@ -57,7 +59,7 @@ def open_cohort(folder: Path, args: argparse.Namespace) -> Cohort | PairFolder:
         )
     try:
         if made:
-            return Cohort(folder)
+            return MapCohort(folder) if is_map_cohort(folder) else Cohort(folder)
         pairs = PairFolder(folder, args.pixel_mm, args.slice_mm, args.eight_bit)
     except InputError as error:
         raise UsageError(str(error)) from error

@@ -3,23 +3,61 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from spectac_fast.commands._names import Inputs
+from spectac_fast.errors import UsageError
 
 if TYPE_CHECKING:
     from spectac_fast.formats.series import Told
 
 
-def add_inputs(parser: argparse.ArgumentParser, help: str, *, required: bool = True) -> None:
-    """`-i/--in PATH [PATH ...]`, also repeated; the paths arrive as a flat list in `args.inputs`."""
+def add_inputs(
+    parser: argparse.ArgumentParser,
+    help: str,
+    *,
+    metavar: str = "IN",
+    alias: str | None = None,
+    required: bool = True,
+    most: int | None = None,
+    are: str = "paths",
+) -> None:
+    """`IN ...` and `-i/--in IN ...`, which mean the same, also repeated and mixed: a flat list in `args.inputs`.
+
+    alias: another name of the flag. required: that there is at least one; most: how many there may be. are: "paths"
+    of which not all may be missing, "models" where names of models are taken too, "checked" where the command says
+    itself what is missing. All of this is checked by `check_names`.
+    """
+    parser.add_argument("inputs", metavar=metavar, type=Path, nargs="*", action="extend", help=help)
+    add_in(parser, f"the same as {metavar}", metavar=metavar, alias=alias)
+    parser.set_defaults(inputs_are=Inputs(metavar, required, most, are))
+
+
+def add_in(
+    parser: argparse.ArgumentParser, help: str, *, metavar: str = "IN", alias: str | None = None, required: bool = False
+) -> None:
+    """`-i/--in IN ...` alone, for commands whose positional argument is something else."""
+    flags = ("-i", "--in", *([alias] if alias else []))
     parser.add_argument(
-        "-i", "--in", dest="inputs", metavar="IN", type=Path, nargs="+", action="extend", required=required, help=help
+        *flags, dest="inputs", metavar=metavar, type=Path, nargs="+", action="extend", required=required, help=help
     )
+    parser.set_defaults(inputs_are=Inputs(metavar, required))
 
 
-def add_output(parser: argparse.ArgumentParser, help: str, *, default: str | None = None) -> None:
-    """`-o/--out DIR` into `args.out`; required unless a default is given."""
+def the_file(args: argparse.Namespace, what: str) -> Path:
+    """The one input of a command that wants a file; UsageError, which calls it `what`, where there is none."""
+    (path,) = args.inputs
+    if not path.is_file():
+        raise UsageError(f"{what} {path} does not exist")
+    return path
+
+
+def add_output(parser: argparse.ArgumentParser, help: str, *, default: str | None = None, folder: bool = True) -> None:
+    """`-o/--out OUT` into `args.out`, a folder or a file; required unless a default is given."""
+    parser.set_defaults(out_is_folder=folder)
     shown = f"{help} (default: {default})" if default else help
     parser.add_argument(
         "-o", "--out", dest="out", metavar="OUT", type=Path, required=default is None, default=default, help=shown
@@ -96,6 +134,25 @@ def add_seed(parser: argparse.ArgumentParser, default: int = 0) -> None:
     )
 
 
+def add_settings(parser: argparse.ArgumentParser, help: str) -> None:
+    """`--set NAME=VALUE`, repeated, for `settings`."""
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help=help)
+
+
+def settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Name -> value of what `--set` says, JSON or else text; UsageError for what is no NAME=VALUE."""
+    found = {}
+    for setting in args.settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting}: expected NAME=VALUE")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
 def positive_int(text: str) -> int:
     """argparse type: an integer of at least 1."""
     try:
@@ -121,5 +178,7 @@ def positive_float(text: str) -> float:
 def device_name(text: str) -> str:
     """argparse type: auto, cpu, cuda or cuda:N."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda or cuda:N, found {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected auto, cpu, cuda or cuda:N (`spectac info` lists what there is), found {text!r}"
+        )
     return text

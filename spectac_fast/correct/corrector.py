@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -167,8 +167,9 @@ class Corrector:
         overwrite: bool = False,
         again: bool = False,
         shard: tuple[int, int] = (1, 1),
+        looked: Callable[[], None] | None = None,
     ) -> Plan:
-        """Find the studies; see `map`, and `correct_files` for the other arguments."""
+        """Find the studies; see `map`, and `correct_files` for the other arguments. looked: called for each file."""
         root = common_root(inputs)
         store = None
         if out is not None:
@@ -182,7 +183,7 @@ class Corrector:
                 told=self.told,
                 permit=Permit(tuple(inputs), overwrite),
             )
-        found = find_studies(inputs, self.told)
+        found = find_studies(inputs, self.told, looked)
         known = [Corrected(skipped=(text,)) for text in found.skipped]
         known += [Corrected(failed=(text,)) for text in found.failed]
         studies = [group for study in found.studies for group in without_copies(study)]

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from spectac_fast.correct.doubts.small_field import field_warnings
 from spectac_fast.correct.engines.network import Network
 from spectac_fast.correct.outcome import Corrected, Read
-from spectac_fast.correct.small_field import field_warnings
 from spectac_fast.correct.store import Store
 from spectac_fast.correct.study import Prepared, prepare
 from spectac_fast.data.geometry.field import field_of
@@ -98,12 +98,15 @@ class Stages:
     ) -> tuple[tuple[NDArray[np.float32], ...], tuple[NDArray[np.float32], ...], tuple[str, ...]]:
         """(corrected counts of each series, their standard deviations if there are any, sentences on these)."""
         translator = self._network.translator
-        counts = tuple(prepared.finish([output[:, 0] for output in outputs], translator))
+        means = [output[:, 0] for output in outputs]
+        counts = tuple(prepared.finish(means, translator))
+        doubts = prepared.doubts(means, translator)
         if self._network.channels == 1:
-            return counts, (), ()
+            return counts, (), doubts
         deviations = [output[:, 1] for output in outputs]
         finished = tuple(prepared.finish_deviations(deviations, translator))
-        return counts, finished, prepared.foreign_spread(deviations, translator, self._network.usual_samples)
+        unusual = prepared.foreign_spread(deviations, translator, self._network.usual_samples)
+        return counts, finished, doubts + unusual
 
     def _read_all(self, sources: Sequence[Source], read: Read) -> None:
         series = []

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spectac_fast.correct.agreement import agreed, partners_of
+from spectac_fast.correct.doubts.correction import doubtful_corrections, foreign_spread
+from spectac_fast.correct.doubts.foreign import foreign_input
+from spectac_fast.correct.doubts.small_field import field_warnings
 from spectac_fast.correct.scales import scales_of
-from spectac_fast.correct.small_field import field_warnings
 from spectac_fast.correct.view import View, filled, view_of
 from spectac_fast.data.acquisition import claim_of
 from spectac_fast.data.geometry.field import Field, field_of
@@ -24,13 +26,11 @@ from spectac_fast.data.geometry.neighbours import neighbours
 from spectac_fast.data.geometry.resample import InPlane, check_geometry
 from spectac_fast.data.scale import to_counts, to_model
 from spectac_fast.data.seeds import stable_seed
-from spectac_fast.data.spread import central_slices, heart_spread
 from spectac_fast.data.study import Study
 from spectac_fast.errors import SpectacError, UsageError
 from spectac_fast.models.translator import SamplingTranslator
 from spectac_fast.models.uncertainty import (
     SAMPLES,
-    calibration_of,
     check_sampling,
     drawing_options,
     translate_with_std,
@@ -38,7 +38,6 @@ from spectac_fast.models.uncertainty import (
 )
 
 if TYPE_CHECKING:
-    from spectac_fast.formats.series import Series
     from spectac_fast.models.translator import Translator
 
 _log = logging.getLogger(__name__)
@@ -78,8 +77,10 @@ def correct_study(
     def image(nc: Tensor, **given: Any) -> Tensor:
         return translator.translate(nc, **given, **options)
 
-    outputs = _run(image, 1, prepared, translator, options, batch_size, on_slices)
-    return prepared.finish([output[:, 0] for output in outputs], translator)
+    outputs = [output[:, 0] for output in _run(image, 1, prepared, translator, options, batch_size, on_slices)]
+    counts = prepared.finish(outputs, translator)
+    prepared.doubts(outputs, translator)
+    return counts
 
 
 def correct_study_with_std(
@@ -119,8 +120,10 @@ def correct_study_with_std(
 
     outputs = _run(both, 2, prepared, translator, options, batch_size, on_slices)
     deviations = [output[:, 1] for output in outputs]
-    counts = prepared.finish([output[:, 0] for output in outputs], translator)
+    means = [output[:, 0] for output in outputs]
+    counts = prepared.finish(means, translator)
     finished = prepared.finish_deviations(deviations, translator)
+    prepared.doubts(means, translator)
     prepared.foreign_spread(deviations, translator, 0 if drawing_options(options) else std_samples)
     return counts, finished
 
@@ -154,8 +157,7 @@ class Prepared:
             if not np.isfinite(output).all():
                 raise SpectacError(f"{series.path}: the model {translator.name} gave values that are not finite.")
         gain = translator.gain
-        ac = [to_counts(output, scale * gain) for output, scale in zip(outputs, self.scales)]
-        ac = self._agreed(ac, gain)
+        ac = self._agreed(self._alone(outputs, gain), gain)
         return [
             field.bounded(grid.carry_back(view.source, view.own(view.counts), view.own(stack), scale=scale, gain=gain))
             for field, grid, view, stack, scale in zip(self.fields, self.grids, self.views, ac, self.scales)
@@ -180,29 +182,28 @@ class Prepared:
             for field, grid, view, stack, scale in zip(self.fields, self.grids, self.views, stds, self.scales)
         ]
 
-    def _agreed(self, stacks: Sequence[NDArray[np.float32]], gain: float) -> list[NDArray[np.float32]]:
-        nc, lattices = [view.counts for view in self.views], [view.lattice for view in self.views]
-        return agreed(stacks, nc, gain, self.scales, lattices, self.partners)
+    def doubts(self, outputs: Sequence[NDArray[np.float32]], translator: Translator) -> tuple[str, ...]:
+        """A sentence for every correction that is expected to be wrong (`doubtful_corrections`)."""
+        gain = translator.gain
+        alone = self._alone(outputs, gain)
+        images = (
+            [to_model(stack, scale * gain) for stack, scale in zip(stacks, self.scales)]
+            for stacks in (alone, self._agreed(alone, gain))
+        )
+        return doubtful_corrections(self.study.series, self.grids, self.inputs, *images, translator)
 
     def foreign_spread(
         self, outputs: Sequence[NDArray[np.float32]], translator: Translator, samples: int
     ) -> tuple[str, ...]:
-        """One sentence, which is also logged, for each series whose samples lie unlike those of the model's training
-        population, from the deviations that the model gave; none where fewer samples were drawn than for that.
-        """
-        population = getattr(translator, "population", None)
-        known = population.spread if population else None
-        if known is None or samples < known.samples:
-            return ()
-        found = []
-        for series, grid, output in zip(self.study.series, self.grids, outputs):
-            taken = output[central_slices(len(output), series.slice_mm)]
-            deviation = heart_spread(taken, output.shape, (series.slice_mm, *grid.pixel_mm))
-            text = known.warning(series.path, series.plane, calibration_of(translator).undone(deviation))
-            if text:
-                _log.warning(text)
-                found.append(text)
-        return tuple(found)
+        """A sentence for every series whose samples, `samples` a slice, lie unusually (`doubts.foreign_spread`)."""
+        return foreign_spread(self.study.series, self.grids, outputs, translator, samples)
+
+    def _alone(self, outputs: Sequence[NDArray[np.float32]], gain: float) -> list[NDArray[np.float32]]:
+        return [to_counts(output, scale * gain) for output, scale in zip(outputs, self.scales)]
+
+    def _agreed(self, stacks: Sequence[NDArray[np.float32]], gain: float) -> list[NDArray[np.float32]]:
+        nc, lattices = [view.counts for view in self.views], [view.lattice for view in self.views]
+        return agreed(stacks, nc, gain, self.scales, lattices, self.partners)
 
 
 def prepare(study: Study, translator: Translator, options: Mapping[str, Any], seed: int) -> Prepared:
@@ -226,7 +227,7 @@ def prepare(study: Study, translator: Translator, options: Mapping[str, Any], se
     inputs = [to_model(view.counts, scale) for view, scale in zip(views, scales)]
     beside = [neighbours(x, series.slice_mm, translator.context_mm) for x, series in zip(inputs, study.series)]
     seeds = [slice_seeds(seed, series.uid, len(series.counts)) for series in study.series]
-    warnings += unlike + _foreign(study.series, inputs, grids, translator)
+    warnings += unlike + foreign_input(study.series, inputs, grids, translator)
     for warning in warnings:
         _log.warning(warning)
     return Prepared(study, grids, fields, views, scales, inputs, beside, seeds, partners, tuple(warnings))
@@ -234,20 +235,6 @@ def prepare(study: Study, translator: Translator, options: Mapping[str, Any], se
 
 def _difference(a: View, b: View) -> tuple[float, float, float]:
     return difference(a.counts, b.counts, a.lattice, b.lattice, known=(a.known, b.known))
-
-
-def _foreign(
-    series: Sequence[Series], inputs: Sequence[NDArray[np.float32]], grids: Sequence[InPlane], translator: Translator
-) -> list[str]:
-    """One sentence for each series that is unlike those the model was trained on, if it came with any knowledge."""
-    population = getattr(translator, "population", None)
-    if population is None:
-        return []
-    scored = (
-        population.warning(one.path, one.plane, stack, (abs(one.slice_mm), *grid.pixel_mm))
-        for one, stack, grid in zip(series, inputs, grids)
-    )
-    return [text for text in scored if text]
 
 
 def gives_single_sample(translator: Translator, options: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import glob
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -91,11 +91,12 @@ class Found:
     failed: list[str] = field(default_factory=list)
 
 
-def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
+def find_studies(inputs: Sequence[Path], told: Told = NOTHING, looked: Callable[[], None] | None = None) -> Found:
     """The DICOM files at `inputs`, grouped by Study Instance UID and patient; studies in the order of their first
     files.
 
     NIfTI and npy files among them are grouped by folder and name (`formats.volumes.glance`); told: of all these.
+    looked: called for each file.
     Raises NoInputError if there is no file at all, SetupError for NIfTI without nibabel.
     """
     from spectac_fast.formats.dicom import glance, instance_uid, series_of_slice
@@ -105,6 +106,8 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING) -> Found:
     studies: dict[tuple[str, str], list[Source]] = {}
     stacks: dict[tuple[str, str, str], list[Source]] = {}
     for source in _sources(inputs, found):
+        if looked is not None:
+            looked()
         try:
             content = source.content()
             volume = volume_ending(source.path)

@@ -37,13 +37,22 @@ def count_scale(stack: NDArray[np.float32], spacing_mm: tuple[float, float, floa
     Raises ValueError if the region holds no counts or a value that is not finite.
     """
     region = np.asarray(stack)[heart_mask(stack.shape, spacing_mm)]
-    scale = float(np.percentile(region, SCALE_PERCENTILE)) if region.size else math.nan
+    scale = percentile(region, SCALE_PERCENTILE) if region.size else math.nan
     if not (math.isfinite(scale) and scale > 0):
         raise ValueError(
             f"the NC stack needs positive, finite counts within {HEART_RADIUS_MM:.0f} mm of its centre, but their "
             f"{SCALE_PERCENTILE}th percentile is {scale:g}"
         )
     return scale
+
+
+def percentile(values: NDArray[np.floating], share: float) -> float:
+    """The value that `share` percent of `values` do not exceed, linear between neighbours, in float64.
+
+    Of float32 values numpy 1 finds the place of a percentile in double precision and numpy 2 in single: other counts
+    under the same UID.
+    """
+    return float(np.percentile(np.asarray(values, np.float64), share))
 
 
 def to_model(counts: NDArray[np.floating], scale: float) -> NDArray[np.float32]:

@@ -1,14 +1,15 @@
 """The few batch sizes that networks are run at.
 
-A library chooses its kernels by shape, and another kernel rounds otherwise; with few shapes few differences arise. The
-smallest is 2 because a batch of one is where those kernels differ most.
+A library chooses its kernels by shape, and another kernel rounds otherwise; with few shapes few differences arise. A
+lone slice runs as one, in two thirds of the time of two: with the shipped weights on a CPU it then differs by 2.5e-7 of
+the largest value from the same slice in any other batch, and those do not differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-SIZES = (2, 4, 8, 16, 32, 64)
+SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 def padded_size(count: int) -> int:

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from .sampler import Denoiser, plan, prepared, run_table
+from .sampler import Denoiser, numbers_on, prepared, run_table
 from .solvers import StepTable
 
 MODES = ("auto", "trajectory", "step", "off")
@@ -191,7 +191,7 @@ def run_graphed(
         def trajectory(y: Tensor, context: Tensor, seeds: Tensor) -> Tensor:
             step = prepared(denoiser, context, table)
             # What a recording reads beside its inputs must live as long as it does.
-            kept[:] = step, plan(table, y.device)
+            kept[:] = step, numbers_on(table, y.device)
             return run_table(step, y, table, context=context, seeds=seeds, blocks=blocks)
 
         found = graphs.call(*_owned(denoiser, content, counters), trajectory, (y, context, seeds))

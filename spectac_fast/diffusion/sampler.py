@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from spectac_fast.ops import SAMPLING, counter_normal, sampler_step
 from spectac_fast.tracing import phase
 
-from .solvers import COLUMNS, StepTable
+from .solvers import StepTable
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 # The step counter of the noise a diffusion starts from: one that no row of a table has.
@@ -67,7 +67,9 @@ def run_table(
     between them hold every row; None stands for all rows.
     """
     drawn = {} if noise is None else dict(zip(table.noise_rows, noise.unbind()))
-    rows, uses_of = plan(table, y.device)
+    rows, times = numbers_on(table, y.device)
+    # In memory of their own, where a network may look at them as it likes.
+    told = times.expand(len(table), len(y)).contiguous().unbind()
     with phase("network"):
         denoiser = prepared(denoiser, context, table)
     y = y.contiguous()
@@ -75,9 +77,9 @@ def run_table(
     history: list[Tensor] = []
     free = [torch.empty_like(y) for _ in range(3)]
     anchor: Tensor | None = None
-    for i, (t, uses) in enumerate(zip(table.t, uses_of)):
+    for i, (t, uses) in enumerate(zip(table.t, table.uses)):
         with phase("network"):
-            prediction = denoiser(x, torch.full((len(y),), t, dtype=torch.int64, device=y.device), context)
+            prediction = denoiser(x, told[i], context)
         denoised = free.pop()
         # Samples differ in their noise alone: a row without any is one call for all of them.
         with phase("step"):
@@ -126,11 +128,24 @@ def _rows(tensor: Tensor, part: slice | None) -> Tensor:
     return tensor if part is None else tensor[part]
 
 
-@lru_cache(maxsize=32)
-def plan(table: StepTable, device: torch.device) -> tuple[Tensor, tuple[_Uses, ...]]:
-    """A table's rows on the device, float32 [N, 14], and what each of them reads."""
-    rows = torch.tensor(table.rows, dtype=torch.float32).to(device)
-    return rows, tuple(_Uses(table, i) for i in range(len(table)))
+class Numbers(NamedTuple):
+    """A table's numbers on a device. rows: N of float32 [14]. times: int64 [N, 1]."""
+
+    rows: tuple[Tensor, ...]
+    times: Tensor
+
+
+def numbers_on(table: StepTable, device: torch.device) -> Numbers:
+    """Made once for each of the last tables and devices, and as long as someone keeps them."""
+    return _numbers(table, device) if torch.compiler.is_compiling() else _kept_numbers(table, device)
+
+
+def _numbers(table: StepTable, device: torch.device) -> Numbers:
+    rows = torch.tensor(table.numbers, dtype=torch.float32).to(device)
+    return Numbers(rows.unbind(), torch.tensor(table.t)[:, None].to(device))
+
+
+_kept_numbers = lru_cache(maxsize=32)(_numbers)
 
 
 def sample_diffusion(
@@ -167,19 +182,6 @@ def sample_diffusion(
 def start_noise(seeds: Tensor, shape: Sequence[int], sample: int = 0) -> Tensor:
     """The first state of `sample_diffusion`, float32 [B, *shape], for seeds int64 [B]; the same for every table."""
     return counter_normal(seeds, tuple(shape), step=_START, sample=sample, purpose=SAMPLING)
-
-
-class _Uses:
-    """What a row reads, so that nothing is read (or drawn) only to be multiplied by zero."""
-
-    def __init__(self, table: StepTable, i: int) -> None:
-        row = dict(zip(COLUMNS, table.rows[i].tolist()))
-        # The last row returns its prediction; correcting the state behind it would change nothing.
-        self.corrector = table.corrector[i] and i + 1 < len(table)
-        self.noise = i in table.noise_rows
-        self.condition = any(row[name] for name in ("py", "cy") + ("vy",) * self.corrector)
-        self.first_before = any(row[name] for name in ("w1",) + ("v1",) * self.corrector)
-        self.second_before = any(row[name] for name in ("w2",) + ("v2",) * self.corrector)
 
 
 def check_condition(y: Tensor, seeds: Tensor | None) -> None:

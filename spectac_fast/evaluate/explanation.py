@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from spectac_fast.correct.study import prepare
+from spectac_fast.data.scale import percentile
 from spectac_fast.data.study import Study
 from spectac_fast.errors import InputError
 from spectac_fast.evaluate.figures.figures import DPI, PLANE_NAMES, STYLE, VIEW_MM, crop
@@ -116,7 +117,7 @@ def wall(nc: NDArray[np.floating], pixel_mm: Sequence[float]) -> NDArray[np.bool
     y, x = ((np.arange(n) - (n - 1) / 2) * abs(mm) for n, mm in zip(nc.shape, pixel_mm))
     near = np.hypot(y[:, None], x) <= max(_NEAR_MM, *map(abs, pixel_mm))
     counts = nc + 1.0
-    return near & (counts >= 0.5 * np.percentile(counts[near], 98))
+    return near & (counts >= 0.5 * percentile(counts[near], 98))
 
 
 def check_places(folder: Path, phases: Iterable[str], permit: Permit) -> None:

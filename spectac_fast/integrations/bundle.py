@@ -17,7 +17,7 @@ from spectac_fast.checkpoints.weights import load_weights
 from spectac_fast.correct import correct_files
 from spectac_fast.errors import InputError, SpectacError
 from spectac_fast.models.methods.bbdm import BBDM, model_of
-from spectac_fast.models.registry import find
+from spectac_fast.models.names import find
 from spectac_fast.models.translator import Translator
 from spectac_fast.models.translators.bridge import FITTED, UNFITTED
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
 try:
     from diffusers.configuration_utils import ConfigMixin, register_to_config
     from diffusers.schedulers.scheduling_utils import SchedulerMixin
+    from diffusers.utils import BaseOutput
 except ImportError as error:
     raise ImportError(
         "spectac_fast.integrations.diffusers needs diffusers: pip install 'spectac_fast[diffusers]'."
@@ -12,9 +18,24 @@ except ImportError as error:
 
 from spectac_fast.diffusion.bridge import BrownianBridge
 
-from .scheduling import BridgeScheduler, BridgeStep
+from .scheduling import BridgeScheduler
 
 __all__ = ["BridgeStep", "BrownianBridgeScheduler"]
+
+
+@dataclass
+class BridgeStep(BaseOutput):
+    """What a step gives: an output of diffusers, by name, by number or as a mapping.
+
+    prev_sample: the next state. pred_original_sample: the prediction of x0. It unpacks to the two tensors, as MONAI's
+    `DiffusionInferer` wants it, where an output of diffusers itself unpacks to their names.
+    """
+
+    prev_sample: Tensor
+    pred_original_sample: Tensor
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.to_tuple())
 
 
 class BrownianBridgeScheduler(BridgeScheduler, SchedulerMixin, ConfigMixin):
@@ -29,8 +50,10 @@ class BrownianBridgeScheduler(BridgeScheduler, SchedulerMixin, ConfigMixin):
     num_train_timesteps, m_min, m_max, max_var, schedule: of the process (`BrownianBridge`). prediction_type: what the
     network predicts, "grad" (x_t - x0), "noise", "ysubx" (y - x0) or "x0". solver_type, solver_order, eta, eta_mode,
     tau2, timestep_spacing, sigma_hi, boot: as solver, order, ... of `solver_table`. clip_sample: bound predictions to
-    +- clip_sample_range. Steps also unpack as MONAI's `DiffusionInferer` wants them.
+    +- clip_sample_range.
     """
+
+    _step_output = BridgeStep
 
     @register_to_config
     def __init__(

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from spectac_fast.checkpoints.weights import load_weights
 from spectac_fast.errors import InputError
-from spectac_fast.models.registry import IN_FOLDER, find, load
+from spectac_fast.models.names import IN_FOLDER, find
+from spectac_fast.models.registry import load
 
 from .cards import model_card, write_file
 

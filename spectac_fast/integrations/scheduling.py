@@ -6,14 +6,15 @@ their noise are those of `sample_bridge`, so such a loop ends with the same tens
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from spectac_fast.diffusion.bridge import BrownianBridge
-from spectac_fast.diffusion.sampler import plan
+from spectac_fast.diffusion.sampler import numbers_on
 from spectac_fast.diffusion.solvers import StepTable, solver_table
 from spectac_fast.ops import sampler_step
 
@@ -21,7 +22,7 @@ NETWORK_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class BridgeStep(NamedTuple):
-    """What a step gives: diffusers reads `.prev_sample`, MONAI unpacks two tensors."""
+    """What a step gives where there is no diffusers: MONAI unpacks two tensors."""
 
     prev_sample: Tensor
     pred_original_sample: Tensor
@@ -38,18 +39,24 @@ class BridgeScheduler:
     network is asked at every one of `timesteps`; its output is in the process's objective. Images are [B, C, ...] with
     one axis or more, in float32, or in a half precision that costs the state its digits.
 
+    A loop may as well start in the middle, from a noised image (`add_noise`), once the condition is known
+    (`set_source`): with the row of `set_begin_index`, or else with that of the first timestep that `step` is given.
+    A multistep solver then begins as it does anywhere, with one row of first order.
+
     Noise is a function of (seed, row, pixel), and seeds are 0 ... B-1 until `set_seeds` says otherwise: two runs give
     the same sample. Raises ValueError for arguments that make no table.
     """
 
     order = 1
     init_noise_sigma = 1.0
+    # What `step` makes of its two tensors.
+    _step_output: Callable[[Tensor, Tensor], Any] = BridgeStep
 
     def __init__(self, process: BrownianBridge, steps: int | Sequence[int] = 6, **options: Any) -> None:
         self.process, self.options = process, options
         self._source: Tensor | None = None
         self._seeds: Tensor | None = None
-        self._sample = self._begin = 0
+        self._sample = 0
         self._use(steps, None)
 
     @property
@@ -57,13 +64,13 @@ class BridgeScheduler:
         return self.process.num_timesteps
 
     @property
-    def step_index(self) -> int:
-        """The row that the next step applies."""
+    def step_index(self) -> int | None:
+        """The row that the next step applies; None where the next step begins a loop."""
         return self._row
 
     @property
-    def begin_index(self) -> int:
-        """The row that a loop starts with."""
+    def begin_index(self) -> int | None:
+        """The row that a loop starts with; None leaves it to its first timestep."""
         return self._begin
 
     def __len__(self) -> int:
@@ -77,19 +84,27 @@ class BridgeScheduler:
     ) -> None:
         """Make the table of so many evaluations, or of these timesteps (decreasing); a loop starts anew.
 
-        device: of `timesteps`. On the CPU they are compared with what `step` is given; elsewhere order is trusted,
-        because a comparison would wait for the device. Raises ValueError unless one of the two is given.
+        device: of `timesteps`. On the CPU they are compared with what `step` is given; elsewhere only the first of a
+        loop is, and none where `set_begin_index` says it, because a comparison waits for the device. Raises ValueError
+        unless one of the two is given.
         """
         if (num_inference_steps is None) == (timesteps is None):
             raise ValueError("set_timesteps: give num_inference_steps or timesteps, one of them.")
         self._use(num_inference_steps if timesteps is None else list(timesteps), device)
 
     def set_begin_index(self, begin_index: int = 0) -> None:
-        """Let the next loop start with this row, from a noised image (`add_noise`); it needs `set_source`."""
+        """Let the next loops start with this row; any but the first from a noised image, and with `set_source`."""
         if not 0 <= begin_index < len(self.table):
             raise ValueError(f"begin_index must be in 0 ... {len(self.table) - 1}, found {begin_index}.")
         self._begin = begin_index
         self._restart()
+
+    def index_for_timestep(self, timestep: int | Tensor) -> int:
+        """The row of a timestep; ValueError for one that is not in `timesteps`."""
+        t = int(timestep)
+        if t not in self.table.t:
+            raise ValueError(f"timestep must be one of {', '.join(map(str, self.table.t))}, found {t}.")
+        return self.table.t.index(t)
 
     def set_source(self, source: Tensor) -> None:
         """The condition y that `add_noise` and `get_target` go to, and a loop that starts in the middle."""
@@ -119,17 +134,17 @@ class BridgeScheduler:
         or one for each slice. variance_noise: the noise itself, of sample's shape. return_dict: a plain tuple if False.
         Raises ValueError for a timestep that is not the next, or shapes that do not fit.
         """
-        i = self._row_of(timestep)
+        row = self._row_of(timestep)
+        table, i = self._running, row - self._first
         x, output = _as_slices(sample).float(), _as_slices(model_output)
         if output.dtype not in NETWORK_DTYPES:
             output = output.float()
-        if i == 0:
+        if row == 0:
             self._end = x
         elif self._end is None:
             self._end = _as_slices(self._known_source(sample)).float()
-        rows, uses_of = plan(self.table, x.device)
-        uses, last = uses_of[i], i + 1 == len(self.table)
-        if not last and self.table.corrector[i + 1] and not uses.corrector:
+        uses, last = table.uses[i], i + 1 == len(table)
+        if not last and table.corrector[i + 1] and not uses.corrector:
             self._anchor = x.clone()
         noise = _noise(x, generator, variance_noise) if uses.noise else None
         following, denoised = torch.empty_like(x), torch.empty_like(x)
@@ -137,26 +152,26 @@ class BridgeScheduler:
             x,
             output,
             self._end if uses.condition else None,
-            rows[i],
+            numbers_on(table, x.device).rows[i],
             h1=self._history[0] if uses.first_before else None,
             h2=self._history[1] if uses.second_before else None,
             seeds=self._seeds_for(x) if uses.noise and noise is None else None,
             noise=noise,
-            step=i,
+            step=row,
             sample=self._sample,
-            clip=self.table.clip,
+            clip=table.clip,
             anchor=self._anchor if uses.corrector else None,
             x_next=following,
             x0=denoised,
         )
-        if i or not self.table.boots:
+        if i or not table.boots:
             self._history = [denoised, *self._history[:1]]
-        self._row = i + 1
+        self._row = row + 1
         if last:
             following = denoised
             self._restart()
         found = (image.view(sample.shape).to(sample.dtype) for image in (following, denoised))
-        return BridgeStep(*found) if return_dict else tuple(found)
+        return type(self)._step_output(*found) if return_dict else tuple(found)
 
     def add_noise(
         self, original_samples: Tensor, noise: Tensor, timesteps: Tensor, source: Tensor | None = None
@@ -185,22 +200,42 @@ class BridgeScheduler:
         self.table: StepTable = solver_table(self.process, steps, **self.options)
         self.timesteps = torch.tensor(self.table.t, device=device)
         self.num_inference_steps = len(self.table)
-        self._begin = 0
+        self._begin: int | None = None
         self._restart()
 
     def _restart(self) -> None:
-        self._row = self._begin
+        self._row: int | None = None
         self._history: list[Tensor] = []
         self._anchor: Tensor | None = None
         self._end: Tensor | None = None
 
+    def _start(self, row: int) -> None:
+        """Begin a loop with this row."""
+        self._restart()
+        self._row = self._first = row
+        self._running = self.table if row == 0 else self._rest(row)
+
+    def _rest(self, row: int) -> StepTable:
+        """The table of a loop that begins with this row, from a state of the process and without a history."""
+        t = self.table.t[row:]
+        if len(set(t)) == len(t):
+            return solver_table(self.process, t, **{**self.options, "boot": False})
+        # A list that stands still is one of single steps, whose rows need no history.
+        parts = {name: getattr(self.table, name)[row:] for name in ("t", "m", "rows", "corrector")}
+        return replace(self.table, boots=False, **parts)
+
     def _row_of(self, timestep: int | Tensor) -> int:
         """The row to apply: the next one, or the first of a new loop where one was left before its end."""
-        if isinstance(timestep, Tensor) and timestep.device.type != "cpu":
+        unseen = isinstance(timestep, Tensor) and timestep.device.type != "cpu"
+        if self._row is None:
+            self._start(self.index_for_timestep(timestep) if self._begin is None else self._begin)
+        if unseen:
             return self._row
         t, next_t = int(timestep), self.table.t[self._row]
-        if t != next_t and t == self.table.t[self._begin]:
-            self._restart()
+        if t != next_t and t == self.table.t[self._first]:
+            self._start(self._first)
+        elif t != next_t and t == self.table.t[0] and self._begin is None:
+            self._start(0)
         elif t != next_t:
             raise ValueError(f"step: the next timestep is {next_t}, found {t}; set_timesteps starts anew.")
         return self._row

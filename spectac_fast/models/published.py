@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from spectac_fast.checkpoints.layouts import Imported, layout
 from spectac_fast.checkpoints.weights import check_names
 from spectac_fast.errors import InputError
+from spectac_fast.models.names import BUILDERS
 from spectac_fast.models.networks.build import build_network
-from spectac_fast.models.registry import BUILDERS
 from spectac_fast.models.translator import Translator
 
 

@@ -155,7 +155,7 @@ class Gate:
     async def _serve(self, guest: _Guest, connection: socket.socket) -> None:
         try:
             reader, writer = await self._shake_hands(connection)
-        except (OSError, asyncio.TimeoutError):
+        except (TimeoutError, OSError):
             connection.close()
             return
         try:
@@ -164,7 +164,7 @@ class Gate:
             await asyncio.wait_for(writer.wait_closed(), self.patience.request)
         except _NotDicom as reason:
             _log.warning("a connection was closed: %s", reason)
-        except (OSError, asyncio.TimeoutError):
+        except (TimeoutError, OSError):
             pass
         finally:
             writer.transport.abort()
@@ -227,7 +227,7 @@ class Gate:
             if not error.partial:
                 return None
             raise _NotDicom("it ended within a PDU") from None
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise _NotDicom(f"nothing was asked for {wait_s:.0f} s") from None
         kind, length = header[0], int.from_bytes(header[2:], "big")
         if kind not in kinds:
@@ -239,7 +239,7 @@ class Gate:
             return header + await asyncio.wait_for(reader.readexactly(length), self.patience.pdu)
         except asyncio.IncompleteReadError:
             raise _NotDicom("it ended within a PDU") from None
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise _NotDicom(f"a PDU was not whole after {self.patience.pdu:.0f} s") from None
 
 

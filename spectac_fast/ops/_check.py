@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch._C import _functorch
+from torch.autograd import forward_ad
 
 FLOAT32 = (torch.float32,)
 INT64 = (torch.int64,)
 NETWORK_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+# Of numpy, which counts candidate solutions: whole batches of strided views take some tens.
+_MOST_WORK = 10_000
+# Tensors without data begin at 0, which no address is.
+_SOMEWHERE = 1 << 12
 
 
 def short(dtype: torch.dtype) -> str:
@@ -44,24 +51,99 @@ def check_counters(op: str, **counters: int) -> None:
             raise ValueError(f"{op}: {name} must be in 0 ... 2^32 - 1, found {value}.")
 
 
+def check_blocks(op: str, name: str, tensor: Tensor) -> None:
+    """Each member of the batch is one block of memory, and no two share any; there may be gaps between them."""
+    apart = len(tensor) < 2 or tensor.numel() == 0 or tensor.stride(0) >= tensor[0].numel()
+    if not (apart and tensor[:1].is_contiguous()):
+        raise ValueError(f"{op}: {name} must hold each slice in one block, found strides {tensor.stride()}.")
+
+
 def check_no_gradient(op: str, tensors: Iterable[Tensor | None]) -> None:
-    """Torch would return without a gradient and say nothing."""
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+    """Torch would return without a gradient or a tangent and say nothing."""
+    given = [t for t in tensors if t is not None]
+    if is_transformed(given):
+        given = [layer for t in given for layer in _layers(t)]
+        if any(_has_tangent(t) for t in given):
+            raise RuntimeError(f"{op} has no forward-mode derivative: call it on tensors without a tangent.")
+    if torch.is_grad_enabled() and any(t.requires_grad for t in given):
         raise RuntimeError(f"{op} has no gradient: call it under torch.no_grad() or on detached tensors.")
 
 
+def check_not_batched(op: str, tensors: Iterable[Tensor | None]) -> None:
+    """What writes into tensors of the caller cannot be repeated for every member of a batch it does not see."""
+    given = [t for t in tensors if t is not None]
+    if is_transformed(given) and any(_functorch.is_batchedtensor(layer) for t in given for layer in _layers(t)):
+        raise RuntimeError(
+            f"{op} does not run under torch.func.vmap: call it on the whole batch, which it takes as it is."
+        )
+
+
+def is_transformed(tensors: Iterable[Tensor]) -> bool:
+    """Whether torch.func (grad, vmap, jvp, ...) or forward-mode AD holds any of them; torch.compile sees to its own."""
+    if torch.compiler.is_compiling():
+        return False
+    if _functorch.maybe_current_level() is not None and any(map(_functorch.is_functorch_wrapped_tensor, tensors)):
+        return True
+    return forward_ad._current_level >= 0 and any(map(_has_tangent, tensors))
+
+
+def _has_tangent(tensor: Tensor) -> bool:
+    if forward_ad._current_level < 0 or not tensor.is_floating_point() or _functorch.is_batchedtensor(tensor):
+        return False
+    return torch._VF._unpack_dual(tensor, level=0)[1] is not None
+
+
+def _layers(tensor: Tensor) -> Iterator[Tensor]:
+    """The tensor, and what the transforms of torch.func have wrapped in it, one after the other."""
+    yield tensor
+    while _functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = _functorch.get_unwrapped(tensor)
+        yield tensor
+
+
+class _Memory:
+    """The bytes of a tensor: in which memory, from where to where, in which steps."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        *_, held = _layers(tensor)
+        storage, size = held.untyped_storage(), held.element_size()
+        without_data = storage.device.type == "meta"
+        self.of = storage._cdata if without_data else 0
+        self.first = held.storage_offset() * size if without_data else held.data_ptr()
+        self._size, self._shape = size, tuple(held.shape)
+        self._steps = tuple(size * step for step in held.stride())
+        self.past = self.first + size + sum((n - 1) * step for n, step in zip(self._shape, self._steps))
+
+    @property
+    def _cells(self) -> np.ndarray:
+        """The same places as numpy knows them; nobody reads there."""
+        place = (self.first + _SOMEWHERE, False)
+        view = {"version": 3, "data": place, "shape": self._shape, "strides": self._steps, "typestr": f"|V{self._size}"}
+        return np.asarray(type("_", (), {"__array_interface__": view})())
+
+    def shares(self, other: _Memory) -> bool:
+        """Whether any byte belongs to both; where that is too hard to tell, it counts as shared."""
+        if self.of != other.of or self.past <= other.first or other.past <= self.first:
+            return False
+        try:
+            return np.shares_memory(self._cells, other._cells, max_work=_MOST_WORK)
+        except np.exceptions.TooHardError:
+            return True
+
+
 def check_apart(op: str, inputs: Mapping[str, Tensor | None], outputs: Mapping[str, Tensor | None]) -> None:
-    """No output begins where an input or another output does. Traced tensors have no memory to look at."""
+    """No output shares a byte with an input or another output. Traced tensors have no memory to look at."""
     if torch.compiler.is_compiling():
         return
-    seen: dict[tuple[int, int], str] = {}
+    seen: dict[str, _Memory] = {}
     for name, tensor in {**inputs, **outputs}.items():
         if tensor is None or tensor.numel() == 0:
             continue
-        place = tensor.untyped_storage()._cdata, tensor.storage_offset()
-        other = seen.setdefault(place, name)
-        if other != name and name in outputs:
+        memory = _Memory(tensor)
+        other = next((other for other, its in seen.items() if memory.shares(its)), None) if name in outputs else None
+        if other is not None:
             raise ValueError(f"{op}: {name} must not share memory with {other}.")
+        seen[name] = memory
 
 
 def check_tensors(
@@ -83,25 +165,13 @@ def check_tensors(
             check_tensor(op, name, tensor, like, shapes.get(name, shape), dtypes.get(name, FLOAT32), first)
     for name, tensor in outputs.items():
         if tensor is not None:
-            check_contiguous(op, name, tensor[:1] if name == with_gaps else tensor)
+            (check_blocks if name == with_gaps else check_contiguous)(op, name, tensor)
+    check_writing(op, inputs, outputs)
+
+
+def check_writing(op: str, inputs: Mapping[str, Tensor | None], outputs: Mapping[str, Tensor | None]) -> None:
+    """What holds for every operator that writes into tensors: no derivative, no vmap, memory apart."""
+    everything = (*inputs.values(), *outputs.values())
+    check_no_gradient(op, everything)
+    check_not_batched(op, everything)
     check_apart(op, inputs, outputs)
-    check_no_gradient(op, (*inputs.values(), *outputs.values()))
-
-
-def all_ready(
-    tensors: Iterable[Tensor | None], shape: Sequence[int], device: torch.device, dtypes: tuple[torch.dtype, ...]
-) -> bool:
-    """Whether those that are there can go to a kernel as they are. Cheap, for what is called at every step."""
-    for t in tensors:
-        if t is not None and (
-            t.dtype not in dtypes or t.shape != shape or t.device != device or t.requires_grad or not t.is_contiguous()
-        ):
-            return False
-    return True
-
-
-def surely_apart(inputs: Iterable[Tensor | None], outputs: Iterable[Tensor | None]) -> bool:
-    """Whether `check_apart` would pass, as far as a quick look tells."""
-    read = {t.data_ptr() for t in inputs if t is not None}
-    written = [t.data_ptr() for t in outputs if t is not None]
-    return len(read.union(written)) == len(read) + len(written)

@@ -119,6 +119,12 @@ def backproject(
 
     Returns [B, n, n, nz] (y, x, z). Errors are those of `project`.
     """
+    if backend is None and views.dtype == torch.float32 and backproject_op.may_try(views, mu, survival):
+        try:
+            rest = (mu, survival, tables.taps, tables.voxel_cm)
+            return backproject_op.default(views, *_stencils(tables), *rest)
+        except (RuntimeError, TypeError):
+            pass  # Either something is wrong, which is said below, or an input only lies otherwise.
     _check_views("backproject", views, tables)
     check_attenuation("backproject", mu, survival, views, tables)
     check_no_gradient("backproject", (views, mu, survival))

@@ -22,15 +22,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast._op import Op
-from spectac_fast.ops._check import (
-    FLOAT32,
-    INT64,
-    NETWORK_DTYPES,
-    all_ready,
-    check_counters,
-    check_tensors,
-    surely_apart,
-)
+from spectac_fast.ops._check import INT64, NETWORK_DTYPES, check_counters, check_tensors
 from spectac_fast.ops.counter_normal import TRAINING, counter_normal
 
 OBJECTIVES = ("grad", "noise", "ysubx")
@@ -41,6 +33,7 @@ _SCHEMA = (
     "int step, int sample, int objective, Tensor(a!) x_t, Tensor(b!)? target) -> ()"
 )
 
+_NUMBERS = {name: number for number, name in enumerate(OBJECTIVES)}
 _INPUTS = ("x0", "y", "t", "schedule", "seeds", "noise")
 
 
@@ -123,35 +116,24 @@ def bridge_add_noise(
     Raises TypeError for a wrong dtype, ValueError for a wrong shape, device, layout or value, RuntimeError where a
     gradient would be needed (there is none) or the back end cannot run.
     """
-    inputs, outputs = (x0, y, t, schedule, seeds, noise), (x_t, target)
-    if not _ready(inputs, outputs, objective):
-        _check(dict(zip(_INPUTS, inputs)), {"x_t": x_t, "target": target}, objective)
-        inputs = [v if v is None else v.contiguous() for v in inputs]
+    number = _NUMBERS.get(objective)
+    if backend is None and number is not None and op.may_try(x0, y, t, schedule, seeds, noise, x_t, target):
+        try:
+            _check_range(t, len(schedule))
+            state = torch.empty_like(x0) if x_t is None else x_t
+            aim = torch.empty_like(x0) if target is None else target
+            op.default(x0, y, t, schedule, seeds, noise, step, sample, number, state, aim)
+            return state, aim
+        except (RuntimeError, TypeError, ValueError):
+            pass  # Either something is wrong, which is said below, or an input only lies otherwise.
+    inputs = dict(zip(_INPUTS, (x0, y, t, schedule, seeds, noise)))
+    _check(inputs, {"x_t": x_t, "target": target}, objective)
     check_counters("bridge_add_noise", step=step, sample=sample)
     _check_range(t, len(schedule))
-    x_t, target = (torch.empty_like(inputs[0]) if v is None else v for v in outputs)
-    op(*inputs, step, sample, OBJECTIVES.index(objective), x_t, target, backend=backend)
+    dense = [v if v is None else v.contiguous() for v in inputs.values()]
+    x_t, target = (torch.empty_like(dense[0]) if given is None else given for given in (x_t, target))
+    op(*dense, step, sample, number, x_t, target, backend=backend)
     return x_t, target
-
-
-def _ready(inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...], objective: str) -> bool:
-    """Whether everything is as the kernels want it; `_check` then finds nothing either, but takes twice as long."""
-    x0, y, t, schedule, seeds, noise = inputs
-    x_t, target = outputs
-    if type(x0) is not Tensor or torch.compiler.is_compiling():
-        return False
-    shape, device = x0.shape, x0.device
-    return (
-        len(shape) > 0
-        and objective in OBJECTIVES
-        and (seeds is None) != (noise is None)
-        and all_ready((x0, y, noise, target), shape, device, FLOAT32)
-        and all_ready((x_t,), shape, device, NETWORK_DTYPES)
-        and all_ready((t, seeds), shape[:1], device, INT64)
-        and len(schedule) > 0
-        and all_ready((schedule,), (len(schedule), 2), device, FLOAT32)
-        and surely_apart(inputs, outputs)
-    )
 
 
 def _check(inputs: dict[str, Tensor | None], outputs: dict[str, Tensor | None], objective: str) -> None:
@@ -172,8 +154,9 @@ def _check(inputs: dict[str, Tensor | None], outputs: dict[str, Tensor | None], 
 
 def _check_range(t: Tensor, timesteps: int) -> None:
     """Only where looking at values waits for nothing; elsewhere the kernels write NaN."""
-    if t.device.type != "cpu" or type(t) is not Tensor or torch.compiler.is_compiling() or t.numel() == 0:
+    if torch.compiler.is_compiling() or type(t) is not Tensor or not t.is_cpu or t.numel() == 0:
         return
-    least, most = (int(v) for v in t.aminmax())
+    values = t.tolist()
+    least, most = min(values), max(values)
     if least < 0 or most >= timesteps:
         raise ValueError(f"bridge_add_noise: t must be in 0 ... {timesteps - 1}, found {least} ... {most}.")

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast._op import Op
-from spectac_fast.ops._check import NETWORK_DTYPES, check_apart, check_no_gradient, check_tensor, is_channels_last
+from spectac_fast.ops._check import NETWORK_DTYPES, check_tensor, check_writing, is_channels_last
 
 ACTIVATIONS = ("none", "relu", "leaky_relu", "silu")
 """Names of f; leaky_relu has slope 0.2 below 0."""
@@ -119,6 +119,13 @@ def group_norm_silu(
     RuntimeError where a gradient would be needed (there is none: train through torch.nn.functional.group_norm) or the
     back end cannot run.
     """
+    if backend is None and op.may_try(x, weight, bias, scale, shift, out):
+        try:
+            written = torch.empty_like(x) if out is None else out
+            op.default(x, groups, weight, bias, scale, shift, eps, activation, written)
+            return written
+        except (RuntimeError, TypeError):
+            pass  # Either something is wrong, which is said below, or an input only lies otherwise.
     if x.dim() < 3:
         raise ValueError(f"{_NAME}: x must be [B, C, ...] with positions, found shape {list(x.shape)}.")
     check_tensor(_NAME, "x", x, x, x.shape, NETWORK_DTYPES, "x")
@@ -131,7 +138,8 @@ def group_norm_silu(
         if values is not None:
             check_tensor(_NAME, name, values, x, shape, NETWORK_DTYPES, "x")
     _check_values(x, groups, eps, activation)
-    check_no_gradient(_NAME, (x, weight, bias, scale, shift, out))
+    inputs = {"x": x, "weight": weight, "bias": bias, "scale": scale, "shift": shift}
+    check_writing(_NAME, inputs, {"out": out})
 
     dense = x if x.is_contiguous() or is_channels_last(x) else x.contiguous()
     if out is None:
@@ -140,8 +148,6 @@ def group_norm_silu(
         check_tensor(_NAME, "out", out, x, x.shape, (x.dtype,), "x")
         if not (out.is_contiguous() if dense.is_contiguous() else is_channels_last(out)):
             raise ValueError(f"{_NAME}: out must be laid out like x, found strides {out.stride()}.")
-        inputs = {"x": x, "weight": weight, "bias": bias, "scale": scale, "shift": shift}
-        check_apart(_NAME, inputs, {"out": out})
     values = [t if t is None or t.stride(-1) == 1 else t.contiguous() for t in (weight, bias, scale, shift)]
     op(dense, groups, *values, float(eps), activation, out, backend=backend)
     return out

@@ -130,10 +130,15 @@ def project(
     wrong shape or device or both mu and survival, RuntimeError where a gradient would be needed
     (`spectac_fast.reconstruct.projector` has one) or the back end cannot run.
     """
+    stencils = (tables.index, tables.weight, tables.span)
+    if backend is None and activity.dtype == torch.float32 and project_op.may_try(activity, mu, survival):
+        try:
+            return project_op.default(activity, *stencils, mu, survival, tables.taps, tables.voxel_cm)
+        except (RuntimeError, TypeError):
+            pass  # Either something is wrong, which is said below, or an input only lies otherwise.
     check_volume("project", "activity", activity, tables)
     check_attenuation("project", mu, survival, activity, tables)
     check_no_gradient("project", (activity, mu, survival))
-    stencils = (tables.index, tables.weight, tables.span)
     args = (activity.contiguous(), *stencils, dense(mu), dense(survival), tables.taps, tables.voxel_cm)
     return project_op(*args, backend=chosen(backend, activity))
 

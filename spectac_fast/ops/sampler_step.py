@@ -22,15 +22,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast._op import Op
-from spectac_fast.ops._check import (
-    FLOAT32,
-    INT64,
-    NETWORK_DTYPES,
-    all_ready,
-    check_counters,
-    check_tensors,
-    surely_apart,
-)
+from spectac_fast.ops._check import INT64, NETWORK_DTYPES, check_counters, check_tensors
 from spectac_fast.ops.counter_normal import SAMPLING, counter_normal
 
 COLUMNS = ("px", "pF", "py", "ka", "w0", "w1", "w2", "cy", "wn", "kc", "v0", "v1", "v2", "vy")
@@ -148,43 +140,20 @@ def sampler_step(
     Raises TypeError for a wrong dtype, ValueError for a wrong shape, device or layout, RuntimeError where a gradient
     would be needed (there is none) or the back end cannot run.
     """
-    inputs, outputs = (x, f, y, row, h1, h2, seeds, noise), (anchor, x_next, x0, net_input)
-    if not _ready(inputs, outputs):
-        _check(dict(zip(_INPUTS, inputs)), dict(zip(_OUTPUTS, outputs)))
-        inputs = [t if t is None else t.contiguous() for t in inputs]
+    lo, hi = (-math.inf, math.inf) if clip is None else clip
+    if backend is None and op.may_try(x, f, y, row, h1, h2, seeds, noise, anchor, x_next, x0, net_input):
+        try:
+            op.default(x, f, y, row, h1, h2, seeds, noise, step, sample, lo, hi, anchor, x_next, x0, net_input)
+            return
+        except (RuntimeError, TypeError):
+            pass  # Either something is wrong, which is said below, or an input only lies otherwise.
+    inputs = dict(zip(_INPUTS, (x, f, y, row, h1, h2, seeds, noise)))
+    outputs = dict(zip(_OUTPUTS, (anchor, x_next, x0, net_input)))
+    _check(inputs, outputs)
     check_counters("sampler_step", step=step, sample=sample)
     _check_clip(clip)
-    lo, hi = clip if clip is not None else (-math.inf, math.inf)
-    op(*inputs, step, sample, float(lo), float(hi), *outputs, backend=backend)
-
-
-def _ready(inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...]) -> bool:
-    """Whether everything is as the kernels want it; `_check` then finds nothing either, but takes twice as long."""
-    x, f, y, row, h1, h2, seeds, noise = inputs
-    anchor, x_next, x0, net_input = outputs
-    if type(x) is not Tensor or torch.compiler.is_compiling():
-        return False
-    shape, device = x.shape, x.device
-    return (
-        len(shape) == 4
-        and (seeds is None or noise is None)
-        and all_ready((x, y, h1, h2, noise, anchor, x_next, x0), shape, device, FLOAT32)
-        and all_ready((f,), shape, device, NETWORK_DTYPES)
-        and all_ready((row,), (len(COLUMNS),), device, FLOAT32)
-        and all_ready((seeds,), shape[:1], device, INT64)
-        and (net_input is None or _holds_slices(net_input, x))
-        and surely_apart(inputs, outputs)
-    )
-
-
-def _holds_slices(net_input: Tensor, x: Tensor) -> bool:
-    """Whether the network's input is ready for x, with or without gaps between its slices."""
-    return net_input.stride()[1:] == x.stride()[1:] and (
-        net_input.shape == x.shape
-        and net_input.dtype in NETWORK_DTYPES
-        and net_input.device == x.device
-        and not net_input.requires_grad
-    )
+    dense = [t if t is None else t.contiguous() for t in inputs.values()]
+    op(*dense, step, sample, float(lo), float(hi), *outputs.values(), backend=backend)
 
 
 def _check(inputs: dict[str, Tensor | None], outputs: dict[str, Tensor | None]) -> None:

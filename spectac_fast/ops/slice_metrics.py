@@ -28,14 +28,20 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from spectac_fast._op import Op
-from spectac_fast.ops._check import check_apart, check_contiguous, check_no_gradient, check_tensor, short
+from spectac_fast.ops._check import check_contiguous, check_tensor, check_writing
 
 GAUSSIAN_TAPS, UNIFORM_TAPS = 11, 7
 SIGMA = 1.5
 C1, C2 = 0.01**2, 0.03**2
 """For a data range of 1: values are divided by the range first."""
 
-PIXEL_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8, torch.uint16)
+# What the kernels read; other integers, and images of two dtypes, become the float that holds both.
+_READ = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8, torch.uint16)
+_WIDE = (torch.float64, torch.int32, torch.uint32, torch.int64, torch.uint64)
+PIXEL_DTYPES = (*_READ, torch.int8, torch.int16, *_WIDE[1:])
+# Beyond these a product of four pixels, counted in the range, may leave float32; of Triton, which has nothing wider,
+# where images that fill the range do.
+_RANGES, _TRITON_RANGES = (1e-6, 1e9), (1e-14, 1e14)
 
 _SCHEMA = (
     "slice_metrics(Tensor x, Tensor y, float data_range, int taps, bool sample_covariance, "
@@ -127,15 +133,17 @@ def slice_metrics(
 ) -> Tensor:
     """Compare slices of two images; equals scikit-image argument by argument.
 
-    x, y:               [B, H, W] or [B, C, H, W], both float32, float64, float16, bfloat16, uint8 or uint16; H and W at
-                        least as long as the window. Float64 is computed in float64, all others in float32.
-    data_range:         distance between the smallest and the largest possible value, for example 2 on [-1, 1].
+    x, y:               [B, H, W] or [B, C, H, W] of any real or integer dtype, of one or of two (a network's bfloat16
+                        against a float32 target); H and W at least as long as the window. If one of them is float64 or
+                        an integer of 32 bits or more both are compared in float64, otherwise in float32.
+    data_range:         distance between the smallest and the largest possible value, for example 2 on [-1, 1]; there is
+                        no default. Below 1e-6 and above 1e9 the comparison is in float64 whatever the dtype.
     window:             "gaussian": 11 taps, sigma 1.5 (Wang et al. 2004; scikit-image's `gaussian_weights=True,
                         sigma=1.5`). "uniform": 7 x 7 pixels (scikit-image's default).
     sample_covariance:  divide by N - 1 instead of N; scikit-image's `use_sample_covariance`, which is its default.
-    ssim_map:           contiguous [B, H - taps + 1, W - taps + 1], with C if x has it, float64 if x is, else float32;
-                        receives the SSIM of every window that lies inside its slice. Element [i, j] belongs to pixel
-                        [i + taps // 2, j + taps // 2]. May be None.
+    ssim_map:           contiguous [B, H - taps + 1, W - taps + 1], with C if x has it, float64 if the dtypes of x and y
+                        ask for float64, else float32; receives the SSIM of every window that lies inside its slice.
+                        Element [i, j] belongs to pixel [i + taps // 2, j + taps // 2]. May be None.
     backend:            "reference", "native" or "triton"; None lets the dispatcher choose.
 
     Returns float64 [B, 3]: SSIM, PSNR in dB, RMSE in the unit of x. With channels, SSIM is their mean, and PSNR and
@@ -147,14 +155,28 @@ def slice_metrics(
     window, RuntimeError where a gradient would be needed (see `ssim_loss`) or the back end cannot run.
     """
     taps = _taps(window)
+    if backend is None and is_ready(x, data_range, _READ) and op.may_try(x, y, ssim_map):
+        try:
+            return op.default(x, y, data_range, taps, sample_covariance, ssim_map)
+        except (RuntimeError, TypeError):
+            pass  # Either something is wrong, which is said below, or it has to be made ready.
     _check(x, y, data_range, taps, ssim_map)
     if x.dim() == 3:
         x, y = x.unsqueeze(1), y.unsqueeze(1)
         ssim_map = None if ssim_map is None else ssim_map.unsqueeze(1)
+    x, y = compared(x, y, _READ, data_range, backend)
     if backend is None and x.dtype == torch.float64 and x.device.type != "cpu":
         backend = "reference"
-    arguments = (float(data_range), taps, bool(sample_covariance), ssim_map)
-    return op(x.contiguous(), y.contiguous(), *arguments, backend=backend)
+    widened = ssim_map is not None and x.dtype == torch.float64 and ssim_map.dtype == torch.float32
+    written = torch.empty_like(ssim_map, dtype=torch.float64) if widened else ssim_map
+    if written is None and torch.compiler.is_compiling():
+        # Inductor fails at an operator that returns something and could, but does not, write something too.
+        map_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        written = x.new_empty((*x.shape[:2], *(side - taps + 1 for side in x.shape[2:])), dtype=map_dtype)
+    scores = op(x, y, float(data_range), taps, bool(sample_covariance), written, backend=backend)
+    if widened:
+        ssim_map.copy_(written)
+    return scores
 
 
 def _taps(window: str) -> int:
@@ -163,25 +185,47 @@ def _taps(window: str) -> int:
     return GAUSSIAN_TAPS if window == "gaussian" else UNIFORM_TAPS
 
 
-def check_pair(op: str, x: Tensor, y: Tensor, data_range: float, taps: int, dtypes: tuple[torch.dtype, ...]) -> None:
-    """Raise unless x and y are slices of one shape, dtype and device, at least as large as the window."""
+def check_pair(op: str, x: Tensor, y: Tensor, data_range: float, taps: int) -> None:
+    """Raise unless x and y are slices of one shape and device, at least as large as the window."""
     if x.dim() not in (3, 4) or 0 in x.shape[1:-2]:
         raise ValueError(f"{op}: x must be [B, H, W] or [B, C, H, W] with C >= 1, found shape {list(x.shape)}.")
-    if x.dtype not in dtypes:
-        raise TypeError(f"{op}: x must be {', '.join(map(short, dtypes))}, found {short(x.dtype)}.")
-    check_tensor(op, "y", y, x, x.shape, (x.dtype,), "x")
+    check_tensor(op, "x", x, x, x.shape, PIXEL_DTYPES, "x")
+    check_tensor(op, "y", y, x, x.shape, PIXEL_DTYPES, "x")
     if min(x.shape[-2:]) < taps:
         raise ValueError(f"{op}: x must have sides of at least {taps} pixels, found shape {list(x.shape)}.")
-    if not (math.isfinite(data_range) and data_range > 0):
+    if not 0 < data_range < math.inf:
         raise ValueError(f"{op}: data_range must be positive and finite, found {data_range}.")
 
 
+def is_ready(x: Tensor, data_range: float, read: tuple[torch.dtype, ...]) -> bool:
+    """Whether compiled code can take such an image and range as they are, as far as it does not say so itself."""
+    ordinary = x.dtype in read and (x.is_cpu or x.dtype != torch.float64)
+    return ordinary and x.dim() == 4 and _RANGES[0] <= data_range <= _RANGES[1]
+
+
+def compared(
+    x: Tensor, y: Tensor, read: tuple[torch.dtype, ...], data_range: float, backend: str | None
+) -> tuple[Tensor, Tensor]:
+    """Both images, contiguous, in a dtype that holds both and bears the range: theirs, where it is one that is read."""
+    least, most = _TRITON_RANGES if backend == "triton" else _RANGES
+    if not least <= data_range <= most:
+        dtype = torch.float64
+    elif x.dtype == y.dtype and x.dtype in read:
+        dtype = x.dtype
+    else:
+        dtype = compared_in(x, y)
+    return x.to(dtype).contiguous(), y.to(dtype).contiguous()
+
+
+def compared_in(x: Tensor, y: Tensor) -> torch.dtype:
+    """The float that holds both dtypes."""
+    return torch.float64 if x.dtype in _WIDE or y.dtype in _WIDE else torch.float32
+
+
 def _check(x: Tensor, y: Tensor, data_range: float, taps: int, ssim_map: Tensor | None) -> None:
-    check_pair("slice_metrics", x, y, data_range, taps, PIXEL_DTYPES)
-    check_no_gradient("slice_metrics", (x, y, ssim_map))
+    check_pair("slice_metrics", x, y, data_range, taps)
     if ssim_map is not None:
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         shape = [*x.shape[:-2], *(side - taps + 1 for side in x.shape[-2:])]
-        check_tensor("slice_metrics", "ssim_map", ssim_map, x, shape, (dtype,), "x")
+        check_tensor("slice_metrics", "ssim_map", ssim_map, x, shape, (compared_in(x, y),), "x")
         check_contiguous("slice_metrics", "ssim_map", ssim_map)
-        check_apart("slice_metrics", {"x": x, "y": y}, {"ssim_map": ssim_map})
+    check_writing("slice_metrics", {"x": x, "y": y}, {"ssim_map": ssim_map})

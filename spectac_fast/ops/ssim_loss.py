@@ -19,12 +19,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from spectac_fast._op import Op
-from spectac_fast.ops.slice_metrics import C1, C2, GAUSSIAN_TAPS, check_pair, window_moments, window_sums
+from spectac_fast.ops._check import is_transformed
+from spectac_fast.ops.slice_metrics import (
+    C1,
+    C2,
+    GAUSSIAN_TAPS,
+    check_pair,
+    compared,
+    compared_in,
+    is_ready,
+    ssim_of_windows,
+    window_moments,
+    window_sums,
+)
 
-LOSS_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_READ = (torch.float32, torch.float64)
 
 _SCHEMA = "ssim_loss(Tensor x, Tensor y, float data_range, bool need_x, bool need_y) -> (Tensor, Tensor, Tensor)"
 
@@ -71,45 +82,76 @@ def _samples(device: torch.device) -> Iterator[dict[str, Any]]:
 op = Op(_SCHEMA, reference=_reference, triton="spectac_fast.kernels.ssim_loss:ssim_loss", samples=_samples)
 
 
+def _by_definition(x: Tensor, y: Tensor, data_range: float) -> Tensor:
+    """The loss in torch's own operations: slow, but every derivative and every transform knows them."""
+    ssim = ssim_of_windows(x.double() / data_range, y.double() / data_range, 1.0, GAUSSIAN_TAPS, False)
+    return (1 - ssim.mean()).to(x.dtype)
+
+
 class _SsimLoss(torch.autograd.Function):
-    """Keeps the gradients that came with the value."""
+    """Keeps the gradients that came with the value; where a derivative of them is wanted, they are made anew."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, data_range: float, backend: str | None) -> Tensor:
         loss, *gradients = op(x, y, data_range, *ctx.needs_input_grad[:2], backend=backend)
-        ctx.save_for_backward(*gradients)
+        ctx.save_for_backward(x, y, *gradients)
+        ctx.data_range = data_range
         return loss
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        grad_x, grad_y = (
-            upstream * gradient if needed else None for gradient, needed in zip(ctx.saved_tensors, ctx.needs_input_grad)
-        )
-        return grad_x, grad_y, None, None
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, *gradients = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_differentiable(x, y, ctx.data_range, upstream, ctx.needs_input_grad[:2]), None, None
+        found = (upstream * one if needed else None for one, needed in zip(gradients, ctx.needs_input_grad))
+        return *found, None, None
+
+
+def _differentiable(
+    x: Tensor, y: Tensor, data_range: float, upstream: Tensor, needed: tuple[bool, bool]
+) -> tuple[Tensor | None, ...]:
+    """The gradients in x and y with a graph of their own."""
+    # Views, because one image may stand for both.
+    images = [image.view_as(image) for image in (x, y)]
+    wanted = [image for image, one in zip(images, needed) if one]
+    found = iter(torch.autograd.grad(_by_definition(*images, data_range), wanted, upstream, create_graph=True))
+    return tuple(next(found) if one else None for one in needed)
 
 
 def ssim_loss(x: Tensor, y: Tensor, *, data_range: float, backend: str | None = None) -> Tensor:
     """1 - SSIM, averaged over all windows of all slices; 0 where the images are equal, at most 2.
 
-    x, y:        [B, H, W] or [B, C, H, W], both float32, float64, float16 or bfloat16; H and W at least 11. Float64 is
-                 computed in float64, all others in float32.
-    data_range:  distance between the smallest and the largest possible value, for example 2 on [-1, 1].
+    x, y:        [B, H, W] or [B, C, H, W] of any real or integer dtype, of one or of two (a network's bfloat16 against
+                 a float32 target); H and W at least 11. If one of them is float64 or an integer of 32 bits or more the
+                 loss is computed in float64, otherwise in float32.
+    data_range:  distance between the smallest and the largest possible value, for example 2 on [-1, 1]. Below 1e-6 and
+                 above 1e9 the loss is computed in float64 whatever the dtype.
     backend:     "reference", "native" or "triton"; None lets the dispatcher choose.
 
     SSIM has a Gaussian window of 11 taps and sigma 1.5 and population covariance (Wang et al. 2004), as the default of
-    `slice_metrics`. Returns a scalar, float64 if x is, else float32. Differentiable once, in x and in y. On a GPU
-    float64 is computed by the reference. NaN in an image makes the loss NaN, and so does an empty batch, as any mean
-    of nothing.
+    `slice_metrics`. Returns a scalar, float64 if the dtypes ask for it, else float32. Differentiable in x and in y as
+    often as one likes: the first derivative comes from the kernel, further ones, forward-mode derivatives and the
+    transforms of torch.func (grad, vmap, jacrev, hessian, ...) from the definition in plain torch, whatever the back
+    end. On a GPU float64 is computed by the reference. NaN in an image makes the loss NaN, and so does an empty batch,
+    as any mean of nothing.
 
     Raises TypeError for a wrong dtype, ValueError for a wrong shape, device or range, RuntimeError where the back end
     cannot run.
     """
-    check_pair("ssim_loss", x, y, data_range, GAUSSIAN_TAPS, LOSS_DTYPES)
-    if x.dtype != torch.float64:
-        x, y = x.float(), y.float()
+    if backend is None and is_ready(x, data_range, _READ) and op.reaches_compiled(x, y):
+        try:
+            if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
+                return _SsimLoss.apply(x, y, data_range, None)
+            return op.default(x, y, data_range, False, False)[0]
+        except (RuntimeError, TypeError):
+            pass  # Either something is wrong, which is said below, or it has to be made ready.
+    check_pair("ssim_loss", x, y, data_range, GAUSSIAN_TAPS)
+    result = compared_in(x, y)
     if x.dim() == 3:
         x, y = x.unsqueeze(1), y.unsqueeze(1)
+    x, y = compared(x, y, _READ, data_range, backend)
     if backend is None and x.dtype == torch.float64 and x.device.type != "cpu":
         backend = "reference"
-    return _SsimLoss.apply(x.contiguous(), y.contiguous(), float(data_range), backend)
+    if is_transformed((x, y)):
+        return _by_definition(x, y, data_range).to(result)
+    return _SsimLoss.apply(x, y, float(data_range), backend).to(result)

@@ -21,10 +21,9 @@ from spectac_fast._op import Op
 from spectac_fast.ops._check import (
     INT64,
     NETWORK_DTYPES,
-    check_apart,
     check_contiguous,
-    check_no_gradient,
     check_tensor,
+    check_writing,
     is_channels_last,
 )
 
@@ -97,6 +96,16 @@ def vq_nearest(
     device or layout, RuntimeError where a gradient would be needed (there is none: take codebook[index]) or the back
     end cannot run.
     """
+    if backend is None and op.may_try(z, codebook, index, code):
+        try:
+            found = (
+                torch.empty(z.shape[:1] + z.shape[2:], dtype=torch.int64, device=z.device) if index is None else index
+            )
+            codes = torch.empty_like(z, dtype=codebook.dtype) if code is None else code
+            op.default(z, codebook, found, codes)
+            return found, codes
+        except (RuntimeError, TypeError):
+            pass  # Either something is wrong, which is said below, or an input only lies otherwise.
     if z.dim() < 2:
         raise ValueError(f"{_NAME}: z must be [B, D, ...], found shape {list(z.shape)}.")
     check_tensor(_NAME, "z", z, z, z.shape, NETWORK_DTYPES, "z")
@@ -106,11 +115,11 @@ def vq_nearest(
             f"found shape {list(codebook.shape)}."
         )
     check_tensor(_NAME, "codebook", codebook, z, (codebook.shape[0], z.shape[1]), NETWORK_DTYPES, "z")
-    check_no_gradient(_NAME, (z, codebook))
+    outputs = {"index": index, "code": code}
+    check_writing(_NAME, {"z": z, "codebook": codebook}, outputs)
 
     dense = z if z.is_contiguous() or is_channels_last(z) else z.contiguous()
     positions = z.shape[:1] + z.shape[2:]
-    outputs = {"index": index, "code": code}
     if index is None:
         index = torch.empty(positions, dtype=torch.int64, device=z.device)
     else:
@@ -122,6 +131,5 @@ def vq_nearest(
         check_tensor(_NAME, "code", code, z, z.shape, (codebook.dtype,), "z")
         if not (code.is_contiguous() if dense.is_contiguous() else is_channels_last(code)):
             raise ValueError(f"{_NAME}: code must be laid out like z, found strides {code.stride()}.")
-    check_apart(_NAME, {"z": z, "codebook": codebook}, outputs)
     op(dense, codebook.contiguous(), index, code, backend=backend)
     return index, code

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spectac_fast._op import Op
-from spectac_fast.ops._check import NETWORK_DTYPES, check_apart, check_no_gradient, check_tensor
+from spectac_fast.ops._check import NETWORK_DTYPES, check_blocks, check_tensor, check_writing
 
 STORED_DTYPES = (torch.uint16, torch.int16)
 MOST_GROWTH = 4.0
@@ -139,19 +140,38 @@ def window_counts(
     cannot run.
     """
     op = "window_counts"
+    if backend is None and counts.dim() == 4 and window_op.may_try(counts, out) and 0 < scale < math.inf:
+        size, axes = _kept_windowed(counts.shape[-2:], pixel_mm, model_mm)
+        written = torch.empty((*counts.shape[:-2], *size), dtype=dtype, device=counts.device) if out is None else out
+        if written.dtype == dtype and written.shape[-2:] == size:
+            try:
+                window_op.default(counts, 2.0 / scale, *axes, written)
+                return written
+            except (RuntimeError, TypeError):
+                pass  # Either something is wrong, which is said below, or the counts only lie otherwise.
     _check_source(op, "counts", counts, (*STORED_DTYPES, torch.float32))
+    check_writing(op, {"counts": counts}, {"out": out})
     _check_scale(op, scale)
-    pixels, models = _check_millimetres(op, pixel_mm, model_mm)
-    size = [math.ceil(n * mm / to - _SPARE) for n, mm, to in zip(counts.shape[-2:], pixels, models)]
-    size = [max(1, n) if n_in else 0 for n, n_in in zip(size, counts.shape[-2:])]
+    size, axes = _windowed(counts.shape[-2:], pixel_mm, model_mm)
     if dtype not in NETWORK_DTYPES:
         raise TypeError(f"{op}: dtype must be float32, bfloat16 or float16, found {str(dtype).removeprefix('torch.')}.")
-    shape = (*counts.shape[:-2], *size)
-    out = _output(op, "out", out, counts, "counts", shape, dtype)
-    check_apart(op, {"counts": counts}, {"out": out})
-    axes = _axes(op, counts.shape[-2:], size, pixels, models)
+    out = _output(op, "out", out, counts, "counts", (*counts.shape[:-2], *size), dtype)
     window_op(_four(counts).contiguous(), 2.0 / scale, *axes, _four(out), backend=backend)
     return out
+
+
+def _windowed(
+    source: tuple[int, int], pixel_mm: Millimetres, model_mm: Millimetres
+) -> tuple[tuple[int, int], tuple[int, ...]]:
+    """Size of the result, and its axes, for counts of this size."""
+    op = "window_counts"
+    pixels, models = _check_millimetres(op, pixel_mm, model_mm)
+    size = [math.ceil(n * mm / to - _SPARE) for n, mm, to in zip(source, pixels, models)]
+    size = tuple(max(1, n) if n_in else 0 for n, n_in in zip(size, source))
+    return size, tuple(_axes(op, source, size, pixels, models))
+
+
+_kept_windowed = lru_cache(maxsize=64)(_windowed)
 
 
 def unwindow_counts(
@@ -180,22 +200,46 @@ def unwindow_counts(
     `window_counts` does.
     """
     op = "unwindow_counts"
+    if backend is None and x.dim() == 4 and unwindow_op.may_try(x) and 0 < scale < math.inf and dtype in STORED_DTYPES:
+        shape, axes = _kept_unwindowed(x.shape[-2:], size, pixel_mm, model_mm)
+        counts, saturated = _tallied(x, shape, dtype)
+        try:
+            unwindow_op.default(x, scale / 2.0, *axes, counts, saturated)
+            return counts, saturated
+        except (RuntimeError, TypeError):
+            pass  # Either something is wrong, which is said below, or x only lies otherwise.
     _check_source(op, "x", x, NETWORK_DTYPES)
+    check_writing(op, {"x": x}, {})
     _check_scale(op, scale)
-    pixels, models = _check_millimetres(op, pixel_mm, model_mm)
     if dtype not in STORED_DTYPES:
         raise TypeError(f"{op}: dtype must be uint16 or int16, found {str(dtype).removeprefix('torch.')}.")
-    if size is None and pixels != models:
-        raise ValueError(f"{op}: size must be given where pixel_mm and model_mm differ, found None.")
-    size = tuple(x.shape[-2:]) if size is None else tuple(size)
-    if len(size) != 2 or min(size) < 0 or (0 in x.shape[-2:] and 0 not in size):
-        raise ValueError(f"{op}: size must be (rows, columns) that x can fill, found {size}.")
-    counts = torch.empty((*x.shape[:-2], *size), dtype=dtype, device=x.device)
-    saturated = torch.empty((*x.shape[:-2], len(SATURATED)), dtype=torch.int64, device=x.device)
-    axes = _axes(op, x.shape[-2:], size, models, pixels)
+    shape, axes = _unwindowed(x.shape[-2:], size, pixel_mm, model_mm)
+    counts, saturated = _tallied(x, shape, dtype)
     tallies = saturated[:, None] if x.dim() == 3 else saturated
     unwindow_op(_four(x).contiguous(), scale / 2.0, *axes, _four(counts), tallies, backend=backend)
     return counts, saturated
+
+
+def _unwindowed(
+    source: tuple[int, int], size: tuple[int, int] | None, pixel_mm: Millimetres, model_mm: Millimetres
+) -> tuple[tuple[int, int], tuple[int, ...]]:
+    """Size of the counts, and their axes, for images of this size."""
+    op = "unwindow_counts"
+    pixels, models = _check_millimetres(op, pixel_mm, model_mm)
+    if size is None and pixels != models:
+        raise ValueError(f"{op}: size must be given where pixel_mm and model_mm differ, found None.")
+    size = tuple(source) if size is None else tuple(size)
+    if len(size) != 2 or min(size) < 0 or (0 in source and 0 not in size):
+        raise ValueError(f"{op}: size must be (rows, columns) that x can fill, found {size}.")
+    return size, tuple(_axes(op, source, size, models, pixels))
+
+
+_kept_unwindowed = lru_cache(maxsize=64)(_unwindowed)
+
+
+def _tallied(x: Tensor, size: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    counts = torch.empty((*x.shape[:-2], *size), dtype=dtype, device=x.device)
+    return counts, torch.empty((*x.shape[:-2], len(SATURATED)), dtype=torch.int64, device=x.device)
 
 
 def _four(tensor: Tensor) -> Tensor:
@@ -218,11 +262,10 @@ def _check_source(op: str, name: str, tensor: Tensor, dtypes: tuple[torch.dtype,
     if tensor.dim() not in (3, 4):
         raise ValueError(f"{op}: {name} must be [S, H, W] or [B, C, H, W], found shape {list(tensor.shape)}.")
     check_tensor(op, name, tensor, tensor, tensor.shape, dtypes, name)
-    check_no_gradient(op, [tensor])
 
 
 def _check_scale(op: str, scale: float) -> None:
-    if not (math.isfinite(scale) and scale > 0):
+    if not 0 < scale < math.inf:
         raise ValueError(f"{op}: scale must be positive and finite, found {scale}.")
 
 
@@ -230,7 +273,7 @@ def _check_millimetres(op: str, *given: Millimetres) -> list[tuple[float, float]
     pairs = []
     for name, value in zip(("pixel_mm", "model_mm"), given):
         pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-        if len(pair) != 2 or not all(math.isfinite(mm) and mm > 0 for mm in pair):
+        if len(pair) != 2 or not all(0 < mm < math.inf for mm in pair):
             raise ValueError(f"{op}: {name} must be one or two positive, finite sizes in mm, found {value}.")
         pairs.append(pair)
     return pairs
@@ -242,6 +285,5 @@ def _output(
     if out is None:
         return torch.empty(shape, dtype=dtype, device=like.device)
     check_tensor(op, name, out, like, shape, (dtype,), of)
-    if not out[:1].is_contiguous():
-        raise ValueError(f"{op}: {name} must hold each slice in one block, found strides {out.stride()}.")
+    check_blocks(op, name, out)
     return out

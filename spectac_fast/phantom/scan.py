@@ -90,24 +90,13 @@ class Scan:
         """counts and scatter: of the reconstructed rows; mu: [nz, map_n, map_n], None = not corrected."""
         collimator = COLLIMATORS[camera.collimator][0] if how.resolution_recovery else None
         projector = self._projector(self.image.n, self.image.dx, collimator)
-        attenuation = {} if mu is None else self._attenuation(to_columns(mu))
+        attenuation = {} if mu is None else projector.through(to_columns(mu))
         settings = {"iterations": how.iterations, "subsets": how.subsets}
         return to_volume(osem(projector, counts, scatter=scatter, **attenuation, **settings))
 
     def back_project(self, counts: Tensor) -> Tensor:
         """Filtered back-projection of the reconstructed rows."""
         return to_volume(filtered_back_projection(self._projector(self.image.n, self.image.dx, None), counts))
-
-    def _attenuation(self, mu: Tensor) -> dict[str, Tensor]:
-        """A map, or where it is wider than the slices what survives of their voxels' photons in all of it; a few views
-        at a time, for it may be much wider.
-        """
-        if self.map_n == self.image.n:
-            return {"mu": mu}
-        wide, margin = self._projector(self.map_n, self.image.dx, None), (self.map_n - self.image.n) // 2
-        inner = slice(margin, margin + self.image.n)
-        few = (range(v, min(v + 8, wide.views)) for v in range(0, wide.views, 8))
-        return {"survival": torch.cat([wide.part(views).survival(mu)[:, :, inner, inner] for views in few], dim=1)}
 
     def _projector(self, n: int, mm: float, collimator: Collimator | None) -> Projector:
         radius = tuple(self.radius.tolist())

@@ -62,7 +62,7 @@ def simulate(patient: Patient, protocol: Protocol = HANOI, device: str = "cpu", 
             volumes["IDEAL"] = reconstruct_ideal(anatomy, taken, protocol, scan)
         axes = planes.operator_axes(anatomy.lv.axes, patient.centring, patient.tilt)
         volumes = {kind: protocol.stored_per_count * volume for kind, volume in volumes.items()}
-    lv = _sampling(patient, anatomy, axes)
+    lv = sampling(patient, anatomy, axes)
     radius = tuple(scan.radius.tolist())
     views = _from_head(taken.counts)
     sides = planes.cuts(axes)
@@ -129,7 +129,7 @@ def _from_head(views: Tensor) -> Tensor:
     return views.movedim(3, 2).flip(2)
 
 
-def _sampling(patient: Patient, anatomy: Anatomy, operator: planes.Axes) -> dict[str, float]:
+def sampling(patient: Patient, anatomy: Anatomy, operator: planes.Axes) -> dict[str, float]:
     """Where the ventricle lies in the short-axis stack: the base plane relative to the stack's centre along (long,
     up, lateral), mm.
     """

@@ -67,7 +67,8 @@ class Acquired:
     ) -> Tensor:
         """[rows, bins, bins] (z, y, x) in counts over all views, before any filter.
 
-        mu: [rows, bins, bins] in 1/cm, None = no attenuation correction. scatter: expected scatter, like counts.
+        mu: [rows, m, m] in 1/cm, m at least the bins: what lies beside the field attenuates too; None = no attenuation
+        correction. scatter: expected scatter, like counts.
         progress: called with the number of subsets that are through, once where there are none. Raises ValueError for
         filtered back-projection with a map.
         """
@@ -77,11 +78,11 @@ class Acquired:
             counts = self.counts if scatter is None else self.counts - scatter
             columns = filtered_back_projection(self.projector(False), counts[None])
         else:
-            map_ = None if mu is None else to_columns(mu)
+            projector = self.projector(how.resolution_recovery)
             columns = osem(
-                self.projector(how.resolution_recovery),
+                projector,
                 self.counts[None],
-                mu=map_,
+                **({} if mu is None else projector.through(to_columns(mu))),
                 scatter=None if scatter is None else scatter[None],
                 iterations=how.iterations,
                 subsets=how.subsets,
@@ -92,13 +93,21 @@ class Acquired:
 
     def expected(self, volume: Tensor, mu: Tensor, blurred: bool) -> Tensor:
         """The counts that an activity [z, y, x], in counts over all views, would give, like `counts`."""
-        return self.projector(blurred).project(to_columns(volume / self.views), mu=to_columns(mu))[0]
+        projector = self.projector(blurred)
+        return projector.project(to_columns(volume / self.views), **projector.through(to_columns(mu)))[0]
 
     def seen(self, mu: Tensor) -> Tensor:
         """The share of photons from each voxel [z, y, x] that reaches the detector, mean over the views."""
         projector, ones = self.projector(False), torch.ones_like(self.counts[None])
         free = projector.backproject(ones).clamp_min(_LEAST_SEEN * self.views)
-        return to_volume(projector.backproject(ones, mu=to_columns(mu)) / free)[0].clamp_min(_LEAST_SEEN)
+        seen = projector.backproject(ones, **projector.through(to_columns(mu)))
+        return to_volume(seen / free)[0].clamp_min(_LEAST_SEEN)
+
+
+def central(mu: Tensor, n: int) -> Tensor:
+    """The part of a map [z, m, m] that lies in a field of n x n voxels."""
+    margin = (mu.shape[-1] - n) // 2
+    return mu[..., margin : margin + n, margin : margin + n]
 
 
 def uniform_map(nc: Tensor, mu: float = BODY_MU) -> Tensor:
@@ -141,7 +150,7 @@ def estimated_scatter(acquired: Acquired, how: Reconstruction, mu: Tensor, peak_
     """
     first = acquired.volume(how, mu=mu)
     primary = acquired.expected(first, mu, how.resolution_recovery)
-    source = scatter_source(first, mu, acquired.pixel_mm) * (peak_kev / _CALIBRATED_KEV)
+    source = scatter_source(first, central(mu, first.shape[-1]), acquired.pixel_mm) * (peak_kev / _CALIBRATED_KEV)
     scatter = acquired.expected(source, mu, how.resolution_recovery)
     return scatter * (primary.sum() / (primary.sum() + scatter.sum()))
 

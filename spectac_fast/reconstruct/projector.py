@@ -103,6 +103,21 @@ class Projector:
         """
         return photon_survival(mu.detach(), self.tables, backend=self.backend)
 
+    def through(self, mu: Tensor) -> dict[str, Tensor]:
+        """What `project`, `backproject` and `osem` are given for a map [B or 1, m, m, nz] in 1/cm that is as wide as
+        the field, or wider: the map, or what survives of the field's photons in all of it.
+        """
+        if mu.shape[1] == self.n:
+            return {"mu": mu}
+        margin = (mu.shape[1] - self.n) // 2
+        inner = slice(margin, margin + self.n)
+        wide = Projector(
+            mu.shape[1], self.voxel_mm, self.angles, device=self.device, dtype=self.dtype, backend=self.backend
+        )
+        # A few views at a time, for the map may be much wider.
+        few = (range(v, min(v + 8, self.views)) for v in range(0, self.views, 8))
+        return {"survival": torch.cat([wide.part(views).survival(mu)[:, :, inner, inner] for views in few], dim=1)}
+
     def project(self, activity: Tensor, *, mu: Tensor | None = None, survival: Tensor | None = None) -> Tensor:
         """The views [B, V, n, nz] of an activity [B, n, n, nz].
 

@@ -38,3 +38,20 @@ def overlap(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     low = np.maximum(target[:-1, None], source[None, :-1])
     high = np.minimum(target[1:, None], source[None, 1:])
     return np.maximum(high - low, 0) / np.diff(target)[:, None]
+
+
+def interpolated(volume: Tensor, source: Grid, target: Grid) -> Tensor:
+    """[..., nz, n, n] on `source` -> linear between its voxels at those of `target`, about the same axis; what lies
+    beyond the source is its nearest voxel.
+    """
+    axes = [
+        (source.axis_x(), target.axis_x()),
+        (source.axis_y(), target.axis_y()),
+        (source.axis_z(), target.axis_z()),
+    ]
+    for axis, (known, wanted) in zip((-1, -2, -3), axes, strict=True):
+        # Every voxel of the source alone gives the weights of all.
+        weights = np.stack([np.interp(wanted, known, unit) for unit in np.eye(len(known))], axis=1)
+        matrix = torch.tensor(weights, dtype=volume.dtype, device=volume.device)
+        volume = torch.tensordot(volume, matrix, dims=([axis], [1])).movedim(-1, axis)
+    return volume

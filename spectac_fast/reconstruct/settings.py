@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+# Subsets times iterations that the models' training had; at least so many views a subset.
+_UPDATES, _SUBSETS, _FEWEST_VIEWS = 32, 8, 4
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -42,3 +45,16 @@ class Reconstruction:
     def __str__(self) -> str:
         algorithm = f"OSEM {self.iterations}i{self.subsets}s" if self.method == "OSEM" else self.method
         return algorithm + (" RR" if self.resolution_recovery else "")
+
+
+def subsets_of(views: int) -> list[int]:
+    """The numbers of subsets that so many views divide into, none of them of very few views."""
+    return [k for k in range(1, views + 1) if views % k == 0 and views // k >= min(_FEWEST_VIEWS, views)]
+
+
+def usual(views: int, subsets: int | None = None) -> Reconstruction:
+    """OSEM of so many views unless somebody asks for another: 32 updates in all, as the models were trained with, in
+    `subsets`, or in the number next to 8 that divides the views.
+    """
+    chosen = subsets or min(subsets_of(views), key=lambda k: abs(k - _SUBSETS))
+    return Reconstruction("OSEM", max(round(_UPDATES / chosen), 1), chosen)

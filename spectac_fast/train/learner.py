@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spectac_fast.train.loop.distributed import average_gradients, rank
+from spectac_fast.train.maps.slices import MapSlices
 from spectac_fast.train.recipe import Recipe
 from spectac_fast.train.slices import SlicePairs
 
@@ -51,10 +52,12 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a learner is made of. first_stage: weight file of the VQGAN of a latent model, None for the others."""
+    """What a learner is made of. pairs: of NC and AC, or for `mumap` of NC and maps. first_stage: weight file of the
+    VQGAN of a latent model, None for the others.
+    """
 
     recipe: Recipe
-    pairs: SlicePairs
+    pairs: SlicePairs | MapSlices
     seed: int
     device: torch.device
     first_stage: Path | None = None

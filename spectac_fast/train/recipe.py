@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent / "recipes"
 # Models whose networks predict codes of a first stage, or are one.
 _OF_CODES = ("cpdm", "lbbdm", "ldm", "vqgan")
+# What a recipe need not hold to be changed in it: networks and data have defaults for these.
+_MAY_BE_NEW = ("context_slices", "attenuation_paths", "targets", "fields")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A training recipe.
 
-    model: name in models/registry.py. network, process: constructor arguments of the network(s) and of the diffusion
+    model: name in models/names.py. network, process: constructor arguments of the network(s) and of the diffusion
     process; in that of a GAN's generator, or in the network itself, "context_slices" is how many neighbouring slices on
     either side are seen too, and "attenuation_paths" how many path lengths an attenuation factor is made of (0: none).
     loss: the learner's own settings. defaults: how the finished model samples unless told otherwise.
@@ -84,8 +87,12 @@ def trainable() -> list[str]:
     return sorted(folder.name for folder in _FOLDER.iterdir() if any(folder.glob("*.json")))
 
 
-def load_recipe(model: str, name_or_path: str) -> Recipe:
-    """A shipped recipe of a model by name, or any recipe for it by the path of its JSON file."""
+def load_recipe(model: str, name_or_path: str, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """A shipped recipe of a model by name, or any recipe for it by the path of its JSON file.
+
+    changes: other values of it; dots lead inside ("data.batch"). Raises UsageError for an unknown recipe and for a
+    change of what a recipe does not have, InputError for a file that is no recipe for this model.
+    """
     path = Path(name_or_path)
     if path.suffix != ".json":
         path = _FOLDER / model / f"{name_or_path}.json"
@@ -104,9 +111,38 @@ def load_recipe(model: str, name_or_path: str) -> Recipe:
         raise InputError(f"the recipe {path} must hold exactly the known keys; missing or unknown: {', '.join(wrong)}")
     if data["model"] != model:
         raise InputError(f"the recipe {path} is for {data['model']!r}, expected one for {model!r}")
+    for name, value in (changes or {}).items():
+        _change(data, name, value)
     _check_options(data)
     _check_targets(data)
     return Recipe(**data)
+
+
+def _change(data: dict[str, Any], name: str, value: Any) -> None:
+    """Put `value` in the place that `name` leads to; UsageError where there is none, or one of another kind."""
+    *way, last = name.split(".")
+    part: Any = data
+    for k, step in enumerate(way):
+        part = part.get(step) if isinstance(part, dict) else None
+        if not isinstance(part, dict):
+            raise UsageError(f"--set {name}: expected {'.'.join(way[: k + 1])} to be a part of the recipe, found none")
+    if name in ("model", "name"):
+        raise UsageError(f"--set {name}: expected how a model is trained, found the recipe's {name}")
+    if last not in part and last not in _MAY_BE_NEW:
+        raise UsageError(f"--set {name}: expected one of {', '.join(sorted(part))}, found {last}")
+    old = part.get(last)
+    if old is not None and _kind(old) != _kind(value):
+        raise UsageError(f"--set {name}: expected {_kind(old)}, such as {json.dumps(old)}, found {json.dumps(value)}")
+    part[last] = value
+
+
+def _kind(value: Any) -> str:
+    """What JSON calls it."""
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    return {str: "text", list: "a list", dict: "an object"}.get(type(value), "nothing")
 
 
 def _check_targets(data: dict[str, Any]) -> None:

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import load_weights, save_weights
+from spectac_fast.cohort.joined import JoinedCohort
+from spectac_fast.cohort.map_cohort import MAP_KINDS, MapCohort
 from spectac_fast.cohort.paired import PairedCohort, left_ventricle_gain
 from spectac_fast.errors import InputError, UsageError
+from spectac_fast.models.mumap import NAME
 from spectac_fast.outputs import Kind, Permit, check_folder
 from spectac_fast.train.export import half_precision, loss_summary, surroundings, trained_on, write_json
 from spectac_fast.train.learner import Learner, Setting
@@ -24,12 +27,15 @@ from spectac_fast.train.loop.distributed import rank, start
 from spectac_fast.train.loop.optimise import optimise
 from spectac_fast.train.loop.schedule import make_schedule
 from spectac_fast.train.loop.state import TrainingState, averaged, has_state
+from spectac_fast.train.maps.slices import MapSlices
+from spectac_fast.train.maps.validation import MapValidation
 from spectac_fast.train.recipe import Recipe
 from spectac_fast.train.slices import SlicePairs, cases_of
 from spectac_fast.train.validation import Validation
 
 _log = logging.getLogger(__name__)
 
+AnyCohort = PairedCohort | JoinedCohort | MapCohort
 # A sampler takes a minute for 24 patients, and that time is the budget's: while training goes on, few are looked at.
 _GLANCE = 4
 
@@ -53,14 +59,15 @@ class Options:
 
 
 def train(
-    cohort: PairedCohort, validation: PairedCohort | None, run: Path, recipe: Recipe, options: Options = Options()
+    cohort: AnyCohort, validation: AnyCohort | None, run: Path, recipe: Recipe, options: Options = Options()
 ) -> Path:
     """Train a recipe's model and write RUN/<model><size>.safetensors (averaged weights, float16) and RUN/card.json,
     whose "precision" counts the steps made in each.
 
     cohort: trained on its cases of the training split (`cases_of`); validation: looked at with its validation cases
     (the first few while training goes on, all for the card), None to skip.
-    Returns the path of the weight file. Raises UsageError if the folder already holds a run and `resume` is not set.
+    Returns the path of the weight file. Raises UsageError if the folder already holds a run and `resume` is not set,
+    and for a cohort of another kind than the model learns from.
     """
     check_folder(run)
     run.mkdir(parents=True, exist_ok=True)
@@ -72,7 +79,7 @@ def train(
         permit.check(target, kind)
     device = start(torch.device(options.device))
     cases = cases_of(cohort, "train")
-    pairs = SlicePairs(cohort, cases, left_ventricle_gain(cohort, cases), recipe.targets)
+    pairs = _pairs(cohort, cases, recipe)
     budget = options.budget or budget_of(recipe.budget, len(pairs))
     carried_out = recipe.on(device)
     learner = make_learner(Setting(carried_out, pairs, options.seed, device, options.first_stage))
@@ -100,7 +107,7 @@ def train(
     glance = _validation(validation, pairs, learner, device, _GLANCE) if rank() == 0 else None
 
     def validate() -> dict[str, float]:
-        return glance.against_linear(learner.estimate(state.weights.eval()))
+        return glance.scores(learner.estimate(state.weights.eval()))
 
     log = optimise(state, carried_out, budget, run, identity, validate if glance else None)
     card = {
@@ -165,12 +172,36 @@ def _digest(path: Path | None) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
 
 
+def _pairs(cohort: AnyCohort, cases: list[int], recipe: Recipe) -> SlicePairs | MapSlices:
+    """What the recipe's model learns from."""
+    if recipe.model == NAME:
+        _check_maps(cohort)
+        return MapSlices(cohort, cases)
+    if cohort.kinds == MAP_KINDS:
+        raise UsageError(f"{recipe.model} learns from pairs of NC and AC, found a cohort of attenuation maps.")
+    return SlicePairs(cohort, cases, left_ventricle_gain(cohort, cases), recipe.targets)
+
+
+def _check_maps(cohort: AnyCohort) -> None:
+    if cohort.kinds != MAP_KINDS:
+        raise UsageError(
+            f"{NAME} learns from cohorts of maps (`spectac phantom --format maps`), found {', '.join(cohort.kinds)}."
+        )
+
+
 def _validation(
-    validation: PairedCohort | None, pairs: SlicePairs, learner: Learner, device: torch.device, most: int | None = None
-) -> Validation | None:
+    validation: AnyCohort | None,
+    pairs: SlicePairs | MapSlices,
+    learner: Learner,
+    device: torch.device,
+    most: int | None = None,
+) -> Validation | MapValidation | None:
     if validation is None:
         return None
     cases = cases_of(validation, "validation")[:most]
+    if isinstance(pairs, MapSlices):
+        _check_maps(validation)
+        return MapValidation(validation, cases, learner.context_slices, device)
     return Validation(validation, cases, pairs.gain, pairs.fit_line(), learner.context_slices, device)
 
 
@@ -178,17 +209,17 @@ def _finish(
     path: Path,
     state: TrainingState,
     card: dict[str, Any],
-    watched: Validation | None,
-    cohort: PairedCohort,
-    pairs: SlicePairs,
+    watched: Validation | MapValidation | None,
+    cohort: AnyCohort,
+    pairs: SlicePairs | MapSlices,
 ) -> None:
     """Write weights and card; with validation, the rows of its patients."""
     learner, network = state.learner, state.weights.eval()
     shipped = half_precision(learner.tensors(network))
     if watched:
-        rows: dict[str, Any] = {**watched.rows, "trained": watched.against_linear(learner.estimate(network))}
+        rows: dict[str, Any] = {**watched.rows, "trained": watched.scores(learner.estimate(network))}
         network.load_state_dict({name: value.float() for name, value in shipped.items()}, strict=False)
-        card["validation"] = rows | {"as_shipped": watched.against_linear(learner.estimate(network))}
+        card["validation"] = rows | {"as_shipped": watched.scores(learner.estimate(network))}
     recipe = card["recipe"]
     config = learner.config() | {
         "gain": pairs.gain,

@@ -10,6 +10,7 @@ import torch
 
 from spectac_fast.models.engine.fit import Fit
 from spectac_fast.train.augment import Fields
+from spectac_fast.train.maps.slices import MapSlices
 from spectac_fast.train.slices import Batch, SlicePairs
 
 
@@ -20,7 +21,12 @@ class Supply:
     """
 
     def __init__(
-        self, pairs: SlicePairs, settings: Mapping[str, Any], device: torch.device, context: int, multiple: int
+        self,
+        pairs: SlicePairs | MapSlices,
+        settings: Mapping[str, Any],
+        device: torch.device,
+        context: int,
+        multiple: int,
     ) -> None:
         self.pairs, self.settings, self.device, self.context = pairs, settings, device, context
         self.fit = Fit(settings["fit"], tuple(settings["size"]), multiple)

@@ -72,7 +72,7 @@ class Validation:
     def _mean(results: Sequence[dict[str, float]]) -> dict[str, float]:
         return {key: float(np.mean([errors[key] for errors in results])) for key in results[0]}
 
-    def against_linear(self, translate: Translate) -> dict[str, float]:
+    def scores(self, translate: Translate) -> dict[str, float]:
         """`rmse` with the ratios that the project's goals are stated in: to the linear row, and after one factor to NC
         after one factor.
         """

@@ -10,7 +10,7 @@ from tiny_training import TinyCohort
 
 from bench.pages import ship
 from spectac_fast.errors import SetupError
-from spectac_fast.models import registry
+from spectac_fast.models import names
 from spectac_fast.models.registry import load
 from spectac_fast.train.loop.budget import Budget
 from spectac_fast.train.run import Options, train
@@ -22,7 +22,7 @@ def folders(tmp_path, monkeypatch):
     shelf = tmp_path / "weights"
     shelf.mkdir()
     (shelf / "bbdm64.safetensors").write_bytes(b"x" * 1000)
-    for module in (ship, registry):
+    for module in (ship, names):
         monkeypatch.setattr(module, "FOLDER", shelf)
     run = tmp_path / "table1" / "pix2pix"
     made = train(TinyCohort([1], side=32), None, run, small("pix2pix"), Options(budget=Budget(steps=1)))
@@ -36,11 +36,11 @@ def folders(tmp_path, monkeypatch):
 
 def test_a_finished_run_becomes_a_model_by_name(folders, capsys):
     shelf, arguments = folders
-    assert registry.shipped() == ["bbdm"]
+    assert names.shipped() == ["bbdm"]
     with pytest.raises(SetupError, match=r"pix2pix64\.safetensors is missing"):
         load("pix2pix", device="cpu")
     assert ship.run(arguments) == 0
-    assert registry.shipped() == ["bbdm", "pix2pix"]
+    assert names.shipped() == ["bbdm", "pix2pix"]
     nc = torch.rand(1, 1, 32, 32) * 2 - 1
     assert load("pix2pix", device="cpu").translate(nc).shape == nc.shape
     assert json.loads((shelf / "pix2pix64.json").read_text())["steps"] == 1

@@ -12,7 +12,8 @@ from spectac_fast.checkpoints import layouts
 from spectac_fast.checkpoints.weights import load_weights, save_weights
 from spectac_fast.cli import main
 from spectac_fast.errors import UsageError
-from spectac_fast.models.registry import BUILDERS, load
+from spectac_fast.models.names import BUILDERS
+from spectac_fast.models.registry import load
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from patience import HANGS_S
 
 from spectac_fast import reconstruct
 from spectac_fast.cohort.cohort import Cohort, split_of
+from spectac_fast.cohort.map_cohort import MapCohort
 from spectac_fast.data.scale import heart_mask, to_counts, to_model
 from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom import read_series
@@ -130,7 +131,9 @@ def test_a_finished_cohort_is_kept_and_another_request_is_refused(array_cohort: 
     other = spectac("phantom", "--cases", "3", *arguments)
     assert other.returncode == 2
     assert "another" in other.stderr or "expected an empty folder" in other.stderr
-    assert len(other.stderr.strip().splitlines()) == 1
+    begun, sentence = other.stderr.strip().splitlines()
+    assert begun == "phantom: 0/3 cases"
+    assert sentence.startswith("spectac: ")
 
 
 def test_an_interrupted_run_resumes_to_the_same_bytes(array_cohort: Path, tmp_path: Path) -> None:
@@ -249,3 +252,32 @@ def test_the_long_axis_is_found_again(dicom_cohort: Path) -> None:
     assert not found.axis.doubts
     assert np.degrees(np.arccos(found.axes.long @ true.long)) < 8
     assert np.linalg.norm(off - (off @ true.long) * true.long) < 4
+
+
+def test_a_cohort_of_maps_holds_what_the_command_reconstructs(dicom_cohort: Path, tmp_path: Path) -> None:
+    command = ("--cases", "1", "--seed", SEED, "-o", tmp_path / "maps", "--format", "maps", "--jobs", "1", "-d", "cpu")
+    done = spectac("phantom", *command)
+    assert done.returncode == 0, done.stderr
+    cohort = MapCohort(tmp_path / "maps")
+    for phase in ("stress", "rest"):
+        made = reconstruct(dicom_cohort / f"case-{SEED}" / f"{phase}_TOMO.dcm", planes=("TRA",)).volumes["NC"].numpy()
+        np.testing.assert_allclose(cohort.volume(0, f"NC_{phase.upper()}"), made, rtol=2e-3, atol=2e-3 * made.max())
+    true, ct = cohort.volume(0, "MU"), cohort.volume(0, "MU_CT")
+    z, y, x = np.rint(cohort.heart(0)).astype(int)
+    assert true[z, y, x] == pytest.approx(0.155, abs=0.01)
+    assert true[z, 0, 0] == 0
+    # Moved by a breath, and smoother.
+    assert 0.001 < np.abs(ct.astype(float) - true).mean() < 0.02
+    assert cohort.cases[0]["protocol"]["name"] == "hanoi"
+    with pytest.raises(InputError, match="expected cohort format"):
+        Cohort(tmp_path / "maps")
+    with pytest.raises(InputError, match="expected cohort format 3, found 1"):
+        MapCohort(copied_index(dicom_cohort, tmp_path / "other"))
+
+
+def copied_index(cohort: Path, folder: Path) -> Path:
+    """A folder whose index is that of a DICOM cohort."""
+    folder.mkdir()
+    shutil.copy(cohort / "cohort.json", folder / "index.json")
+    np.save(folder / "cohort.npy", np.zeros(1, np.float16))
+    return folder

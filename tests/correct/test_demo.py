@@ -88,6 +88,9 @@ def test_demo_corrects_scores_and_draws(bundled, case, tmp_path, capsys):
             assert image.width > 1300
     assert "Polar map, stress, AC (CT)" in (out / "report.html").read_text()
     assert len(list((out / "patient" / "corrected").glob("*_DL-AC.dcm"))) == 3
+    for name in ("patient.png", "map.png"):
+        with Image.open(out / "patient" / name) as image:
+            assert image.width > 1200
     with Image.open(out / "patient" / "patient.png") as image:
         assert image.width > 1300
     printed = capsys.readouterr().out

@@ -162,7 +162,7 @@ def test_the_batch_size_follows_from_the_memory_there_is(monkeypatch):
 
     device = torch.device("cpu")
     monkeypatch.setattr(memory, "_free_bytes", lambda device: 1000)
-    for peak, expected in ((2, 16), (100, 8), (250, 4), (500, 2), (9999, 2), (None, 8)):
+    for peak, expected in ((2, 16), (100, 8), (250, 4), (500, 2), (1000, 1), (9999, 1), (None, 8)):
         monkeypatch.setattr(memory, "_peak_bytes", lambda run, device, peak=peak: run() or peak)
         sizes = []
         assert choose_batch_size(sizes.append, device) == expected

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -59,7 +62,7 @@ def test_spread_survives_a_large_mean():
 
 @pytest.mark.parametrize(
     ("slices", "count", "expected"),
-    [(1, 1, [2]), (3, 1, [4]), (1, 5, [8]), (3, 3, [8, 2]), (9, 1, [8, 2]), (7, 3, [8, 8, 8])],
+    [(1, 1, [1]), (3, 1, [4]), (1, 5, [8]), (3, 3, [8, 1]), (9, 1, [8, 1]), (7, 3, [8, 8, 8])],
 )
 def test_the_network_sees_few_sizes(slices, count, expected):
     seen = []
@@ -119,7 +122,7 @@ def test_a_finished_table_is_taken_as_it_is():
 
 
 def test_sizes_and_runs():
-    assert [padded_size(n) for n in (0, 1, 2, 3, 33, 64)] == [2, 2, 2, 4, 64, 64]
+    assert [padded_size(n) for n in (0, 1, 2, 3, 33, 64)] == [1, 1, 2, 4, 64, 64]
     assert list(runs(130)) == [slice(0, 64), slice(64, 128), slice(128, 130)]
     assert list(runs(0)) == [slice(0, 0)]
     assert list(runs(40)) == [slice(0, 32), slice(32, 40)]
@@ -129,7 +132,7 @@ def test_sizes_and_runs():
         lengths = [part.stop - part.start for part in runs(count)]
         assert sum(lengths) == count
         assert sum(map(padded_size, lengths)) <= max(1.34 * count, count + 8)
-    assert SIZES[0] == 2
+    assert SIZES[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -150,5 +153,20 @@ def test_arguments_that_do_not_fit(arguments, word):
 
 
 def test_batch_must_be_one_of_the_sizes():
-    with pytest.raises(ValueError, match="batch must be one of 2, 4"):
+    with pytest.raises(ValueError, match="batch must be one of 1, 2, 4"):
         BridgeSampler(denoiser, BRIDGE, 3, batch=48)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("options", [{}, {"solver": "unipc"}, {"solver": "sde"}, {"solver": "ancestral"}])
+def test_samplers_tables_and_processes_are_copied_whole(copied, options):
+    y = torch.randn(3, 1, 6, 6)
+    sampler = BridgeSampler(denoiser, BRIDGE, 5, **options)
+    expected = sampler(y, num_samples=2)
+    assert torch.equal(copied(sampler)(y, num_samples=2), expected)
+    table = copied(sampler.table)
+    assert not table.rows.flags.writeable
+    assert torch.equal(sample_bridge(denoiser, y, table), expected[0])
+    process = copied(BRIDGE)
+    assert process == BRIDGE
+    assert (solver_table(process, 5, **options).rows == table.rows).all()

@@ -46,6 +46,7 @@ TABLES = {
     "dbim2": {"steps": 6},
     "dbim3": {"steps": 7, "order": 3, "clip": (-1.0, 1.0)},
     "unipc": {"steps": 6, "solver": "unipc"},
+    "unipc_bh2": {"steps": 7, "solver": "unipc_bh2", "order": 3},
     "unipc_unbooted": {"steps": [900, 400, 100, 20, 0], "solver": "unipc", "boot": False},
     "sde": {"steps": 6, "solver": "sde"},
     "ancestral": {"steps": 5, "solver": "ancestral", "spacing": "reference", "boot": False},

@@ -111,7 +111,7 @@ def random_bridge(schedule="linear"):
     return BrownianBridge(int(rng.integers(50, 2000)), max_var=max_var, schedule=schedule), rng
 
 
-@pytest.mark.parametrize("solver", ["dbim", "ancestral", "unipc", "sde"])
+@pytest.mark.parametrize("solver", ["dbim", "ancestral", "unipc", "unipc_bh2", "sde"])
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("schedule", ["linear", "sin"])
 def test_coefficients_keep_the_means(solver, order, schedule):
@@ -249,3 +249,15 @@ def test_lambda_density_is_uniform_in_lambda():
     share = np.interp(np.linspace(lam[0], lam[-1], 6), lam[::-1], np.cumsum(density[::-1]))
     assert density.sum() == pytest.approx(1.0)
     np.testing.assert_allclose(np.abs(np.diff(share))[1:-1], 0.2, atol=0.03)
+
+
+def test_equal_arguments_give_one_table():
+    process = BrownianBridge(max_var=0.05)
+    table = solver_table(process, 6)
+    assert solver_table(BrownianBridge(max_var=0.05), 6) is table
+    assert solver_table(process, list(table.t)) is solver_table(process, np.array(table.t))
+    assert solver_table(process, 6, clip=[-1.0, 1.0]).clip == (-1.0, 1.0)
+    for other in (solver_table(BrownianBridge(max_var=0.06), 6), solver_table(process, 6, eta=1.0, order=1)):
+        assert not np.array_equal(other.rows, table.rows)
+    with pytest.raises(ValueError, match="assignment destination is read-only"):
+        table.rows[0, 0] = 1.0

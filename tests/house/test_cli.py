@@ -271,3 +271,31 @@ def test_info_about_files_shows_geometry_and_no_identity(tmp_path, rng, inside):
     assert "bad.dcm: " in result.stdout
     assert "SECRET" not in result.stdout
     assert "bad.dcm" in only_sentence(inside("info", tmp_path / "bad.dcm"), 1)
+
+
+@pytest.mark.parametrize("order", ["IN -o OUT", "-i IN -o OUT", "-o OUT IN", "-o OUT -i IN", "--out OUT --in IN"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["correct"],
+        ["reconstruct"],
+        ["report"],
+        ["explain"],
+        ["evaluate"],
+        ["import", "--layout", "palette"],
+        ["export", "--layout", "palette"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_one_grammar(words, order):
+    args = cli.build_parser(words[0]).parse_args([*words, *order.split()])
+    assert ([str(path) for path in args.inputs], str(args.out)) == (["IN"], "OUT")
+
+
+def test_inputs_stand_before_between_and_after_the_flags():
+    for line in ("a -o OUT b", "a b -o OUT", "-i a b -o OUT", "-i a -o OUT -i b", "-o OUT a b", "-i a -o OUT b"):
+        args = cli.build_parser("correct").parse_args(["correct", *line.split()])
+        assert sorted(map(str, args.inputs)) == ["a", "b"], line
+    assert list(map(str, cli.build_parser("info").parse_args(["info", "-i", "a", "b"]).inputs)) == ["a", "b"]
+    args = cli.build_parser("train").parse_args(["train", "linear", "-i", "a", "b", "-o", "OUT"])
+    assert (args.model, list(map(str, args.inputs))) == ("linear", ["a", "b"])

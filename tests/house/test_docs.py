@@ -8,18 +8,30 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 from code_blocks import blocks
+from fake_study import heart
 from places import ROOT
 
 from spectac_fast import cli
+
+pytestmark = pytest.mark.chain
 
 PAGES = ROOT / "docs" / "pages"
 README = ROOT / "README.md"
 # Every block runs, except these: they need a network, a camera, or a checkpoint of somebody else's training.
 SHOWN = {"text"}
+# What a reader of a page is left with.
+LEFT = {
+    "guides/files.md": ["corrected-nifti/patient7_stress_SA_DL-AC.nii.gz", "corrected-npy/counts_DL-AC.npy"],
+    "people/physicist.md": ["table/table.md", "cohort/cohort.json"],
+    "people/researcher.md": ["palette.safetensors", "again.pth", "test/fake_B/p01.png", "run/bbdm64.safetensors"],
+}
 
 
 def pages() -> Iterator[Path]:
@@ -30,12 +42,39 @@ def name(page: Path) -> str:
     return str(page.relative_to(PAGES))
 
 
+@dataclass
+class Reader:
+    """A reader's folder, and what has been run there: what two pages say alike is run once.
+
+    What README says is run by its own test, as processes.
+    """
+
+    folder: Path
+    ran: set[str] = field(default_factory=set)
+
+    def meets(self, language: str, code: str, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Run a block of a page, unless it has been."""
+        if language == "python" and code not in self.ran:
+            exec(compile(code, f"{page}:python", "exec"), {"__name__": "__main__"})
+            self.ran.add(code)
+        for line in code.splitlines() if language == "sh" else ():
+            if line not in self.ran:
+                run_line(line, monkeypatch)
+                self.ran.add(line)
+
+
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory) -> Path:
-    """A reader's folder, with what the quickstart leaves there."""
+def reader(tmp_path_factory) -> Reader:
+    """A reader who has been through README, and has stacks that are not DICOM."""
     folder = tmp_path_factory.mktemp("reader")
     assert cli.main(["demo", "-o", str(folder / "demo-out"), "--model", "linear"]) == 0
-    return folder
+    assert cli.main(["correct", str(folder / "demo-out/input"), "-o", str(folder / "corrected"), "-m", "linear"]) == 0
+    counts = heart(np.random.default_rng(0))
+    np.save(folder / "counts.npy", counts)
+    image = nibabel.Nifti1Image(counts.transpose(2, 1, 0), np.diag([6.8, 6.8, 6.8, 1]))
+    nibabel.save(image, folder / "patient7_stress_SA.nii.gz")
+    said = {line for kind, code in blocks(README, ROOT) if kind == "sh" for line in code.splitlines()}
+    return Reader(folder, said | {code for kind, code in blocks(README, ROOT) if kind == "python"})
 
 
 def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,17 +94,12 @@ def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("page", pages(), ids=name)
 def test_the_code_of_a_page_runs(page, reader, monkeypatch):
-    monkeypatch.chdir(reader)
-    ran_elsewhere = {line for kind, code in blocks(README, ROOT) if kind == "sh" for line in code.splitlines()}
+    monkeypatch.chdir(reader.folder)
     for language, code in blocks(page, ROOT):
         assert language in {"python", "sh", *SHOWN}, f"a block of {name(page)} has the language {language!r}"
-        if language == "python":
-            exec(compile(code, f"{name(page)}:python", "exec"), {"__name__": "__main__"})
-        elif language == "sh":
-            for line in code.splitlines():
-                # What the README says as well is run by its own test.
-                if line not in ran_elsewhere:
-                    run_line(line, monkeypatch)
+        reader.meets(language, code, name(page), monkeypatch)
+    for left in LEFT.get(name(page), ()):
+        assert (reader.folder / left).is_file(), left
 
 
 def test_links_and_pictures_are_there():

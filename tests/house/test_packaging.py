@@ -33,6 +33,7 @@ def source(repository, tmp_path_factory) -> Path:
         "MANIFEST.in",
         "README.md",
         "LICENSE",
+        "NOTICE",
         "csrc",
         "kernels",
         "spectac_fast",

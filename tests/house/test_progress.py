@@ -85,3 +85,30 @@ def test_nothing_to_do_shows_nothing(terminal):
 )
 def test_durations_for_people(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_bar_is_there_at_once_and_anything_else_when_it_is_asked(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    Clock(monkeypatch)
+    terminal, log = Terminal(), io.StringIO()
+    with Progress(2, "phantom", "cases", terminal), Progress(2, "phantom", "cases", log) as lines:
+        assert terminal.getvalue() == f"\r[{'.' * 24}] phantom: 0/2 cases"
+        assert log.getvalue() == ""
+        lines.show()
+        assert log.getvalue() == "phantom: 0/2 cases\n"
+
+
+def test_what_has_no_known_end_is_counted(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    for style, expected in (("plain", "searching: 1 files\nsearching: 2 files\n"), ("auto", "\rsearching: 2 files\n")):
+        clock, stream = Clock(monkeypatch), Terminal()
+        with Progress(None, "searching", "files", stream, style=style) as bar:
+            for _ in range(2):
+                clock.now += 6
+                bar.step()
+        assert stream.getvalue().endswith(expected)
+    stream = io.StringIO()
+    with Progress(None, "searching", "files", stream, style="json") as bar:
+        bar.step()
+    told = json.loads(stream.getvalue())
+    assert (told["done"], told["total"], told["seconds_left"]) == (1, None, None)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
 
 import monai.bundle
+import pydicom
 import pytest
 import torch
 from huggingface_hub import ModelCard
@@ -13,11 +18,12 @@ from monai.bundle import ConfigWorkflow
 
 import spectac_fast as sf
 from spectac_fast.checkpoints.weights import load_weights, save_weights
+from spectac_fast.correct import correct_files
 from spectac_fast.data import demo
 from spectac_fast.errors import InputError, SpectacError
 from spectac_fast.integrations.bundle import export_bundle
 from spectac_fast.integrations.huggingface import PretrainedTranslator
-from spectac_fast.models.registry import find
+from spectac_fast.models.names import find
 
 NC = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
@@ -129,6 +135,29 @@ def test_a_bundle_corrects_studies(bundle, tmp_path):
         flow.run()
     assert isinstance(caught.value.__cause__, SpectacError)
     assert re.search(r"1 failed, first: .*broken\.dcm", str(caught.value.__cause__))
+
+
+def test_the_documented_command_corrects_a_folder(repository, bundle, tmp_path):
+    """Word for word, in the bundle's folder."""
+    if importlib.util.find_spec("fire") is None:
+        pytest.skip(
+            "fire is not installed, without which MONAI has no command line (pip install 'spectac_fast[monai]')"
+        )
+    page = (repository / "docs/pages/guides/adapters.md").read_text()
+    command = re.search(r"^python (-m monai\.bundle run .*)$", page, re.MULTILINE)[1]
+    assert command in (repository / "spectac_fast/integrations/bundle.py").read_text()
+    (source := tmp_path / "in").mkdir()
+    (path,) = (path for path in demo.unpack(tmp_path / "all") if path.name == "rest_VLA_NC.dcm")
+    path.rename(source / path.name)
+    words = command.replace(" IN ", f" {source} ").replace(" OUT", f" {tmp_path / 'out'}").split()
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(repository), *sys.path])}
+    run = subprocess.run([sys.executable, *words], cwd=bundle, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    (corrected,) = (tmp_path / "out").rglob("*.dcm")
+    directly = tmp_path / "directly"
+    correct_files([source], directly, sf.load("bbdm"))
+    (expected,) = directly.rglob("*.dcm")
+    assert pydicom.dcmread(corrected).PixelData == pydicom.dcmread(expected).PixelData
 
 
 def test_other_methods_make_no_bundle(tmp_path):

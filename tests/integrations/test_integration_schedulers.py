@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
+from diffusers import UniPCMultistepScheduler
+from diffusers.utils import BaseOutput
+from gaussian_tables import follow
 from monai.data import MetaTensor
 from monai.inferers import DiffusionInferer
 from monai.networks.nets import DiffusionModelUNet
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from spectac_fast import BridgeSampler, BrownianBridge, sample_bridge, solver_table
-from spectac_fast.integrations.diffusers import BrownianBridgeScheduler
+from spectac_fast.integrations.diffusers import BridgeStep, BrownianBridgeScheduler
 from spectac_fast.integrations.monai import BridgeInferer
 from spectac_fast.integrations.scheduling import BridgeScheduler
 from spectac_fast.models.networks.unet import UNetModel
@@ -22,6 +29,7 @@ SOLVERS = [
     ({"solver_order": 3, "clip_sample": True}, {"order": 3, "clip": (-1.0, 1.0)}),
     ({"solver_order": 1, "eta": 0.5}, {"order": 1, "eta": 0.5}),
     ({"solver_type": "unipc", "timestep_spacing": "karras"}, {"solver": "unipc", "spacing": "karras"}),
+    ({"solver_type": "unipc_bh2"}, {"solver": "unipc_bh2"}),
     ({"solver_type": "sde", "sigma_hi": 2.0}, {"solver": "sde", "sigma_hi": 2.0}),
     (
         {"solver_type": "ancestral", "timestep_spacing": "reference", "boot": False},
@@ -152,12 +160,104 @@ def test_a_loop_may_begin_in_the_middle_and_be_left():
     for t in scheduler.timesteps[2:]:
         x = scheduler.step(pointwise(x, t.expand(3), Y), t, x).prev_sample
     assert torch.equal(x, whole)
+    # Without an index the first timestep says where a loop begins.
+    scheduler.set_timesteps(timesteps=[900, 500, 100, 0])
+    assert scheduler.begin_index is None
+    assert scheduler.step_index is None
+    x = states[2]
+    for t in scheduler.timesteps[2:]:
+        x = scheduler.step(pointwise(x, t.expand(3), Y), t, x).prev_sample
+    assert torch.equal(x, whole)
     scheduler.set_begin_index(0)
     scheduler.step(pointwise(Y, torch.tensor([900]), Y), 900, Y)
     assert scheduler.step_index == 1
     assert torch.equal(loop(scheduler, Y), whole)
     with pytest.raises(ValueError, match="next timestep is 900, found 100"):
         scheduler.step(Y, 100, Y)
+    scheduler.set_timesteps(timesteps=[900, 500, 100, 0])
+    with pytest.raises(ValueError, match="timestep must be one of 900, 500, 100, 0, found 899"):
+        scheduler.step(Y, 899, Y)
+
+
+@pytest.mark.parametrize("looked_up", [False, True])
+@pytest.mark.parametrize(("named", "options"), SOLVERS)
+def test_image_to_image_begins_in_the_middle_with_every_solver(named, options, looked_up):
+    """A network that knows x0 keeps a solver without noise on the path of one noise, and every solver ends at x0."""
+    x0, noise = torch.rand(2, *Y.shape, generator=torch.Generator().manual_seed(8)) * 2 - 1
+    scheduler = BrownianBridgeScheduler(prediction_type="x0", **named)
+    scheduler.set_timesteps(7)
+    scheduler.set_source(Y)
+    for begin in range(1, 7):
+        if not looked_up:
+            scheduler.set_begin_index(begin)
+        timesteps = scheduler.timesteps[begin:]
+        x = scheduler.add_noise(x0, noise, timesteps[:1])
+        for t, following in zip(timesteps, [*timesteps[1:], None]):
+            x = scheduler.step(x0, t, x).prev_sample
+            if following is not None and not scheduler.table.noise_rows[1:]:
+                # Some terms of size 1 to 3, rounded once or twice each.
+                expected = scheduler.add_noise(x0, noise, following[None])
+                torch.testing.assert_close(x, expected, rtol=0, atol=2e-5)
+        assert torch.equal(x, x0)
+
+
+def test_a_step_is_an_output_of_diffusers():
+    scheduler = BrownianBridgeScheduler()
+    scheduler.set_timesteps(3)
+    step = scheduler.step(Y, scheduler.timesteps[0], Y)
+    assert isinstance(step, BaseOutput)
+    assert isinstance(step, BridgeStep)
+    assert list(step.keys()) == ["prev_sample", "pred_original_sample"]
+    for pair in (step, step.to_tuple(), (step[0], step["pred_original_sample"]), pickle.loads(pickle.dumps(step))):
+        following, denoised = pair
+        assert torch.equal(following, step.prev_sample)
+        assert torch.equal(denoised, step.pred_original_sample)
+    doubled = tree_map(lambda image: 2 * image, step)
+    assert torch.equal(doubled.prev_sample, 2 * step.prev_sample)
+    scheduler.set_timesteps(3)
+    plain = scheduler.step(Y, scheduler.timesteps[0], Y, return_dict=False)
+    assert type(plain) is tuple
+    assert torch.equal(plain[0], step.prev_sample)
+
+
+def test_what_samples_is_pickled_and_copied_even_in_the_middle_of_a_loop():
+    scheduler = BrownianBridgeScheduler(solver_type="unipc")
+    scheduler.set_timesteps(4)
+    first = scheduler.step(pointwise(Y, scheduler.timesteps[:1], Y), scheduler.timesteps[0], Y).prev_sample
+    expected = None
+    for one in (copy.deepcopy(scheduler), pickle.loads(pickle.dumps(scheduler)), scheduler):
+        x = first
+        for t in one.timesteps[1:]:
+            x = one.step(pointwise(x, t.expand(3), Y), t, x).prev_sample
+        expected = x if expected is None else expected
+        assert torch.equal(x, expected)
+    inferer = BridgeInferer(BrownianBridge(), 3)
+    for one in (copy.deepcopy(inferer), pickle.loads(pickle.dumps(inferer))):
+        assert torch.equal(one(Y, Pointwise()), inferer(Y, Pointwise()))
+
+
+@pytest.mark.filterwarnings("ignore:.*__array__.*copy.*:DeprecationWarning")
+@pytest.mark.parametrize("order", [1, 2])
+def test_bh2_is_the_solver_of_diffusers(order):
+    """On plain diffusion, which the bridge is without its condition: z = x / (1 - m)."""
+
+    def denoise(z, sigma):
+        return torch.tanh(z / (1 + sigma)) - 0.1 * z
+
+    process = BrownianBridge(1000, max_var=0.5, objective="x0")
+    table = solver_table(process, 7, solver="unipc_bh2", order=order, boot=False)
+    sigmas = torch.tensor(process.sigma[list(table.t)])
+    theirs = UniPCMultistepScheduler(solver_order=order, solver_type="bh2", prediction_type="sample")
+    theirs._sigma_to_alpha_sigma_t = lambda sigma: (torch.ones_like(sigma), sigma)
+    theirs.set_timesteps(7)
+    theirs.sigmas = torch.cat([sigmas, torch.zeros(1)])
+    z = start = sigmas[0] * torch.randn(1, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    for t, sigma in zip(theirs.timesteps, sigmas):
+        z = theirs.step(denoise(z, sigma), t, z).prev_sample
+    x = ((1 - table.m[0]) * start).numpy()
+    _, found = follow(table, lambda i, x: denoise(torch.tensor(x) / (1 - table.m[i]), sigmas[i]).numpy(), x)
+    # Their levels pass through float32 once.
+    torch.testing.assert_close(torch.tensor(found), z, rtol=0, atol=1e-5)
 
 
 def test_the_inferer_runs_networks_of_either_kind():

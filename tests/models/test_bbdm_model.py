@@ -12,10 +12,11 @@ from tiny_bbdm import BRIDGE, CONFIG, NETWORK, random_tensors
 import spectac_fast
 from spectac_fast.checkpoints.weights import load_weights, save_weights
 from spectac_fast.errors import InputError, SetupError
+from spectac_fast.models.names import FOLDER
 from spectac_fast.models.networks.build import build_network
 from spectac_fast.models.networks.folded_unet import FoldedUNet
 from spectac_fast.models.networks.unet import UNetModel, timestep_embedding
-from spectac_fast.models.registry import FOLDER, load
+from spectac_fast.models.registry import load
 from spectac_fast.models.translator import Translator
 
 

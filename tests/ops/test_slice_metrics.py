@@ -123,6 +123,25 @@ def test_every_dtype(backend, device, dtype, window):
         np.testing.assert_allclose(values[0], full[edge:-edge, edge:-edge], rtol=0, atol=max(bound, 24 * ROUNDING))
 
 
+MIXED = [
+    (torch.bfloat16, torch.float32), (torch.float32, torch.float16), (torch.float16, torch.bfloat16),
+    (torch.float64, torch.float32), (torch.int16, torch.int16), (torch.int8, torch.int8), (torch.int32, torch.int32),
+    (torch.int64, torch.float32), (torch.uint8, torch.int16), (torch.float32, torch.uint16),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtypes", MIXED, ids=str)
+def test_two_dtypes_are_compared_in_the_one_that_holds_both(device, dtypes):
+    images = [v.to(device, dtype) for v, dtype in zip(noisy((2, 1, 14, 15), torch.float64, 100.0), dtypes)]
+    wide = any(d in (torch.float64, torch.int32, torch.int64) for d in dtypes)
+    ssim_map = torch.empty(2, 1, 4, 5, dtype=torch.float64 if wide else torch.float32, device=device)
+    found = slice_metrics(*images, data_range=100.0, ssim_map=ssim_map)
+    wanted_map = torch.empty_like(ssim_map, dtype=torch.float64)
+    wanted = slice_metrics(*(v.double() for v in images), data_range=100.0, ssim_map=wanted_map)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12 if wide else TOLERANCE)
+    torch.testing.assert_close(ssim_map.double(), wanted_map, rtol=0, atol=1e-12 if wide else 24 * ROUNDING)
+
+
 @pytest.mark.parametrize(
     "shape", [(1, 1, 11, 11), (2, 1, 11, 270), (1, 1, 78, 12), (2, 2, 21, 65), (1, 1, 43, 267)], ids=str
 )
@@ -281,8 +300,8 @@ IMAGE = torch.zeros(1, 1, 16, 16)
         ({"x": torch.zeros(16, 16)}, ValueError, r"x must be \[B, H, W\] or \[B, C, H, W\].*found shape \[16, 16\]"),
         ({"x": torch.zeros(1, 0, 16, 16)}, ValueError, r"with C >= 1, found shape \[1, 0, 16, 16\]"),
         ({"y": torch.zeros(1, 1, 16, 15)}, ValueError, r"y must have shape \[1, 1, 16, 16\], found \[1, 1, 16, 15\]"),
-        ({"x": IMAGE.int()}, TypeError, "x must be float32, .*uint16, found int32"),
-        ({"y": IMAGE.half()}, TypeError, "y must be float32, found float16"),
+        ({"x": IMAGE.bool()}, TypeError, "x must be float32 or .* or uint16 or .*, found bool"),
+        ({"y": IMAGE.cfloat()}, TypeError, "y must be float32 or .*, found complex64"),
         ({"y": IMAGE.to("meta")}, ValueError, "y must be on cpu like x, found meta"),
         ({"x": IMAGE[..., :10], "y": IMAGE[..., :10]}, ValueError, "sides of at least 11 pixels, found"),
         ({"data_range": 0.0}, ValueError, "data_range must be positive and finite, found 0.0"),

@@ -126,12 +126,31 @@ def test_one_image_may_go_without(device):
     assert not ssim_loss(x, y, data_range=1.0).requires_grad
 
 
-def test_a_second_derivative_is_refused():
-    x, y = pair((1, 1, 12, 12))
+MIXED = [(torch.bfloat16, torch.float32), (torch.float32, torch.float64), (torch.float16, torch.int16)]
+
+
+@pytest.mark.parametrize("dtypes", MIXED, ids=str)
+def test_two_dtypes_are_those_of_the_gradients(device, dtypes):
+    x, y = (v.to(device, dtype) for v, dtype in zip(pair((2, 1, 14, 15), torch.float64), dtypes))
     x.requires_grad_()
-    (gradient,) = torch.autograd.grad(ssim_loss(x, y, data_range=1.0), x, create_graph=True)
-    with pytest.raises(RuntimeError, match=r"once_differentiable|does not require grad"):
-        torch.autograd.grad(gradient.sum(), x)
+    loss = ssim_loss(x, y, data_range=1.0)
+    (gradient,) = torch.autograd.grad(loss, x)
+    expected, wanted, _ = by_autograd(x, y, 1.0)
+    assert loss.dtype == (torch.float64 if torch.float64 in dtypes else torch.float32)
+    assert gradient.dtype == x.dtype
+    assert abs(loss.double().cpu() - expected) <= 40 * ROUNDING
+    assert (gradient.double().cpu() - wanted).abs().max() <= float(torch.finfo(x.dtype).eps) * 20 * wanted.abs().max()
+
+
+def test_under_autocast_it_takes_what_a_network_gives():
+    layer, x = torch.nn.Conv2d(1, 1, 3, padding=1), torch.rand(2, 1, 14, 15)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(x)
+        loss = ssim_loss(output, x, data_range=1.0)
+    loss.backward()
+    assert output.dtype == torch.bfloat16
+    assert loss.dtype == torch.float32
+    assert layer.weight.grad.abs().sum() > 0
 
 
 def test_nan_in_nan_out(backend, device):
@@ -202,8 +221,8 @@ IMAGE = torch.zeros(1, 1, 16, 16)
     ("change", "error", "message"),
     [
         ({"x": IMAGE[0, 0]}, ValueError, r"ssim_loss: x must be \[B, H, W\] or \[B, C, H, W\]"),
-        ({"x": IMAGE.to(torch.uint8)}, TypeError, "x must be float32, float64, float16, bfloat16, found uint8"),
-        ({"y": IMAGE.double()}, TypeError, "y must be float32, found float64"),
+        ({"x": IMAGE.bool()}, TypeError, "x must be float32 or float64 or .*, found bool"),
+        ({"y": IMAGE.cfloat()}, TypeError, "y must be float32 or .*, found complex64"),
         ({"y": IMAGE[..., :12]}, ValueError, r"y must have shape \[1, 1, 16, 16\], found \[1, 1, 16, 12\]"),
         ({"y": IMAGE.to("meta")}, ValueError, "y must be on cpu like x, found meta"),
         ({"x": IMAGE[..., :9], "y": IMAGE[..., :9]}, ValueError, "sides of at least 11 pixels"),

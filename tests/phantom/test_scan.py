@@ -68,7 +68,9 @@ def test_a_map_wider_than_the_slices_attenuates_from_outside_them(fresh):
     scan = Scan(image, image, image, 48, angles, np.full(12, 250.0), "cpu")
     mu = 0.2 * torch.rand(1, 48, 48, 6, generator=fresh)
     wide = Projector(48, 6.8, angles).survival(mu)
-    assert torch.allclose(scan._attenuation(mu)["survival"], wide[:, :, 8:40, 8:40], atol=1e-6)
+    projector = scan._projector(32, 6.8, None)
+    assert torch.allclose(projector.through(mu)["survival"], wide[:, :, 8:40, 8:40], atol=1e-6)
+    assert projector.through(mu[:, 8:40, 8:40])["mu"].shape == (1, 32, 32, 6)
 
 
 @pytest.mark.parametrize(("n", "nz", "dx"), [(24, 12, 6.8), (40, 20, 4.1), (20, 9, 9.3)])

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from fake_patient import WATER, acquired, body, ventricle, views_of
+from fake_patient import ANGLES, WATER, acquired, body, ventricle, views_of
 
-from spectac_fast.reconstruct.acquired import chang, estimated_scatter, uniform_map, window_scatter
-from spectac_fast.reconstruct.camera import scatter_source
-from spectac_fast.reconstruct.settings import Reconstruction
+from spectac_fast.reconstruct.acquired import Acquired, central, chang, estimated_scatter, uniform_map, window_scatter
+from spectac_fast.reconstruct.camera import Collimator, scatter_source
+from spectac_fast.reconstruct.grid import Grid
+from spectac_fast.reconstruct.regrid import interpolated
+from spectac_fast.reconstruct.settings import Reconstruction, usual
 
 HOW = Reconstruction(iterations=8, subsets=6)
 
@@ -81,3 +83,41 @@ def test_the_estimated_scatter_is_that_of_its_own_model():
     assert np.corrcoef(found.flatten(), scatter.flatten())[0, 1] > 0.98
     half = estimated_scatter(acquired(primary + scatter), HOW, mu, 14.05)
     assert float(half.sum()) < 0.7 * float(found.sum())
+
+
+def test_what_lies_beside_a_small_field_attenuates_too():
+    """A field of 190 mm within a body of 230 mm."""
+    mu = WATER * body()
+    counts = views_of(100 * ventricle(), mu)
+    small = Acquired(counts[:, 6:34].contiguous(), tuple(ANGLES), (200.0,) * 24, 6.8, Collimator())
+    how = Reconstruction(iterations=8, subsets=6)
+    true = 100 * ventricle()[:, 6:34, 6:34]
+    wall = true > 50
+    by_all, by_part = (small.volume(how, mu=m)[wall].mean() for m in (mu, central(mu, 28)))
+    assert float(by_all) == pytest.approx(float(true[wall].mean()), rel=0.08)
+    assert float(by_part) < 0.92 * float(by_all)
+    seen, less = (small.seen(m)[wall].mean() for m in (central(mu, 28), mu))
+    assert float(less) < 0.95 * float(seen)
+    expected = small.expected(true, mu, False)
+    assert float((expected - small.counts).abs().max()) < 0.05 * float(small.counts.max())
+
+
+def test_linear_between_voxels_and_constant_beyond():
+    source, target = Grid(8, 6, 10.0, 0.5, (3.0, -2.0)), Grid(32, 40, 4.0, 0.5, (3.0, -2.0))
+    slope = (
+        torch.tensor(source.axis_x(), dtype=torch.float32) + 2 * torch.tensor(source.axis_z()).float()[:, None, None]
+    )
+    found = interpolated(slope.expand(6, 8, 8), source, target)
+    x, z = (torch.tensor(a).float() for a in (target.axis_x(), target.axis_z()))
+    inside = (x.abs() < 34)[None, None] & (z.abs() < 24)[:, None, None] & torch.ones(40, 32, 32, dtype=torch.bool)
+    wanted = (x + 2 * z[:, None, None]).expand(40, 32, 32)
+    assert torch.allclose(found[inside], wanted[inside], atol=1e-3)
+    assert float(found.max()) == pytest.approx(float(slope.max()))
+    assert torch.allclose(interpolated(slope.expand(6, 8, 8), source, source), slope.expand(6, 8, 8))
+
+
+def test_the_usual_reconstruction_fits_any_number_of_views():
+    assert [(usual(v).subsets, usual(v).iterations) for v in (64, 30, 60, 61, 7, 2)] == [
+        (8, 4), (6, 5), (6, 5), (1, 32), (1, 32), (1, 32),
+    ]  # fmt: skip
+    assert usual(60, 10).iterations == 3

@@ -151,7 +151,7 @@ def test_validation_knows_nc_at_its_best_scale():
     nc, ac = (1 + image[:, 0].numpy()[heart].astype(float) for image in pairs.select(every))
     expected = np.sqrt(np.mean((nc * (nc @ ac) / (nc @ nc) - ac) ** 2))
     assert watched.rows["identity"]["heart_rescaled"] == pytest.approx(expected, rel=1e-5)
-    doubled = watched.against_linear(lambda seen: 2 * seen[:, :1] + 1)
+    doubled = watched.scores(lambda seen: 2 * seen[:, :1] + 1)
     assert doubled["heart_rescaled_over_nc"] == pytest.approx(1.0, abs=1e-3)
     assert doubled["heart_over_linear"] > 1.0
 

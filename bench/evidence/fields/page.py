@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from spectac_fast.correct.small_field import REFUSED, TOLERATED
+from spectac_fast.correct.doubts.small_field import REFUSED, TOLERATED
 from spectac_fast.outputs import appearing
 
 

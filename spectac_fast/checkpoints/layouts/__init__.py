@@ -3,7 +3,7 @@
 A layout file `<name>.py` offers
 
     MODELS: tuple[str, ...]
-        The models (names in models/registry.py) that it reads and writes.
+        The models (names in models/names.py) that it reads and writes.
     read(tensors: dict[str, Tensor], source: str) -> Imported
         tensors: of one state dict, names free of wrappers (`flat_state`). Sizes and channels are inferred from the
         shapes; shapes that fit nothing are an InputError of one sentence that begins with `source`. Whether the tensors
@@ -40,7 +40,7 @@ _LIGHTNING_AVERAGE = "model_ema."
 class Imported:
     """What a layout understood: the arguments of `save_weights`.
 
-    model: name in models/registry.py. config: what its builder needs, without the data's own numbers (gain, pixel
+    model: name in models/names.py. config: what its builder needs, without the data's own numbers (gain, pixel
     sizes), which no checkpoint holds; "size" and "fit" where the layout has an opinion. tensors: under our names.
     assumed: {dotted name in config: why}, of every value that the tensors do not tell.
     """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
 from spectac_fast.commands._cohorts import add_spacing, open_cohort, open_joined
+from spectac_fast.commands._messages import style_of
 from spectac_fast.errors import NoInputError, UsageError
 from spectac_fast.outputs import Kind, Permit, output_folder
 from spectac_fast.terminal import say
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="cohort")
+    _flags.add_inputs(parser, "cohort", metavar="DIR", alias="--data", most=1, are="checked")
     add_spacing(parser)
     parser.add_argument(
         "--models",
@@ -69,11 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score, write, and say where the results lie."""
-    if not args.data.is_dir():
-        raise NoInputError(f"--data {args.data}: expected a cohort folder, found none.")
+    (folder,) = args.inputs
+    if not folder.is_dir():
+        raise NoInputError(f"--data {folder}: expected a cohort folder, found none.")
     # Before torch, so that what is wrong with the data is said at once.
-    cohort = open_cohort(args.data, args)
-    permit = Permit((args.data, *(args.normals or ())), args.overwrite)
+    cohort = open_cohort(folder, args)
+    permit = Permit((folder, *(args.normals or ())), args.overwrite)
     kinds = {"table.md": Kind.TABLE, "table.csv": Kind.TABLE, "table.json": Kind.JSON, "panel.png": Kind.PICTURE}
     for name, kind in kinds.items():
         permit.check(args.out / name, kind)
@@ -94,7 +96,8 @@ def run(args: argparse.Namespace) -> int:
     folder = output_folder(args.out)
     count = len(cohort) if args.cases is None else min(args.cases, len(cohort))
     series = sum(len(cohort.series(i)) for i in range(count))
-    with Progress(series * len(rows), "evaluating", "series") as progress:
+    with Progress(series * len(rows), "evaluating", "series", style=style_of(args)) as progress:
+        progress.show()
         scores = score_cohort(cohort, rows, seed=args.seed, cases=count, step=progress.step)
     numbers = table.build(scores, cohort.cases[:count], seed=args.seed, limits=limits, profile=args.metric_profile)
     written = [*table.write(numbers, folder), _picture(folder / "panel.png", cohort, rows, args.seed)]

@@ -17,13 +17,14 @@ from spectac_fast.terminal import say
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from spectac_fast.checkpoints import layouts
 
-    parser.add_argument("file", type=Path, metavar="FILE", help="weight file of this package (.safetensors)")
+    _flags.add_inputs(parser, "weight file of this package (.safetensors)", metavar="FILE", most=1, are="checked")
     parser.add_argument("--layout", required=True, metavar="NAME", help=f"one of {', '.join(layouts.names())}")
-    _flags.add_output(parser, "checkpoint to write, as torch.save does (.pth)")
+    _flags.add_output(parser, "checkpoint to write, as torch.save does (.pth)", folder=False)
     _flags.add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    file = _flags.the_file(args, "the weight file")
     from spectac_fast.checkpoints import layouts
     from spectac_fast.checkpoints.weights import load_weights
     from spectac_fast.models.registry import load
@@ -33,15 +34,15 @@ def run(args: argparse.Namespace) -> int:
     if not args.out.parent.is_dir():
         raise UsageError(f"-o {args.out}: the folder {args.out.parent} does not exist")
     try:
-        load(args.file, device="cpu")
-        tensors, header = load_weights(args.file)
+        load(file, device="cpu")
+        tensors, header = load_weights(file)
         if header["model"] not in layout.MODELS:
             raise InputError(
-                f"the weight file {args.file} holds a model {header['model']!r}, which layout {args.layout} is not for "
+                f"the weight file {file} holds a model {header['model']!r}, which layout {args.layout} is not for "
                 f"(expected {' or '.join(layout.MODELS)})"
             )
         if header["config"].get("network", {}).get("attenuation_paths"):
-            raise InputError(f"the weight file {args.file} has an attenuation factor, which no published layout knows")
+            raise InputError(f"the weight file {file} has an attenuation factor, which no published layout knows")
         content = layout.write(tensors, header["config"])
     except InputError as error:
         raise UsageError(str(error)) from error

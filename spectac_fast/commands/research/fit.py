@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from spectac_fast.commands import _flags
 from spectac_fast.commands._cohorts import add_spacing, open_joined
@@ -20,11 +19,9 @@ into a new weight file, whose samples use them from then on. Only NC is looked a
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = f"{parser.description}\n{_ABOUT}"
     parser.add_argument("model", metavar="NAME|FILE", help="a bridge: bbdm, or a .safetensors file")
-    parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, metavar="DIR", help="cohorts, not those that will be tested on"
-    )
+    _flags.add_in(parser, "cohorts, not those that will be tested on", metavar="DIR", alias="--data", required=True)
     add_spacing(parser)
-    _flags.add_output(parser, "weight file to write (.safetensors)")
+    _flags.add_output(parser, "weight file to write (.safetensors)", folder=False)
     _flags.add_overwrite(parser)
     parser.add_argument(
         "--steps",
@@ -47,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
     import torch
 
-    from spectac_fast.models.registry import find, load
+    from spectac_fast.models.names import find
+    from spectac_fast.models.registry import load
     from spectac_fast.models.translators.bridge import BridgeTranslator
     from spectac_fast.train.export import trained_on
     from spectac_fast.train.fitting import central_nc, fitted_table, keep_tables
@@ -61,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--steps: expected different numbers from 2 to --long-steps {args.long_steps}, found {shown}")
     if args.out.suffix != ".safetensors" or not args.out.parent.is_dir():
         raise UsageError(f"-o {args.out}: expected a .safetensors file in a folder that exists")
-    Permit((find(args.model), *args.data), args.overwrite).check(args.out, Kind.WEIGHTS)
-    cohort = open_joined(args.data, args)
+    Permit((find(args.model), *args.inputs), args.overwrite).check(args.out, Kind.WEIGHTS)
+    cohort = open_joined(args.inputs, args)
     pixel = cohort.spacing_mm[1]
     if abs(pixel / translator.pixel_mm - 1.0) > 0.01:
         raise UsageError(f"--data: expected pixels of {translator.pixel_mm:g} mm, the model's, found {pixel:g} mm")

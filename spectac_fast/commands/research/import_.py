@@ -7,9 +7,8 @@ and every assumption is printed with its reason and stored in the file.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
 from spectac_fast.errors import InputError, UsageError
@@ -31,7 +30,9 @@ _FROM = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from spectac_fast.checkpoints import layouts
 
-    parser.add_argument("file", type=Path, metavar="FILE", help="published checkpoint (.pth, .pt, .ckpt, .safetensors)")
+    _flags.add_inputs(
+        parser, "published checkpoint (.pth, .pt, .ckpt, .safetensors)", metavar="FILE", most=1, are="checked"
+    )
     parser.add_argument("--layout", required=True, metavar="NAME", help=f"whose it is: {', '.join(layouts.names())}")
     parser.add_argument(
         "--ema",
@@ -45,14 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the published runner keeps beside the checkpoint, and says what no tensor tells: YAML of BBDM, "
         "CPDM, latent diffusion, taming-transformers, UNIT or Reg-GAN, Palette's JSON, CycleGAN's train_opt.txt",
     )
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="what the file cannot tell, over all else; dots lead inside: bridge.objective=noise",
-    )
+    _flags.add_settings(parser, "what the file cannot tell, over all else; dots lead inside: bridge.objective=noise")
     for flag, help in (
         ("--pixel-mm", "pixel size of the slices it was trained on"),
         ("--slice-mm", "distance of those slices"),
@@ -74,23 +68,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit", choices=("pad", "resize"), help="how other slices get to that size (default: the layout's, else pad)"
     )
-    _flags.add_output(parser, "weight file to write (.safetensors)")
+    _flags.add_output(parser, "weight file to write (.safetensors)", folder=False)
     _flags.add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.out.suffix != ".safetensors":
         raise UsageError(f"-o must name a .safetensors file, found {args.out}")
-    Permit((args.file, *filter(None, [args.config])), args.overwrite).check(args.out, Kind.WEIGHTS)
     if not args.out.parent.is_dir():
         raise UsageError(f"-o {args.out}: the folder {args.out.parent} does not exist")
+    file = _flags.the_file(args, "the checkpoint")
+    Permit((file, *filter(None, [args.config])), args.overwrite).check(args.out, Kind.WEIGHTS)
     try:
-        return _import(args)
+        return _import(file, args)
     except InputError as error:
         raise UsageError(str(error)) from error
 
 
-def _import(args: argparse.Namespace) -> int:
+def _import(file: Path, args: argparse.Namespace) -> int:
     import hashlib
     import os
 
@@ -100,14 +95,14 @@ def _import(args: argparse.Namespace) -> int:
     from spectac_fast.models.published import check_runs, read_published
     from spectac_fast.models.registry import load
 
-    source = f"the checkpoint {args.file}"
-    state, averaged = layouts.flat_state(read_checkpoint(args.file), args.ema, source)
+    source = f"the checkpoint {file}"
+    state, averaged = layouts.flat_state(read_checkpoint(file), args.ema, source)
     found = read_published(args.layout, state, source)
     settings = _settled(args, found, source)
     card = {
         "layout": args.layout,
         "averaged": averaged,
-        "source_sha256": hashlib.sha256(args.file.read_bytes()).hexdigest(),
+        "source_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "origin": settings.by_origin(),
     }
     trial = args.out.with_name(f".{args.out.stem}.trial.safetensors")
@@ -153,18 +148,7 @@ def _settled(args: argparse.Namespace, found: Imported, source: str) -> Settings
     for name in ("pixel_mm", "slice_mm", "gain", "size", "fit"):
         if (value := getattr(args, name)) is not None:
             settings.command(name, value)
-    for setting in args.settings:
-        settings.command(*_setting(setting))
+    for name, value in _flags.settings(args).items():
+        settings.command(name, value)
     settings.follow(layout.following(settings.config))
     return settings
-
-
-def _setting(setting: str) -> tuple[str, Any]:
-    """(name, value) of "a.b=value"; the value is JSON, or else text."""
-    name, equals, text = setting.partition("=")
-    if not equals:
-        raise UsageError(f"--set {setting}: expected NAME=VALUE")
-    try:
-        return name, json.loads(text)
-    except ValueError:
-        return name, text

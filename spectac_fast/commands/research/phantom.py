@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 
 from spectac_fast.commands._flags import add_device, add_output, positive_int
+from spectac_fast.commands._messages import style_of
 from spectac_fast.terminal import say
 
 
@@ -21,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "A protocol is how studies are made and of whom. `hanoi` is one department; the other names change one thing\n"
         "of it; `random` draws camera, reconstruction, counts and patient anew for every seed. DICOM files are on the\n"
         "camera's own pixels, arrays always 29 x 64 x 64 of 6.8 mm. Other cohorts than plain `hanoi` hold a fourth\n"
-        "kind beside NC, AC and TRUTH: IDEAL, which is AC with the exact map, exact scatter and no noise.\n\n"
+        "kind beside NC, AC and TRUTH: IDEAL, which is AC with the exact map, exact scatter and no noise.\n"
+        "`--format maps` holds what attenuation maps are learnt from: NC as `spectac reconstruct` makes it, the true\n"
+        "map and a CT's, in 48 x 64 x 64 voxels of 6.8 mm.\n\n"
         f"protocols:\n{_listed(NAMES)}\nwhat --without takes:\n{_listed(LEFT_OUT)}"
     )
     parser.add_argument("--cases", type=positive_int, required=True, metavar="N", help="number of patients")
@@ -29,9 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, "folder of the cohort")
     parser.add_argument(
         "--format",
-        choices=("dicom", "npy"),
+        choices=("dicom", "npy", "maps"),
         default="dicom",
-        help="DICOM files, or one memory-mapped array (default dicom)",
+        help="DICOM files, one memory-mapped array of slices, or one of transaxial NC reconstructions and attenuation "
+        "maps (default dicom)",
     )
     parser.add_argument(
         "--acquisition",
@@ -78,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
     )
     jobs = args.jobs or (os.cpu_count() or 1 if device == "cpu" else 4)
     seeds = range(args.seed, args.seed + args.cases)
-    with Progress(args.cases, "phantom", "case") as progress:
+    # The first case takes a quarter of a minute, and on a slow machine minutes.
+    with Progress(args.cases, "phantom", "cases", style=style_of(args)) as progress:
+        progress.show()
         for _ in generate(args.out, seeds, wanted, jobs):
             progress.step()
     say(f"{args.cases} cases in {args.out}")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands._cohorts import add_spacing, open_cohort, open_joined
-from spectac_fast.commands._flags import add_device, add_output, add_seed, positive_int
+from spectac_fast.commands._flags import add_device, add_in, add_output, add_seed, add_settings, positive_int, settings
 from spectac_fast.errors import UsageError
-from spectac_fast.terminal import log_to_stderr, say
+from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
     from spectac_fast.cohort.cohort import Cohort
@@ -26,13 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     models = (*trainable(), *ROWS)
     parser.add_argument("model", choices=models, help="a method, or a row that needs no network")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        nargs="+",
-        required=True,
+    add_in(
+        parser,
+        "cohorts; of synthetic patients those with training seeds are used",
         metavar="DIR",
-        help="cohorts; of synthetic patients those with training seeds are used",
+        alias="--data",
+        required=True,
     )
     parser.add_argument(
         "--validation",
@@ -43,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_spacing(parser)
     add_output(parser, "folder of the run")
     parser.add_argument("--recipe", default="native64", metavar="NAME|FILE", help="recipe (default: native64)")
+    add_settings(parser, "another value in the recipe; dots lead inside: optimiser.learning_rate=0.0003 (repeatable)")
     parser.add_argument("--initial", type=Path, metavar="FILE", help="weight file to start from")
     parser.add_argument("--first-stage", type=Path, metavar="FILE", help="trained vqgan, for a model between latents")
     budget = parser.add_mutually_exclusive_group()
@@ -63,11 +63,12 @@ def run(args: argparse.Namespace) -> int:
     """Train and say where the result lies."""
     if args.max_minutes is not None and not args.max_minutes > 0:
         raise UsageError(f"--max-minutes must be positive, found {args.max_minutes:g}")
+    if args.settings and args.model in ROWS:
+        raise UsageError(f"--set: expected a model that has a recipe, found {args.model}, which has none")
 
     from spectac_fast.train.loop.distributed import rank
 
-    log_to_stderr("spectac: %(message)s")
-    cohort = open_joined(args.data, args)
+    cohort = open_joined(args.inputs, args)
     path = _train_row(args, cohort) if args.model in ROWS else _train_network(args, cohort)
     if rank() == 0:
         say(f"wrote {path}")
@@ -97,7 +98,7 @@ def _train_network(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
     validation = open_cohort(args.validation, args) if args.validation else None
     if validation:
         _check_apart(cohort, validation)
-    return train(cohort, validation, args.out, load_recipe(args.model, args.recipe), options)
+    return train(cohort, validation, args.out, load_recipe(args.model, args.recipe, settings(args)), options)
 
 
 def _budget(args: argparse.Namespace) -> Budget | None:

@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
+from spectac_fast.commands._messages import starting, style_of
 from spectac_fast.commands._runs import interruptible, reported
 from spectac_fast.outputs import Kind, Permit
 from spectac_fast.progress import STYLES, Progress
-from spectac_fast.terminal import log_to_stderr, say, warn
+from spectac_fast.terminal import say, warn
 
 if TYPE_CHECKING:
     from spectac_fast.correct import Corrector, Report
+    from spectac_fast.correct.corrector import Plan
 
 # models.uncertainty.SAMPLES, which would import torch before --help.
 STD_SAMPLES = 16
 _FOR_STUDIES = (
     "--uncertainty", "--workers", "--shard", "--force", "--report", "--engine", "--kind", "--phase", "--plane",
-    "--pixel-mm", "--slice-mm",
+    "--dry-run", "--pixel-mm", "--slice-mm",
 )  # fmt: skip
 
 
@@ -100,15 +102,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --engine ray, models at work (default: one per GPU or per two cores of the cluster)",
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what became of every study, as JSON")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only say what would be done with every series; write nothing"
+    )
     parser.add_argument("--progress", choices=STYLES, default="auto", help="on stderr (default: auto)")
 
 
 def run(args: argparse.Namespace) -> int:
-    from spectac_fast.correct import Corrector, Report, carry_out
-    from spectac_fast.correct.corrector import nothing_to_correct
-    from spectac_fast.correct.engines.cluster import carry_out_on_ray
+    with starting(args):
+        from spectac_fast.correct import Corrector, Report, carry_out
+        from spectac_fast.correct.corrector import nothing_to_correct
+        from spectac_fast.correct.engines.cluster import carry_out_on_ray
 
-    log_to_stderr("spectac: %(message)s")
     if args.images:
         return _correct_images(args)
     permit = Permit((*args.inputs, Path(args.model)), args.overwrite)
@@ -129,10 +134,12 @@ def run(args: argparse.Namespace) -> int:
         "told": _flags.told(args),
     }
     corrector = Corrector(**settings)
+    if args.dry_run:
+        return _rehearse(args, corrector, part)
     report = Report()
     with reported(report, args.report, corrector, permit):
-        plan = corrector.plan(args.inputs, args.out, overwrite=args.overwrite, shard=part)
-        with interruptible() as stop, Progress(plan.slices, "correcting", "slices", style=args.progress) as progress:
+        plan = _plan(args, corrector, part)
+        with interruptible() as stop, Progress(plan.slices, "correcting", "slices", style=style_of(args)) as progress:
             if args.engine == "ray":
                 carry_out_on_ray(corrector, settings, plan, report, workers=args.workers, progress=progress, stop=stop)
             else:
@@ -142,6 +149,36 @@ def run(args: argparse.Namespace) -> int:
             raise nothing_to_correct(args.inputs, len(report.skipped))
     _tell(report, corrector, args.out)
     return report.exit_code
+
+
+def _plan(args: argparse.Namespace, corrector: Corrector, part: tuple[int, int]) -> Plan:
+    """What there is to do; the search shows how far it is."""
+    with Progress(None, "searching", "files", style=style_of(args)) as searching:
+        return corrector.plan(args.inputs, args.out, overwrite=args.overwrite, shard=part, looked=searching.step)
+
+
+def _rehearse(args: argparse.Namespace, corrector: Corrector, part: tuple[int, int]) -> int:
+    """Say what would become of every series, and end as the run would as far as that can be told."""
+    from spectac_fast.commands._contents import described_study
+
+    plan = _plan(args, corrector, part)
+    finished, refused = 0, []
+    for study in plan.studies:
+        entry = plan.store.finished(study)
+        if entry is not None:
+            finished += 1
+            say(*(f"{path}: finished before, would be kept" for path in plan.store.paths(entry)))
+            continue
+        said = described_study(study, corrector.translator, plan.store.target, force=args.force, refused=refused)
+        say(*said)
+    for result in plan.known:
+        for kind in ("skipped", "failed"):
+            for reason in getattr(result, kind):
+                warn(f"{kind}: {reason}")
+    plan.store.close()
+    studies = f"{len(plan.studies)} {'study' if len(plan.studies) == 1 else 'studies'}"
+    print(f"{studies}, {finished} of them finished before; nothing was written")
+    return 1 if refused or any(result.failed for result in plan.known) else 0
 
 
 def _correct_images(args: argparse.Namespace) -> int:

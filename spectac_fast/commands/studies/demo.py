@@ -93,34 +93,47 @@ def _patient(out: Path, translator: Translator, args: argparse.Namespace) -> Non
     from spectac_fast.correct.physics.reconstructor import Reconstructor
     from spectac_fast.data import demo
     from spectac_fast.errors import SpectacError
+    from spectac_fast.evaluate.figures.maps import map_panel
     from spectac_fast.evaluate.figures.patient import patient_panel
     from spectac_fast.formats.dicom import read_series
 
     source = demo.unpack_patient(out / "projections")
-    by = Reconstructor(planes=PLANES)
+    by = Reconstructor(planes=PLANES, ac="predicted")
     (result,) = by.run(by.plan([source], out / "nc", again=True))
     if result.made is None:
         raise SpectacError((*result.failed, *result.skipped)[0])
     report = _corrected(out / "nc", out / "corrected", translator, args)
+    stacks = {kind: [path for path in result.written if f"_{kind}_" in path.name] for kind in ("NC", "AC")}
     rows = {
         name: {series.plane: series.counts for series in map(read_series, paths)}
-        for name, paths in (("NC", result.written), ("corrected", report.written))
+        for name, paths in (("NC", stacks["NC"]), ("by a map", stacks["AC"]), ("by images", report.written))
     }
-    views, axes = result.projections.views, result.made.axes
-    picture = patient_panel(
-        out / "patient.png",
-        result.projections,
-        rows,
-        result.made.grid.dx,
-        gain=translator.gain,
-        title=f"A real patient, {result.projections.phase}: {views} views, NC and corrected slices",
-        note=f"Corrected from NC alone by {translator.name}; NC multiplied by the AC/NC gain {translator.gain:.2f}. "
-        "Nobody knows this patient's truth. Projections: GhasemHajianfar/RIMD-DLAC-SPECT-MPI, Apache-2.0.",
-    )
+    views, axes, made = result.projections.views, result.made.axes, result.made
+    origin = "Nobody knows this patient's truth. Projections: GhasemHajianfar/RIMD-DLAC-SPECT-MPI, Apache-2.0."
+    pictures = [
+        patient_panel(
+            out / "patient.png",
+            result.projections,
+            rows,
+            made.grid.dx,
+            title=f"A real patient, {result.projections.phase}: {views} views, NC and corrected slices",
+            note=f"By a map: OSEM with a map that mumap predicted from NC. By images: NC slices corrected by "
+            f"{translator.name}. Every row has a scale of its own. {origin}",
+        ),
+        map_panel(
+            out / "map.png",
+            {"NC": made.volumes["NC"], "map": made.mu, "AC": made.volumes["AC"]},
+            made.grid,
+            axes.centre,
+            maps=frozenset({"map"}),
+            title="The same patient: NC, predicted attenuation map (0 to 0.2/cm), AC by it",
+            note=f"To look at: the body's outline, dark lungs, the heart within. {origin}",
+        ),
+    ]
     print(
         f"\nA real patient: {views} views, long axis found at azimuth {axes.azimuth:.0f} and elevation "
         f"{axes.elevation:.0f} degrees.\n"
     )
     for folder, files in ((out / "nc", result.written), (out / "corrected", report.written)):
         say(f"{folder}{'':4}{len(files)} DICOM series")
-    say(picture)
+    say(*pictures)

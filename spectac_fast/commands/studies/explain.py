@@ -6,14 +6,13 @@ import argparse
 from pathlib import Path
 
 from spectac_fast.commands import _flags
+from spectac_fast.commands._messages import style_of
 from spectac_fast.outputs import Permit, check_folder, output_folder
-from spectac_fast.terminal import log_to_stderr, say
+from spectac_fast.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "inputs", metavar="STUDY", type=Path, nargs="+", help="NC series: DICOM files, folders, zip archives, patterns"
-    )
+    _flags.add_inputs(parser, "NC series: DICOM files, folders, zip archives, patterns", metavar="STUDY")
     _flags.add_output(parser, "folder for the pictures and explain.json; for several studies a folder in it for each")
     parser.add_argument(
         "--slice",
@@ -35,16 +34,17 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.models.registry import load
     from spectac_fast.progress import Progress
 
-    log_to_stderr("spectac: %(message)s")
     permit = Permit((*args.inputs, Path(args.model)), args.overwrite)
     check_folder(args.out)
     translator = load(args.model, device=args.device)
     differentiable(translator)
-    studies, found = gather(args.inputs)
+    with Progress(None, "searching", "files", style=style_of(args)) as searching:
+        studies, found = gather(args.inputs, searching.step)
     failed = list(found.failed)
     chosen = [nc_of(series) for series in studies]
     out = output_folder(args.out)
-    with Progress(sum(map(len, chosen)), "explaining", "series") as progress:
+    with Progress(sum(map(len, chosen)), "explaining", "series", style=style_of(args)) as progress:
+        progress.show()
         for series, nc in zip(studies, chosen):
             folder = out if len(studies) == 1 else output_folder(out / pseudonym(series[0]))
             try:

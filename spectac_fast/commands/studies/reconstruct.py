@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectac_fast.commands import _flags
+from spectac_fast.commands._messages import style_of
 from spectac_fast.commands._runs import interruptible, reported
 from spectac_fast.outputs import Kind, Permit
 from spectac_fast.progress import STYLES, Progress
@@ -28,9 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ac",
         default="none",
-        metavar="none|chang|FILE",
-        help="chang: from the body's outline; FILE: folder of a CT series, or an NM attenuation map (default: none)",
+        metavar="none|chang|predicted|FILE",
+        help="chang: from the body's outline; predicted: by a map that a network makes of NC; FILE: folder of a CT "
+        "series, or an NM attenuation map (default: none)",
     )
+    parser.add_argument("--maps", type=Path, metavar="FILE", help="weights that predict maps (default: the shipped)")
     parser.add_argument(
         "--planes", type=planes, metavar="SA,VLA,HLA,TRA", help="stacks to write; TRA is transaxial (default: all)"
     )
@@ -85,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.errors import NoInputError
     from spectac_fast.formats.series import Told
 
-    asked = {name: getattr(args, name) for name in ("planes", "filter", "collimator", "axis", "iterations", "subsets")}
+    names = ("planes", "filter", "collimator", "axis", "iterations", "subsets", "maps")
+    asked = {name: getattr(args, name) for name in names}
     settings = {name: value for name, value in asked.items() if value is not None}
     permit = Permit((*args.inputs, Path(args.ac)), args.overwrite)
     if args.report:
@@ -95,11 +99,13 @@ def run(args: argparse.Namespace) -> int:
     )
     report = Report()
     with reported(report, args.report, by, permit):
-        plan = by.plan(args.inputs, args.out, overwrite=args.overwrite)
+        with Progress(None, "searching", "files", style=style_of(args)) as searching:
+            plan = by.plan(args.inputs, args.out, overwrite=args.overwrite, looked=searching.step)
         with (
             interruptible() as stop,
-            Progress(len(plan.sources), "reconstructing", "files", style=args.progress) as progress,
+            Progress(len(plan.sources), "reconstructing", "files", style=style_of(args)) as progress,
         ):
+            progress.show()
             for result in by.run(plan, stop=stop, progress=progress):
                 report.add(result)
                 _say(result)

@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
+from spectac_fast.commands._messages import starting, style_of
 from spectac_fast.outputs import Kind, Permit, check_folder
 from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
     from spectac_fast.models.translator import Translator
 
+# Those of evaluate.figures.colours, which would import numpy before --help.
+COLOURS = ("warm", "cool", "grey", "french")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "inputs",
+    _flags.add_inputs(
+        parser,
+        "output of `spectac correct` together with the NC series, or a study, which is corrected in memory",
         metavar="RUN|STUDY",
-        type=Path,
-        nargs="+",
-        help="output of `spectac correct` together with the NC series, or a study, which is corrected in memory",
     )
     parser.add_argument(
         "-o",
@@ -36,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also write the summary as a DICOM secondary capture, which belongs to the patient as its sources do",
     )
+    parser.add_argument(
+        "--colours",
+        choices=COLOURS,
+        default=COLOURS[0],
+        help="of counts: warm, whose lightness tells the value, or tables that readers are used to (default: warm)",
+    )
     parser.add_argument("--title", default="", help="head of the page instead of the study's pseudonym")
     parser.add_argument(
         "--geometry",
@@ -49,9 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from spectac_fast.errors import UsageError
-    from spectac_fast.evaluate.report.gather import gather
-    from spectac_fast.evaluate.report.write import read_geometry, write_report
+    with starting(args):
+        from spectac_fast.errors import UsageError
+        from spectac_fast.evaluate.report.gather import gather
+        from spectac_fast.evaluate.report.write import read_geometry, write_report
+        from spectac_fast.progress import Progress
 
     geometry = read_geometry(args.geometry) if args.geometry else None
     single = args.out.suffix.lower() in (".html", ".htm")
@@ -60,21 +70,28 @@ def run(args: argparse.Namespace) -> int:
         permit.check(args.out, Kind.PAGE)
     else:
         check_folder(args.out)
-    studies, found = gather(args.inputs)
+    with Progress(None, "searching", "files", style=style_of(args)) as searching:
+        studies, found = gather(args.inputs, searching.step)
     if single and len(studies) > 1:
         raise UsageError(f"{args.out}: expected one study for one page, found {len(studies)}; name a folder with -o.")
-    for series in studies:
-        written, _ = write_report(
-            series,
-            args.out if single else args.out / "{pseudonym}.html",
-            model=lambda: _model(args),
-            title=args.title,
-            geometry=geometry,
-            png=args.png,
-            dicom=args.dicom,
-            permit=permit,
-        )
-        say(*written)
+    written: list[Path] = []
+    with Progress(len(studies), "reporting", "studies", style=style_of(args)) as progress:
+        progress.show()
+        for series in studies:
+            files, _ = write_report(
+                series,
+                args.out if single else args.out / "{pseudonym}.html",
+                model=lambda: _model(args),
+                title=args.title,
+                geometry=geometry,
+                png=args.png,
+                dicom=args.dicom,
+                colours=args.colours,
+                permit=permit,
+            )
+            written += files
+            progress.step()
+    say(*written)
     for reason in found.skipped:
         say(f"skipped: {reason}")
     for reason in found.failed:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
 from spectac_fast.errors import SetupError, UsageError
-from spectac_fast.terminal import log_to_stderr
 
 if TYPE_CHECKING:
     import ssl
@@ -69,7 +68,6 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast import load
     from spectac_fast.node import Destination, Limits, Node, Receiver, Spool
 
-    log_to_stderr("%(asctime)s spectac: %(message)s", logging.INFO)
     tls = _tls_in(args)
     forward = Destination.parse(args.forward, args.aet, _tls_out(args)) if args.forward else None
     limits = Limits(args.max_object * 2**20, args.associations)

@@ -15,7 +15,8 @@ from spectac_fast.models.engine.batches import SIZES
 _LARGEST_ON_CPU = 16
 # The rest is for readers and writers, and for what an allocator cannot use.
 _SHARE = 0.5
-_TRIAL = SIZES[0]
+# Slices that memory is measured with: of one, another kernel may be chosen than of any more.
+_TRIAL = 2
 # What freed buffers may hold before they are given back: seldom enough to cost nothing.
 _KEPT_BYTES = 32 << 20
 
@@ -55,8 +56,8 @@ class FreedMemory:
 def choose_batch_size(trial: Callable[[int], object], device: torch.device) -> int:
     """The largest batch size of `SIZES` whose working memory fits in half of what is free.
 
-    trial: runs the model on that many slices. It is called once, with the smallest size. Where the memory of a run
-    cannot be measured (no Linux, no CUDA) that smallest size times four is taken.
+    trial: runs the model on that many slices. It is called once, with two. Where the memory of a run
+    cannot be measured (no Linux, no CUDA) eight is taken.
     """
     peak = _peak_bytes(lambda: trial(_TRIAL), device)
     free = _free_bytes(device)
@@ -64,7 +65,7 @@ def choose_batch_size(trial: Callable[[int], object], device: torch.device) -> i
     if peak is None or free is None:
         return min(4 * _TRIAL, largest)
     fitting = [size for size in SIZES if size <= largest and size / _TRIAL * peak <= _SHARE * free]
-    return fitting[-1] if fitting else _TRIAL
+    return fitting[-1] if fitting else SIZES[0]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,9 +1,12 @@
-"""Attenuation maps on the grid of a reconstruction."""
+"""Attenuation maps on the grid of a reconstruction: read from files, or predicted from NC."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,12 +16,75 @@ from spectac_fast.data.search import dicom_files
 from spectac_fast.errors import InputError, NoInputError
 from spectac_fast.formats.dicom import file_content
 from spectac_fast.formats.dicom.tomo.maps import AttenuationMap, read_map_files
+from spectac_fast.formats.dicom.tomo.stacks import frame_of
 from spectac_fast.formats.projections import Projections
+from spectac_fast.models.mumap import MapModel
+from spectac_fast.reconstruct.acquired import central, uniform_map
 from spectac_fast.reconstruct.grid import Grid
 from spectac_fast.reconstruct.maps import mu_of_hu
 
 # Lung is above this, 1/cm; so much of the body that emission shows must be, and so much about the heart be in the map.
 _BODY_MU, _COVERED, _HEART_MM = 0.02, 0.7, 40.0
+# What most of a body attenuates, 1/cm at 140.5 keV: between lung and bone.
+_SOFT = (0.08, 0.20)
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """What a map is needed for. nc: volume [z, y, x] of the usual reconstruction on `grid`, made when it is asked for.
+    heart_z: height of the heart, mm.
+    """
+
+    projections: Projections
+    grid: Grid
+    nc: Callable[[], Tensor]
+    heart_z: float
+
+
+class MapSource(Protocol):
+    """Where attenuation maps come from. digest: what identifies it. sources: (class, instance) UIDs of its DICOM
+    objects. words: what it is, for a header.
+    """
+
+    digest: str
+    sources: tuple[tuple[str, str], ...]
+    words: str
+
+    def place(self, of: Placed) -> tuple[Tensor, tuple[str, ...]]:
+        """The map float32 [z, m, m] in 1/cm on the voxels of the reconstruction, m at least its own across; sentences
+        on it. Raises InputError for a map that is none of this patient.
+        """
+        ...
+
+
+class FileMap:
+    """A `MapSource` of a file, or of the CT series of a folder; raises as `load_map`."""
+
+    def __init__(self, path: Path) -> None:
+        self._found, self.digest = load_map(path)
+        self.sources = self._found.sources
+        self.words = "CT map" if self._found.unit == "HU" else "NM map"
+
+    def place(self, of: Placed) -> tuple[Tensor, tuple[str, ...]]:
+        mu, notes = on_grid(self._found, of.grid, of.projections)
+        check_overlap(mu, uniform_map(of.nc()) > 0, self._found, of.heart_z)
+        return mu, notes
+
+
+class PredictedMap:
+    """A `MapSource` of a network that sees the NC reconstruction."""
+
+    sources = ()
+
+    def __init__(self, model: MapModel) -> None:
+        self._model, self.digest = model, model.weights_sha256
+        self.words = f"map predicted from NC by mumap, weights {self.digest[:12]}"
+
+    def place(self, of: Placed) -> tuple[Tensor, tuple[str, ...]]:
+        nc = of.nc()
+        mu = self._model.predict(nc, of.grid)
+        check_sense(central(mu, of.grid.n), uniform_map(nc) > 0, of.projections.path)
+        return mu, ()
 
 
 def load_map(path: Path) -> tuple[AttenuationMap, str]:
@@ -58,6 +124,8 @@ def on_grid(found: AttenuationMap, grid: Grid, projections: Projections) -> tupl
     along = np.argmax(np.abs(found.steps[:, 2]))
     index[along] = np.clip(index[along], 0, mu.shape[along] - 1)
     values = map_coordinates(blurred, index, order=1, mode="constant", cval=0.0)
+    if found.frame == frame_of(projections):
+        return torch.from_numpy(values.astype(np.float32)), found.notes
     notes = [*found.notes, "the attenuation map is placed with the axis of rotation at x = y = 0 of its coordinates."]
     if found.frame != str(projections.header.get("FrameOfReferenceUID") or ""):
         notes.append("the attenuation map has another frame of reference; it is taken to lie where the patient did.")
@@ -83,4 +151,17 @@ def check_overlap(mu: Tensor, body: Tensor, found: AttenuationMap, heart_z: floa
         raise InputError(
             f"{found.path}: expected an attenuation map that overlaps the body, found that it covers "
             f"{100 * share:.0f} % of what emission shows."
+        )
+
+
+def check_sense(mu: Tensor, body: Tensor, path: Path) -> None:
+    """Raise InputError unless a predicted map [z, y, x] is one of a body where emission shows one, bool [z, y, x]."""
+    inside = mu[body]
+    if not bool(body.any()) or not bool(inside.isfinite().all()):
+        raise InputError(f"{path}: expected counts of a body to predict an attenuation map from, found none.")
+    share, middle = float((inside > _BODY_MU).float().mean()), float(inside.median())
+    if share < _COVERED or not _SOFT[0] <= middle <= _SOFT[1]:
+        raise InputError(
+            f"{path}: expected a predicted attenuation map of {_SOFT[0]:g} to {_SOFT[1]:g}/cm in the body, found "
+            f"{middle:.2f}/cm and {100 * share:.0f} % of the body covered; give a map (--ac FILE), or none."
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from spectac_fast._version import __version__
-from spectac_fast.correct.physics.maps import load_map
+from spectac_fast.correct.physics.maps import FileMap, MapSource, PredictedMap
 from spectac_fast.correct.physics.volumes import Made, make
 from spectac_fast.correct.physics.wanted import Wanted
 from spectac_fast.correct.store import Store
@@ -25,6 +25,7 @@ from spectac_fast.formats.dicom.tomo.read import read_projections
 from spectac_fast.formats.dicom.tomo.stacks import stack_object
 from spectac_fast.formats.projections import Projections
 from spectac_fast.formats.series import NOTHING, Provenance, Told, volume_ending
+from spectac_fast.models.mumap import load_map_model
 from spectac_fast.outputs import Permit
 
 
@@ -75,18 +76,18 @@ class Reconstructor:
         wanted: everything else, by the names of `Wanted`.
 
     Raises UsageError for settings that do not make sense together, NoInputError and InputError for an attenuation map
-    that is not there or cannot be used.
+    that is not there or cannot be used, SetupError where weights that predict maps are not installed.
     """
 
     def __init__(self, *, told: Told = NOTHING, **wanted: Any) -> None:
         self.wanted, self.told = Wanted(**wanted), told
-        path = self.wanted.map_path
-        self._map, self._digest = load_map(path) if path is not None else (None, "")
+        self._map = _source(self.wanted)
 
     @property
     def provenance(self) -> Provenance:
         """What the counts depend on besides the projections."""
-        settings = {**self.wanted.settings(), "planes": ",".join(self.wanted.planes), "map": self._digest}
+        digest = self._map.digest if self._map else ""
+        settings = {**self.wanted.settings(), "planes": ",".join(self.wanted.planes), "map": digest}
         return Provenance("reconstruction", "", __version__, settings)
 
     def map(self, inputs: Sequence[str | Path]) -> Iterator[Reconstructed]:
@@ -97,16 +98,22 @@ class Reconstructor:
         return self.run(self.plan([Path(path) for path in inputs]))
 
     def plan(
-        self, inputs: Sequence[Path], out: Path | None = None, *, overwrite: bool = False, again: bool = False
+        self,
+        inputs: Sequence[Path],
+        out: Path | None = None,
+        *,
+        overwrite: bool = False,
+        again: bool = False,
+        looked: Callable[[], None] | None = None,
     ) -> Plan:
         """Find the files; out: folder to write to, whose manifest says what is finished; overwrite, again: as for
-        `correct_files`.
+        `correct_files`; looked: called for each file.
         """
         root, store = common_root(inputs), None
         if out is not None:
             how = {"overwrite": overwrite or again, "told": self.told, "permit": Permit(tuple(inputs), overwrite)}
             store = Store(out, root, self.provenance, **how)
-        found = find_studies(inputs, self.told)
+        found = find_studies(inputs, self.told, looked)
         known = [Reconstructed(skipped=(text,)) for text in found.skipped]
         known += [Reconstructed(failed=(text,)) for text in found.failed]
         sources, taken = [], set()
@@ -148,7 +155,7 @@ class Reconstructor:
         try:
             projections = self._read(source)
             times.append(time.perf_counter())
-            made = make(projections, self.wanted, self._map, self._digest)
+            made = make(projections, self.wanted, self._map)
             times.append(time.perf_counter())
             written = self._write(source, projections, made, plan) if plan.store is not None else ()
             times.append(time.perf_counter())
@@ -171,10 +178,15 @@ class Reconstructor:
         sources = self._map.sources if self._map is not None else ()
         objects = []
         for stack in made.stacks:
-            mark = f"{'AC' if stack.corrected else 'NC'}_{stack.plane}"
-            path = output_path(source.path, plan.root, plan.store.out, mark)
+            path = output_path(source.path, plan.root, plan.store.out, f"{stack.kind}_{stack.plane}")
             objects.append((stack_object(projections, stack, sources if stack.corrected else ()), path))
         return plan.store.place([source], objects)
+
+
+def _source(wanted: Wanted) -> MapSource | None:
+    if wanted.ac == "predicted":
+        return PredictedMap(load_map_model(wanted.maps, device="cpu"))
+    return FileMap(wanted.map_path) if wanted.map_path is not None else None
 
 
 def reconstruct(path: str | Path, **wanted: Any) -> Made:

@@ -10,26 +10,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectac_fast.correct.physics.maps import check_overlap, on_grid
+from spectac_fast.correct.physics.maps import MapSource, Placed
 from spectac_fast.correct.physics.wanted import Wanted
 from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom.kind.tracer import TECHNETIUM
-from spectac_fast.formats.dicom.tomo.maps import AttenuationMap
 from spectac_fast.formats.dicom.tomo.stacks import Stack
 from spectac_fast.formats.projections import Projections, Window
-from spectac_fast.reconstruct.acquired import Acquired, chang, estimated_scatter, uniform_map, window_scatter
+from spectac_fast.reconstruct.acquired import Acquired, central, chang, estimated_scatter, uniform_map, window_scatter
 from spectac_fast.reconstruct.camera import Collimator
 from spectac_fast.reconstruct.grid import Axes, Grid, axes_at
 from spectac_fast.reconstruct.long_axis import LongAxis, find_long_axis
 from spectac_fast.reconstruct.maps import BODY_MU
 from spectac_fast.reconstruct.planes import cuts, resample
 from spectac_fast.reconstruct.post_filter import low_pass
-from spectac_fast.reconstruct.settings import Reconstruction
+from spectac_fast.reconstruct.settings import Reconstruction, usual
 
 # Stacks are so deep about the middle of the ventricle, as those that the models were trained on.
 _DEPTH_MM = 29 * 6.8
 # The NC image's maximum has at least so many steps in storage.
 _STEPS = 1024
+# 1/cm from one stored value of a map to the next.
+_MU_STEP = 1e-4
 # A scatter window begins or ends so near to the photopeak, and is no wider, keV.
 _BESIDE_KEV, _WIDEST_KEV = 4.0, 40.0
 _FBP_UNEVEN = 0.05
@@ -39,7 +40,8 @@ _FBP_UNEVEN = 0.05
 class Made:
     """What was made of one acquisition. volumes: "NC", and "AC" where asked for, float32 [z, y, x] in counts over
     all views on `grid`. axes: of the stacks. axis: how these were found, None where they were told. notes: sentences to
-    be read after the file's name and a colon.
+    be read after the file's name and a colon. mu: the attenuation map of AC [z, m, m] in 1/cm, m at least as wide as
+    the grid, None where there is no AC.
     """
 
     volumes: dict[str, Tensor]
@@ -48,22 +50,22 @@ class Made:
     axis: LongAxis | None
     stacks: tuple[Stack, ...]
     notes: tuple[str, ...]
+    mu: Tensor | None = None
 
 
 def make(
     projections: Projections,
     wanted: Wanted,
-    found: AttenuationMap | None = None,
-    digest: str = "",
+    source: MapSource | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Made:
     """Reconstruct projections and cut them.
 
-    found, digest: the attenuation map that `wanted` names, and the SHA-256 of its files. progress: called with numbers
-    of reconstructed rows. Raises InputError for projections that cannot be reconstructed as wanted.
+    source: of the attenuation map that `wanted` names. progress: called with numbers of reconstructed rows.
+    Raises InputError for projections that cannot be reconstructed as wanted.
     """
     with torch.inference_mode():
-        return _Making(projections, wanted, found, digest, progress or (lambda rows: None)).made()
+        return _Making(projections, wanted, source, progress or (lambda rows: None)).made()
 
 
 def grid_of(projections: Projections) -> Grid:
@@ -79,11 +81,10 @@ class _Making:
         self,
         projections: Projections,
         wanted: Wanted,
-        found: AttenuationMap | None,
-        digest: str,
+        source: MapSource | None,
         progress: Callable[[int], None],
     ) -> None:
-        self.p, self.wanted, self.found, self.digest, self.progress = projections, wanted, found, digest, progress
+        self.p, self.wanted, self.source, self.progress = projections, wanted, source, progress
         self.how = wanted.reconstruction(projections.views, projections.path)
         self.notes: list[str] = []
         self.grid = grid_of(projections)
@@ -109,8 +110,15 @@ class _Making:
             axes = axes_at(*self.wanted.axis[:2], np.array(self.wanted.axis[2:]))
         volumes = {"NC": nc}
         how = {"NC": ("IRNC", self._scatter_words(scatter) if corrected_nc else "", "")}
+        mu = None
         if self.wanted.ac != "none":
-            volumes["AC"], scattered, attenuation = self._corrected(nc, scatter, float(axes.centre[2]))
+            # The reconstruction that predicts maps is the usual one, whatever is asked for.
+            plain = usual(self.p.views)
+            as_usual = plain == self.how and not corrected_nc
+            placed = Placed(
+                self.p, self.grid, lambda: nc if as_usual else self._volume(None, None, plain), float(axes.centre[2])
+            )
+            volumes["AC"], mu, scattered, attenuation = self._corrected(nc, scatter, placed)
             self.progress(self.grid.nz)
             how["AC"] = ("IRAC", scattered, attenuation)
         step = 2.0 ** min(math.floor(math.log2(max(float(nc.max()), 1e-30) / _STEPS)), 0)
@@ -119,8 +127,12 @@ class _Making:
             method, scattered, attenuation = how[kind]
             for plane in self.wanted.planes:
                 stacks.append(self._stack(volume, plane, axes, kind, method, scattered, attenuation, step))
+        if self.wanted.ac == "predicted":
+            # Nobody has it yet.
+            words = how["AC"][2]
+            stacks.append(self._stack(central(mu, self.grid.n), "TRA", axes, "MU", "MU", "", words, _MU_STEP))
         self._say_axis(axes, axis)
-        return Made(volumes, self.grid, axes, axis, tuple(stacks), (*self.p.notes, *self.notes))
+        return Made(volumes, self.grid, axes, axis, tuple(stacks), (*self.p.notes, *self.notes), mu)
 
     def _check(self) -> None:
         p = self.p
@@ -133,13 +145,13 @@ class _Making:
         if self.how.method == "FBP" and np.ptp(between) > _FBP_UNEVEN * np.median(between):
             raise InputError(f"{p.path}: expected views at equal steps for filtered back-projection, found gaps.")
 
-    def _volume(self, mu: Tensor | None, scatter: Tensor | None) -> Tensor:
-        volume = self.acquired.volume(self.how, mu=mu, scatter=scatter)
-        return low_pass(volume, self.grid.dx, self.how.filter)
+    def _volume(self, mu: Tensor | None, scatter: Tensor | None, how: Reconstruction | None = None) -> Tensor:
+        how = how or self.how
+        return low_pass(self.acquired.volume(how, mu=mu, scatter=scatter), self.grid.dx, how.filter)
 
-    def _corrected(self, nc: Tensor, windows: Tensor | None, heart_z: float) -> tuple[Tensor, str, str]:
-        """AC volume, and in words its scatter correction and its attenuation."""
-        if self.found is None:
+    def _corrected(self, nc: Tensor, windows: Tensor | None, placed: Placed) -> tuple[Tensor, Tensor, str, str]:
+        """AC volume, its map, and in words its scatter correction and its attenuation."""
+        if self.source is None:
             mu = uniform_map(nc)
             source, scattered = nc, ""
             if windows is not None and self.wanted.scatter in ("auto", "window"):
@@ -147,9 +159,9 @@ class _Making:
             # Broad-beam attenuation stands for what scatter adds; without it the narrow one holds.
             mu = mu * (0.15 / BODY_MU if scattered else 1.0)
             value = float(mu.max())
-            return chang(source, self.acquired, mu), scattered, f"Chang first order, uniform body of {value:.2f}/cm"
-        mu, notes = on_grid(self.found, self.grid, self.p)
-        check_overlap(mu, uniform_map(nc) > 0, self.found, heart_z)
+            words = f"Chang first order, uniform body of {value:.2f}/cm"
+            return chang(source, self.acquired, mu), mu, scattered, words
+        mu, notes = self.source.place(placed)
         self.notes += notes
         scatter, scattered = None, ""
         if self.wanted.scatter != "none":
@@ -157,7 +169,7 @@ class _Making:
             if windows is None:
                 scatter = estimated_scatter(self.acquired, self.how, mu, self.p.peak.width_kev or 28.1)
                 scattered = "effective source"
-        return self._volume(mu, scatter), scattered, "CT map" if self.found.unit == "HU" else "NM map"
+        return self._volume(mu, scatter), mu, scattered, self.source.words
 
     def _window_scatter(self) -> Tensor | None:
         """Expected scatter by the windows of the file; None where it has none that will do, or none is wanted."""
@@ -194,9 +206,9 @@ class _Making:
             cut, shape = cuts(axes)[plane], (math.ceil(_DEPTH_MM / grid.dx - 1e-6), grid.n, grid.n)
             counts = resample(volume[None], grid, cut, shape)[0]
             orientation, position = (*cut.right, *cut.down), tuple(cut.first_voxel(grid.dx, shape))
-        made = {**self.wanted.settings(), "map": self.digest}
+        made = {**self.wanted.settings(), "map": self.source.digest if self.source else ""}
         return Stack(
-            counts.cpu().numpy(), plane, kind == "AC", step, grid.dx, grid.dx, orientation, position,
+            counts.cpu().numpy(), plane, kind, step, grid.dx, grid.dx, orientation, position,
             _abbreviated(method, how, scattered), str(how), str(how.filter), scattered, attenuation, made,
         )  # fmt: skip
 

@@ -9,19 +9,18 @@ from typing import Any
 
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.reconstruct.camera import Collimator
-from spectac_fast.reconstruct.settings import Filter, Reconstruction
+from spectac_fast.reconstruct.settings import Filter, Reconstruction, subsets_of, usual
 
 STACKS = ("SA", "VLA", "HLA", "TRA")
 SCATTER = ("auto", "none", "window", "estimate")
 # Of customary low-energy collimators: hole, length and intrinsic resolution, mm.
 COLLIMATORS = {"LEHR": Collimator(), "LEGP": Collimator(hole=2.2), "LEAP": Collimator(hole=2.2)}
-# Subsets times iterations that the models' training had; at least so many views a subset.
-_UPDATES, _SUBSETS, _FEWEST_VIEWS = 32, 8, 4
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """ac: "none", "chang", or the path of an attenuation map (a CT series' folder, an NM object). planes: of `STACKS`.
+    """ac: "none", "chang", "predicted" (a map that a network makes of NC), or the path of an attenuation map (a CT
+    series' folder, an NM object). maps: weight file of that network, None = the shipped one. planes: of `STACKS`.
 
     method: "OSEM" or "FBP". iterations, subsets: None = 32 updates in all, as the models were trained with, in a
     number of subsets that divides the views. scatter: "auto" corrects AC by the file's scatter windows or
@@ -39,6 +38,7 @@ class Wanted:
     scatter: str = "auto"
     collimator: Collimator | None = None
     axis: tuple[float, ...] | None = None
+    maps: str | Path | None = None
 
     def __post_init__(self) -> None:
         if not self.planes or set(self.planes) - set(STACKS):
@@ -47,11 +47,13 @@ class Wanted:
             raise UsageError(f"scatter: expected one of {', '.join(SCATTER)}, found {self.scatter}.")
         if self.method not in ("OSEM", "FBP"):
             raise UsageError(f"method: expected OSEM or FBP, found {self.method}.")
-        if self.method == "FBP" and (self.map_path is not None or self.collimator or self.iterations or self.subsets):
+        if self.method == "FBP" and (self.by_map or self.collimator or self.iterations or self.subsets):
             raise UsageError(
                 "filtered back-projection takes no map, collimator, iterations or subsets: these are of OSEM."
             )
-        if self.scatter == "estimate" and self.map_path is None:
+        if self.maps is not None and self.ac != "predicted":
+            raise UsageError(f"maps: expected ac to be predicted for weights of its maps, found {self.ac}.")
+        if self.scatter == "estimate" and not self.by_map:
             raise UsageError("scatter: expected an attenuation map (ac) for an estimate, found none.")
         if self.axis is not None and (len(self.axis) != 5 or not all(map(math.isfinite, self.axis))):
             raise UsageError(f"axis: expected azimuth, elevation, x, y and z, found {len(self.axis)} numbers.")
@@ -59,22 +61,29 @@ class Wanted:
     @property
     def map_path(self) -> Path | None:
         """Where the attenuation map is, None where there is none."""
-        return None if str(self.ac) in ("none", "chang") else Path(self.ac)
+        return None if str(self.ac) in ("none", "chang", "predicted") else Path(self.ac)
+
+    @property
+    def by_map(self) -> bool:
+        """Whether AC is by OSEM with an attenuation map."""
+        return str(self.ac) not in ("none", "chang")
 
     def reconstruction(self, views: int, path: Path) -> Reconstruction:
         """The reconstruction of so many views; InputError where the subsets do not divide them."""
         if self.method == "FBP":
             return Reconstruction("FBP", 1, 1, False, filter=self.filter)
-        divisors = [k for k in range(1, views + 1) if views % k == 0]
-        usual = [k for k in divisors if views // k >= _FEWEST_VIEWS]
-        subsets = self.subsets or min(usual, key=lambda k: abs(k - _SUBSETS))
-        if subsets not in divisors:
+        if self.subsets is not None and views % self.subsets:
             raise InputError(
-                f"{path}: expected subsets that divide its {views} views ({', '.join(map(str, usual))}), found "
-                f"{subsets}."
+                f"{path}: expected subsets that divide its {views} views ({', '.join(map(str, subsets_of(views)))}), "
+                f"found {self.subsets}."
             )
-        iterations = self.iterations or max(round(_UPDATES / subsets), 1)
-        return Reconstruction("OSEM", iterations, subsets, self.collimator is not None, filter=self.filter)
+        how = usual(views, self.subsets)
+        return replace(
+            how,
+            iterations=self.iterations or how.iterations,
+            resolution_recovery=self.collimator is not None,
+            filter=self.filter,
+        )
 
     def settings(self) -> dict[str, Any]:
         """Everything that the counts depend on besides the projections and the map's content."""

@@ -26,14 +26,13 @@ def patient_panel(
     rows: Mapping[str, Mapping[str, NDArray[np.float32]]],
     pixel_mm: float,
     *,
-    gain: float,
     title: str,
     note: str,
 ) -> Path:
     """Draw views of the projections over rows of slices as a PNG.
 
-    rows: {name: {"SA", "VLA", "HLA": [slices, rows, columns]}}, cubes of pixel_mm; "NC" is multiplied by gain. All rows
-    share one scale: 100 % is the 99.5th percentile of the last row's short-axis stack in the heart region.
+    rows: {name: {"SA", "VLA", "HLA": [slices, rows, columns]}}, cubes of pixel_mm. Of every row 100 % is the 99.5th
+    percentile of its short-axis stack in the heart region: routes differ in the counts that they call a whole heart.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -42,8 +41,6 @@ def patient_panel(
     names = [*(f"SA {mm:+d} mm" if mm else "SA middle" for mm in _SHORT_AXIS_MM), "VLA", "HLA"]
     columns, lines = len(names), 1 + len(rows)
     width, height = columns * _TILE + 0.9, lines * (_TILE + 0.22) + 0.95
-    last = next(reversed(rows.values()))["SA"]
-    percent = 100.0 / count_scale(last, (pixel_mm,) * 3)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
         FigureCanvasAgg(figure)
@@ -67,8 +64,8 @@ def patient_panel(
         for column, k in enumerate(np.linspace(0, len(views) - 1, columns).round().astype(int)):
             axes = tile(0, column, f"{projections.angles[k]:.0f}°")
             axes.imshow(views[k], cmap="gray_r", vmax=np.quantile(views, 0.999), interpolation="bicubic")
-        for line, (name, planes) in enumerate(rows.items(), 1):
-            scale = percent * (gain if name == "NC" else 1.0)
+        for line, planes in enumerate(rows.values(), 1):
+            scale = 100.0 / count_scale(planes["SA"], (pixel_mm,) * 3)
             shown = [planes["SA"][_slice(planes["SA"], mm, pixel_mm)] for mm in _SHORT_AXIS_MM]
             shown += [planes[plane][len(planes[plane]) // 2] for plane in ("VLA", "HLA")]
             for column, (head, image) in enumerate(zip(names, shown)):

@@ -11,6 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from spectac_fast.data.scale import percentile
 from spectac_fast.evaluate.regional.ventricle import Spacing, Ventricle, interpolate
 
 LEVELS, ANGLES = 24, 72
@@ -64,7 +65,7 @@ def polar_map(
 
 def percent_of_maximum(polar: NDArray[np.float64]) -> NDArray[np.float64]:
     """A polar map in percent of its own 99th percentile."""
-    return 100 * polar / np.percentile(polar, 99)
+    return 100 * polar / percentile(polar, 99)
 
 
 def means(polar: NDArray[np.float64]) -> NDArray[np.float64]:

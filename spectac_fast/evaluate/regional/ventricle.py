@@ -229,6 +229,7 @@ def _base(found: Ventricle, smooth: NDArray, spacing_mm: Spacing) -> float:
     )
     wall = np.median(ring[s >= -0.1 * found.length_mm], axis=0)
     # An angle whose wall is cold all along is judged by the others' level.
-    share = np.quantile(ring / np.maximum(wall, 0.6 * np.median(wall)), _BASE_QUANTILE, axis=1)
+    relative = np.asarray(ring / np.maximum(wall, 0.6 * np.median(wall)), np.float64)
+    share = np.quantile(relative, _BASE_QUANTILE, axis=1)
     gone = np.flatnonzero((share < _BASE_SHARE) & (s < 0))
     return float(s[gone[0]]) if len(gone) else -0.6 * found.length_mm

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectac_fast.data.scale import count_scale
+from spectac_fast.data.scale import count_scale, percentile
 from spectac_fast.errors import UsageError
+from spectac_fast.evaluate.regional.deficit import Deficit, deficit, normal_maps
 from spectac_fast.evaluate.regional.segments import SEGMENT_NAMES, means, percent_of_maximum, polar_map
 from spectac_fast.evaluate.regional.ventricle import Ventricle, find, interpolate
 from spectac_fast.evaluate.report.gather import ReportStudy, Stack
 
+# Changes of this many points and more, as they are shown, stand out.
+MARKED = 5
 # Of the kinds of image that are perfusion; a standard deviation is none.
 PERFUSION = ("NC", "corrected", "AC")
 _RADIUS_USUAL_MM, _LARGEST_TILT_DEG, _LARGEST_SHIFT_MM = (18.0, 42.0), 12.0, 45.0
@@ -29,7 +32,8 @@ class Phase:
 
     ventricle: found once, for all its images (None without a short-axis stack); set_by_hand: which of its fields were.
     found_on: the kind of image it was found on. peaks: counts that are 100 %, by kind. polar: % of maximum, [24, 72],
-    by kind. segments: [17] by kind.
+    by kind. segments: [17] by kind. deficits: against normal limits, by kind; normals: whose limits, in words, or why
+    there are none.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Phase:
     peaks: dict[str, float] = field(default_factory=dict)
     polar: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     segments: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    deficits: dict[str, Deficit] = field(default_factory=dict)
+    normals: str = ""
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -56,7 +62,23 @@ def analyse(study: ReportStudy, geometry: Mapping[str, Mapping[str, Any]] | None
     The ventricle is sought on NC, before any model has touched the counts: of the three it comes closest to the known
     one (bench/results/clinical). Raises UsageError for a geometry that has other fields.
     """
-    return [_phase(name, stacks, (geometry or {}).get(name, {})) for name, stacks in study.stacks.items()]
+    phases = [_phase(name, stacks, (geometry or {}).get(name, {})) for name, stacks in study.stacks.items()]
+    sex = str(getattr(study.header, "PatientSex", None) or "")
+    for phase in phases:
+        _judge(phase, sex)
+    return phases
+
+
+def _judge(phase: Phase, sex: str) -> None:
+    """Compare the phase's maps with the normals of a sex."""
+    for kind, polar in phase.polar.items():
+        normal = normal_maps(kind, sex)
+        if normal is None:
+            said = sex if sex in ("F", "M", "O") else "not stated"
+            phase.normals = f"Patient’s Sex is {said}: there are normal limits of women (F) and of men (M) alone."
+            return
+        phase.deficits[kind] = deficit(polar, normal)
+        phase.normals = normal.group
 
 
 def _phase(name: str, stacks: dict[str, dict[str, Stack]], by_hand: Mapping[str, Any]) -> Phase:
@@ -76,7 +98,7 @@ def _phase(name: str, stacks: dict[str, dict[str, Stack]], by_hand: Mapping[str,
         if "SA" in stacks.get(kind, {}):
             sa = stacks[kind]["SA"]
             polar = polar_map(sa.counts, phase.ventricle, sa.spacing_mm)
-            phase.peaks[kind] = float(np.percentile(polar, 99))
+            phase.peaks[kind] = percentile(polar, 99)
             phase.polar[kind] = percent_of_maximum(polar)
             phase.segments[kind] = means(phase.polar[kind])
     phase.warnings += _doubts(phase, stack)
@@ -115,7 +137,7 @@ def _doubts(phase: Phase, stack: Stack) -> list[str]:
     # Beside the inferior wall, clear of it by the camera's resolution.
     inferior = np.radians(np.arange(225, 316, 15))
     beside = found.rays(found.levels(8)[:6], inferior, np.arange(14.0, 31.0, 4.0))
-    hottest = float(np.percentile(interpolate(stack.counts, stack.spacing_mm, beside), 95))
+    hottest = percentile(interpolate(stack.counts, stack.spacing_mm, beside), 95)
     if hottest > _HOT_SHARE * phase.peaks[phase.found_on]:
         doubts.append(
             f"{name}: activity beside the inferior wall is as bright as the heart ({phase.found_on}); "
@@ -140,6 +162,18 @@ def summary(phase: Phase) -> list[str]:
     return lines
 
 
+def reversibility(phases: Sequence[Phase]) -> dict[str, NDArray[np.float64]]:
+    """Stress minus rest by kind of image, percentage points, [24, 72]: below zero where stress alone has less.
+
+    Each map is in percent of its own maximum. Empty unless both phases are at hand.
+    """
+    at_hand = {phase.name: phase.polar for phase in phases}
+    if not {"stress", "rest"} <= at_hand.keys():
+        return {}
+    stress, rest = at_hand["stress"], at_hand["rest"]
+    return {kind: stress[kind] - rest[kind] for kind in PERFUSION if kind in stress and kind in rest}
+
+
 def segment(index: int) -> str:
     """``4 basal inferior`` of index 3."""
     return f"{index + 1} {SEGMENT_NAMES[index]}"
@@ -149,6 +183,12 @@ def signed(value: float) -> str:
     """A change with its sign, rounded; no change has none."""
     text = f"{value:+.0f}"
     return "0" if float(text) == 0 else text.replace("-", "−")
+
+
+def emphasised(value: float) -> int:
+    """Whether a change stands out, as it is shown, that is rounded: 1 upwards, -1 downwards, else 0."""
+    shown = float(f"{value:.0f}")
+    return 0 if abs(shown) < MARKED else int(math.copysign(1, shown))
 
 
 def _of(kind: str) -> str:

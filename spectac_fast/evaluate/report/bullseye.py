@@ -61,5 +61,7 @@ def bullseye(polar: NDArray[np.float64], scale: str, phase: str, name: str) -> s
     return (
         f'<svg viewBox="-118 -118 236 236" role="img" aria-label="Polar map, {phase}, {name}: {said}">'
         f'<image href="{images.png(images.disc(polar), scale)}" x="-100" y="-100" width="200" height="200"/>'
-        f'<g fill="none" stroke="#fff" stroke-opacity=".55" stroke-width=".8">{rings}{lines}</g>{numbers}{walls}</svg>'
+        f'<g fill="none" stroke="#fff" stroke-opacity=".55" stroke-width=".8">{rings}{lines}</g>'
+        # White myocardium would vanish into a white page.
+        f'<circle r="{_R:g}" fill="none" stroke="#55555f" stroke-width="1.2"/>{numbers}{walls}</svg>'
     )

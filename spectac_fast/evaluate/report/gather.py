@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,12 +73,13 @@ def stack_of(series: Series) -> Stack:
     return Stack(counts, series.spacing_mm, np.array(series.position, float), steps)
 
 
-def gather(inputs: Sequence[Path]) -> tuple[list[list[Series]], Found]:
+def gather(inputs: Sequence[Path], looked: Callable[[], None] | None = None) -> tuple[list[list[Series]], Found]:
     """The series of each study at `inputs`, of every kind, and what was found that is none.
 
+    looked: called for each file.
     Raises NoInputError where there is no short- or long-axis series at all.
     """
-    found = find_studies(inputs)
+    found = find_studies(inputs, looked=looked)
     studies = []
     for sources in found.studies:
         series = [one for source in sources if (one := _read(source, found)) is not None]
@@ -96,7 +97,7 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
     Raises InputError where there is neither a corrected series nor a model and NC series to correct.
     """
     by_kind, warnings = _chosen(series)
-    made_by = list(dict.fromkeys(_derivation(one) for one in by_kind["corrected"].values()))
+    made_by = list(dict.fromkeys(_joint(_derivation(one)) for one in by_kind["corrected"].values()))
     if not by_kind["corrected"]:
         if translator is None or not by_kind["NC"]:
             raise InputError(f"{series[0].path}: expected corrected or NC series of this study, found neither.")
@@ -117,6 +118,12 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
     told = {f"{one.phase} {one.plane}: {note}" for one, note in notes}
     warnings = [*_joined(notes), *(each for each in dict.fromkeys(warnings) if each not in told)]
     return ReportStudy(pseudonym(series[0]), stacks, made_by, warnings, len(series), getattr(series[0], "header", None))
+
+
+def _joint(derivation: str) -> str:
+    """A derivation that tells of other planes, in words that are true of all of them: hashes are said once."""
+    own = r"Mean of the corrections of this plane and, on the same voxels, of [A-Z, ]+\."
+    return re.sub(own, "Mean of the corrections of the planes that hold a voxel.", derivation)
 
 
 def _joined(notes: Sequence[tuple[Series, str]]) -> list[str]:

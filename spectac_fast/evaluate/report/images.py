@@ -122,26 +122,26 @@ def _place(share: NDArray) -> NDArray[np.uint8]:
 
 
 def palette(scale: str) -> NDArray[np.uint8]:
-    """The 255 colours [255, 3] of a scale."""
+    """The 255 colours [255, 3] of a scale; "perfusion-cool" and the like are perfusion in another table."""
     if scale == "deviation":
         from matplotlib import colormaps
 
         chosen: Colormap = colormaps["viridis"]
     else:
-        chosen = colours.perfusion() if scale == "perfusion" else colours.difference()
+        chosen = colours.difference() if scale == "difference" else colours.table(scale.partition("-")[2] or "warm")
     return np.rint(chosen(np.linspace(0, 1, 255))[:, :3] * 255).astype(np.uint8)
 
 
 def rgb(values: NDArray, scale: str) -> NDArray[np.uint8]:
     """Values -> colours [..., 3] of a scale."""
-    return palette(scale)[COLOURS[scale](values)]
+    return palette(scale)[COLOURS[scale.partition("-")[0]](values)]
 
 
 def png(values: NDArray, scale: str) -> str:
     """Values [rows, columns] in the colours of a scale as a data URI; NaN is transparent."""
     from PIL import Image
 
-    places = COLOURS[scale](values)
+    places = COLOURS[scale.partition("-")[0]](values)
     image = Image.fromarray(np.where(np.isnan(values), 255, places).astype(np.uint8))
     image.putpalette([*palette(scale).ravel().tolist(), 0, 0, 0])
     options = {"transparency": 255} if np.isnan(values).any() else {}

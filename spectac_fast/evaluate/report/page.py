@@ -11,20 +11,33 @@ import numpy as np
 from spectac_fast._version import __version__
 from spectac_fast.evaluate.figures.figures import PLANE_NAMES
 from spectac_fast.evaluate.report import images
-from spectac_fast.evaluate.report.analysis import Phase, segment, signed, summary, warnings_of
+from spectac_fast.evaluate.report.analysis import (
+    MARKED,
+    Phase,
+    emphasised,
+    reversibility,
+    segment,
+    signed,
+    summary,
+    warnings_of,
+)
 from spectac_fast.evaluate.report.bullseye import bullseye
+from spectac_fast.evaluate.report.deficits import DEFICIT_LINK, deficit_table
 from spectac_fast.evaluate.report.gather import ReportStudy
+from spectac_fast.evaluate.report.words import NAMES, ORDER
 from spectac_fast.outputs import NOTICE, PROGRAM
 
-NAMES = {"NC": "NC", "corrected": "Corrected", "AC": "AC (CT)", "difference": "Corrected − NC", "SD": "Uncertainty"}
 _ORDER = {"SA": "apex to base", "VLA": "septal to lateral", "HLA": "inferior to anterior"}
 _RINGS = (6, 12, 16)
-# Changes of this many points stand out in the table.
-_MARKED = 5.0
+ON_THEIR_OWN = (
+    "Every image is in % of its own maximum in the left ventricle, NC and corrected each by itself: a change of the "
+    "maximum does not show in Corrected − NC, a change of the pattern does."
+)
 
 
-def page(study: ReportStudy, phases: Sequence[Phase], *, title: str = "") -> str:
-    """The whole page. title: what the user calls it; a pseudonym without."""
+def page(study: ReportStudy, phases: Sequence[Phase], *, title: str = "", colours: str = "warm") -> str:
+    """The whole page. title: what the user calls it; a pseudonym without. colours: of `figures.colours.TABLES`."""
+    perfusion = f"perfusion-{colours}"
     name = html.escape(title or f"Study {study.pseudonym}")
     style = files("spectac_fast.evaluate.report").joinpath("style.css").read_text(encoding="utf-8")
     parts = [
@@ -39,13 +52,15 @@ def page(study: ReportStudy, phases: Sequence[Phase], *, title: str = "") -> str
         f"<header><div><h1>Attenuation correction without CT</h1><p class=faint>{name}</p></div>",
         f'<p class="notice">{NOTICE}</p></header>',
         '<nav aria-label="Contents"><ul><li><a href="#maps">Polar maps</a></li>'
+        f"{DEFICIT_LINK if any(phase.normals for phase in phases) else ''}"
         '<li><a href="#segments">Segments</a></li>'
         '<li><a href="#slices">Slices</a></li><li><a href="#making">How it was made</a></li></ul></nav>',
         '<main id="main">',
         *_cards(study, phases),
-        *_maps(phases),
+        *_maps(phases, perfusion),
+        *deficit_table(phases),
         *_table(phases),
-        *_slices(phases),
+        *_slices(phases, perfusion),
         *_making(study, phases),
         f"</main><footer><p>{NOTICE} Corrected images are estimated from NC images alone; compare them with NC. "
         f"No patient identity is in this page. spectac_fast {__version__}.</p></footer></body></html>",
@@ -71,21 +86,36 @@ def _card(head: str, lines: Sequence[str], kind: str = "") -> str:
     return f'<section class="card {kind}"><h3>{head}</h3><ul>{items}</ul></section>'
 
 
-def _maps(phases: Sequence[Phase]) -> Iterator[str]:
+def _maps(phases: Sequence[Phase], perfusion: str) -> Iterator[str]:
     with_maps = [phase for phase in phases if phase.polar]
     if not with_maps:
         return
     yield '<section aria-labelledby="maps"><h2 id="maps">Polar maps</h2>'
-    yield "<p class=faint>Apex in the middle, anterior above, septum at the left. Numbers: mean of each segment.</p>"
+    yield (
+        "<p class=faint>Apex in the middle, anterior above, septum at the left. Numbers: mean of each segment. "
+        f"{ON_THEIR_OWN}</p>"
+    )
     for phase in with_maps:
-        drawn = [(NAMES[kind], polar, "perfusion") for kind, polar in phase.polar.items()]
-        if "NC" in phase.polar and "corrected" in phase.polar:
-            drawn.insert(2, (NAMES["difference"], phase.polar["corrected"] - phase.polar["NC"], "difference"))
-        yield f'<h3>{phase.name.capitalize()}</h3><div class="maps" style="--maps:{max(len(drawn), 3)}">'
-        for name, polar, scale in drawn:
-            yield f"<figure>{bullseye(polar, scale, phase.name, name)}<figcaption>{name}</figcaption></figure>"
-        yield "</div>"
-    yield f'<div class="bars">{_bar("perfusion")}{_bar("difference")}</div></section>'
+        polar = dict(phase.polar)
+        if "NC" in polar and "corrected" in polar:
+            polar["difference"] = polar["corrected"] - polar["NC"]
+        kinds = [kind for kind in ORDER if kind in polar]
+        drawn = [(kind, polar[kind], kind if kind == "difference" else perfusion) for kind in kinds]
+        yield from _discs(phase.name, phase.name.capitalize(), drawn)
+    if reversible := reversibility(phases):
+        drawn = [(kind, reversible[kind], "difference") for kind in ORDER if kind in reversible]
+        yield from _discs("stress minus rest", "Stress − rest (reversibility)", drawn)
+        yield "<p class=faint>Below zero, blue: less at stress than at rest.</p>"
+    yield f'<div class="bars">{_bar(perfusion)}{_bar("difference")}</div></section>'
+
+
+def _discs(phase: str, head: str, drawn: Sequence[tuple[str, np.ndarray, str]]) -> Iterator[str]:
+    """A row of maps: (kind of image, polar map, scale) each."""
+    yield f'<h3>{head}</h3><div class="maps" style="--maps:{max(len(drawn), 3)}">'
+    for kind, polar, scale in drawn:
+        name = NAMES[kind]
+        yield f"<figure>{bullseye(polar, scale, phase, name)}<figcaption>{name}</figcaption></figure>"
+    yield "</div>"
 
 
 def _bar(scale: str) -> str:
@@ -94,7 +124,7 @@ def _bar(scale: str) -> str:
         "perfusion": (("0", "25", "50", "75", "100"), "% of each image’s maximum in the left ventricle"),
         "difference": (("−30", "−15", "0", "+15", "+30"), "difference, percentage points"),
         "deviation": (("0", "5", "10", "15"), "standard deviation, % of maximum"),
-    }[scale]
+    }[scale.partition("-")[0]]
     stops = ", ".join("#{:02x}{:02x}{:02x}".format(*images.palette(scale)[k]) for k in range(0, 255, 12))
     labels = "".join(f"<span>{tick}</span>" for tick in ticks)
     return (
@@ -109,7 +139,8 @@ def _table(phases: Sequence[Phase]) -> Iterator[str]:
         return
     yield '<section aria-labelledby="segments"><h2 id="segments">Seventeen segments</h2>'
     yield '<div class="scroll" tabindex="0" role="region" aria-label="Table of segments"><table>'
-    yield "<caption>Uptake, % of each image’s maximum.</caption><thead><tr>"
+    yield f"<caption>Uptake, % of each image’s maximum; changes of {MARKED} points and more are marked.</caption>"
+    yield "<thead><tr>"
     yield '<th rowspan="2" scope="col">Segment</th>'
     columns = [[*phase.segments, *(["change"] if phase.change is not None else [])] for phase in with_segments]
     for phase, kinds in zip(with_segments, columns):
@@ -131,7 +162,7 @@ def _cells(phase: Phase, kinds: Sequence[str], k: int) -> str:
         classes = ["first"] if j == 0 else []
         if kind == "change":
             value = phase.change[k]
-            classes += ["up"] if value >= _MARKED else ["down"] if value <= -_MARKED else []
+            classes += {1: ["up"], -1: ["down"], 0: []}[emphasised(value)]
             text = signed(value)
         else:
             text = f"{phase.segments[kind][k]:.0f}"
@@ -139,61 +170,71 @@ def _cells(phase: Phase, kinds: Sequence[str], k: int) -> str:
     return "".join(cells)
 
 
-def _slices(phases: Sequence[Phase]) -> Iterator[str]:
+def _slices(phases: Sequence[Phase], perfusion: str) -> Iterator[str]:
     yield '<section aria-labelledby="slices"><h2 id="slices">Slices</h2>'
     yield (
         "<p class=faint>Stress over rest. Each image in % of its own maximum in the left ventricle; what is brighter, "
-        "such as liver or gut, is white.</p>"
+        "such as liver or gut, is white. Numbers: slices in the order named, from 1.</p>"
     )
-    scales = {"perfusion"}
+    scales = {perfusion}
     for plane, name in PLANE_NAMES.items():
-        rows = list(_rows(phases, plane))
+        rows = list(_rows(phases, plane, perfusion))
         if not rows:
             continue
-        most = max(count for *_, count, _ in rows)
+        most = max(len(numbers) for *_, numbers, _ in rows)
         label = f"{name.capitalize()} ({plane}), {_ORDER[plane]}"
         yield f'<h3>{label}</h3><div class="scroll strips" style="--most:{most}" tabindex="0" role="region" '
         yield f'aria-label="{label}">'
         before = None
-        for phase, kind, scale, uri, count, height in rows:
+        for phase, kind, scale, uri, numbers, height in rows:
             scales.add(scale)
+            count = len(numbers)
+            shown = "".join(f"<span>{number}</span>" for number in numbers)
             first = ' class="first"' if kind != before else ""
             before = kind
             alt = f"{name}, {phase}, {NAMES[kind]}: {count} slices, {_ORDER[plane]}"
             yield (
                 f"<figure{first}><figcaption><b>{NAMES[kind]}</b> <span>{phase}</span></figcaption>"
-                f'<img src="{uri}" alt="{alt}" width="{count * height}" height="{height}" style="--n:{count}"></figure>'
+                f'<img src="{uri}" alt="{alt}" width="{count * height}" height="{height}" style="--n:{count}">'
+                f'<div class="numbers" style="--n:{count}">{shown}</div></figure>'
             )
         yield "</div>"
-    bars = "".join(_bar(scale) for scale in ("perfusion", "difference", "deviation") if scale in scales)
+    bars = "".join(_bar(scale) for scale in (perfusion, "difference", "deviation") if scale in scales)
     yield f'<div class="bars">{bars}</div></section>'
 
 
-def _rows(phases: Sequence[Phase], plane: str) -> Iterator[tuple[str, str, str, str, int, int]]:
-    """(phase, kind, scale, image, slices, height) of one plane, the phases of a kind below each other."""
+def _rows(
+    phases: Sequence[Phase], plane: str, perfusion: str
+) -> Iterator[tuple[str, str, str, str, Sequence[int], int]]:
+    """(phase, kind, scale, image, numbers of its slices, height) of one plane, phases of a kind below each other."""
     half = images.half_extent(phases, plane)
-    for kind in ("corrected", "NC", "difference", "AC", "SD"):
+    for kind in ORDER:
         for phase in phases:
-            values = _values(phase, kind, plane, half)
-            if values is not None:
-                scale = {"difference": "difference", "SD": "deviation"}.get(kind, "perfusion")
-                height, width = values.shape
-                yield phase.name, kind, scale, images.png(values, scale), width // height, height
+            found = _values(phase, kind, plane, half)
+            if found is not None:
+                values, numbers = found
+                scale = {"difference": "difference", "SD": "deviation"}.get(kind, perfusion)
+                yield phase.name, kind, scale, images.png(values, scale), numbers, len(values)
 
 
-def _values(phase: Phase, kind: str, plane: str, half_mm: float) -> np.ndarray | None:
-    def shown(of: str, peak: str) -> np.ndarray | None:
+def _values(phase: Phase, kind: str, plane: str, half_mm: float) -> tuple[np.ndarray, Sequence[int]] | None:
+    """(tiles, numbers of the slices from 1), or nothing where there is no such image."""
+
+    def shown(of: str, peak: str) -> tuple[np.ndarray, Sequence[int]] | None:
         stack = phase.stacks.get(of, {}).get(plane)
         if stack is None or peak not in phase.peaks:
             return None
-        return images.tiles(stack, images.window(phase, plane, stack, half_mm), phase.peaks[peak])
+        window = images.window(phase, plane, stack, half_mm)
+        return images.tiles(stack, window, phase.peaks[peak]), [int(k) + 1 for k in window.slices]
 
     if kind == "SD":
         return shown("SD", "corrected")
     if kind != "difference":
         return shown(kind, kind)
     nc, corrected = shown("NC", "NC"), shown("corrected", "corrected")
-    return corrected - nc if nc is not None and corrected is not None and nc.shape == corrected.shape else None
+    if nc is None or corrected is None or nc[0].shape != corrected[0].shape:
+        return None
+    return corrected[0] - nc[0], corrected[1]
 
 
 def _making(study: ReportStudy, phases: Sequence[Phase]) -> Iterator[str]:

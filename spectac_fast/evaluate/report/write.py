@@ -27,6 +27,7 @@ def write_report(
     geometry: Mapping[str, Mapping[str, Any]] | None = None,
     png: bool = False,
     dicom: bool = False,
+    colours: str = "warm",
     permit: Permit = OWN,
 ) -> tuple[list[Path], list[Phase]]:
     """Write the report of one study.
@@ -38,6 +39,7 @@ def write_report(
         title: head of the page; without one it shows the pseudonym.
         geometry: left ventricle set by hand, see `analysis.analyse`.
         png, dicom: also write the summary in these forms.
+        colours: of perfusion, one of `figures.colours.TABLES`.
         permit: what may be replaced besides reports of this program.
 
     Returns the files written, and what they say of each phase.
@@ -52,11 +54,11 @@ def write_report(
     beside |= {Kind.OBJECT: path.with_suffix(".dcm")} if dicom else {}
     for kind, target in {Kind.PAGE: path, **beside}.items():
         permit.check(target, kind)
-    written = [_put(path, page(study, phases, title=title).encode())]
+    written = [_put(path, page(study, phases, title=title, colours=colours).encode())]
     if png or dicom:
         from spectac_fast.evaluate.report.picture import summary_picture
 
-        pixels, image = summary_picture(study, phases, title=title)
+        pixels, image = summary_picture(study, phases, title=title, colours=colours)
         if png:
             written.append(_put(path.with_suffix(".png"), image))
         if dicom:

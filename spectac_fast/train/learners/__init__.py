@@ -20,6 +20,7 @@ MAKERS = {
     "lbbdm": "latent:make_lbbdm",
     "ldm": "latent_noise:make",
     "medgan": "adversarial:make_medgan",
+    "mumap": "mumap:make",
     "palette": "noise:make_palette",
     "pix2pix": "adversarial:make_pix2pix",
     "reggan": "adversarial:make_reggan",

@@ -44,7 +44,8 @@ _NEVER_ABSENT = (
     "PatientBirthDate", "PatientSex", "StudyID",
 )  # fmt: skip
 _SERIES_NUMBERS = {"SA": 1, "VLA": 2, "HLA": 3, "TRA": 4}
-_SERIES_OFFSET, _AC_OFFSET = 3000, 10
+_SERIES_OFFSET, _KIND_OFFSETS = 3000, {"NC": 0, "AC": 10, "MU": 20}
+_MEANINGS = {False: ("Reconstructed counts", "COUNTS"), True: ("Linear attenuation", "MU")}
 _NUCLIDES = {False: ("72454006", "^99m^Technetium"), True: ("60057003", "^201^Thallium")}
 _STATES = {"stress": ("DCM", "109091", "Cardiac Stress State"), "rest": ("SCT", "128975004", "Resting State")}
 _POSTURES = {"supine": ("40199007", "supine"), "prone": ("1240000", "prone")}
@@ -55,7 +56,8 @@ _ENDS = {"head first": ("102540008", "headfirst"), "feet first": ("102541007", "
 class Stack:
     """A reconstructed stack. counts: [slices, rows, columns], at least zero. plane: "SA", "VLA", "HLA" or "TRA".
 
-    corrected: whether attenuation is. step: counts between neighbouring stored values, unless they do not fit 16 bits.
+    kind: "NC", "AC", or "MU" for an attenuation map, whose counts are 1/cm. step: counts between neighbouring stored
+    values, unless they do not fit 16 bits.
     pixel_mm, slice_mm, orientation, position: as in `write_series`. method: as GE abbreviates it, such as IRNC.
     algorithm, filter, scatter, attenuation: in words, "" for what was not corrected. made: everything that the counts
     depend on besides the projections.
@@ -63,7 +65,7 @@ class Stack:
 
     counts: NDArray[np.floating]
     plane: str
-    corrected: bool
+    kind: str
     step: float
     pixel_mm: float
     slice_mm: float
@@ -75,6 +77,11 @@ class Stack:
     scatter: str
     attenuation: str
     made: Mapping[str, Any]
+
+    @property
+    def corrected(self) -> bool:
+        """Whether attenuation is corrected."""
+        return self.kind == "AC"
 
 
 def stack_object(projections: Projections, stack: Stack, maps: Sequence[tuple[str, str]] = ()) -> Dataset:
@@ -91,6 +98,11 @@ def stack_object(projections: Projections, stack: Stack, maps: Sequence[tuple[st
         raise InputError(f"{projections.path}: the header cannot be copied ({type(error).__name__}).") from None
 
 
+def frame_of(projections: Projections) -> str:
+    """UID of the frame of reference of everything that is reconstructed from projections."""
+    return stable_uid("reconstructed frame of reference", str(projections.header.SOPInstanceUID))
+
+
 def _object(projections: Projections, stack: Stack, maps: Sequence[tuple[str, str]]) -> Dataset:
     source, ds = projections.header, Dataset()
     for keyword in _KEPT:
@@ -100,13 +112,16 @@ def _object(projections: Projections, stack: Stack, maps: Sequence[tuple[str, st
         if keyword not in ds:
             setattr(ds, keyword, "")
     made = json.dumps({**stack.made, "version": __version__}, sort_keys=True)
-    uid, kind = str(source.SOPInstanceUID), "AC" if stack.corrected else "NC"
+    uid, kind = str(source.SOPInstanceUID), stack.kind
     ds.SOPClassUID, ds.Modality = NM_IMAGE_STORAGE, "NM"
-    ds.FrameOfReferenceUID = stable_uid("reconstructed frame of reference", uid)
+    ds.FrameOfReferenceUID = frame_of(projections)
     ds.PositionReferenceIndicator = ""
     # PS3.3 C.8.4.9.1.1.1: an original image is one of the patient's counts, reconstructed or not.
     ds.ImageType = ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]
-    ds.SeriesNumber = _SERIES_OFFSET + _SERIES_NUMBERS[stack.plane] + _AC_OFFSET * stack.corrected
+    if kind == "MU":
+        # There is no value for what was not transmitted either; this one keeps a map from being read as uptake.
+        ds.ImageType = ["DERIVED", "PRIMARY", "RECON TOMO", "TRANSMISSION"]
+    ds.SeriesNumber = _SERIES_OFFSET + _SERIES_NUMBERS[stack.plane] + _KIND_OFFSETS[kind]
     ds.InstanceNumber, ds.ImageID = 1, stack.plane
     ds.SeriesDescription = f"{projections.phase.upper()} {stack.method} {stack.plane}"
     ds.SoftwareVersions = __version__
@@ -121,8 +136,8 @@ def _object(projections: Projections, stack: Stack, maps: Sequence[tuple[str, st
     set_pixels(ds, pixels)
     mapping = Dataset()
     mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = slope, 0.0
-    mapping.LUTExplanation, mapping.LUTLabel = "Reconstructed counts", "COUNTS"
-    mapping.MeasurementUnitsCodeSequence = [unit_code("")]
+    mapping.LUTExplanation, mapping.LUTLabel = _MEANINGS[kind == "MU"]
+    mapping.MeasurementUnitsCodeSequence = [unit_code("/cm" if kind == "MU" else "")]
     mapping.add_new("RealWorldValueFirstValueMapped", "US", 0)
     mapping.add_new("RealWorldValueLastValueMapped", "US", 65535)
     ds.RealWorldValueMappingSequence = [mapping]
@@ -179,8 +194,10 @@ def _put_method(ds: Dataset, projections: Projections, stack: Stack, maps: Seque
         f"Reconstructed from projections by spectac_fast {__version__}: {stack.algorithm}, filter {stack.filter}, "
         f"{_corrected('scatter', stack.scatter)}, {_corrected('attenuation', stack.attenuation)}"
     )
+    if stack.kind == "MU":
+        parts = f"Attenuation at 140.5 keV by spectac_fast {__version__}: {stack.attenuation}. No CT was used"
     ds.DerivationDescription = f"Research use only, not a medical device. {parts}."[:1024]
-    if not stack.corrected:
+    if stack.kind == "NC":
         # There are patients whose images look corrected without: words alone would leave readers in doubt.
         ds.DerivationCodeSequence = [code("DCM", "122729", "No attenuation correction")]
     ds.BurnedInAnnotation = "NO"

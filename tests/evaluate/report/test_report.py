@@ -108,7 +108,8 @@ def test_the_page_stands_alone_and_can_be_read_by_everybody(run, tmp_path, capsy
     assert len(identifiers) == len(set(identifiers))
     assert {a["href"][1:] for t, a in outline.seen if t == "a"} <= set(identifiers)
     assert sum(tag == "img" for tag, _ in outline.seen) == 3 * 2 * 4
-    assert sum(tag == "svg" for tag, _ in outline.seen) == 2 * 3
+    # NC, corrected and their difference of each phase; stress minus rest of NC and corrected.
+    assert sum(tag == "svg" for tag, _ in outline.seen) == 2 * 3 + 2
     assert text.count("not a medical device") >= 3
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
@@ -286,7 +287,9 @@ def test_geometry_set_by_hand_is_used_and_said(run, tmp_path, capsys):
         assert main(["report", str(run), "-o", str(tmp_path / "r.html"), "--geometry", str(file)]) == 2
     file.write_text("[]")
     assert main(["report", str(run), "-o", str(tmp_path / "r.html"), "--geometry", str(file)]) == 1
-    assert len(capsys.readouterr().err.strip().splitlines()) == 4
+    said = capsys.readouterr().err.splitlines()
+    assert sum(line.startswith("spectac: ") for line in said) == 4
+    assert all(line.startswith(("spectac: ", "searching: ", "reporting: ")) for line in said)
 
 
 def test_picture_and_capture_hold_the_summary(run, tmp_path):

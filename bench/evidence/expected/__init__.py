@@ -1,0 +1,1 @@
+"""How wrong a correction is expected to be, fitted and judged on patients whose CT-based correction is known."""

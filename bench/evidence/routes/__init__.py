@@ -1,0 +1,1 @@
+"""Ways from projections to slices, side by side: without correction, by images, by physics, by a CT."""

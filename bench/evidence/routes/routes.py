@@ -1,0 +1,143 @@
+"""From projections to slices: NC, Chang, the image route, the physics route, and AC by a CT, against what is true.
+
+`python -m bench routes --work DIR` simulates test patients and reconstructs the same photons by every route: no
+correction, Chang's, the image route (`spectac correct` of NC slices), the physics route (`spectac reconstruct --ac
+predicted`), and OSEM with a CT's map as acquired, with the exact map, and with a CT taken at another height of the
+diaphragm. All are cut along one axis. What is measured of a patient is kept in --work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parents[2] / "results" / "routes"
+SEED, RESAMPLES = 0, 10_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="where measurements are kept")
+    parser.add_argument("--patients", type=int, default=48, metavar="N", help="under each protocol (default: 48)")
+    parser.add_argument("--seed", type=int, default=600_000, help="of the first patient (default: 600000)")
+    parser.add_argument(
+        "--protocols", nargs="+", default=["hanoi"], metavar="P", help="of `spectac phantom`, 6.8 mm (default: hanoi)"
+    )
+    parser.add_argument(
+        "--breath", type=float, nargs="*", default=[10.0], metavar="MM", help="the CT is off by (default: 10)"
+    )
+    parser.add_argument("--model", default="bbdm", help="of the image route (default: bbdm)")
+    parser.add_argument("--maps", type=Path, metavar="FILE", help="weights of the physics route (default: shipped)")
+    parser.add_argument("-o", "--out", type=Path, default=RESULTS, help="folder of the results")
+
+
+def run(args: argparse.Namespace) -> int:
+    import torch
+
+    from bench.evidence.routes.page import page
+    from bench.evidence.routes.patients import routes
+    from spectac_fast.correct.physics.maps import PredictedMap
+    from spectac_fast.evaluate.files import appearing, output_folder
+    from spectac_fast.evaluate.provenance import commit
+    from spectac_fast.models.mumap import load_map_model
+    from spectac_fast.models.registry import load
+
+    torch.set_num_threads(1)
+    made_by, out = commit(), output_folder(args.out)
+    source, translator = PredictedMap(load_map_model(args.maps, "cpu")), load(args.model, "cpu")
+    breaths = tuple(args.breath)
+    seeds = range(args.seed, args.seed + args.patients)
+    found = {name: _measured(args.work, seeds, name, source, translator, breaths) for name in args.protocols}
+    table: dict[str, Any] = {
+        "command": shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
+        "commit": made_by,
+        "seeds": [seeds.start, seeds.stop - 1],
+        "maps_sha256": source.digest,
+        "model": translator.name,
+        "weights_sha256": translator.weights_sha256,
+        "routes": routes(breaths),
+        "protocols": {name: evaluate(seeds, name, of, breaths) for name, of in found.items()},
+    }
+    text = page(table)
+    for name, content in (("routes.json", json.dumps(table, indent=1) + "\n"), ("routes.md", text)):
+        with appearing(out / name) as part:
+            part.write_text(content)
+    print(text)
+    return 0
+
+
+def _measured(
+    work: Path, seeds: range, protocol: str, source: Any, translator: Any, breaths: tuple[float, ...]
+) -> list[dict[str, np.ndarray]]:
+    from bench.evidence.clinical.cases import kept
+    from bench.evidence.routes.patients import measure
+    from spectac_fast.progress import Progress
+
+    what = json.dumps([protocol, source.digest, translator.weights_sha256, breaths])
+    folder, out = work / hashlib.sha256(what.encode()).hexdigest()[:16], []
+    with Progress(len(seeds), protocol, "patients") as progress:
+        for seed in seeds:
+            path = folder / f"{seed}.npz"
+            out.append(kept(path, lambda s=seed: measure(s, protocol, source, translator, breaths)))
+            progress.step()
+    return out
+
+
+def evaluate(
+    seeds: range, protocol: str, measured: list[dict[str, np.ndarray]], breaths: tuple[float, ...]
+) -> dict[str, Any]:
+    """Every number of a protocol's patients, with 95 % bootstrap intervals over these."""
+    from dataclasses import asdict
+
+    from bench.evidence.routes.patients import CT, EXACT, IMAGES, PREDICTED, REFERENCES, breath, routes
+    from spectac_fast.evaluate import bootstrap
+    from spectac_fast.evaluate.regional import scores
+    from spectac_fast.phantom.protocols import planned
+    from spectac_fast.terms import PHASES
+
+    indices = bootstrap.resample(len(measured), SEED, RESAMPLES)
+    names = routes(breaths)
+    segments = np.stack([m["segments"] for m in measured], 1).astype(float)  # [image, patient, phase, 17]
+    by_name = dict(zip([*names, "IDEAL", "truth"], segments, strict=True))
+    cases = [{"defects": [asdict(d) for d in planned(protocol, seed)[0].defects]} for seed in seeds]
+    known = scores.reference(
+        cases, PHASES, by_name["NC"], by_name[CT], by_name["truth"], indices, limits=None
+    )  # fmt: skip
+    errors = {
+        name: {to: np.abs(by_name[name] - by_name[to]).mean((1, 2)) for to in REFERENCES} for name in names
+    }  # fmt: skip
+    rmse, fitted = (np.stack([m[key] for m in measured], 1).astype(float).mean(2) for key in ("rmse", "fitted"))
+    maps = np.stack([m["map"] for m in measured]).astype(float).mean(1)  # [patient, 3]
+
+    def estimate(values: np.ndarray) -> list[float]:
+        found = bootstrap.mean(values, indices)
+        return [found.value, found.low, found.high]
+
+    rows = {}
+    for k, name in enumerate(names):
+        score = scores.score(by_name[name], known)
+        rows[name] = {
+            **{f"segments to {to}": estimate(errors[name][to]) for to in REFERENCES},
+            "contrast": score.contrast and [score.contrast.value, score.contrast.low, score.contrast.high],
+            "rmse": estimate(rmse[k]),
+            "fitted rmse": estimate(fitted[k]),
+        }
+    true = scores.score(by_name["truth"], known).contrast
+    return {
+        "patients": len(measured),
+        "defects": len(known.defects),
+        "contrast of truth": true and true.value,
+        "rows": rows,
+        "minus": {
+            f"{PREDICTED} minus {other}, to {to}": estimate(errors[PREDICTED][to] - errors[other][to])
+            for other in (IMAGES, CT, EXACT, *map(breath, breaths))
+            for to in ("IDEAL", "truth")
+        },
+        "map": dict(zip(("body nmae", "heart nmae", "survival"), (estimate(v) for v in maps.T), strict=True)),
+    }

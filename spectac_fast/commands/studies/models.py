@@ -1,0 +1,45 @@
+"""`spectac models`: the models that are known by name, in a line each."""
+
+from __future__ import annotations
+
+import argparse
+
+_WHAT = {
+    "bbdm": "Brownian-bridge diffusion, the default",
+    "cpdm": "latent bridge guided by maps of attention and attenuation",
+    "cyclegan": "two GANs that undo each other, unpaired",
+    "ddpm": "diffusion from noise, NC as condition",
+    "identity": "NC times the gain",
+    "lbbdm": "Brownian bridge between latents of a VQGAN",
+    "ldm": "latent diffusion, NC as condition",
+    "linear": "slope and offset, fitted",
+    "medgan": "GAN with perceptual, style and content terms",
+    "palette": "diffusion from noise that knows the noise level",
+    "pix2pix": "conditional GAN",
+    "reggan": "GAN whose L1 term forgives misalignment",
+    "regression": "the bridge's network in one evaluation, trained on AC itself",
+    "scale": "NC times one fitted factor",
+    "unit": "two autoencoders that share their latents, unpaired",
+    "vqgan": "first stage of the latent models: images to codes and back",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = f"{parser.description} `spectac info NAME` says all of one."
+
+
+def run(args: argparse.Namespace) -> int:
+    from spectac_fast.models.names import FOLDER, NAMED, header_of, shipped
+
+    installed = shipped()
+    for name in installed:
+        header = header_of(FOLDER / NAMED[name])
+        pixel = header.get("config", header)["pixel_mm"]
+        patients = header.get("card", {}).get("data", {}).get("cases")
+        trained = f"; {patients} patients" if patients else ""
+        print(f"{name:11}{_WHAT[name]} ({pixel:g} mm pixels{trained})")
+    if absent := sorted(set(NAMED) - set(installed)):
+        print("\nnot installed (`spectac train NAME` makes weights, bench/table1.sh those of the comparison):\n")
+    for name in absent:
+        print(f"{name:11}{_WHAT[name]}")
+    return 0

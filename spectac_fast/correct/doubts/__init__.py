@@ -1,0 +1,1 @@
+"""What is said of a correction that may be wrong: by its field, its input, its result."""

@@ -1,0 +1,73 @@
+"""Corrections that may be wrong, by what the model made of a study."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectac_fast.data.spread import central_slices, heart_spread
+from spectac_fast.models.uncertainty import calibration_of
+
+if TYPE_CHECKING:
+    from spectac_fast.data.geometry.resample import InPlane
+    from spectac_fast.formats.series import Series
+    from spectac_fast.models.translator import Translator
+
+_log = logging.getLogger(__name__)
+
+
+def doubtful_corrections(
+    series: Sequence[Series],
+    grids: Sequence[InPlane],
+    inputs: Sequence[NDArray[np.float32]],
+    alone: Sequence[NDArray[np.float32]],
+    together: Sequence[NDArray[np.float32]],
+    translator: Translator,
+) -> tuple[str, ...]:
+    """One sentence, which is also logged, for each short-axis series whose correction is expected to be no better than
+    none, or less exact than usual; none where that was not measured for the model's weights.
+
+    inputs, alone, together: of each series [slices, rows, columns] in model units: NC, and AC as the plane gives it and
+    as all planes of its volume do. grids: between their pixels and the model's.
+    """
+    known = getattr(translator, "expected_error", None)
+    if known is None:
+        return ()
+    return _logged(
+        known.warning(one.path, *images, (abs(one.slice_mm), *grid.pixel_mm))
+        for one, grid, *images in zip(series, grids, inputs, alone, together)
+        if one.plane == "SA"
+    )
+
+
+def foreign_spread(
+    series: Sequence[Series],
+    grids: Sequence[InPlane],
+    outputs: Sequence[NDArray[np.float32]],
+    translator: Translator,
+    samples: int,
+) -> tuple[str, ...]:
+    """One sentence, which is also logged, for each series whose samples lie unlike those of the model's training
+    population, from the deviations that the model gave; none where fewer samples were drawn than for that.
+    """
+    population = getattr(translator, "population", None)
+    known = population.spread if population else None
+    if known is None or samples < known.samples:
+        return ()
+    found = []
+    for one, grid, output in zip(series, grids, outputs):
+        taken = output[central_slices(len(output), one.slice_mm)]
+        deviation = heart_spread(taken, output.shape, (one.slice_mm, *grid.pixel_mm))
+        found.append(known.warning(one.path, one.plane, calibration_of(translator).undone(deviation)))
+    return _logged(found)
+
+
+def _logged(found: Iterable[str | None]) -> tuple[str, ...]:
+    said = tuple(text for text in found if text)
+    for text in said:
+        _log.warning(text)
+    return said

@@ -1,0 +1,6 @@
+"""What images are called, and in which order they stand everywhere: maps, tables, slices, the summary."""
+
+from __future__ import annotations
+
+NAMES = {"NC": "NC", "corrected": "Corrected", "AC": "AC (CT)", "difference": "Corrected − NC", "SD": "Uncertainty"}
+ORDER = ("NC", "corrected", "difference", "AC", "SD")

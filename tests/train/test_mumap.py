@@ -1,0 +1,157 @@
+"""Networks of attenuation maps: they learn, a killed run goes on, and their weights make maps."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from fake_maps import HEART_MM, write_maps
+from small_recipes import small
+from tiny_training import TinyCohort
+
+from spectac_fast.cli import main
+from spectac_fast.cohort.joined import JoinedCohort
+from spectac_fast.cohort.map_cohort import MapCohort
+from spectac_fast.errors import InputError, UsageError
+from spectac_fast.models.mumap import load_map_model
+from spectac_fast.models.registry import load
+from spectac_fast.reconstruct.grid import Grid
+from spectac_fast.train.learner import generator_of
+from spectac_fast.train.loop import optimise as loop
+from spectac_fast.train.loop.budget import Budget
+from spectac_fast.train.maps.paths import Paths
+from spectac_fast.train.maps.slices import MapSlices
+from spectac_fast.train.maps.validation import MapValidation
+from spectac_fast.train.run import Options, train
+
+pytestmark = pytest.mark.chain
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_maps(tmp_path_factory.mktemp("maps") / "train", [3, 4])
+
+
+@pytest.fixture(scope="module")
+def cohort(folder):
+    return MapCohort(folder)
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    made = small("mumap", learning_rate=3e-3)
+    return made.__class__(**{**made.as_dict(), "data": {**made.data, "size": [64, 64], "batch": 4}})
+
+
+def entries(run):
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in entry.items() if key != "minutes"} for entry in lines]
+
+
+def test_a_killed_run_goes_on_and_its_weights_make_maps(folder, recipe, tmp_path, monkeypatch):
+    cohort = MapCohort(folder)
+    monkeypatch.setattr(loop, "_LOG_EVERY", 1)
+    monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)
+    path = train(cohort, None, tmp_path / "whole", recipe, Options(Budget(steps=3), seed=7))
+    advance = loop._step
+
+    def fail_once(state, recipe):
+        if state.step == 2:
+            raise KeyboardInterrupt
+        return advance(state, recipe)
+
+    monkeypatch.setattr(loop, "_step", fail_once)
+    with pytest.raises(KeyboardInterrupt):
+        train(cohort, None, tmp_path / "broken", recipe, Options(Budget(steps=3), seed=7))
+    monkeypatch.setattr(loop, "_step", advance)
+    train(cohort, None, tmp_path / "broken", recipe, Options(Budget(steps=3), seed=7, resume=True))
+    assert len(entries(tmp_path / "whole")) == 3
+    assert entries(tmp_path / "broken") == entries(tmp_path / "whole")
+
+    model = load_map_model(path, device="cpu")
+    assert model.card["data"]["training_seeds"] == [[3, 4]]
+    # A field that is smaller than a body, or larger than the network's, and voxels of other sizes.
+    for n, nz, dx in ((64, 20, 6.8), (64, 30, 4.9), (128, 40, 4.0), (32, 9, 6.8)):
+        mu = model.predict(torch.rand(nz, n, n), Grid(n, nz, dx))
+        assert mu.shape[0] == nz
+        assert mu.shape[1] == mu.shape[2] >= n
+        assert mu.shape[2] % 2 == n % 2
+        assert mu.shape[2] * dx >= 64 * 6.8 - 1e-3
+        assert float(mu.min()) >= 0
+        assert float(mu.max()) <= 0.30
+    with pytest.raises(InputError, match="holds a model 'mumap'"):
+        load(path)
+
+
+def test_it_learns_from_the_command(folder, recipe, tmp_path, capsys):
+    """The body's outline and the lungs, better than a body of one value."""
+    validation = write_maps(tmp_path / "validation", [500_001])
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe.as_dict()))
+    command = ["train", "mumap", "--data", folder, "--validation", validation, "-o", tmp_path / "run", "-d", "cpu"]
+    assert main([*map(str, command), "--recipe", str(tmp_path / "recipe.json"), "--steps", "60"]) == 0
+    found = json.loads((tmp_path / "run" / "card.json").read_text())["validation"]
+    assert found["as_shipped"]["survival"] < 0.7 * found["uniform"]["survival"]
+    assert found["as_shipped"]["survival"] == pytest.approx(found["trained"]["survival"], rel=0.05)
+    assert main(["info", str(tmp_path / "run" / "mumap64.safetensors")]) == 0
+    said = capsys.readouterr().out
+    assert "model mumap: predicts attenuation maps from NC" in said
+    assert "training_seeds" in said
+    # Moved by a slice along the body, it differs from it by nothing.
+    assert found["ct"]["nmae"] < 0.05
+
+
+def test_cohorts_of_another_kind_are_refused(cohort, recipe, tmp_path):
+    with pytest.raises(UsageError, match="mumap learns from cohorts of maps"):
+        train(TinyCohort([3], side=32), None, tmp_path / "pairs", recipe)
+    with pytest.raises(UsageError, match="regression learns from pairs"):
+        train(cohort, None, tmp_path / "maps", small("regression"))
+    with pytest.raises(InputError, match="found 2 seeds twice"):
+        JoinedCohort([cohort, cohort])
+
+
+def test_slices_are_those_of_the_volumes(cohort, tmp_path):
+    other = MapCohort(write_maps(tmp_path / "other", [9]))
+    slices = MapSlices(JoinedCohort([cohort, other]), [0, 1, 2])
+    assert len(slices) == 3 * 2 * 20
+    seen, mu, heart = slices.stack(2, "rest", 2)
+    assert seen.shape == (20, 6, 64, 64)
+    assert torch.equal(seen[3, 1:5], seen[[1, 2, 4, 5], 0])
+    assert torch.equal(seen[0, 1], seen[0, 0])
+    np.testing.assert_allclose(0.075 * (mu[:, 0] + 1), other.volume(0, "MU"), atol=1e-4)
+    middle = np.argwhere(heart[:, 0].numpy() > 0).mean(0)
+    np.testing.assert_allclose(middle, other.heart(0), atol=0.3)
+    assert HEART_MM[0] == pytest.approx((other.heart(0)[2] - 31.5) * 6.8)
+    # About every count the compression is the same function, and the map does not know the factor.
+    batch = slices.batch(generator_of(0, 0), 40, 3, 0.1, 2)
+    assert batch.neighbours.shape == (40, 5, 64, 64)
+    assert float(batch.heart.amax((1, 2, 3)).mean()) > 0.4
+    assert float(batch.ac.max()) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_paths_are_those_of_photons():
+    """From the middle of a disc of water all views are equally far; without a map all photons are seen."""
+    paths = Paths(64, 6.8, 8)
+    # Corners leave the field as the camera turns.
+    free = paths.survival(torch.zeros(2, 1, 64, 64))[..., 12:52, 12:52]
+    assert torch.allclose(free, torch.ones_like(free), atol=1e-4)
+    places = (torch.arange(64) - 31.5) * 6.8
+    disc = 0.15 * (torch.hypot(places[:, None], places[None]) < 100).float()
+    mu = disc.expand(1, 1, 64, 64).clone().requires_grad_()
+    share = paths.survival(mu)[0, 0, 31:33, 31:33].mean()
+    assert share.item() == pytest.approx(math.exp(-1.5), rel=0.05)
+    share.backward()
+    assert float(mu.grad.sum()) < 0
+
+
+def test_a_perfect_map_has_no_error(cohort):
+    watched = MapValidation(cohort, [0], 0, torch.device("cpu"))
+    true = iter([watched.slices.stack(0, "stress", 0)[1]] * 4)
+
+    def perfect(seen):
+        return next(true)[: len(seen)] if len(seen) == 16 else watched.slices.stack(0, "stress", 0)[1][16:]
+
+    assert watched.scores(perfect) == {"nmae": 0.0, "heart_nmae": 0.0, "survival": 0.0}
+    assert watched.rows["uniform"]["nmae"] > 0.05
