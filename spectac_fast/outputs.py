@@ -174,7 +174,7 @@ def check_folder(path: Path) -> None:
     """Raise SetupError if `path` is not, or cannot become, a folder to write to. Makes nothing."""
     try:
         os.lstat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError) as error:
         raise SetupError(f"{path}: expected a folder to write to, found {_reason(error)}.") from None

@@ -61,7 +61,11 @@ def test_names_of_files_reach_no_terminal_as_they_are(study, tmp_path, capsys):
 
 
 def test_arguments_are_repeated_visibly(capsys):
-    for words in (["correct", "-i", "x", "-o", "y", UGLY], [UGLY], ["correct", "-i", "x", "-o", "y", "--jobs", UGLY]):
+    for words in (
+        ["correct", "-i", "x", "-o", "y", f"--{UGLY}"],
+        [UGLY],
+        ["correct", "-i", "x", "-o", "y", "--jobs", UGLY],
+    ):
         with pytest.raises(SystemExit):
             cli.main(words)
         assert all(map(str.isprintable, capsys.readouterr().err.splitlines()))

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.models.registry import load
 
     layout = layouts.layout(args.layout)
-    Permit((args.file,), args.overwrite).check(args.out, Kind.CHECKPOINT)
+    Permit((file,), args.overwrite).check(args.out, Kind.CHECKPOINT)
     if not args.out.parent.is_dir():
         raise UsageError(f"-o {args.out}: the folder {args.out.parent} does not exist")
     try:

@@ -230,7 +230,7 @@ def kind_of(series: Series) -> str:
 
 def _derivation(series: Series) -> str:
     from spectac_fast.formats.dicom.derivation import derivation_of
-    from spectac_fast.models.registry import NAMED
+    from spectac_fast.models.names import NAMED
 
     return derivation_of(series.header, NAMED)
 
