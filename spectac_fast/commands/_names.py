@@ -7,9 +7,8 @@ import glob
 import os
 from dataclasses import dataclass
 
-from spectac_fast.errors import NoInputError, UsageError
+from spectac_fast.errors import NoInputError, SetupError, UsageError
 from spectac_fast.models.names import find
-from spectac_fast.outputs import check_folder
 
 # Flags whose values are files or folders that must be there.
 _THERE = (
@@ -39,7 +38,7 @@ def check_names(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
     """End with a usage error for too few or too many inputs, and raise for what is not there.
 
     NoInputError where every input is missing, UsageError for another file or folder, SetupError for an output folder
-    that cannot become one; of a model as `models.names.find` does. No file is opened.
+    that is a file; of a model as `models.names.find` does. No file is opened.
     """
     if "inputs_are" in args:
         args.inputs = args.inputs or []
@@ -49,8 +48,8 @@ def check_names(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
         for path in values if isinstance(values, list) else [values]:
             if not os.path.exists(path):
                 raise UsageError(f"{flag} {path}: expected a file or folder here, found none.")
-    if getattr(args, "out_is_folder", False):
-        check_folder(args.out)
+    if getattr(args, "out_is_folder", False) and os.path.exists(args.out) and not os.path.isdir(args.out):
+        raise SetupError(f"{args.out}: expected a folder to write results to, found a file.")
     if "model" in args and args.command != "train":
         find(args.model)
 

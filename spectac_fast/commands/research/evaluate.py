@@ -12,7 +12,7 @@ from spectac_fast.commands import _flags
 from spectac_fast.commands._cohorts import add_spacing, open_cohort, open_joined
 from spectac_fast.commands._messages import style_of
 from spectac_fast.errors import NoInputError, UsageError
-from spectac_fast.outputs import Kind, Permit, output_folder
+from spectac_fast.outputs import Kind, Permit, check_folder, output_folder
 from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         raise NoInputError(f"--data {folder}: expected a cohort folder, found none.")
     # Before torch, so that what is wrong with the data is said at once.
     cohort = open_cohort(folder, args)
+    check_folder(args.out)
     permit = Permit((folder, *(args.normals or ())), args.overwrite)
     kinds = {"table.md": Kind.TABLE, "table.csv": Kind.TABLE, "table.json": Kind.JSON, "panel.png": Kind.PICTURE}
     for name, kind in kinds.items():
