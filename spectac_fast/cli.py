@@ -8,16 +8,25 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from spectac_fast.commands._messages import messages
 from spectac_fast.commands._names import check_names
 from spectac_fast.commands._parser import COMMANDS, build_parser
 from spectac_fast.errors import SpectacError
+from spectac_fast.terminal import lasting_streams, own_process, warn
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `spectac` with `argv` (default: the process's arguments) and return the exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    with ExitStack() as within:
+        if argv is None:
+            within.enter_context(own_process())
+        within.enter_context(lasting_streams())
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(arguments: Sequence[str]) -> int:
     chosen = next((word for word in arguments if word in COMMANDS), None)
     args = build_parser(chosen).parse_args(arguments)
     try:
@@ -34,12 +43,12 @@ def _carry_out(args: argparse.Namespace) -> int:
     except SpectacError as error:
         return _said(error)
     except KeyboardInterrupt:
-        print("spectac: interrupted", file=sys.stderr)
+        warn("spectac: interrupted")
         return 130
 
 
 def _said(error: SpectacError) -> int:
-    print(f"spectac: {error}", file=sys.stderr)
+    warn(f"spectac: {error}")
     return error.exit_code
 
 

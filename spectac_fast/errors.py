@@ -6,11 +6,19 @@ no patient identity.
 
 from __future__ import annotations
 
+from spectac_fast.terminal import visible
+
 
 class SpectacError(Exception):
-    """Base of every error meant for people; the command line prints its sentence and no traceback."""
+    """Base of every error meant for people; the command line prints its sentence and no traceback.
+
+    Its text is one line of characters that show themselves, whatever the names of files are.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class InputError(SpectacError):

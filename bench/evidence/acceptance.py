@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = {
     "crash": ("correct/test_resume.py", "a batch killed at random moments and resumed"),
     "fuzz": ("formats/test_fuzz.py", "damaged DICOM and weight files"),
+    "hostile": ("data/test_hostile.py", "a thousand hostile inputs in one run"),
     "soak": ("correct/test_soak.py", "a thousand studies in flat memory"),
     "archive": ("node/test_orthanc.py", "a real Orthanc, and a DICOM node that is killed"),
     "cluster": ("correct/test_ray.py", "a Ray cluster that loses a worker"),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from spectac_fast.evaluate.bootstrap import Estimate
 from spectac_fast.evaluate.calibration import CURVE, LEVELS, Figures, Voxels, coverage, deviation
-from spectac_fast.evaluate.files import appearing
+from spectac_fast.outputs import appearing
 
 _BINS = 12
 _COMBINED = (

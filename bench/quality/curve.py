@@ -19,9 +19,9 @@ from bench.speed.timing import surroundings
 from spectac_fast.cohort.cohort import Cohort
 from spectac_fast.errors import UsageError
 from spectac_fast.evaluate import bootstrap
-from spectac_fast.evaluate.files import appearing
 from spectac_fast.models.registry import load
 from spectac_fast.models.translators.bridge import BridgeTranslator
+from spectac_fast.outputs import appearing
 
 RESULTS = Path(__file__).parents[1] / "results" / "quality-cost"
 NODES = (0, 1, 2, 4, 8, 16, 30, 46, 75, 110, 160, 230, 310, 400, 550, 700, 850, 950, 989, 999)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spectac_fast.evaluate.files import appearing
+from spectac_fast.outputs import appearing
 
 _COLOURS = "#d55e00", "#0072b2"
 

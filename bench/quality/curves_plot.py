@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spectac_fast.evaluate.files import appearing
+from spectac_fast.outputs import appearing
 
 _DASHES = ("-", "--", ":")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.quality.plot import plot
 from bench.quality.summary import REFERENCE, fewest, spread_to_error
-from spectac_fast.evaluate.files import appearing
+from spectac_fast.outputs import appearing
 
 _HEAD = (
     *(

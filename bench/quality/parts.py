@@ -17,9 +17,9 @@ from bench.quality.slices import Slices, draw, whole_stack
 from spectac_fast.cohort.cohort import Cohort
 from spectac_fast.data.scale import heart_mask
 from spectac_fast.diffusion.solvers import StepTable
-from spectac_fast.evaluate.files import appearing
 from spectac_fast.models.translators.bridge import BridgeTranslator
 from spectac_fast.ops import slice_metrics
+from spectac_fast.outputs import appearing
 from spectac_fast.terms import PLANES
 
 

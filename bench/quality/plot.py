@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.quality.summary import REFERENCE
-from spectac_fast.evaluate.files import appearing
+from spectac_fast.outputs import appearing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

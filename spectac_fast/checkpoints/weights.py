@@ -7,7 +7,6 @@ executes nothing and needs only the file's first bytes.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from spectac_fast.checkpoints.header import check_header
 from spectac_fast.errors import InputError
+from spectac_fast.outputs import PROGRAM, appearing
 
 FORMAT = 1
-_KEY = "spectac_fast"
+_KEY = PROGRAM
 
 
 def save_weights(
@@ -29,11 +30,10 @@ def save_weights(
 ) -> None:
     """Write a weight file by atomic rename."""
     header = json.dumps({"format": FORMAT, "model": model, "config": config, "card": card}, sort_keys=True)
-    partial = path.with_name(path.name + ".part")
     # The format refuses tensors that share memory, which foreign checkpoints may do.
     own = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    save_file(own, partial, metadata={_KEY: header})
-    os.replace(partial, path)
+    with appearing(path) as part:
+        save_file(own, part, metadata={_KEY: header})
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -54,13 +54,15 @@ def load_header(path: Path) -> dict[str, Any]:
             f"the weight file {path} holds tensors, but no description of format {FORMAT} in its header; "
             "it was not written by spectac_fast of this version"
         )
-    return header
+    return check_header(header, f"the weight file {path}")
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
+    except RecursionError:
+        raise InputError(f"the weight file {path}: expected a description of a model, found one without end.") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"the weight file {path} is not a readable safetensors file: {error}") from error
 

@@ -19,6 +19,7 @@ import numpy as np
 from spectac_fast.cohort.cohort import FORMAT_HANOI, FORMAT_PROTOCOLS, STACK_SHAPE
 from spectac_fast.cohort.map_cohort import FORMAT_MAPS, MAP_KINDS, MAP_SHAPE
 from spectac_fast.errors import InputError, SetupError, UsageError
+from spectac_fast.outputs import appearing, check_folder
 from spectac_fast.phantom.protocol import HANOI
 from spectac_fast.processes import process_pool
 from spectac_fast.terms import IDEAL, KINDS, PHASES, PLANES
@@ -123,6 +124,7 @@ class _Index:
         self.partial = folder / ".unfinished.json"
         self.request = wanted.request(seeds)
         self.records: dict[int, dict[str, Any]] = {}
+        check_folder(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._resume(folder)
@@ -131,14 +133,20 @@ class _Index:
 
     def _resume(self, folder: Path) -> None:
         for path in (self.path, self.partial):
-            if path.is_file():
-                found = json.loads(path.read_text())
+            if path.is_file() and not path.is_symlink():
+                found = _stated(path)
                 if found.get("request") != self.request:
                     raise UsageError(
                         f"{folder}: expected an empty folder or the cohort {self.request}, found {found.get('request')}"
                     )
                 self.records = {record["seed"]: record for record in found["cases"]}
                 return
+        made = {path.name for path in folder.iterdir()} & {self.path.name, self.partial.name, "cohort.npy"}
+        made |= {path.name for path in folder.glob("case-*")} & {f"case-{seed}" for seed in self.order}
+        if made:
+            raise UsageError(
+                f"{folder}: expected an empty folder or a cohort, found {min(made)}, which is of no cohort."
+            )
         self._write(self.partial, [])
         if self.wanted.array:
             of_case, numbers = self.wanted.array
@@ -175,9 +183,19 @@ class _Index:
         if not self.wanted.first and self.wanted.form == "dicom":
             # Every case has its own.
             del content["pixel_mm"], content["slice_mm"]
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(content, indent=1))
-        os.replace(temporary, path)
+        with appearing(path) as part:
+            part.write_text(json.dumps(content, indent=1))
+
+
+def _stated(path: Path) -> dict[str, Any]:
+    """What a cohort's list says; UsageError for a file that is none."""
+    try:
+        found = json.loads(path.read_text())
+        if {"request", "cases"} <= found.keys() and all(type(record["seed"]) is int for record in found["cases"]):
+            return found
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
+        pass
+    raise UsageError(f"{path}: expected the list of a cohort of `spectac phantom`, found something else.")
 
 
 def _make(folder: Path, position: int, seed: int, wanted: Wanted) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands._flags import positive_float
 from spectac_fast.errors import InputError, UsageError
+from spectac_fast.terminal import say, warn
 
 if TYPE_CHECKING:
     from spectac_fast.cohort.cohort import Cohort
@@ -63,9 +63,9 @@ def open_cohort(folder: Path, args: argparse.Namespace) -> Cohort | PairFolder |
         pairs = PairFolder(folder, args.pixel_mm, args.slice_mm, args.eight_bit)
     except InputError as error:
         raise UsageError(str(error)) from error
-    print(f"{folder}: {pairs.summary()}")
+    say(f"{folder}: {pairs.summary()}")
     if args.eight_bit:
-        print(f"spectac: {folder}: grey values are taken for counts; counts are lost in 8 bits", file=sys.stderr)
+        warn(f"spectac: {folder}: grey values are taken for counts; counts are lost in 8 bits")
     return pairs
 
 

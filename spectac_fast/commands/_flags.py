@@ -64,6 +64,15 @@ def add_output(parser: argparse.ArgumentParser, help: str, *, default: str | Non
     )
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """`--overwrite` into `args.overwrite`, for commands that write nothing else anew."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace files of others that have the name of an output (never an input, a manifest or a device)",
+    )
+
+
 def add_model(parser: argparse.ArgumentParser, default: str = "bbdm") -> None:
     """`-m/--model NAME|FILE` into `args.model`."""
     parser.add_argument(

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from spectac_fast._version import __version__
 from spectac_fast.errors import SetupError
+from spectac_fast.terminal import log_to_stderr
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def messages(args: argparse.Namespace) -> Iterator[None]:
     before, started = logger.level, time.monotonic()
     # The node says when; its messages are a log already.
     form = "%(asctime)s spectac: %(message)s" if args.command == "serve" else "spectac: %(message)s"
-    logging.basicConfig(format=form, level=logging.WARNING)
+    log_to_stderr(form)
     logger.setLevel(logging.INFO if args.verbose or args.command == "serve" else logging.WARNING)
     with contextlib.ExitStack() as stack:
         stack.callback(logger.setLevel, before)

@@ -48,7 +48,7 @@ def check_names(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
         for path in values if isinstance(values, list) else [values]:
             if not os.path.exists(path):
                 raise UsageError(f"{flag} {path}: expected a file or folder here, found none.")
-    if getattr(args, "out_is_folder", False) and args.out.exists() and not args.out.is_dir():
+    if getattr(args, "out_is_folder", False) and os.path.exists(args.out) and not os.path.isdir(args.out):
         raise SetupError(f"{args.out}: expected a folder to write results to, found a file.")
     if "model" in args and args.command != "train":
         find(args.model)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import keyword
+from typing import NoReturn
 
 from spectac_fast._version import __version__
 from spectac_fast.commands._messages import add_messages
+from spectac_fast.terminal import visible
 
 # Name -> (folder of commands/, what it does).
 COMMANDS = {
@@ -33,7 +35,14 @@ _EPILOG = """exit status: 0 all done, 1 some failed, 2 usage, 3 no input found, 
 Research software, not a medical device: not for diagnosis."""
 
 
-class _Subparser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
+    """What is wrong with arguments, in characters that show themselves."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(visible(message))
+
+
+class _Subparser(_Parser):
     """Positional arguments may stand before, between and after the flags: `STUDY -o OUT OTHER`."""
 
     _within = False
@@ -51,7 +60,7 @@ class _Subparser(argparse.ArgumentParser):
 
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     """The whole parser, with the arguments of the `chosen` subcommand only (the others show their one-line help)."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="spectac",
         description="Attenuation correction of cardiac SPECT without CT.",
         epilog=_EPILOG,

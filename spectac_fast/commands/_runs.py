@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from spectac_fast.correct.corrector import Corrector
     from spectac_fast.correct.physics.reconstructor import Reconstructor
     from spectac_fast.correct.report import Report
+    from spectac_fast.outputs import Permit
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def interruptible() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def reported(report: Report, path: Path | None, by: Corrector | Reconstructor) -> Iterator[None]:
+def reported(report: Report, path: Path | None, by: Corrector | Reconstructor, permit: Permit) -> Iterator[None]:
     """Write the report to `path`, unless it is None, however the work within ends; it says what ended it."""
     failure: SpectacError | None = None
     try:
@@ -49,4 +50,4 @@ def reported(report: Report, path: Path | None, by: Corrector | Reconstructor) -
         raise
     finally:
         if path:
-            report.write(path, by, failure)
+            report.write(path, by, failure, permit)

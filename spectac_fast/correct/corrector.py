@@ -17,12 +17,14 @@ from spectac_fast.correct.outcome import Corrected
 from spectac_fast.correct.stages import Stages
 from spectac_fast.correct.store import Store
 from spectac_fast.correct.study import gives_single_sample
+from spectac_fast.data.copies import without_copies
 from spectac_fast.data.inputs import Source, common_root, find_studies
 from spectac_fast.errors import NoInputError, SpectacError, UsageError
 from spectac_fast.formats.series import NOTHING, Provenance, Told
 from spectac_fast.models.registry import load
 from spectac_fast.models.translator import Translator
 from spectac_fast.models.uncertainty import calibration_of, check_sampling, warn_unmeasured
+from spectac_fast.outputs import Permit
 from spectac_fast.progress import Progress
 
 _MOST_JOBS = 4
@@ -163,6 +165,7 @@ class Corrector:
         out: Path | None = None,
         *,
         overwrite: bool = False,
+        again: bool = False,
         shard: tuple[int, int] = (1, 1),
         looked: Callable[[], None] | None = None,
     ) -> Plan:
@@ -171,12 +174,19 @@ class Corrector:
         store = None
         if out is not None:
             store = Store(
-                out, root, self.provenance, shard=shard, overwrite=overwrite, force=self.force, told=self.told
+                out,
+                root,
+                self.provenance,
+                shard=shard,
+                overwrite=overwrite or again,
+                force=self.force,
+                told=self.told,
+                permit=Permit(tuple(inputs), overwrite),
             )
         found = find_studies(inputs, self.told, looked)
         known = [Corrected(skipped=(text,)) for text in found.skipped]
         known += [Corrected(failed=(text,)) for text in found.failed]
-        studies = found.studies
+        studies = [group for study in found.studies for group in without_copies(study)]
         if store is not None:
             studies = _one_target_each(_not_made_here(studies, store.made(), known), store, known)
         index, count = shard

@@ -21,6 +21,7 @@ def correct_files(
     samples: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
+    again: bool = False,
 ) -> Report:
     """Correct every NC series at `inputs` and write it below `out`, keeping the folders.
 
@@ -28,7 +29,8 @@ def correct_files(
         inputs: DICOM files, folders searched to the bottom, DICOMDIR, zip archives, patterns.
         out: folder to write to. What its manifest says is finished, and is, is not corrected again.
         translator, steps, samples, seed: as for `Corrector`.
-        overwrite: correct again what is finished.
+        overwrite: correct again what is finished, and replace files of others that have an output's name.
+        again: only the former.
 
     A file that is damaged, or that was named and is not an NC series, becomes a sentence in `Report.failed`; sound
     files of another kind that were found go to `Report.skipped`. Neither stops the rest.
@@ -37,7 +39,7 @@ def correct_files(
     """
     corrector = Corrector(translator, steps=steps, samples=samples, seed=seed)
     report = Report()
-    plan = corrector.plan(inputs, out, overwrite=overwrite)
+    plan = corrector.plan(inputs, out, overwrite=overwrite, again=again)
     with Progress(plan.slices, "correcting", "slices") as progress:
         carry_out(corrector, plan, report, progress=progress)
     if not report.written and not report.finished and not report.failed:

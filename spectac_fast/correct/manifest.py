@@ -10,15 +10,19 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import logging
 import os
+import stat
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from io import FileIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from spectac_fast.data.study import kind_of_output
 from spectac_fast.errors import SetupError
+from spectac_fast.outputs import OWN, Permit
 
 try:
     import fcntl
@@ -27,6 +31,12 @@ except ImportError:  # Only POSIX systems can lock; elsewhere two runs into one 
 
 NAME = "spectac-manifest"
 FORMAT = 1
+# 0 where no network was at work.
+_BATCH_SIZES = (0, 1, 2, 4, 8, 16, 32, 64)
+# Bytes; of a study of thousands of files.
+_LONGEST_LINE = 16 * 2**20
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,12 +83,23 @@ class Manifest:
     def __post_init__(self) -> None:
         try:
             for path in sorted(self.out.glob(f"{NAME}*.jsonl")):
-                for line in path.read_bytes().splitlines():
-                    entry = _parse(line)
-                    if entry is not None:
-                        self._entries[entry.key] = entry
+                self._read(path)
         except OSError as error:
             raise SetupError(f"{self.out}: cannot read the manifest here ({error.strerror}).") from error
+
+    def _read(self, path: Path) -> None:
+        _check_regular(path)
+        foreign = 0
+        with open(path, "rb") as file:
+            # A line that is longer ends in pieces, none of which is an entry.
+            while line := file.readline(_LONGEST_LINE):
+                entry = _parse(line)
+                if entry is not None:
+                    self._entries[entry.key] = entry
+                # The last line of a killed run has no end.
+                foreign += entry is None and line.endswith(b"\n")
+        if foreign:
+            _log.warning("%s: %d lines are not as a run writes them; their studies are corrected again.", path, foreign)
 
     def batch_size(self, settings: str) -> int | None:
         """The batch size of earlier studies with these settings, with which the same bytes come out; None if none."""
@@ -94,6 +115,18 @@ class Manifest:
     def outputs(self) -> set[str]:
         """Every file that earlier runs made, with whatever settings."""
         return {output.file for entry in self._entries.values() for output in entry.outputs}
+
+    def obstacle(self, path: Path, permit: Permit) -> str:
+        """Why a corrected file may not be written to `path`, as `Permit.obstacle` says it; "" where it may.
+
+        What an earlier run has put there is its own, whatever form it has.
+        """
+        sentence = permit.obstacle(path, kind_of_output(path))
+        if not sentence or os.path.islink(path):
+            return sentence
+        digest = file_sha256(path)
+        made = (output for entry in self._entries.values() for output in entry.outputs)
+        return "" if any(self.out / each.file == path and each.sha256 == digest for each in made) else sentence
 
     def record(self, entry: Entry) -> None:
         """Write a line, unless it is there, and see it onto the disk.
@@ -132,6 +165,8 @@ class Manifest:
             path = self.out / (f"{NAME}.jsonl" if count == 1 else f"{NAME}.{index}of{count}.jsonl")
             try:
                 self.out.mkdir(parents=True, exist_ok=True)
+                if os.path.lexists(path):
+                    _check_regular(path)
                 file = open(path, "ab+", buffering=0)  # noqa: SIM115
             except OSError as error:
                 raise SetupError(f"{self.out}: cannot write the manifest here ({error.strerror}).") from error
@@ -141,16 +176,28 @@ class Manifest:
             except BlockingIOError:
                 file.close()
                 raise SetupError(f"{path}: expected to be the only run that writes here, found another one.") from None
-            _end_line(file)
             self._file = file
+            self._check_division()
+            _end_line(file)
         return self._file
+
+    def _check_division(self) -> None:
+        """Raise SetupError where another run divides the studies into another number of shards, and so meets ours."""
+        own = f".{self.shard[0]}of{self.shard[1]}" if self.shard[1] > 1 else ""
+        for path in sorted(self.out.glob(f"{NAME}*.jsonl")):
+            name = path.name[len(NAME) : -len(".jsonl")]
+            if name.partition("of")[2] != own.partition("of")[2] and _is_locked(path):
+                self.close()
+                raise SetupError(
+                    f"{self.out}: expected shards of one division, found another run whose manifest is {path.name}."
+                )
 
     def _in_place(self, output: Output) -> bool:
         file = self.out / output.file
         if file_sha256(file) == output.sha256:
             return True
         for staged in staged_files(file):
-            if file_sha256(staged) == output.sha256:
+            if file_sha256(staged) == output.sha256 and not self.obstacle(file, OWN):
                 self.lock()
                 os.replace(staged, file)
                 return True
@@ -168,7 +215,9 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
 
 
 def file_sha256(path: Path) -> str | None:
-    """SHA-256 of a file's content, None where there is no such file."""
+    """SHA-256 of a file's content, None where there is no such file: a pipe would be waited for without end."""
+    if not os.path.isfile(path):
+        return None
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
@@ -184,14 +233,45 @@ def _end_line(file: FileIO) -> None:
             file.write(b"\n")
 
 
+def _is_locked(path: Path) -> bool:
+    """Whether a run writes this manifest."""
+    if fcntl is None:
+        return False
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _check_regular(path: Path) -> None:
+    """Raise SetupError for a manifest that is a link, a device, a pipe or a folder."""
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise SetupError(f"{path}: expected a manifest, a regular file, found something else.")
+
+
 def _parse(line: bytes) -> Entry | None:
-    """The entry of a line, or None for a torn or foreign one: its study is then corrected again."""
+    """The entry of a line, or None for a torn, foreign or edited one: its study is then corrected again."""
     try:
         values = json.loads(line)
         if values.pop("format") != FORMAT:
             return None
         outputs = tuple(Output(**output) for output in values.pop("outputs"))
         texts: dict[str, Sequence[str]] = {key: tuple(values.pop(key)) for key in ("skipped", "failed")}
-        return Entry(outputs=outputs, **texts, **values)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        entry = Entry(outputs=outputs, **texts, **values)
+        return entry if _is_plausible(entry) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _is_plausible(entry: Entry) -> bool:
+    """Whether everything in an entry is of the type and in the range in which a run writes it."""
+    texts = [entry.settings, *entry.skipped, *entry.failed, *entry.sources.keys(), *entry.sources.values()]
+    texts += [text for output in entry.outputs for text in (output.file, output.sha256)]
+    if not all(isinstance(text, str) for text in texts) or type(entry.batch_size) is not int:
+        return False
+    below = [PurePosixPath(output.file) for output in entry.outputs]
+    within = not any(path.is_absolute() or ".." in path.parts or "\0" in str(path) or not path.name for path in below)
+    # Nothing is recorded of a study of which nothing was written.
+    return bool(below) and within and entry.batch_size in _BATCH_SIZES

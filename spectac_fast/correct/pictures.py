@@ -14,6 +14,7 @@ from spectac_fast.errors import InputError, NoInputError, SetupError, UsageError
 from spectac_fast.formats.atomic import stage_bytes
 from spectac_fast.formats.pictures import ENDINGS, Picture, read_picture
 from spectac_fast.models.translator import Translator
+from spectac_fast.outputs import Kind, Permit, check_folder
 
 INTENSITIES = ("full", "max")
 
@@ -27,6 +28,7 @@ def correct_pictures(
     steps: int | None = None,
     samples: int | None = None,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> list[str]:
     """Correct every PNG and TIFF among `inputs`, or in folders among them, and write each under its name into `out`.
 
@@ -34,6 +36,8 @@ def correct_pictures(
     the published loaders have it, or "max", the largest value of each page. The result is brought back by the same
     factor, and cut off at full scale.
     steps, samples, seed: as for `Corrector`. A page's noise is a function of the seed and of its values.
+
+    overwrite: replace files of others that have an output's name.
 
     Every file is read before any is written. Returns what must be known of the files, a sentence for each kind.
     Raises InputError for a file that `read_picture` refuses or two of one name, NoInputError where there is none,
@@ -44,12 +48,16 @@ def correct_pictures(
         raise UsageError(
             f"the model looks at {len(translator.context_mm)} neighbouring slices, which single images do not have"
         )
+    check_folder(out)
     pictures = [read_picture(path) for path in _found(inputs)]
     names = [picture.path.name for picture in pictures]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"{out}: expected inputs of different names, found {twice[0]} more than once.")
     if over := [picture.path for picture in pictures if (out / picture.path.name).resolve() == picture.path.resolve()]:
         raise UsageError(f"{out}: expected another folder than that of the inputs, found {over[0].name} in it")
+    permit = Permit((*inputs, *(picture.path for picture in pictures)), overwrite)
+    for name in names:
+        permit.check(out / name, Kind.PICTURE)
     for picture in pictures:
         try:
             corrected = _corrected(picture, translator, intensity, steps, samples, seed)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import json
-import os
 import platform
 import time
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ import torch
 from spectac_fast._version import __version__
 from spectac_fast.correct.engines.memory import resident_bytes
 from spectac_fast.errors import SetupError, SpectacError
+from spectac_fast.outputs import NOTICE, OWN, Kind, Permit, appearing
 
 if TYPE_CHECKING:
     from spectac_fast.correct.corrector import Corrector
@@ -77,15 +76,17 @@ class Report:
             }
         )
 
-    def write(self, path: Path, by: Corrector | Reconstructor, error: SpectacError | None = None) -> None:
-        """Write everything as JSON to `path`, whole or not at all; SetupError where that is not possible.
+    def write(
+        self, path: Path, by: Corrector | Reconstructor, error: SpectacError | None = None, permit: Permit = OWN
+    ) -> None:
+        """Write everything as JSON to `path`, whole or not at all; SetupError where that is not possible or allowed.
 
-        error: what the run ended with, if it did not get to its end.
+        error: what the run ended with, if it did not get to its end. permit: what may be replaced.
         """
         ended = time.time()
         content = {
             "format": FORMAT,
-            "notice": "Research software, not a medical device: not for diagnosis.",
+            "notice": NOTICE,
             "versions": {"spectac_fast": __version__, "python": platform.python_version(), "torch": torch.__version__},
             "started": _moment(self.started),
             "seconds": round(ended - self.started, 3),
@@ -105,18 +106,18 @@ class Report:
             "largest_resident_mib": (resident_bytes() or 0) >> 20 or None,
             "studies": self.entries,
         }
-        staged = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+        # What was free when the run began may be taken by what the run has written.
+        sentence = permit.obstacle(path, Kind.JSON)
+        if sentence:
+            raise SetupError(sentence)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             for left in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
                 left.unlink(missing_ok=True)
-            staged.write_text(json.dumps(content, indent=1) + "\n")
-            os.replace(staged, path)
+            with appearing(path) as part:
+                part.write_text(json.dumps(content, indent=1) + "\n")
         except OSError as failure:
             raise SetupError(f"{path}: the report cannot be written here ({failure.strerror}).") from failure
-        finally:
-            with contextlib.suppress(OSError):
-                staged.unlink()
 
 
 def _moment(seconds: float) -> str:

@@ -14,8 +14,9 @@ from spectac_fast.correct.manifest import Entry, Manifest, Output, file_sha256, 
 from spectac_fast.correct.outcome import Read
 from spectac_fast.data.inputs import Source
 from spectac_fast.data.study import MARKS, Study, output_path, staged_object, write_corrected
-from spectac_fast.errors import SetupError
+from spectac_fast.errors import InputError, SetupError
 from spectac_fast.formats.series import NOTHING, Provenance, Told
+from spectac_fast.outputs import OWN, Permit, check_folder
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -25,8 +26,9 @@ class Store:
     """Writes below `out`, keeping the folders below `root`, and remembers in a manifest what is finished.
 
     provenance: what the counts are made by. shard: (index from 1, number of shards). overwrite: take nothing as
-    finished. force: named files of doubtful kinds are taken too. told: of NIfTI and npy files. Raises SetupError if
-    `out` cannot be written or its manifest cannot be read; makes nothing yet.
+    finished. force: named files of doubtful kinds are taken too. told: of NIfTI and npy files. permit: what may be
+    replaced besides what earlier runs have put here. Raises SetupError if `out` cannot be written or its manifest
+    cannot be read; makes nothing yet.
     """
 
     def __init__(
@@ -39,9 +41,11 @@ class Store:
         overwrite: bool = False,
         force: bool = False,
         told: Told = NOTHING,
+        permit: Permit = OWN,
     ) -> None:
-        check_writable(out)
+        check_folder(out)
         self.out, self.root, self._provenance, self._overwrite = out.absolute(), root, provenance, overwrite
+        self._permit = permit
         self._manifest = Manifest(self.out, shard)
         self._settings = settings_hash(
             {
@@ -114,6 +118,7 @@ class Store:
             uncertainty=uncertainty,
             partners=partners,
             on_staged=record,
+            refusal=self._refusal,
         )
 
     def place(self, sources: Sequence[Source], objects: Sequence[tuple[Dataset, Path]]) -> list[Path]:
@@ -124,6 +129,8 @@ class Store:
         self._manifest.lock()
         staged: list[Path] = []
         paths = [path for _, path in objects]
+        for sentence in filter(None, map(self._refusal, paths)):
+            raise InputError(sentence)
         try:
             for ds, path in objects:
                 for left in staged_files(path):
@@ -152,20 +159,15 @@ class Store:
                 for left in staged_files(output_path(series.path, self.root, self.out, mark)):
                     left.unlink(missing_ok=True)
 
+    def _refusal(self, path: Path) -> str:
+        """Why a file of a study may not be written to `path`; "" where it may."""
+        return self._manifest.obstacle(path, self._permit)
+
     def _names(self, sources: Sequence[Source]) -> dict[str, str]:
         return {os.path.relpath(source.path, self.root): source.sha256 for source in sources}
 
     def _below(self, path: Path) -> str:
         return path.relative_to(self.out).as_posix()
-
-
-def check_writable(out: Path) -> None:
-    """Raise SetupError if `out` is not, or cannot become, a folder to write to. Makes nothing."""
-    nearest = next(folder for folder in (out, *out.absolute().parents) if os.path.lexists(folder))
-    if not nearest.is_dir():
-        raise SetupError(f"{out}: expected a folder to write to, found that {nearest} is not a folder.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise SetupError(f"{out}: expected a folder to write to, found that {nearest} does not allow it.")
 
 
 def _hash(path: Path) -> str:

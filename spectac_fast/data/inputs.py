@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from spectac_fast.data.archive import dicom_members, is_archive, member
+from spectac_fast.data.copies import without_copies
 from spectac_fast.data.search import dicom_files, is_pattern, left_out, matches
 from spectac_fast.data.study import checked_nc, read_nc_series, read_nc_slices
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError, SpectacError
@@ -23,6 +24,7 @@ from spectac_fast.formats.volumes import glance as glance_volume
 from spectac_fast.formats.volumes import read_volume
 
 SHARED_UID = "series of another patient have the same Study Instance UID; they are kept apart."
+SHARED_INSTANCE = "another file has its SOP Instance UID and other content; what is made of each has a UID of its own."
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Source:
     path: its own; for a member of an archive that of the archive followed by the member's name. named: the user named
     this very file. sha256: of its content when it was found. frames: as its header says. archive: the zip file it is
     in. slices: where a series has a file for every slice, all of them; path is then the first one's. told: what the
-    user says of it. notes: sentences about what it was found among. twin: another file that was found has its SOP
-    Instance UID and other content.
+    user says of it. notes: sentences about what it was found among. instance: its SOP Instance UID, of several slices
+    all of theirs.
     """
 
     path: Path
@@ -44,7 +46,7 @@ class Source:
     slices: tuple[Source, ...] = ()
     told: Told = NOTHING
     notes: tuple[str, ...] = ()
-    twin: bool = False
+    instance: str = ""
 
     def contents(self) -> tuple[bytes, ...]:
         """The bytes of the file, or of those of all slices.
@@ -71,7 +73,7 @@ class Source:
             series = read_nc_slices(files, force=force, told=self.told)
         else:
             series = read_nc_series(self.path, contents[0], force=force, told=self.told)
-        return replace(series, notes=(*self.notes, *series.notes), twin=self.twin)
+        return replace(series, notes=(*self.notes, *series.notes))
 
     def content(self) -> bytes:
         """The bytes of one file as they are now."""
@@ -100,7 +102,7 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING, looked: Callable[
     from spectac_fast.formats.dicom import glance, instance_uid, series_of_slice
 
     found, missing = Found(), 0
-    instances: dict[str, list[Source]] = {}
+    contents: dict[str, set[str]] = {}
     studies: dict[tuple[str, str], list[Source]] = {}
     stacks: dict[tuple[str, str, str], list[Source]] = {}
     for source in _sources(inputs, found):
@@ -119,38 +121,48 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING, looked: Callable[
         except SpectacError as reason:
             found_or_named(found, reason, source.named)
         else:
-            known = Source(source.path, source.named, _digest((content,)), frames, source.archive, told=told)
+            instance = "" if volume else instance_uid(source.path, content)
+            known = Source(
+                source.path, source.named, _digest((content,)), frames, source.archive, told=told, instance=instance
+            )
             uid, patient = (*study, "")[:2]
             studies.setdefault((uid, patient), []).append(known)
-            if not volume:
-                instances.setdefault(instance_uid(source.path, content), []).append(known)
+            if instance:
+                contents.setdefault(instance, set()).add(known.sha256)
             if stack:
                 stacks.setdefault((uid, patient, stack), []).append(known)
     if not studies and missing == len(found.failed) and not found.skipped:
         raise NoInputError(f"{', '.join(map(str, inputs))}: expected DICOM files here, found none.")
     for (*study, _), slices in stacks.items():
-        if len(slices) > 1:
-            _join(studies[tuple(study)], slices)
-    reused = [files for uid, files in instances.items() if uid and len({each.sha256 for each in files}) > 1]
-    twins = {each.path for files in reused for each in files}
+        for group in without_copies(slices):
+            if len(group) > 1:
+                _join(studies[tuple(study)], group)
+    reused = {uid for uid, held in contents.items() if len(held) > 1}
     shared = Counter(uid for uid, _ in studies)
     for (uid, _), sources in studies.items():
         notes = (SHARED_UID,) if uid and shared[uid] > 1 else ()
-        found.studies.append([replace(_marked(source, twins), notes=notes) for source in sources])
+        found.studies.append([_noted(source, notes, reused) for source in sources])
     return found
 
 
-def _marked(source: Source, twins: set[Path]) -> Source:
-    return replace(source, twin=True) if any(each.path in twins for each in source.slices or (source,)) else source
+def _noted(source: Source, notes: tuple[str, ...], reused: set[str]) -> Source:
+    twin = any(each.instance in reused for each in source.slices or (source,))
+    return replace(source, notes=(*notes, *([SHARED_INSTANCE] if twin else [])))
 
 
 def _join(study: list[Source], slices: list[Source]) -> None:
     """Put one source in the place of those that hold one slice each of a series."""
     named, digest = any(each.named for each in slices), _joint(each.sha256 for each in slices)
-    whole = Source(slices[0].path, named, digest, len(slices), slices[0].archive, tuple(slices), slices[0].told)
+    whole = replace(
+        slices[0], named=named, sha256=digest, frames=len(slices), slices=tuple(slices), instance=_instances(slices)
+    )
     study[study.index(slices[0])] = whole
     for each in slices[1:]:
         study.remove(each)
+
+
+def _instances(slices: Sequence[Source]) -> str:
+    return "\\".join(each.instance for each in slices)
 
 
 def _digest(contents: Iterable[bytes]) -> str:

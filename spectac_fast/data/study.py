@@ -20,6 +20,7 @@ from spectac_fast.data.settle import settled
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError, SetupError
 from spectac_fast.formats.atomic import stage_bytes
 from spectac_fast.formats.series import NOTHING, Provenance, Series, Told, volume_ending
+from spectac_fast.outputs import OWN, Kind
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -151,6 +152,12 @@ def output_path(path: Path, root: Path, out: Path, mark: str = MARKS[0]) -> Path
     return out / name
 
 
+def kind_of_output(path: Path) -> Kind | None:
+    """What the name of a derived file says of how to tell it from others; npy has no place for a mark."""
+    ending = volume_ending(path)
+    return Kind.OBJECT if not ending else None if ending == ".npy" else Kind.VOLUME
+
+
 def write_corrected(
     study: Study,
     counts: Sequence[NDArray],
@@ -160,6 +167,7 @@ def write_corrected(
     uncertainty: Sequence[NDArray] = (),
     partners: Sequence[Sequence[int]] = (),
     on_staged: Callable[[list[tuple[Path, Path]]], None] | None = None,
+    refusal: Callable[[Path], str] | None = None,
 ) -> list[Path]:
     """Write corrected counts as derived NM objects, one file per series, all of the study or nothing.
 
@@ -175,6 +183,8 @@ def write_corrected(
         partners: where given, for each series the numbers of the others that its counts were also made from
             (`correct.agreement`); the object names them among its sources, a NIfTI file in its description.
         on_staged: called with (temporary file, file) for each, when all are complete on disk and none is in its place.
+        refusal: why no file may be written to a path, "" where one may; None replaces what this program wrote, as
+            `outputs` tells it, and nothing else.
 
     Every byte is a function of the source, the counts and the provenance: dates and times are the source's, and UIDs
     are hashes, so writing again gives the same files. Counts are stored as 16-bit words in the source's steps; where
@@ -182,7 +192,8 @@ def write_corrected(
     the Rescale Slope record what a stored value stands for. Padding of the source is padding again.
 
     Returns the files written, corrected ones first. Raises ValueError for counts that do not fit the study or are not
-    finite, InputError for a header or a name that cannot be written, SetupError where the disk takes nothing.
+    finite, InputError for a header or a name that cannot be written and for a place that a file of another origin
+    has, SetupError where the disk takes nothing.
     """
     from spectac_fast.formats.dicom import derive_corrected, derive_uncertainty, quiet_pydicom
 
@@ -193,13 +204,14 @@ def write_corrected(
     out = Path(out)
     work = []
     others = [[study.series[k] for k in numbers] for numbers in partners or [()] * len(counts)]
-    sources = _told_apart(study.series)
-    for s, array, beside in zip(sources, counts, others):
+    for s, array, beside in zip(study.series, counts, others):
         derive = partial(_encoded, MARKS[0], beside) if s.form else partial(derive_corrected, others=beside)
         work.append((s, MARKS[0], derive, array))
-    for s, array, beside in zip(sources, uncertainty, others):
+    for s, array, beside in zip(study.series, uncertainty, others):
         work.append((s, MARKS[1], partial(_encoded, MARKS[1], beside) if s.form else derive_uncertainty, array))
     paths = [output_path(series.path, study.root, out, mark) for series, mark, *_ in work]
+    for sentence in filter(None, map(refusal or (lambda path: OWN.obstacle(path, kind_of_output(path))), paths)):
+        raise InputError(sentence)
     staged: list[Path] = []
     try:
         with quiet_pydicom():
@@ -219,19 +231,6 @@ def write_corrected(
         for temporary in staged:
             temporary.unlink(missing_ok=True)
     return paths
-
-
-def _told_apart(series: Sequence[Series]) -> list[Series]:
-    """The series, those marked of which another one has the SOP Instance UID but not the content."""
-    held: dict[str, set[str]] = {}
-    for one in series:
-        if one.header is not None:
-            held.setdefault(str(one.header.SOPInstanceUID), set()).add(one.digest)
-    shared = {uid for uid, contents in held.items() if len(contents) > 1}
-    return [
-        replace(one, twin=True) if one.header is not None and str(one.header.SOPInstanceUID) in shared else one
-        for one in series
-    ]
 
 
 def _encoded(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,10 @@ from spectac_fast.data.scale import percentile
 from spectac_fast.data.study import Study
 from spectac_fast.errors import InputError
 from spectac_fast.evaluate.figures.figures import DPI, PLANE_NAMES, STYLE, VIEW_MM, crop
-from spectac_fast.evaluate.files import appearing
 from spectac_fast.evaluate.report.gather import kind_of
 from spectac_fast.formats.series import Series
 from spectac_fast.models.explain import Explanation, explain_slice
+from spectac_fast.outputs import NOTICE, PROGRAM, Kind, Permit, appearing
 from spectac_fast.terms import PHASES, PLANES
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _HEADS = ("NC", "corrected", "made from these counts", "from neighbouring slices
 _OUTLINE = "#39d5ff"
 _TILE_IN = 1.75
 _NEAR_MM = 45.0
+_FIGURES = "explain.json"
 
 
 @dataclass(frozen=True)
@@ -119,23 +120,34 @@ def wall(nc: NDArray[np.floating], pixel_mm: Sequence[float]) -> NDArray[np.bool
     return near & (counts >= 0.5 * percentile(counts[near], 98))
 
 
+def check_places(folder: Path, phases: Iterable[str], permit: Permit) -> None:
+    """Raise UsageError where what is written of these phases may not be written to a folder."""
+    for phase in phases:
+        permit.check(_picture(folder, phase), Kind.PICTURE)
+    permit.check(folder / _FIGURES, Kind.JSON)
+
+
+def _picture(folder: Path, phase: str) -> Path:
+    return folder / f"explain-{phase}.png"
+
+
 def write(folder: Path, rows: Sequence[Explained], translator: Translator) -> list[Path]:
     """A picture for each phase and explain.json in a folder; returns the files."""
     written = []
     for phase in dict.fromkeys(row.phase for row in rows):
-        path = folder / f"explain-{phase}.png"
+        path = _picture(folder, phase)
         _draw(path, phase, [row for row in rows if row.phase == phase], translator.name)
         written.append(path)
     content = {
-        "notice": "Research software, not a medical device: not for diagnosis.",
+        "notice": NOTICE,
         "model": translator.name,
         "weights_sha256": translator.weights_sha256,
         "units": "model units: counts from 0 to the phase's scale are -1 to 1",
         "slices": [row.figures() for row in rows],
     }
-    with appearing(folder / "explain.json") as part:
+    with appearing(folder / _FIGURES) as part:
         part.write_text(json.dumps(content, indent=1) + "\n")
-    return [*written, folder / "explain.json"]
+    return [*written, folder / _FIGURES]
 
 
 def _draw(path: Path, phase: str, rows: Sequence[Explained], model: str) -> None:
@@ -185,7 +197,7 @@ def _draw(path: Path, phase: str, rows: Sequence[Explained], model: str) -> None
         )
         figure.text(0.62 / width, 0.07 / height, note, va="bottom", fontsize=7, color="#6b6b73")
         with appearing(path) as part:
-            figure.savefig(part, dpi=DPI, format="png", metadata={"Software": None})
+            figure.savefig(part, dpi=DPI, format="png", metadata={"Software": PROGRAM})
 
 
 def _columns(rows: Sequence[Explained]) -> list[str]:

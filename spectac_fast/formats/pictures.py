@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from spectac_fast.errors import InputError
 from spectac_fast.formats.damage import damaged
+from spectac_fast.outputs import PROGRAM
 
 ENDINGS = (".png", ".tif", ".tiff")
 _EIGHT, _SIXTEEN = 255, 65535
@@ -37,12 +38,18 @@ class Picture:
     def encoded(self, pages: NDArray[np.floating]) -> bytes:
         """Other values of the same shape in the file's own form: rounded, and cut off at 0 and full."""
         from PIL import Image
+        from PIL.PngImagePlugin import PngInfo
 
         levels = np.rint(np.clip(pages, 0, self.full)).astype(np.uint8 if self.full == _EIGHT else np.uint16)
         images = [Image.fromarray(np.stack([page] * 3, -1) if self.colour else page) for page in levels]
         target = io.BytesIO()
         kind = "PNG" if self.path.suffix.lower() == ".png" else "TIFF"
         more: dict[str, Any] = {"save_all": True, "append_images": images[1:]} if len(images) > 1 else {}
+        if kind == "PNG":
+            more["pnginfo"] = PngInfo()
+            more["pnginfo"].add_text("Software", PROGRAM)
+        else:
+            more["software"] = PROGRAM
         images[0].save(target, format=kind, **more)
         return target.getvalue()
 

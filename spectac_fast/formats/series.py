@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -52,7 +51,6 @@ class Series:
     turn: from the order of the file to that of counts.
     assumed: of "orientation" and "position" what the file does not tell: a typical heart's, and the origin amid it.
     notes: what was assumed when it was read, a sentence each, to be read after the file's name and a colon.
-    twin: another series of the run has the same SOP Instance UID.
     """
 
     counts: NDArray[np.float32]
@@ -72,7 +70,6 @@ class Series:
     turn: Turn = AS_STORED
     assumed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    twin: bool = False
     doubt: str = ""
     evidence: tuple[str, ...] = ()
 
@@ -89,11 +86,6 @@ class Series:
     def uid(self) -> str:
         """The Series Instance UID, or plane and phase where there is no header."""
         return str(self.header.SeriesInstanceUID) if self.header is not None else f"{self.phase}/{self.plane}"
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of its UID and counts, in hex."""
-        return hashlib.sha256(self.uid.encode() + np.ascontiguousarray(self.counts).tobytes()).hexdigest()
 
     @property
     def frame_of_reference(self) -> str:

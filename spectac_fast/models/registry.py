@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from spectac_fast.checkpoints.header import within_budget
 from spectac_fast.checkpoints.weights import load_weights
 from spectac_fast.cohort.expected_error import expected_error_file, read_expected_error
 from spectac_fast.cohort.population import population_file, read_population
@@ -41,7 +42,8 @@ def _load_network(path: Path, device: torch.device) -> Translator:
             f"the weight file {path} holds a model {model!r}, expected one of {', '.join(sorted(BUILDERS))}"
         )
     module, _, builder = BUILDERS[model].partition(":")
-    translator = getattr(importlib.import_module(module), builder)(tensors, header, path, device)
+    with within_budget(sum(tensor.numel() for tensor in tensors.values()), f"the weight file {path}"):
+        translator = getattr(importlib.import_module(module), builder)(tensors, header, path, device)
     translator.calibration = read_calibration(path, translator.weights_sha256)
     translator.population = read_population(population_file(path), translator.weights_sha256)
     translator.expected_error = read_expected_error(expected_error_file(path), translator.weights_sha256)

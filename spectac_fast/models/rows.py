@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spectac_fast.checkpoints.header import check_number
 from spectac_fast.errors import InputError
 from spectac_fast.models.translator import check_slices
 
@@ -43,13 +44,12 @@ def load_row(path: Path, device: torch.device) -> Row:
     try:
         raw = path.read_bytes()
         content = json.loads(raw)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"the model file {path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"the model file {path} does not describe a row of format {FORMAT}")
-    for key in _NUMBERS:
-        if not isinstance(content.get(key), (int, float)):
-            raise InputError(f"the model file {path} needs a number {key!r}, found {content.get(key)!r}")
-    numbers = {key: float(content[key]) for key in _NUMBERS}
-    digest = hashlib.sha256(raw).hexdigest()
-    return Row(str(content.get("model")), **numbers, card=content.get("card", {}), weights_sha256=digest, device=device)
+    numbers = {key: check_number(content.get(key), key, f"the model file {path}") for key in _NUMBERS}
+    card, digest = content.get("card", {}), hashlib.sha256(raw).hexdigest()
+    if not isinstance(content.get("model"), str) or not isinstance(card, dict):
+        raise InputError(f"the model file {path}: expected a name and an object in 'model' and 'card', found others.")
+    return Row(content["model"], **numbers, card=card, weights_sha256=digest, device=device)

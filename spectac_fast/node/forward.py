@@ -83,7 +83,7 @@ class Destination:
         finally:
             association.release()
         if refused:
-            raise Refused("\n".join(refused))
+            raise Refused(" ".join(refused))
 
 
 def _whole(path: Path) -> Dataset:

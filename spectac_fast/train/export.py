@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from spectac_fast._version import __version__
 from spectac_fast.cohort.pairs import pairs_sha256
+from spectac_fast.outputs import appearing
 
 
 def half_precision(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -78,6 +78,5 @@ def surroundings() -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write indented JSON by atomic rename."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
+    with appearing(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n")

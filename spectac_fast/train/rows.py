@@ -6,6 +6,7 @@ from pathlib import Path
 
 from spectac_fast.cohort.paired import PairedCohort, left_ventricle_gain
 from spectac_fast.models.rows import FORMAT
+from spectac_fast.outputs import OWN, Kind, check_folder
 from spectac_fast.train.export import surroundings, trained_on, write_json
 from spectac_fast.train.slices import SlicePairs, cases_of
 
@@ -16,6 +17,9 @@ def train_row(name: str, cohort: PairedCohort, run: Path) -> Path:
     All are ac = slope nc + offset in model units. "identity" fits nothing but the AC/NC gain, which every row shares;
     "scale" is one factor in counts, ac + 1 = a (nc + 1); "linear" fits both numbers.
     """
+    path = run / f"{name}.json"
+    check_folder(run)
+    OWN.check(path, Kind.JSON)
     run.mkdir(parents=True, exist_ok=True)
     cases = cases_of(cohort, "train")
     gain = left_ventricle_gain(cohort, cases)
@@ -26,7 +30,6 @@ def train_row(name: str, cohort: PairedCohort, run: Path) -> Path:
         slope = data.fit_factor() if name == "scale" else 1.0
         offset = slope - 1.0
     said = trained_on([cohort.cases[i] for i in cases])
-    path = run / f"{name}.json"
     content = {
         "format": FORMAT,
         "model": name,

@@ -18,6 +18,7 @@ from spectac_fast.cohort.map_cohort import MAP_KINDS, MapCohort
 from spectac_fast.cohort.paired import PairedCohort, left_ventricle_gain
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.models.mumap import NAME
+from spectac_fast.outputs import Kind, Permit, check_folder
 from spectac_fast.train.export import half_precision, loss_summary, surroundings, trained_on, write_json
 from spectac_fast.train.learner import Learner, Setting
 from spectac_fast.train.learners import make_learner
@@ -68,9 +69,14 @@ def train(
     Returns the path of the weight file. Raises UsageError if the folder already holds a run and `resume` is not set,
     and for a cohort of another kind than the model learns from.
     """
+    check_folder(run)
     run.mkdir(parents=True, exist_ok=True)
     if has_state(run) and not options.resume:
         raise UsageError(f"{run} already holds a training run; add --resume to go on with it, or choose another folder")
+    path = run / f"{recipe.model}{recipe.data['size'][0]}.safetensors"
+    permit = Permit(tuple(filter(None, [options.initial, options.first_stage])))
+    for target, kind in {path: Kind.WEIGHTS, run / "card.json": Kind.JSON, run / "log.jsonl": Kind.LOG}.items():
+        permit.check(target, kind)
     device = start(torch.device(options.device))
     cases = cases_of(cohort, "train")
     pairs = _pairs(cohort, cases, recipe)
@@ -120,7 +126,6 @@ def train(
         "device": device.type,
         **surroundings(),
     }
-    path = run / f"{recipe.model}{recipe.data['size'][0]}.safetensors"
     if rank() == 0:
         watched = _validation(validation, pairs, learner, device)
         _finish(path, state, card, watched, cohort, pairs)

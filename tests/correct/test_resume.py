@@ -175,6 +175,81 @@ def test_torn_and_foreign_lines_are_passed_over(night, tmp_path):
     assert correct(source, tmp_path).studies == 0
 
 
+def edited(line, way, text):
+    """A line of a manifest with other JSON at one place."""
+    home = line = json.loads(json.dumps(line))
+    for key in way[:-1]:
+        home = home[key]
+    home[way[-1]] = "HERE"
+    return json.dumps(line).replace('"HERE"', text).encode() + b"\n"
+
+
+def places(value, way=()):
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inner:
+        yield (*way, key)
+        yield from places(each, (*way, key))
+
+
+_ABSURD = (
+    "null", "5", "-1", "1e400", "NaN", "true", "[]", "{}", '""', '"x"', '"/etc/hostname"', '"../../x"', '"a\\u0000b"',
+    '["x"]', '{"x": 1}', "[[]]", '[{"file": 1, "sha256": 2}]', "9" * 5000, "[" * 100_000 + "]" * 100_000,
+    '{"a":' * 100_000 + "1" + "}" * 100_000, '"' + "x" * 100_000 + '"',
+)  # fmt: skip
+
+
+def test_edited_lines_are_passed_over_and_said(tmp_path, rng, caplog):
+    """Whatever stands wherever: the study is corrected again, or was finished; nothing else is touched or raised."""
+    write_nc(tmp_path / "in" / "SA.dcm", heart(rng, (10, 16, 16)))
+    (tmp_path / "x").write_bytes(b"mine")
+    out = tmp_path / "a" / "out"
+    correct(tmp_path / "in", out)
+    path, expected = out / "spectac-manifest.jsonl", contents(out)
+    whole = lines(out)[0]
+    ends = {0: 0, 1: 0}
+    for seed in range(40):
+        dice = random.Random(seed)
+        way, text = dice.choice(list(places(whole))), dice.choice(_ABSURD)
+        path.write_bytes(edited(whole, way, text))
+        try:
+            report = correct(tmp_path / "in", out)
+        except Exception as error:
+            raise AssertionError(f"{seed}: {text[:40]} at {way}: {error!r}"[:500]) from None
+        assert report.failed == []
+        ends[report.studies] += 1
+        assert contents(out) == expected
+    assert min(ends.values()) > 0, ends
+    assert "lines are not as a run writes them" in caplog.text
+    assert (tmp_path / "x").read_bytes() == b"mine"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a", "in", "x"]
+
+
+def test_a_manifest_of_one_endless_line_is_read_in_pieces(tmp_path, rng):
+    write_nc(tmp_path / "in" / "SA.dcm", heart(rng, (10, 16, 16)))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "spectac-manifest.jsonl").write_bytes(b"[" * (40 * 2**20))
+    assert correct(tmp_path / "in", out).studies == 1
+    assert correct(tmp_path / "in", out).studies == 0
+
+
+def test_shards_that_overlap_are_one_sentence(night, tmp_path):
+    source, expected = night
+    other = Manifest(tmp_path, (1, 3))
+    other.lock()
+    for shard in ((1, 1), (1, 2), (2, 2)):
+        corrector = Corrector(Times(1.25))
+        with pytest.raises(SetupError, match=r"shards of one division, .*spectac-manifest\.1of3\.jsonl"):
+            carry_out(corrector, corrector.plan([source], tmp_path, shard=shard), Report())
+    assert contents(tmp_path) == {}
+    neighbour = Manifest(tmp_path, (2, 3))
+    neighbour.lock()
+    for each in (neighbour, other):
+        each.close()
+    correct(source, tmp_path)
+    assert contents(tmp_path) == expected
+
+
 def test_a_bad_series_is_told_again_and_its_study_not_repeated(tmp_path, rng):
     write_study(tmp_path / "in", rng, phases=("rest",))
     edit(tmp_path / "in" / "rest_VLA_NC.dcm", lambda ds: delattr(ds, "PixelSpacing"))

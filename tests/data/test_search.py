@@ -176,7 +176,7 @@ def test_an_output_that_cannot_have_its_place_stays_with_its_study(night, tmp_pa
     report = correct_files([night], tmp_path / "out", Times())
     assert [path.parent.name for path in report.written] == ["b"]
     (sentence,) = report.failed
-    assert "cannot be written" in sentence
+    assert "found a folder, which is never replaced" in sentence
 
 
 @pytest.mark.parametrize("path", ["x" * 5000 + ".dcm", "a\0b.dcm", "x" * 300 + "/*.dcm"])

@@ -86,7 +86,7 @@ def test_cases_limits_the_patients(data, models, tmp_path):
         ({"--models": ","}, 2, "at least one model"),
         ({"--models": "linear,identity,linear"}, 2, "'linear'"),
         ({"--models": "bbdn"}, 4, "unknown model 'bbdn'"),
-        ({"-o": "taken/inside"}, 4, "expected a folder to write results to"),
+        ({"-o": "taken/inside"}, 4, "expected a folder to write to"),
     ],
 )
 def test_bad_arguments_are_one_sentence(data, models, tmp_path, capsys, monkeypatch, change, status, sentence):

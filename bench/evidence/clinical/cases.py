@@ -13,11 +13,11 @@ from pydicom.dataset import Dataset
 from spectac_fast.cohort.cohort import Cohort
 from spectac_fast.correct import correct_study
 from spectac_fast.data.study import Study
-from spectac_fast.evaluate.files import appearing
 from spectac_fast.evaluate.regional.segments import means, percent_of_maximum, polar_map
 from spectac_fast.evaluate.regional.ventricle import Ventricle, find
 from spectac_fast.formats.dicom.elements import stable_uid
 from spectac_fast.formats.series import Series
+from spectac_fast.outputs import appearing
 from spectac_fast.reconstruct.grid import Axes
 from spectac_fast.reconstruct.planes import cuts
 from spectac_fast.terms import PHASES, PLANES

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spectac_fast.evaluate.figures.figures import STYLE
-from spectac_fast.evaluate.files import appearing
+from spectac_fast.outputs import appearing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

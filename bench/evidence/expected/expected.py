@@ -36,9 +36,9 @@ def run(args: argparse.Namespace) -> int:
     from bench.evidence.expected.page import page, picture, table
     from bench.evidence.expected.studies import gathered
     from spectac_fast.cohort.expected_error import ExpectedError, expected_error_file, scaled, write_expected_error
-    from spectac_fast.evaluate.files import appearing, output_folder
     from spectac_fast.evaluate.provenance import commit
     from spectac_fast.models.registry import find
+    from spectac_fast.outputs import appearing, output_folder
 
     made_by, out = commit(), output_folder(args.out)
     single, combined = _rows(args.model, args.device)

@@ -106,7 +106,7 @@ def picture(studies: Studies, found: NDArray[np.float64], path: Path) -> None:
     """The ROC curve of "no better than NC", and every study's error against what was expected of it."""
     from matplotlib.figure import Figure
 
-    from spectac_fast.evaluate.files import appearing
+    from spectac_fast.outputs import appearing
 
     figure = Figure(figsize=(9.0, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)

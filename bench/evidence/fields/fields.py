@@ -43,10 +43,10 @@ def run(args: argparse.Namespace) -> int:
     from bench.evidence.fields.page import write_page
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.cohort.surroundings import surroundings_file, write_surroundings
-    from spectac_fast.evaluate.files import appearing
     from spectac_fast.evaluate.provenance import commit
     from spectac_fast.models.names import find
     from spectac_fast.models.registry import load
+    from spectac_fast.outputs import appearing
 
     made_by = commit()
     model, cohort = load(args.model, "cpu"), Cohort(args.data)

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from spectac_fast.correct.doubts.small_field import REFUSED, TOLERATED
-from spectac_fast.evaluate.files import appearing
+from spectac_fast.outputs import appearing
 
 
 def write_page(folder: Path) -> None:

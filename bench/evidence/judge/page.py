@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from spectac_fast.evaluate.files import appearing
+from spectac_fast.outputs import appearing
 
 _COLUMNS = {
     "auc": ("AUC", "{:.4f}"),

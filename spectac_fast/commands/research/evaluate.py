@@ -12,6 +12,8 @@ from spectac_fast.commands import _flags
 from spectac_fast.commands._cohorts import add_spacing, open_cohort, open_joined
 from spectac_fast.commands._messages import style_of
 from spectac_fast.errors import NoInputError, UsageError
+from spectac_fast.outputs import Kind, Permit, check_folder, output_folder
+from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
     from spectac_fast.cohort.cohort import Cohort
@@ -61,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="evaluations per sample of models that start from noise (default: each model's own)",
     )
+    _flags.add_overwrite(parser)
     _flags.add_seed(parser)
     _flags.add_device(parser)
 
@@ -72,8 +75,12 @@ def run(args: argparse.Namespace) -> int:
         raise NoInputError(f"--data {folder}: expected a cohort folder, found none.")
     # Before torch, so that what is wrong with the data is said at once.
     cohort = open_cohort(folder, args)
+    check_folder(args.out)
+    permit = Permit((folder, *(args.normals or ())), args.overwrite)
+    kinds = {"table.md": Kind.TABLE, "table.csv": Kind.TABLE, "table.json": Kind.JSON, "panel.png": Kind.PICTURE}
+    for name, kind in kinds.items():
+        permit.check(args.out / name, kind)
 
-    from spectac_fast.evaluate.files import output_folder
     from spectac_fast.evaluate.regional.known import hearts_are_known
     from spectac_fast.evaluate.table import render, table, variants
     from spectac_fast.evaluate.table.score import score_cohort
@@ -101,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     patients = "1 patient" if count == 1 else f"{count} patients"
     print(f"\n{patients}, pooled per patient, data range 2. Intervals, tests and conventions:")
     for path in written:
-        print(f"  {path}")
+        say(f"  {path}")
     return 0
 
 

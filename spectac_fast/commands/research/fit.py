@@ -7,6 +7,8 @@ import argparse
 from spectac_fast.commands import _flags
 from spectac_fast.commands._cohorts import add_spacing, open_joined
 from spectac_fast.errors import UsageError
+from spectac_fast.outputs import Kind, Permit
+from spectac_fast.terminal import say
 
 _ABOUT = """
 A sample of few evaluations is a walk with fixed coefficients. They are fitted here, by least squares and without
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _flags.add_in(parser, "cohorts, not those that will be tested on", metavar="DIR", alias="--data", required=True)
     add_spacing(parser)
     _flags.add_output(parser, "weight file to write (.safetensors)", folder=False)
+    _flags.add_overwrite(parser)
     parser.add_argument(
         "--steps",
         type=_flags.positive_int,
@@ -56,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--steps: expected different numbers from 2 to --long-steps {args.long_steps}, found {shown}")
     if args.out.suffix != ".safetensors" or not args.out.parent.is_dir():
         raise UsageError(f"-o {args.out}: expected a .safetensors file in a folder that exists")
+    Permit((find(args.model), *args.inputs), args.overwrite).check(args.out, Kind.WEIGHTS)
     cohort = open_joined(args.inputs, args)
     pixel = cohort.spacing_mm[1]
     if abs(pixel / translator.pixel_mm - 1.0) > 0.01:
@@ -72,5 +76,5 @@ def run(args: argparse.Namespace) -> int:
         **trained_on([cohort.cases[case] for case in cases]),
     }
     keep_tables(find(args.model), args.out, tables, facts)
-    print(f"wrote {args.out}")
+    say(f"wrote {args.out}")
     return 0

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
 from spectac_fast.errors import InputError, UsageError
+from spectac_fast.outputs import Kind, Permit
+from spectac_fast.terminal import say, warn
 
 if TYPE_CHECKING:
     from spectac_fast.checkpoints.layouts import Imported
@@ -67,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fit", choices=("pad", "resize"), help="how other slices get to that size (default: the layout's, else pad)"
     )
     _flags.add_output(parser, "weight file to write (.safetensors)", folder=False)
+    _flags.add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.out.parent.is_dir():
         raise UsageError(f"-o {args.out}: the folder {args.out.parent} does not exist")
     file = _flags.the_file(args, "the checkpoint")
+    Permit((file, *filter(None, [args.config])), args.overwrite).check(args.out, Kind.WEIGHTS)
     try:
         return _import(file, args)
     except InputError as error:
@@ -84,7 +88,6 @@ def run(args: argparse.Namespace) -> int:
 def _import(file: Path, args: argparse.Namespace) -> int:
     import hashlib
     import os
-    import sys
 
     from spectac_fast.checkpoints import layouts
     from spectac_fast.checkpoints.pickles import read_checkpoint
@@ -116,13 +119,13 @@ def _import(file: Path, args: argparse.Namespace) -> int:
         trial.unlink(missing_ok=True)
     count = sum(tensor.numel() for tensor in found.tensors.values())
     kind = "averaged" if averaged else "as they are"
-    print(f"{found.model}: {len(found.tensors)} tensors, {count:,} numbers, weights {kind}; written to {args.out}")
+    say(f"{found.model}: {len(found.tensors)} tensors, {count:,} numbers, weights {kind}; written to {args.out}")
     for origin, where in _FROM.items():
         if said := settings.by_origin().get(origin):
-            print(f"  {where}: {', '.join(map(settings.said, said))}")
+            say(f"  {where}: {', '.join(map(settings.said, said))}")
     for sentence in settings.assumptions():
-        print(f"spectac: {sentence}", file=sys.stderr)
-    print("spectac: --config FILE or --set NAME=VALUE says what is assumed", file=sys.stderr)
+        warn(f"spectac: {sentence}")
+    warn("spectac: --config FILE or --set NAME=VALUE says what is assumed")
     return 0
 
 

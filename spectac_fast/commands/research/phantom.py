@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from spectac_fast.commands._flags import add_device, add_output, positive_int
 from spectac_fast.commands._messages import style_of
+from spectac_fast.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         progress.show()
         for _ in generate(args.out, seeds, wanted, jobs):
             progress.step()
-    print(f"{args.cases} cases in {args.out}")
+    say(f"{args.cases} cases in {args.out}")
     return 0
 
 

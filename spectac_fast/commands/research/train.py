@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from spectac_fast.commands._cohorts import add_spacing, open_cohort, open_joined
 from spectac_fast.commands._flags import add_device, add_in, add_output, add_seed, add_settings, positive_int, settings
 from spectac_fast.errors import UsageError
+from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
     from spectac_fast.cohort.cohort import Cohort
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     cohort = open_joined(args.inputs, args)
     path = _train_row(args, cohort) if args.model in ROWS else _train_network(args, cohort)
     if rank() == 0:
-        print(f"wrote {path}")
+        say(f"wrote {path}")
     return 0
 
 

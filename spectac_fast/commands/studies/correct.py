@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
 from spectac_fast.commands._messages import starting, style_of
 from spectac_fast.commands._runs import interruptible, reported
+from spectac_fast.outputs import Kind, Permit
 from spectac_fast.progress import STYLES, Progress
+from spectac_fast.terminal import say, warn
 
 if TYPE_CHECKING:
     from spectac_fast.correct import Corrector, Report
@@ -69,7 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="I/N",
         help="correct the I-th of N parts of the studies (default: RANK and WORLD_SIZE where torchrun sets them)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="correct again what OUT's manifest says is finished")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="correct again what OUT's manifest says is finished, and replace "
+        "files of others that have the name of an output (never an input, a manifest or a device)",
+    )
     parser.add_argument(
         "--force", action="store_true", help="correct named files that are transaxial or corrected already"
     )
@@ -110,6 +116,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.images:
         return _correct_images(args)
+    permit = Permit((*args.inputs, Path(args.model)), args.overwrite)
+    if args.report:
+        permit.check(args.report, Kind.JSON)
     part = args.shard or shard_of_launcher()
     settings = {
         "model": str(args.model),
@@ -128,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _rehearse(args, corrector, part)
     report = Report()
-    with reported(report, args.report, corrector):
+    with reported(report, args.report, corrector, permit):
         plan = _plan(args, corrector, part)
         with interruptible() as stop, Progress(plan.slices, "correcting", "slices", style=style_of(args)) as progress:
             if args.engine == "ray":
@@ -158,14 +167,14 @@ def _rehearse(args: argparse.Namespace, corrector: Corrector, part: tuple[int, i
         entry = plan.store.finished(study)
         if entry is not None:
             finished += 1
-            print("\n".join(f"{path}: finished before, would be kept" for path in plan.store.paths(entry)))
+            say(*(f"{path}: finished before, would be kept" for path in plan.store.paths(entry)))
             continue
         said = described_study(study, corrector.translator, plan.store.target, force=args.force, refused=refused)
-        print("\n".join(said))
+        say(*said)
     for result in plan.known:
         for kind in ("skipped", "failed"):
             for reason in getattr(result, kind):
-                print(f"{kind}: {reason}", file=sys.stderr)
+                warn(f"{kind}: {reason}")
     plan.store.close()
     studies = f"{len(plan.studies)} {'study' if len(plan.studies) == 1 else 'studies'}"
     print(f"{studies}, {finished} of them finished before; nothing was written")
@@ -183,9 +192,9 @@ def _correct_images(args: argparse.Namespace) -> int:
     translator = load(args.model, device=args.device)
     inputs = [Path(path) for path in args.inputs]
     given = {"steps": args.steps, "samples": args.samples, "seed": args.seed}
-    for sentence in correct_pictures(inputs, args.out, translator, args.images, **given):
-        print(f"spectac: {sentence}", file=sys.stderr)
-    print(f"corrected images ({translator.name}, {args.images} scale); written to {args.out}")
+    for sentence in correct_pictures(inputs, args.out, translator, args.images, overwrite=args.overwrite, **given):
+        warn(f"spectac: {sentence}")
+    say(f"corrected images ({translator.name}, {args.images} scale); written to {args.out}")
     return 0
 
 
@@ -222,9 +231,9 @@ def device_of_launcher(name: str) -> str:
 
 def _list(report: Report) -> None:
     for reason in report.skipped:
-        print(f"skipped: {reason}", file=sys.stderr)
+        warn(f"skipped: {reason}")
     for reason in report.failed:
-        print(f"failed: {reason}", file=sys.stderr)
+        warn(f"failed: {reason}")
 
 
 def _tell(report: Report, corrector: Corrector, out: Path) -> None:
@@ -233,10 +242,10 @@ def _tell(report: Report, corrector: Corrector, out: Path) -> None:
     pace = f", {1000 * report.seconds / report.slices:.1f} ms per slice" if report.slices else ""
     before = f"{len(report.finished)} series finished before, " if report.finished else ""
     where = f"written to {out}" if report.written else "nothing written"
-    print(
+    say(
         f"corrected {report.slices} slices in {report.series} series of {studies}{pace} "
         f"({corrector.translator.name}); {before}{len(report.skipped)} files skipped, {len(report.failed)} failed; "
         f"{where}"
     )
     if report.interrupted:
-        print("spectac: interrupted", file=sys.stderr)
+        warn("spectac: interrupted")

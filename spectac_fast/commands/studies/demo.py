@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
+from spectac_fast.outputs import OWN, Kind, output_folder
+from spectac_fast.terminal import say
 from spectac_fast.terms import PLANES
 
 if TYPE_CHECKING:
@@ -23,11 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from spectac_fast.evaluate.files import output_folder
     from spectac_fast.models.registry import load
 
     translator = load(args.model, device=args.device)
     out = output_folder(args.out)
+    for name in ("stress.png", "rest.png", "patient/patient.png"):
+        OWN.check(out / name, Kind.PICTURE)
+    OWN.check(out / "report.html", Kind.PAGE)
     _synthetic(out, translator, args)
     _patient(out / "patient", translator, args)
     return 0
@@ -38,7 +42,7 @@ def _corrected(source: Path, out: Path, translator: Translator, args: argparse.N
     from spectac_fast.errors import SpectacError
 
     how = {"steps": args.steps, "samples": args.samples, "seed": args.seed}
-    report = correct_files([source], out, translator, overwrite=True, **how)
+    report = correct_files([source], out, translator, again=True, **how)
     if report.failed:
         raise SpectacError(report.failed[0])
     return report
@@ -79,9 +83,9 @@ def _synthetic(out: Path, translator: Translator, args: argparse.Namespace) -> N
     )
     print(segments_table(phases))
     print(f"\n{milliseconds:.1f} ms per slice on {translator.device}\n")
-    print(f"{out / 'corrected'}{'':4}{len(report.written)} DICOM series")
+    say(f"{out / 'corrected'}{'':4}{len(report.written)} DICOM series")
     for path in [*pictures, *written]:
-        print(path)
+        say(path)
 
 
 def _patient(out: Path, translator: Translator, args: argparse.Namespace) -> None:
@@ -95,7 +99,7 @@ def _patient(out: Path, translator: Translator, args: argparse.Namespace) -> Non
 
     source = demo.unpack_patient(out / "projections")
     by = Reconstructor(planes=PLANES, ac="predicted")
-    (result,) = by.run(by.plan([source], out / "nc", overwrite=True))
+    (result,) = by.run(by.plan([source], out / "nc", again=True))
     if result.made is None:
         raise SpectacError((*result.failed, *result.skipped)[0])
     report = _corrected(out / "nc", out / "corrected", translator, args)
@@ -131,6 +135,5 @@ def _patient(out: Path, translator: Translator, args: argparse.Namespace) -> Non
         f"{axes.elevation:.0f} degrees.\n"
     )
     for folder, files in ((out / "nc", result.written), (out / "corrected", report.written)):
-        print(f"{folder}{'':4}{len(files)} DICOM series")
-    for picture in pictures:
-        print(picture)
+        say(f"{folder}{'':4}{len(files)} DICOM series")
+    say(*pictures)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from spectac_fast.commands import _flags
 from spectac_fast.commands._messages import style_of
+from spectac_fast.outputs import Permit, check_folder, output_folder
+from spectac_fast.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="the N-th slice of every series, from 1 (default: the middle one)",
     )
+    _flags.add_overwrite(parser)
     _flags.add_model(parser)
     _flags.add_device(parser)
 
@@ -24,13 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from spectac_fast.data.study import Study
     from spectac_fast.errors import InputError
-    from spectac_fast.evaluate.explanation import explained, nc_of, write
-    from spectac_fast.evaluate.files import output_folder
+    from spectac_fast.evaluate.explanation import check_places, explained, nc_of, write
     from spectac_fast.evaluate.report.gather import gather, pseudonym
     from spectac_fast.models.gradients import differentiable
     from spectac_fast.models.registry import load
     from spectac_fast.progress import Progress
 
+    permit = Permit((*args.inputs, Path(args.model)), args.overwrite)
+    check_folder(args.out)
     translator = load(args.model, device=args.device)
     differentiable(translator)
     with Progress(None, "searching", "files", style=style_of(args)) as searching:
@@ -45,11 +50,12 @@ def run(args: argparse.Namespace) -> int:
             try:
                 if not nc:
                     raise InputError(f"{series[0].path}: expected NC series of this study, found none.")
+                check_places(folder, {one.phase for one in nc}, permit)
                 rows = explained(Study(tuple(nc)), translator, args.slice, step=progress.step)
             except InputError as reason:
                 failed.append(str(reason))
                 continue
-            print("\n".join(map(str, write(folder, rows, translator))))
+            say(*write(folder, rows, translator))
     for reason in failed:
-        print(f"failed: {reason}")
+        say(f"failed: {reason}")
     return 1 if failed else 0

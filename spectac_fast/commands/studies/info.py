@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
 from spectac_fast.commands._contents import contents
+from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
     from spectac_fast.models.translator import Translator
@@ -29,13 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if not args.inputs:
-        print("\n".join(_surroundings()))
+        say(*_surroundings())
     for subject in args.inputs:
         if subject.exists() and subject.suffix not in (".safetensors", ".json"):
-            lines = contents(subject, _flags.told(args))
+            say(*contents(subject, _flags.told(args)))
         else:
-            lines = _model(str(subject), args.device)
-        print("\n".join(lines))
+            say(*_model(str(subject), args.device))
     return 0
 
 
@@ -49,7 +49,7 @@ def _surroundings() -> Iterable[str]:
     from spectac_fast.models.registry import load
     from spectac_fast.ops.availability import availability
 
-    yield availability()
+    yield from availability().splitlines()
     yield ""
     yield f"Python {platform.python_version()}, {torch.get_num_threads()} CPU threads"
     for k in range(torch.cuda.device_count()):

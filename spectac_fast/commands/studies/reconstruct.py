@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectac_fast.commands import _flags
 from spectac_fast.commands._messages import style_of
 from spectac_fast.commands._runs import interruptible, reported
+from spectac_fast.outputs import Kind, Permit
 from spectac_fast.progress import STYLES, Progress
+from spectac_fast.terminal import say, warn
 
 if TYPE_CHECKING:
     from spectac_fast.correct import Report
@@ -71,7 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the axis of rotation (left, back, head); write it as --axis=...",
     )
     parser.add_argument("--phase", choices=("stress", "rest"), help="of all named files, whatever they say themselves")
-    parser.add_argument("--overwrite", action="store_true", help="make again what OUT's manifest says is finished")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="make again what OUT's manifest says is finished, and replace files of others that have the name of an "
+        "output (never an input, a manifest or a device)",
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what became of every file, as JSON")
     parser.add_argument("--progress", choices=STYLES, default="auto", help="on stderr (default: auto)")
 
@@ -85,11 +91,14 @@ def run(args: argparse.Namespace) -> int:
     names = ("planes", "filter", "collimator", "axis", "iterations", "subsets", "maps")
     asked = {name: getattr(args, name) for name in names}
     settings = {name: value for name, value in asked.items() if value is not None}
+    permit = Permit((*args.inputs, Path(args.ac)), args.overwrite)
+    if args.report:
+        permit.check(args.report, Kind.JSON)
     by = Reconstructor(
         told=Told(phase=args.phase), ac=args.ac, method=args.method.upper(), scatter=args.scatter, **settings
     )
     report = Report()
-    with reported(report, args.report, by):
+    with reported(report, args.report, by, permit):
         with Progress(None, "searching", "files", style=style_of(args)) as searching:
             plan = by.plan(args.inputs, args.out, overwrite=args.overwrite, looked=searching.step)
         with (
@@ -157,25 +166,25 @@ def _say(result: Reconstructed) -> None:
     if result.made is not None:
         name, views = result.sources[0].name, result.projections.views
         axes = result.made.axes
-        print(
+        say(
             f"{name}: {views} views; long axis azimuth {axes.azimuth:.1f}, elevation {axes.elevation:.1f} degrees "
             f"through {', '.join(f'{mm:.0f}' for mm in axes.centre)} mm"
         )
     for warning in result.warnings:
-        print(f"note: {warning}", file=sys.stderr)
+        warn(f"note: {warning}")
 
 
 def _tell(report: Report, by: Reconstructor, out: Path) -> None:
     for reason in report.skipped:
-        print(f"skipped: {reason}", file=sys.stderr)
+        warn(f"skipped: {reason}")
     for reason in report.failed:
-        print(f"failed: {reason}", file=sys.stderr)
+        warn(f"failed: {reason}")
     before = f"{len(report.finished)} series finished before, " if report.finished else ""
     where = f"written to {out}" if report.written else "nothing written"
     files = f"{report.studies} {'file' if report.studies == 1 else 'files'}"
-    print(
+    say(
         f"reconstructed {report.series} series of {files}; {before}{len(report.skipped)} files skipped, "
         f"{len(report.failed)} failed; {where}"
     )
     if report.interrupted:
-        print("spectac: interrupted", file=sys.stderr)
+        warn("spectac: interrupted")

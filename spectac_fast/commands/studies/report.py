@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
 from spectac_fast.commands._messages import starting, style_of
+from spectac_fast.outputs import Kind, Permit, check_folder
+from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
     from spectac_fast.models.translator import Translator
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help='left ventricle set by hand: JSON such as {"stress": {"base_mm": -15}}; the page tells the fields',
     )
+    _flags.add_overwrite(parser)
     _flags.add_model(parser)
     _flags.add_device(parser)
 
@@ -61,9 +64,14 @@ def run(args: argparse.Namespace) -> int:
         from spectac_fast.progress import Progress
 
     geometry = read_geometry(args.geometry) if args.geometry else None
+    single = args.out.suffix.lower() in (".html", ".htm")
+    permit = Permit((*args.inputs, *filter(None, [args.geometry]), Path(args.model)), args.overwrite)
+    if single:
+        permit.check(args.out, Kind.PAGE)
+    else:
+        check_folder(args.out)
     with Progress(None, "searching", "files", style=style_of(args)) as searching:
         studies, found = gather(args.inputs, searching.step)
-    single = args.out.suffix.lower() in (".html", ".htm")
     if single and len(studies) > 1:
         raise UsageError(f"{args.out}: expected one study for one page, found {len(studies)}; name a folder with -o.")
     written: list[Path] = []
@@ -79,14 +87,15 @@ def run(args: argparse.Namespace) -> int:
                 png=args.png,
                 dicom=args.dicom,
                 colours=args.colours,
+                permit=permit,
             )
             written += files
             progress.step()
-    print("\n".join(map(str, written)))
+    say(*written)
     for reason in found.skipped:
-        print(f"skipped: {reason}")
+        say(f"skipped: {reason}")
     for reason in found.failed:
-        print(f"failed: {reason}")
+        say(f"failed: {reason}")
     return 1 if found.failed else 0
 
 

@@ -26,6 +26,7 @@ from spectac_fast.formats.dicom.tomo.stacks import stack_object
 from spectac_fast.formats.projections import Projections
 from spectac_fast.formats.series import NOTHING, Provenance, Told, volume_ending
 from spectac_fast.models.mumap import load_map_model
+from spectac_fast.outputs import Permit
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,16 @@ class Reconstructor:
         out: Path | None = None,
         *,
         overwrite: bool = False,
+        again: bool = False,
         looked: Callable[[], None] | None = None,
     ) -> Plan:
-        """Find the files; out: folder to write to, whose manifest says what is finished, unless overwrite.
-
-        looked: called for each file.
+        """Find the files; out: folder to write to, whose manifest says what is finished; overwrite, again: as for
+        `correct_files`; looked: called for each file.
         """
-        root = common_root(inputs)
-        store = Store(out, root, self.provenance, overwrite=overwrite, told=self.told) if out is not None else None
+        root, store = common_root(inputs), None
+        if out is not None:
+            how = {"overwrite": overwrite or again, "told": self.told, "permit": Permit(tuple(inputs), overwrite)}
+            store = Store(out, root, self.provenance, **how)
         found = find_studies(inputs, self.told, looked)
         known = [Reconstructed(skipped=(text,)) for text in found.skipped]
         known += [Reconstructed(failed=(text,)) for text in found.failed]

@@ -11,12 +11,15 @@ the projections of a real one.
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from spectac_fast.errors import InputError, SetupError
+from spectac_fast.formats.atomic import stage_bytes
+from spectac_fast.outputs import OWN, check_folder
 
 ARCHIVE, PATIENT = "study.zip", "patient.zip"
 PROJECTIONS, NOTICE = "stress_TOMO.dcm", "NOTICE.txt"
@@ -47,13 +50,24 @@ def unpack_patient(folder: Path) -> Path:
 def _extracted(name: str, members: Sequence[str], folder: Path) -> list[Path]:
     try:
         with as_file(files(__name__) / name) as archive, zipfile.ZipFile(archive) as study:
+            check_folder(folder)
             for member in members:
-                study.extract(member, folder)
+                _put(study.read(member), folder / member)
     except (FileNotFoundError, KeyError, zipfile.BadZipFile) as error:
         raise SetupError(f"{name}: expected the demo study in the installed package, found {error}.") from None
     except OSError as error:
         raise SetupError(f"{folder}: expected a folder to write to, found {error}.") from None
     return [folder / member for member in members]
+
+
+def _put(content: bytes, path: Path) -> None:
+    """Write a file, unless it is there just so; raises SetupError where something else is."""
+    if path.is_file() and not path.is_symlink() and path.read_bytes() == content:
+        return
+    sentence = OWN.obstacle(path, None)
+    if sentence:
+        raise SetupError(f"{path}: expected no file or that of the demo, found another; choose another folder.")
+    os.replace(stage_bytes(content, path), path)
 
 
 def pack(case: Path, archive: Path) -> int:

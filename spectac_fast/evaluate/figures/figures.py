@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spectac_fast.evaluate.files import appearing
+from spectac_fast.outputs import PROGRAM, appearing
 from spectac_fast.terms import PLANES
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _bar(figure: Figure, box: tuple[float, float, float, float], *, signed: bool
 def _save(figure: Figure, path: Path) -> Path:
     """Write a PNG by atomic rename, without a time stamp, so that equal data give equal bytes."""
     with appearing(path) as part:
-        figure.savefig(part, dpi=DPI, format="png", metadata={"Software": None})
+        figure.savefig(part, dpi=DPI, format="png", metadata={"Software": PROGRAM})
     return path
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spectac_fast.evaluate.figures import colours
 from spectac_fast.evaluate.figures.figures import DPI, STYLE
-from spectac_fast.evaluate.files import appearing
+from spectac_fast.outputs import appearing
 from spectac_fast.reconstruct.acquired import central
 from spectac_fast.reconstruct.grid import Grid
 

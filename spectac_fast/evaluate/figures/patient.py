@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from spectac_fast.data.scale import count_scale
 from spectac_fast.evaluate.figures import colours
 from spectac_fast.evaluate.figures.figures import DPI, STYLE, crop
-from spectac_fast.evaluate.files import appearing
 from spectac_fast.formats.projections import Projections
+from spectac_fast.outputs import PROGRAM, appearing
 
 # Short-axis slices that are shown, mm from the middle towards the apex; both long axes are shown at the middle.
 _SHORT_AXIS_MM = (27, 14, 0, -14, -27)
@@ -76,7 +76,7 @@ def patient_panel(
             middle = height - 0.62 - line * (_TILE + 0.22) - 0.5 * _TILE
             figure.text(0.78 / width, middle / height, name, rotation=90, ha="right", va="center", fontsize=9)
         with appearing(path) as part:
-            figure.savefig(part, dpi=DPI, format="png", metadata={"Software": None})
+            figure.savefig(part, dpi=DPI, format="png", metadata={"Software": PROGRAM})
     return path
 
 

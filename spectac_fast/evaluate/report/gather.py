@@ -229,7 +229,10 @@ def kind_of(series: Series) -> str:
 
 
 def _derivation(series: Series) -> str:
-    return str(series.header.get("DerivationDescription") or "Not stated.")
+    from spectac_fast.formats.dicom.derivation import derivation_of
+    from spectac_fast.models.names import NAMED
+
+    return derivation_of(series.header, NAMED)
 
 
 def _unusual(by_kind: Mapping[str, Mapping[tuple[str, str], Series]], translator: Translator) -> list[str]:

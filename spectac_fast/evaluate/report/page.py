@@ -25,8 +25,8 @@ from spectac_fast.evaluate.report.bullseye import bullseye
 from spectac_fast.evaluate.report.deficits import DEFICIT_LINK, deficit_table
 from spectac_fast.evaluate.report.gather import ReportStudy
 from spectac_fast.evaluate.report.words import NAMES, ORDER
+from spectac_fast.outputs import NOTICE, PROGRAM
 
-NOTICE = "Research software, not a medical device: not for diagnosis."
 _ORDER = {"SA": "apex to base", "VLA": "septal to lateral", "HLA": "inferior to anterior"}
 _RINGS = (6, 12, 16)
 ON_THEIR_OWN = (
@@ -45,6 +45,7 @@ def page(study: ReportStudy, phases: Sequence[Phase], *, title: str = "", colour
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="referrer" content="no-referrer">',
+        f'<meta name="generator" content="{PROGRAM} {__version__}">',
         f"<title>{name}: attenuation correction without CT</title>",
         f"<style>{style}</style></head><body>",
         '<a class="skip" href="#main">Skip to the images</a>',

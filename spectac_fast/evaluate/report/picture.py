@@ -17,8 +17,9 @@ from spectac_fast.evaluate.report.analysis import Phase, reversibility, signed, 
 from spectac_fast.evaluate.report.bullseye import RINGS, places, spokes
 from spectac_fast.evaluate.report.deficits import rows
 from spectac_fast.evaluate.report.gather import ReportStudy
-from spectac_fast.evaluate.report.page import NOTICE, ON_THEIR_OWN
+from spectac_fast.evaluate.report.page import ON_THEIR_OWN
 from spectac_fast.evaluate.report.words import NAMES, ORDER
+from spectac_fast.outputs import NOTICE, PROGRAM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +37,7 @@ def summary_picture(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
     notes = _notes(study, phases)
     reversible = reversibility(phases)
@@ -58,7 +60,9 @@ def summary_picture(
         canvas.draw()
     pixels = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
+    made_by = PngInfo()
+    made_by.add_text("Software", PROGRAM)
+    Image.fromarray(pixels).save(out, "PNG", pnginfo=made_by)
     return pixels, out.getvalue()
 
 

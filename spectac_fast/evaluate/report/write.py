@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectac_fast.errors import InputError, SetupError
-from spectac_fast.evaluate.files import appearing, output_folder
 from spectac_fast.evaluate.report.analysis import Phase, analyse
 from spectac_fast.evaluate.report.gather import needs_model, study_of
 from spectac_fast.evaluate.report.page import page
+from spectac_fast.outputs import OWN, Kind, Permit, appearing, output_folder
 
 if TYPE_CHECKING:
     from spectac_fast.formats.series import Series
@@ -28,6 +28,7 @@ def write_report(
     png: bool = False,
     dicom: bool = False,
     colours: str = "warm",
+    permit: Permit = OWN,
 ) -> tuple[list[Path], list[Phase]]:
     """Write the report of one study.
 
@@ -39,15 +40,20 @@ def write_report(
         geometry: left ventricle set by hand, see `analysis.analyse`.
         png, dicom: also write the summary in these forms.
         colours: of perfusion, one of `figures.colours.TABLES`.
+        permit: what may be replaced besides reports of this program.
 
     Returns the files written, and what they say of each phase.
     Raises InputError for series without NC and corrected ones, SetupError where the files
-    cannot be written.
+    cannot be written, UsageError where something else has their place.
     """
     study = study_of(series, _model_at_hand(series, model))
     phases = analyse(study, geometry)
-    path = path.with_name(path.name.format(pseudonym=study.pseudonym))
+    path = path.with_name(path.name.replace("{pseudonym}", study.pseudonym))
     output_folder(path.parent)
+    beside = {Kind.PICTURE: path.with_suffix(".png")} if png else {}
+    beside |= {Kind.OBJECT: path.with_suffix(".dcm")} if dicom else {}
+    for kind, target in {Kind.PAGE: path, **beside}.items():
+        permit.check(target, kind)
     written = [_put(path, page(study, phases, title=title, colours=colours).encode())]
     if png or dicom:
         from spectac_fast.evaluate.report.picture import summary_picture

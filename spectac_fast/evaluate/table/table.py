@@ -17,7 +17,6 @@ from spectac_fast._version import __version__
 from spectac_fast.cohort.pairs import pairs_sha256
 from spectac_fast.evaluate import bootstrap, provenance
 from spectac_fast.evaluate.bootstrap import Estimate
-from spectac_fast.evaluate.files import appearing
 from spectac_fast.evaluate.regional import scores as regional
 from spectac_fast.evaluate.regional.known import key_of
 from spectac_fast.evaluate.regional.normals import NormalLimits, limits_of_table
@@ -28,6 +27,7 @@ from spectac_fast.evaluate.table.render import markdown
 from spectac_fast.evaluate.table.repeats import Repeated, merged
 from spectac_fast.evaluate.table.score import CohortScores
 from spectac_fast.evaluate.table.variants import COMBINED
+from spectac_fast.outputs import appearing
 from spectac_fast.terms import IDEAL, PHASES
 
 REGIONS = ("whole", "heart")

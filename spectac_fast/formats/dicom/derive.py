@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -16,7 +15,16 @@ from pydicom.dataset import Dataset
 
 from spectac_fast._version import __version__
 from spectac_fast.errors import InputError
-from spectac_fast.formats.dicom.elements import code, stable_uid
+from spectac_fast.formats.dicom.derivation import (
+    CORRECTED,
+    CORRECTION,
+    DEVIATION,
+    DOUBTFUL,
+    RESEARCH,
+    TRANSAXIAL,
+    averaged,
+)
+from spectac_fast.formats.dicom.elements import code, encoded_sha256, stable_uid
 from spectac_fast.formats.dicom.patient import keep_codes_alone
 from spectac_fast.formats.dicom.read import slice_numbers
 from spectac_fast.formats.dicom.values.store import Words, put_words, words_of
@@ -48,7 +56,7 @@ _CORRECTED = _Kind(
     role="derived",
     series_offset=9000,
     comment="ESTIMATED attenuation correction (no CT). Compare with the source NC series.",
-    description="Attenuation correction estimated from the non-corrected image alone, without CT or transmission scan,",
+    description=CORRECTION,
     contribution="Image-domain attenuation correction",
     values="Corrected counts",
 )
@@ -57,7 +65,7 @@ _UNCERTAINTY = _Kind(
     role="uncertainty",
     series_offset=19000,
     comment="UNCERTAINTY of an estimated attenuation correction: standard deviation in counts, no perfusion image.",
-    description="Standard deviation over samples of attenuation correction estimated from the non-corrected image,",
+    description=DEVIATION,
     contribution="Uncertainty of image-domain attenuation correction",
     values="Standard deviation of corrected counts",
 )
@@ -162,9 +170,6 @@ def _derive(
         for tag in list(ds.group_dataset(group).keys()):
             del ds[tag]
     order = slice_numbers(source, series.path)
-    entropy = _entropy(series, words.values[order], provenance, others)
-    ds.SOPInstanceUID = stable_uid(f"{kind.role} instance", str(source.SOPInstanceUID), entropy)
-    ds.SeriesInstanceUID = stable_uid(f"{kind.role} series", str(source.SeriesInstanceUID), entropy)
     ds.ImageType = ["DERIVED", "PRIMARY", *list(source.ImageType)[2:]]
     ds.SeriesNumber = _series_number(source, kind)
     ds.SeriesDescription = f"{_text(source, 'SeriesDescription')[: 63 - len(kind.mark)]} {kind.mark}".strip()
@@ -180,19 +185,19 @@ def _derive(
         # Must be there, and may be empty.
         ds.SpacingBetweenSlices = None
     put_words(ds, words, order, joined=bool(series.instances), meaning=kind.values)
+    made = _made(provenance, others)
+    content = encoded_sha256(ds)
+    ds.SOPInstanceUID = stable_uid(f"{kind.role} instance", str(source.SOPInstanceUID), made, content)
+    ds.SeriesInstanceUID = stable_uid(f"{kind.role} series", str(source.SeriesInstanceUID), made, content)
     return ds
 
 
-def _entropy(series: Series, pixels: NDArray, provenance: Provenance | None, others: Sequence[Series]) -> str:
-    if provenance is None:
-        return hashlib.sha256(pixels.tobytes()).hexdigest()
-    settings = dict(sorted(provenance.settings.items()))
+def _made(provenance: Provenance | None, others: Sequence[Series]) -> str:
+    """What an object was made by and from, besides its source."""
+    settings = dict(sorted(provenance.settings.items())) if provenance else {}
     sources = sorted(str(other.header.SOPInstanceUID) for other in others)
-    made = [provenance.model, provenance.weights, provenance.version, settings, sources]
-    if series.twin:
-        # Its UID does not tell it from the other one, but what it holds does.
-        made.append(series.digest)
-    return json.dumps(made)
+    by = [provenance.model, provenance.weights, provenance.version] if provenance else []
+    return json.dumps([*by, settings, sources])
 
 
 def _series_number(source: Dataset, kind: _Kind) -> int:
@@ -223,10 +228,11 @@ def _describe(
     version = provenance.version if provenance else __version__
     weights = f" (weights SHA-256 {provenance.weights})" if provenance and provenance.weights else ""
     settings = ", ".join(f"{key} {value}" for key, value in sorted(provenance.settings.items())) if provenance else ""
+    planes = averaged(", ".join(each.plane for each in others))
     # What must be read stands first: a long list of settings is cut at the end.
     ds.DerivationDescription = (
-        f"Research use only, not a medical device. {kind.description} by spectac_fast {version}, model {model[:64]}"
-        f"{weights}.{_doubts(series)}{_averaged(others)} Settings: {_plain(settings) or 'not stated'}."
+        f"{RESEARCH} {kind.description} by spectac_fast {version}, model {model[:64]}"
+        f"{weights}.{_doubts(series)}{planes} Settings: {_plain(settings) or 'not stated'}."
     )[:1024]
 
     equipment = Dataset()
@@ -248,11 +254,6 @@ def _sources(series: Series, locations_preserved: str) -> list[Dataset]:
     return items
 
 
-def _averaged(others: Sequence[Series]) -> str:
-    planes = ", ".join(other.plane for other in others)
-    return f" Mean of the corrections of this plane and, on the same voxels, of {planes}." if planes else ""
-
-
 def _plain(text: str) -> str:
     """`text` in the characters that every DICOM character set has; a backslash would separate values."""
     return re.sub(r"[^ -\[\]-~]", "?", text)
@@ -260,7 +261,5 @@ def _plain(text: str) -> str:
 
 def _doubts(series: Series) -> str:
     """What a model is not made for and was forced upon it."""
-    transaxial = " The source holds transaxial slices, not slices along the heart." if series.plane == "TRA" else ""
-    corrected = " The source is, by what is known of it, attenuation-corrected already."
-    doubtful = " Whether the source is attenuation-corrected already is not known."
-    return transaxial + (doubtful if series.doubt else corrected if series.attenuation_corrected else "")
+    transaxial = TRANSAXIAL if series.plane == "TRA" else ""
+    return transaxial + (DOUBTFUL if series.doubt else CORRECTED if series.attenuation_corrected else "")

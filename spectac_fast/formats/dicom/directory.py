@@ -9,6 +9,7 @@ from pydicom import dcmread
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from spectac_fast.errors import InputError, SpectacError
+from spectac_fast.formats.dicom.door import quieten
 from spectac_fast.formats.dicom.parse import file_content, file_meta, sentences
 
 # File meta information is a few hundred bytes.
@@ -31,7 +32,7 @@ def directory_entries(path: Path) -> list[tuple[str, ...]]:
     Raises InputError for a file that is no directory or is damaged.
     """
     with sentences(path):
-        ds = dcmread(BytesIO(file_content(path)))
+        ds = quieten(dcmread(BytesIO(file_content(path))))
         if ds.file_meta.get("MediaStorageSOPClassUID") != MediaStorageDirectoryStorage:
             raise InputError(f"{path}: expected a DICOM directory, found another kind of DICOM file.")
         entries = []

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from spectac_fast.formats.atomic import stage_bytes
@@ -92,6 +94,14 @@ def stable_uid(*parts: str) -> UID:
     number = number & ~(0xF << 76) | 0x8 << 76
     number = number & ~(0x3 << 62) | 0x2 << 62
     return UID(f"2.25.{number}")
+
+
+def encoded_sha256(ds: Dataset) -> str:
+    """SHA-256 of a data set as `stage` encodes it, file meta information left out."""
+    content = DicomBytesIO()
+    content.is_little_endian, content.is_implicit_VR = True, False
+    write_dataset(content, ds)
+    return hashlib.sha256(content.getvalue()).hexdigest()
 
 
 def set_pixels(ds: Dataset, pixels: NDArray, padding: NDArray[np.bool_] | bool = False) -> None:

@@ -15,6 +15,7 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from spectac_fast.errors import InputError, NoInputError, NotApplicableError
+from spectac_fast.formats.dicom.door import quieten
 from spectac_fast.formats.dicom.elements import quiet_pydicom
 
 # A reconstructed stack is below 10 MB: anything near this limit is a mistake or an attack. Reading holds a file three
@@ -69,7 +70,7 @@ def parse(path: Path, content: bytes | None, **options: Any) -> Dataset:
     if syntax == DeflatedExplicitVRLittleEndian:
         raise NotApplicableError(f"{path}: expected an uncompressed DICOM file, found {syntax.name}.")
     # From memory, a length field of 4 GB reads what is there; from a file it would allocate 4 GB first.
-    return dcmread(BytesIO(content), **options)
+    return quieten(dcmread(BytesIO(content), **options))
 
 
 def file_meta(content: bytes) -> Dataset:

@@ -14,7 +14,15 @@ from pydicom.dataset import Dataset
 
 from spectac_fast._version import __version__
 from spectac_fast.errors import InputError
-from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE, PATIENT_STATE, code, set_pixels, stable_uid
+from spectac_fast.formats.dicom.elements import (
+    NM_IMAGE_STORAGE,
+    PATIENT_STATE,
+    code,
+    encoded_sha256,
+    quiet_pydicom,
+    set_pixels,
+    stable_uid,
+)
 from spectac_fast.formats.dicom.kind.tracer import THALLIUM
 from spectac_fast.formats.dicom.patient import lying
 from spectac_fast.formats.dicom.synthetic import put_geometry
@@ -83,7 +91,8 @@ def stack_object(projections: Projections, stack: Stack, maps: Sequence[tuple[st
     one frame of reference, whose origin is the axis of rotation. Raises InputError for a header that cannot be copied.
     """
     try:
-        return _object(projections, stack, maps)
+        with quiet_pydicom():
+            return _object(projections, stack, maps)
     except Exception as error:
         # pydicom quotes values in its messages; they may identify the patient.
         raise InputError(f"{projections.path}: the header cannot be copied ({type(error).__name__}).") from None
@@ -105,8 +114,6 @@ def _object(projections: Projections, stack: Stack, maps: Sequence[tuple[str, st
     made = json.dumps({**stack.made, "version": __version__}, sort_keys=True)
     uid, kind = str(source.SOPInstanceUID), stack.kind
     ds.SOPClassUID, ds.Modality = NM_IMAGE_STORAGE, "NM"
-    ds.SOPInstanceUID = stable_uid("reconstructed instance", uid, stack.plane, kind, made)
-    ds.SeriesInstanceUID = stable_uid("reconstructed series", uid, stack.plane, kind, made)
     ds.FrameOfReferenceUID = frame_of(projections)
     ds.PositionReferenceIndicator = ""
     # PS3.3 C.8.4.9.1.1.1: an original image is one of the patient's counts, reconstructed or not.
@@ -134,6 +141,9 @@ def _object(projections: Projections, stack: Stack, maps: Sequence[tuple[str, st
     mapping.add_new("RealWorldValueFirstValueMapped", "US", 0)
     mapping.add_new("RealWorldValueLastValueMapped", "US", 65535)
     ds.RealWorldValueMappingSequence = [mapping]
+    content = encoded_sha256(ds)
+    ds.SOPInstanceUID = stable_uid("reconstructed instance", uid, stack.plane, kind, made, content)
+    ds.SeriesInstanceUID = stable_uid("reconstructed series", uid, stack.plane, kind, made, content)
     return ds
 
 

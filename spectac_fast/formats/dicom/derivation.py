@@ -1,0 +1,48 @@
+"""What a derived object says of its making, read back: only in the words in which it is written here.
+
+The text may come from anybody, who may have put a name there. What is repeated is therefore put together anew of what
+was recognised: numbers, hashes, planes and words of a closed list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+
+from pydicom.dataset import Dataset
+
+RESEARCH = "Research use only, not a medical device."
+CORRECTION = "Attenuation correction estimated from the non-corrected image alone, without CT or transmission scan,"
+DEVIATION = "Standard deviation over samples of attenuation correction estimated from the non-corrected image,"
+TRANSAXIAL = " The source holds transaxial slices, not slices along the heart."
+CORRECTED = " The source is, by what is known of it, attenuation-corrected already."
+UNSTATED = "not stated"
+DOUBTFUL = " Whether the source is attenuation-corrected already is not known."
+_PLANES = r"(?:SA|VLA|HLA|TRA)(?:, (?:SA|VLA|HLA|TRA))*"
+_KEYS = r"(?:deviation of samples|device|floor|planes|precision|samples|seed|steps|temperature)"
+_VALUES = r"(?:-?\d+(?:\.\d+)?(?:e-?\d+)?|cpu|cuda|mps|fp32|bf16|fp16|combined|separate)"
+_DERIVATION = re.compile(
+    rf"{re.escape(RESEARCH)} (?:{re.escape(CORRECTION)}|{re.escape(DEVIATION)})"
+    r" by spectac_fast \d[\d.]{0,20}, model (?P<model>[ -\[\]-~]{1,64}?)(?: \(weights SHA-256 [0-9a-f]{64}\))?\."
+    rf"(?:{re.escape(TRANSAXIAL)})?(?:{re.escape(CORRECTED)}|{re.escape(DOUBTFUL)})?"
+    rf"(?: Mean of the corrections of this plane and, on the same voxels, of {_PLANES}\.)?"
+    rf" Settings: (?:not stated|{_KEYS} {_VALUES}(?:, {_KEYS} {_VALUES})*)\."
+)
+
+
+def averaged(planes: str) -> str:
+    """The sentence on the planes, parted by commas, that were averaged with this one; none without."""
+    return f" Mean of the corrections of this plane and, on the same voxels, of {planes}." if planes else ""
+
+
+def derivation_of(ds: Dataset, models: Container[str]) -> str:
+    """The Derivation Description where it is one that `derive` writes, another one's name than those of `models` left
+    out; else a sentence that says so.
+    """
+    text = ds.get("DerivationDescription") or ""
+    found = _DERIVATION.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        return "How it was made is not stated as spectac_fast states it."
+    if found["model"] in models or found["model"] == UNSTATED:
+        return text
+    return f"{text[: found.start('model')]}of another name{text[found.end('model') :]}"
