@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from bench.evidence.expected.studies import gathered
     from spectac_fast.cohort.expected_error import ExpectedError, expected_error_file, scaled, write_expected_error
     from spectac_fast.evaluate.provenance import commit
-    from spectac_fast.models.registry import find
+    from spectac_fast.models.names import find
     from spectac_fast.outputs import appearing, output_folder
 
     made_by, out = commit(), output_folder(args.out)
