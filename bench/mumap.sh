@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the weights that predict attenuation maps (`spectac reconstruct --ac predicted`) and measures every route.
-# About 15 minutes of one core for the patients, MINUTES for the training, 8 for the routes; resumes where it stopped.
-# Usage: [MINUTES=42] [PATIENTS=48] bench/mumap.sh WORKDIR
+# About 15 minutes of one core for the patients, 20 for the training, 8 for the routes; resumes where it stopped.
+# Usage: [PATIENTS=48] bench/mumap.sh WORKDIR
 set -euo pipefail
 work=$(realpath -m "$1")
 cd "$(dirname "$0")/.."
@@ -18,10 +18,17 @@ maps hanoi 60 62000
 maps random 140 60000 --protocol random --without matrix128
 maps validation-random 12 500000 --protocol random --without matrix128
 
-[ -f "$work/run/card.json" ] || spectac train mumap --data "$work/hanoi" "$work/random" \
-    --validation "$work/validation-random" -o "$work/run" --max-minutes "${MINUTES:-42}" \
-    $([ -f "$work/run/state.pt" ] && echo --resume || true)
-cp "$work/run/mumap64.safetensors" spectac_fast/weights/
-cp "$work/run/card.json" spectac_fast/weights/mumap64.json
+# Two stages, the second from the first's weights with the learning rate raised once more.
+stage() { # NAME SLICES [OPTION...]
+    local run=$work/$1 slices=$2
+    shift 2
+    [ -f "$run/card.json" ] || spectac train mumap --data "$work/hanoi" "$work/random" \
+        --validation "$work/validation-random" -o "$run" --max-slices "$slices" "$@" \
+        $([ -f "$run/state.pt" ] && echo --resume || true)
+}
+stage run 39712
+stage run2 80000 --initial "$work/run/mumap64.safetensors"
+cp "$work/run2/mumap64.safetensors" spectac_fast/weights/
+cp "$work/run2/card.json" spectac_fast/weights/mumap64.json
 python -m bench routes --work "$work/routes" --patients "${PATIENTS:-48}"
 python -m bench mumap_card
