@@ -18,7 +18,7 @@ maps hanoi 60 62000
 maps random 140 60000 --protocol random --without matrix128
 maps validation-random 12 500000 --protocol random --without matrix128
 
-# Two stages, the second from the first's weights with the learning rate raised once more.
+# Three stages, each from the last one's weights with the learning rate raised once more.
 stage() { # NAME SLICES [OPTION...]
     local run=$work/$1 slices=$2
     shift 2
@@ -28,7 +28,8 @@ stage() { # NAME SLICES [OPTION...]
 }
 stage run 39712
 stage run2 80000 --initial "$work/run/mumap64.safetensors"
-cp "$work/run2/mumap64.safetensors" spectac_fast/weights/
-cp "$work/run2/card.json" spectac_fast/weights/mumap64.json
+stage run3 36000 --initial "$work/run2/mumap64.safetensors" --set optimiser.learning_rate=0.0008
+cp "$work/run3/mumap64.safetensors" spectac_fast/weights/
+cp "$work/run3/card.json" spectac_fast/weights/mumap64.json
 python -m bench routes --work "$work/routes" --patients "${PATIENTS:-48}"
 python -m bench mumap_card

@@ -43,7 +43,7 @@ def card(trained: Mapping[str, Any], routes: Mapping[str, Any]) -> str:
         "training data": f"{data['cases']} synthetic patients (seeds {ranges}), stress and rest, under one protocol or "
         f"a random one each, {data['slices']} slices; no real patient",
         "recipe": f"`{trained['recipe']['name']}`, seed {trained['seed']}, {trained['steps']} steps in "
-        f"{trained["minutes"]:.0f} minutes of one core from the weights of a first training; commands in `bench/mumap.sh`",
+        f"{trained['minutes']:.0f} minutes of one core, the last of several stages; commands in `bench/mumap.sh`",
     }
     rows = [
         "| validation, random protocols | mu, body | mu, heart | survival |",

@@ -28,6 +28,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("model_channels", "head_channels", "channels", "in_channels", "out_channels"), (1, 2**16)),
     "norm_groups": (1, 2**16),
 }  # fmt: skip
+# Names of numbers that some networks give a word instead.
+_WORDS = {"dropout"}
 _MOST_PIXELS = 8192
 # Networks may make parts that they then do without.
 _SLACK = 2_000_000
@@ -95,6 +97,8 @@ def _check(value: Any, key: str, name: str, depth: int) -> None:
             raise InputError(f"{name}: expected at most {_LARGEST} entries in {key} of its header, found {len(value)}.")
         for each in value:
             _check(each, key, name, depth + 1)
+    elif isinstance(value, str) and last in _WORDS:
+        return
     elif last in _RANGES and value is not None:
         low, high = _RANGES[last]
         whole = isinstance(low, int) and isinstance(high, int)

@@ -157,7 +157,9 @@ def test_a_run_is_resumed_and_written(cohort_folder, tmp_path, monkeypatch):
     assert main() == 0
     page = (tmp_path / "out" / "table_cpu.md").read_text()
     rows = [line for line in page.splitlines() if "| 2 |" in line]
-    assert any(line.startswith("| ancestral, DBIM-1, DBIM-2, DBIM-3, UniPC, UniPC-bh2, SDE-2M | 2 |") for line in rows), rows
+    assert any(
+        line.startswith("| ancestral, DBIM-1, DBIM-2, DBIM-3, UniPC, UniPC-bh2, SDE-2M | 2 |") for line in rows
+    ), rows
     assert (tmp_path / "out" / "plot_cpu.png").stat().st_size > 10_000
     with (tmp_path / "out" / "table_cpu.csv").open() as file:
         rows = list(csv.DictReader(file))
