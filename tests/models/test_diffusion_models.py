@@ -125,7 +125,7 @@ def test_regression_adds_what_the_network_says(make):
 def test_wrong_descriptions_are_named(tmp_path, model, changes):
     path = tmp_path / "odd.safetensors"
     save_weights(path, {}, model, json.loads(json.dumps({**CONFIGS[model], **changes})), {})
-    with pytest.raises(InputError, match=r"odd\.safetensors cannot be used") as caught:
+    with pytest.raises(InputError, match=r"odd\.safetensors( cannot be used|: expected)") as caught:
         load(path, device="cpu")
     assert "\n" not in str(caught.value)
 

@@ -76,7 +76,7 @@ def test_info_names_the_tables(files, capsys):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda config: config["fitted"][0]["rows"][1].__setitem__(3, float("nan")), "finite numbers"),
+        (lambda config: config["fitted"][0]["rows"][1].__setitem__(3, float("nan")), "found nan"),
         (lambda config: config.update(fitted=config["fitted"][0]), "list of tables"),
         (lambda config: config["fitted"].append(config["fitted"][0]), "same number"),
         (lambda config: config["fitted"].pop(0), "no fitted table of 3"),
