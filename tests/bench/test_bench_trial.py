@@ -121,7 +121,7 @@ def test_areas_of_both_readers_and_the_verdict():
     about = {"seeds": [1, 24], "commit": "c", "machine": "m", "weights_sha256": "0" * 64}
     said = page.page(table | about)
     assert "| a | 24 / 24 |" in said
-    assert "b were left out of the training" in said
+    assert "Not in the training: b." in said
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from bench.evidence.clinical.cases import corrected_sa, kept
 from bench.evidence.trial.observer import place_of, seen, square, usual_places
 from spectac_fast.cohort.cohort import Cohort
+from spectac_fast.errors import InputError
 from spectac_fast.evaluate.regional.segments import percent_of_maximum, polar_map
 from spectac_fast.evaluate.regional.ventricle import Ventricle, find
 from spectac_fast.progress import Progress
@@ -27,7 +29,8 @@ def measured(
     wanted: Callable[[Mapping[str, Any]], bool] = lambda case: True,
 ) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
     """(case, measures) of the patients that are wanted: polar, % of maximum [phase, image, 24, 72], the ventricle found
-    on NC, as in practice; seen: the observer's channels [phase, image, 4] at the defect or where one might be.
+    on NC, as in practice; seen: the observer's channels [phase, image, 4] at the defect or where one might be. Patients
+    whose field is refused are left out.
     """
     usual = usual_places(cohort.cases)
     chosen = [i for i, case in enumerate(cohort.cases) if wanted(case)]
@@ -36,7 +39,8 @@ def measured(
         for i in chosen:
             case = cohort.cases[i]
             path = folder / f"{case['seed']}.npz"
-            found.append((case, kept(path, lambda k=i: _measure(cohort, k, translator, usual))))
+            with contextlib.suppress(InputError):
+                found.append((case, kept(path, lambda k=i: _measure(cohort, k, translator, usual))))
             progress.step()
     return found
 

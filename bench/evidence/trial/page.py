@@ -18,7 +18,10 @@ protocol. A defect counts that takes a fifth or more of the uptake; patients wit
   its template from the other patients of the protocol.
 
 Figures: area under the ROC, 95 % bootstrap over patients. Corrected is **non-inferior** to CT-based AC where the lower
-end of the difference lies above -{margin:.2f}. {unseen} were left out of the training.
+end of the difference lies above -{margin:.2f}. Where NC is not below AC either, the trial tells nothing apart: it shows
+that the correction loses no defect, not that it finds more.
+
+Not in the training: {unseen}.
 
 Weights SHA-256 {weights}, commit {commit}; {machine}.
 """
@@ -35,7 +38,7 @@ def page(table: Mapping[str, Any]) -> str:
             women=table["normals"]["F"],
             men=table["normals"]["M"],
             margin=table["margin"],
-            unseen=" and ".join(table["unseen"]) or "None of them",
+            unseen=", ".join(table["unseen"]) or "None of them",
             weights=table["weights_sha256"][:16],
             commit=table["commit"],
             machine=table["machine"],

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--model", default="bbdm", help="model name or file (default: bbdm)")
     parser.add_argument("--protocols", default=",".join(PROTOCOLS), metavar="P,...", help="default: eight")
     parser.add_argument(
-        "--unseen", default="views30,legp", metavar="P,...", help="those that the model was not trained on"
+        "--unseen", default=",".join(PROTOCOLS[1:]), metavar="P,...", help="not trained on (default: all but the first)"
     )
     parser.add_argument("--patients", type=int, default=PATIENTS, metavar="N", help=f"default: {PATIENTS}")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED, metavar="SEED", help=f"default: {FIRST_SEED}")
@@ -57,6 +57,9 @@ def run(args: argparse.Namespace) -> int:
     group = measured(normal, kept / "normals", translator, "normals", lambda case: not case["defects"])
     seeds = range(args.first_seed, args.first_seed + args.patients)
     found = {name: measured(made(args.work, name, seeds, args.jobs), kept / name, translator, name) for name in names}
+    # Patients are resampled in all protocols at once.
+    common = set.intersection(*({case["seed"] for case, _ in patients} for patients in found.values()))
+    found = {name: [each for each in patients if each[0]["seed"] in common] for name, patients in found.items()}
     table = evaluate(found, group, [name for name in unseen if name in names])
     table |= {"commit": made_by, "machine": machine(translator.device), "weights_sha256": translator.weights_sha256}
     table |= {"seeds": [seeds.start, seeds.stop - 1]}
