@@ -18,7 +18,7 @@ from spectac_fast.correct.stages import Stages
 from spectac_fast.correct.store import Store
 from spectac_fast.correct.study import gives_single_sample
 from spectac_fast.data.copies import without_copies
-from spectac_fast.data.inputs import Source, common_root, find_studies
+from spectac_fast.data.inputs import Source, common_root, find_studies, paths_of
 from spectac_fast.errors import NoInputError, SpectacError, UsageError
 from spectac_fast.formats.series import NOTHING, Provenance, Told
 from spectac_fast.models.registry import load
@@ -157,7 +157,7 @@ class Corrector:
         `skipped`. Few studies are held in memory, however many there are. Raises NoInputError where there is no file
         at all, UsageError for options that the model refuses, TypeError and ValueError for what are no paths.
         """
-        return self.run(self.plan(_paths(inputs)), ordered=ordered)
+        return self.run(self.plan(paths_of(inputs)), ordered=ordered)
 
     def plan(
         self,
@@ -253,14 +253,6 @@ def _check_number(name: str, number: object, least: int | None = None) -> None:
         raise TypeError(f"{name}: expected a whole number, found {number!r}.")
     if least is not None and number < least:
         raise ValueError(f"{name}: expected at least {least}, found {number}.")
-
-
-def _paths(inputs: str | Path | Iterable[str | Path]) -> list[Path]:
-    """One path or several, as a list."""
-    each = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
-    if not each:
-        raise ValueError("inputs: expected at least one path, found none.")
-    return [Path(path) for path in each]
 
 
 def nothing_to_correct(inputs: Sequence[Path], skipped: int) -> NoInputError:

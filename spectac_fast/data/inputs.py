@@ -180,6 +180,14 @@ def found_or_named(found: Found, reason: SpectacError, named: bool) -> None:
     (found.skipped if isinstance(reason, NotApplicableError) and not named else found.failed).append(str(reason))
 
 
+def paths_of(inputs: str | Path | Iterable[str | Path]) -> list[Path]:
+    """One path or several, as a list; ValueError for none, TypeError for what are no paths."""
+    each = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    if not each:
+        raise ValueError("inputs: expected at least one path, found none.")
+    return [Path(path) for path in each]
+
+
 def common_root(inputs: Sequence[Path]) -> Path:
     """The folder that output paths are kept relative to: the deepest one that holds all inputs.
 

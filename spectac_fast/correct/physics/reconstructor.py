@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ from spectac_fast.correct.physics.volumes import Made, make
 from spectac_fast.correct.physics.wanted import Wanted
 from spectac_fast.correct.store import Store
 from spectac_fast.data.inputs import Found as Sorted
-from spectac_fast.data.inputs import Source, common_root, find_studies, found_or_named
+from spectac_fast.data.inputs import Source, common_root, find_studies, found_or_named, paths_of
 from spectac_fast.data.study import output_path
 from spectac_fast.errors import InputError, NoInputError, SetupError, SpectacError, UsageError
 from spectac_fast.formats.dicom.tomo.read import read_projections
@@ -90,12 +90,13 @@ class Reconstructor:
         settings = {**self.wanted.settings(), "planes": ",".join(self.wanted.planes), "map": digest}
         return Provenance("reconstruction", "", __version__, settings)
 
-    def map(self, inputs: Sequence[str | Path]) -> Iterator[Reconstructed]:
-        """The projections at `inputs` (files, folders, DICOMDIR, archives, patterns), one by one; nothing is written.
+    def map(self, inputs: str | Path | Iterable[str | Path]) -> Iterator[Reconstructed]:
+        """The projections at `inputs` (files, folders, DICOMDIR, archives, patterns; one path or several), one by one;
+        nothing is written.
 
-        Raises NoInputError where there is no file at all.
+        Raises NoInputError where there is no file at all, TypeError and ValueError for what are no paths.
         """
-        return self.run(self.plan([Path(path) for path in inputs]))
+        return self.run(self.plan(paths_of(inputs)))
 
     def plan(
         self,

@@ -57,5 +57,5 @@ def test_only_short_axis_slices_are_judged_and_only_with_knowledge(tmp_path, cap
 
 
 def test_the_shipped_model_knows_its_weights_alone():
-    known = sf.load("bbdm").expected_error
-    assert known is None or known.belongs_to == sf.load("bbdm").weights_sha256
+    model = sf.load("bbdm")
+    assert model.expected_error.belongs_to == model.weights_sha256

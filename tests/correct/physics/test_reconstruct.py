@@ -49,6 +49,17 @@ def test_a_map_brings_the_counts_back(file, ct):
     assert any("x = y = 0" in note for note in made.notes)
 
 
+def test_one_path_is_one_path(file):
+    by = sf.Reconstructor(planes=("SA",), axis=AXIS)
+    for inputs in (str(file), file, [file]):
+        (result,) = by.map(inputs)
+        assert result.made is not None
+    with pytest.raises(ValueError, match="at least one path"):
+        by.map([])
+    with pytest.raises(TypeError):
+        by.map(5)
+
+
 def test_chang_comes_near(file):
     made = sf.reconstruct(file, ac="chang", filter=Filter("none"))
     assert 0.7 * wall(TRUE) < wall(made.volumes["AC"]) < 1.2 * wall(TRUE)
