@@ -18,6 +18,7 @@ from spectac_fast.checkpoints.weights import fill, load_weights
 from spectac_fast.device import resolve_device
 from spectac_fast.errors import InputError, SetupError
 from spectac_fast.models.description import describe, reading
+from spectac_fast.models.methods.regression import context_of
 from spectac_fast.models.names import FOLDER
 from spectac_fast.models.networks.build import build_network
 from spectac_fast.reconstruct.grid import Grid
@@ -63,13 +64,8 @@ class MapNetwork(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        if network.in_channels < 2 or network.in_channels % 2 or network.out_channels != 1:
-            raise ValueError(
-                "the network must take 2 channels, and two for each neighbour, and give 1, found "
-                f"{network.in_channels} and {network.out_channels}."
-            )
         self.network = network
-        self.context_slices, self.multiple = network.in_channels // 2 - 1, network.multiple
+        self.context_slices, self.multiple = context_of(network), network.multiple
 
     def forward(self, seen: Tensor) -> Tensor:
         start = torch.zeros(len(seen), dtype=torch.int64, device=seen.device)

@@ -17,6 +17,18 @@ from spectac_fast.models.translators.network import NetworkTranslator
 from spectac_fast.tracing import phase
 
 
+def context_of(network: nn.Module) -> int:
+    """How many neighbours on either side a network sees that takes two channels, and two for each of them, and gives
+    one; ValueError for other channels.
+    """
+    if network.in_channels < 2 or network.in_channels % 2 or network.out_channels != 1:
+        raise ValueError(
+            "the network must take 2 channels, and two for each neighbour, and give 1 (attenuation_paths adds the "
+            f"others of a factor), found {network.in_channels} and {network.out_channels}."
+        )
+    return network.in_channels // 2 - 1
+
+
 class Regression(nn.Module):
     """AC from NC and its neighbours by the same network that a bridge runs, at its start (state = condition, t = 0).
 
@@ -27,13 +39,8 @@ class Regression(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        if network.in_channels < 2 or network.in_channels % 2 or network.out_channels != 1:
-            raise ValueError(
-                "the network must take 2 channels, and two for each neighbour, and give 1 (attenuation_paths adds the "
-                f"others of a factor), found {network.in_channels} and {network.out_channels}."
-            )
         self.denoise_fn = network
-        self.context_slices = network.in_channels // 2 - 1
+        self.context_slices = context_of(network)
 
     def forward(self, seen: Tensor) -> Tensor:
         nc = seen[:, :1]
