@@ -342,7 +342,7 @@ def test_what_makes_a_map_unsure_is_said():
     assert "inferior segments may be too high" in hot
     (few,) = warned(image(heart) * np.float32(0.05))
     assert "few counts" in few
-    assert any("outside the stack" in text for text in warned(image(heart)[10:19]))
+    assert any("outside the stack" in text for text in warned(image(heart)[11:18]))
 
 
 def test_a_study_without_short_axis_has_slices_and_no_map(run, tmp_path):
