@@ -94,6 +94,17 @@ def test_a_sanitizer_reports(machine, kind, probe, report):
     assert machine.reports() == ""
 
 
+def test_half_precision_is_rounded_as_torch_rounds_it(machine):
+    """Every sign, exponent and last kept digit, with the digits below at, beside and between the middle."""
+    upper = torch.arange(2**16, dtype=torch.int64)[:, None] << 16
+    ties = torch.tensor([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF, 0x0FFF, 0x1000, 0x1001, 0x3000, 0x2FFF, 0xF000])
+    values = (upper | ties).flatten().to(torch.int32).view(torch.float32)
+    for ours, dtype in zip(machine.encode(values), (torch.bfloat16, torch.float16)):
+        torch.testing.assert_close(ours, values.to(dtype), rtol=0, atol=0, equal_nan=True)
+    every = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.float16)
+    torch.testing.assert_close(machine.decode(every), every.float(), rtol=0, atol=0, equal_nan=True)
+
+
 def test_lines_keep_their_numbers():
     source = 'a\n__shared__ float x[4][kWide + 1],\n    y[f(2)];\nasm volatile("ex2.approx.ftz.f32 %0, %1;"\n  : "=f"(r) : "f"(g(t)));\nb'
     lines = translated(source).splitlines()
