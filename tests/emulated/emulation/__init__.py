@@ -1,5 +1,5 @@
-"""The CUDA kernels of csrc/ on a CPU. `emulated()` gives them as operators beside the package's own, and what the machine
-they run on has seen; `backend="native"` means them while `Emulated.in_place()` lasts.
+"""The CUDA kernels of csrc/ on a CPU. `emulated()` gives them as operators beside the package's own, and what the
+machine they run on has seen; `backend="native"` means them while `Emulated.in_place()` lasts.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ class Emulated:
 
     @contextlib.contextmanager
     def in_place(self, order: int = FORWARD) -> Iterator[None]:
-        """Every operator's default is the emulated one. Raises at the end if a launch failed and nobody said so, or if a
-        sanitizer reports something.
+        """Every operator's default is the emulated one.
+
+        Raises at the end if a launch failed and nobody said so, or if a sanitizer reports something.
         """
         before = {name: Op._all[name].default for name in self.operators}
         self._machine.emulated_order(order)
