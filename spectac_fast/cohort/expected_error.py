@@ -35,7 +35,7 @@ _TISSUE = 0.2
 # What is further off than this in standard deviations of what was measured says no more than that it is far.
 _FURTHEST = 6.0
 _TINY = 1e-6
-# NC of which less error than this (%) is expected, and of the correction at least so many times as much: that of 22 of
+# NC of which less error than this (%) is expected, and of the correction at least so many times as much: that of 23 of
 # 24 validation studies with nothing to correct, and of none of 388 others (bench/results/expected).
 NOTHING_ERROR, NOTHING_RATIO = 1.45, 3.0
 
