@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from bench.outputs import write
 from bench.speed import peers, report
 from bench.speed.case import COPY, Call, Case
 from bench.speed.report import OURS, Measured
@@ -101,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     facts = surroundings(device) | {"rivals": peers.versions() or "none beyond torch"}
     text = report.markdown(results, facts, device.type == "cuda")
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / f"kernels_{device.type}.md").write_text(text)
+    write(args.out / f"kernels_{device.type}.md", text)
     report.write_csv(args.out / f"kernels_{device.type}.csv", results, facts)
     print(text)
     return 0
