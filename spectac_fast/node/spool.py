@@ -132,10 +132,9 @@ class Spool:
             _remove(job)
 
     def bury(self, job: Path, reason: str) -> None:
-        """Move `job` to dead/ with the reason, which is left out where the disk has no room for it."""
+        """Move `job` to dead/ with the reason. Raises OSError, and it stays, where the disk has no room for that."""
         # First the reason: whatever is in dead/ says why.
-        with contextlib.suppress(OSError):
-            (job / _REASON).write_text(reason.rstrip("\n") + "\n")
+        (job / _REASON).write_text(reason.rstrip("\n") + "\n")
         grave = self.root / "dead" / job.name
         if grave.exists():
             grave = grave.with_name(f"{grave.name}.{time.time_ns()}")

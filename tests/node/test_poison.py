@@ -159,7 +159,7 @@ def test_a_source_goes_when_what_was_made_of_it_outlasts_a_power_cut(rng, spool,
     spool.receive("1.2", "1.2.3", (spool.root.parent / "SA.dcm").read_bytes())
     node = Node(Receiver(spool, "SPECTAC", port=0), Times(2.0))
     node._correct(spool.take_stable(0))
-    (gone,) = [k for k, name in enumerate(steps.names) if name.startswith("unlink correcting/")]
+    (gone,) = [k for k, name in enumerate(steps.names) if name.endswith(".gone") and "replace" in name]
     assert [each for each in lasts(steps.names[:gone]) if "manifest" not in each[1]] == []
 
 
