@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import functools
+import lzma
 import os
+import struct
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from spectac_fast.data.search import PART10, Trouble
+from spectac_fast.data.search import ARCHIVE, PART10, Trouble, is_part10
 from spectac_fast.errors import InputError
 
 # More than a hospital's year; a list of them still fits in memory.
 MAX_MEMBERS = 200_000
 # What zipfile raises: for an encrypted member and an unknown method RuntimeError, for a missing one KeyError.
-_DAMAGED = (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, RuntimeError, KeyError, ValueError, EOFError)
+_DAMAGED = (
+    OSError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError, KeyError,
+    ValueError, EOFError, OverflowError, MemoryError,
+)  # fmt: skip
 _ENCRYPTED = 0x1
 
 
 def is_archive(path: Path) -> bool:
-    return os.path.isfile(path) and path.suffix.lower() == ".zip"
+    return os.path.isfile(path) and path.suffix.lower() == ARCHIVE
 
 
 def dicom_members(archive: Path, trouble: Trouble) -> Iterator[Path]:
@@ -50,7 +55,7 @@ def dicom_members(archive: Path, trouble: Trouble) -> Iterator[Path]:
 def _is_dicom(opened: zipfile.ZipFile, info: zipfile.ZipInfo, archive: Path, trouble: Trouble) -> bool:
     try:
         with opened.open(info) as file:
-            return file.read(PART10)[128:] == b"DICM"
+            return is_part10(file.read(PART10), archive / _shown(info.filename), trouble)
     except _DAMAGED as error:
         reason = "encrypted" if info.flag_bits & _ENCRYPTED else type(error).__name__
         trouble(f"{archive / _shown(info.filename)}: cannot be read from its archive ({reason}).")

@@ -77,6 +77,39 @@ def test_a_folder_that_goes_away_and_a_link_to_nothing_are_sentences(night):
         find_studies([night])
 
 
+def test_what_is_dicom_by_its_name_alone_is_mentioned(night):
+    """A copy that was cut off may be empty."""
+    whole = (night / "a" / "stress_SA_NC.dcm").read_bytes()
+    for name, length in (("empty.dcm", 0), ("cut.DCM", 131), ("bare.ima", 0), ("._mac.dcm", 40), ("notes.txt", 100)):
+        (night / name).write_bytes(whole[:length])
+    found = find_studies([night])
+    assert len(found.studies) == 2
+    assert found.failed == [
+        f"{night / name}: expected DICOM, as its name says, found a file that does not begin so."
+        for name in ("bare.ima", "cut.DCM", "empty.dcm")
+    ]
+
+
+def test_an_archive_in_a_folder_is_mentioned(night):
+    shutil.make_archive(night / "b" / "more", "zip", night / "a")
+    found = find_studies([night])
+    assert len(found.studies) == 2
+    assert found.skipped == [
+        f"{night / 'b' / 'more.zip'}: left out, since an archive is opened where it is named; "
+        "name the file itself to have it corrected."
+    ]
+
+
+def test_what_is_no_file_is_mentioned_and_not_waited_for(night):
+    os.mkfifo(night / "a" / "x.dcm")
+    (night / "b" / "z.dcm").symlink_to(os.devnull)
+    found = find_studies([night])
+    assert len(found.studies) == 2
+    assert found.failed == [
+        f"{night / each}: cannot be read (a pipe, a socket or a device)." for each in ("a/x.dcm", "b/z.dcm")
+    ]
+
+
 def test_links_are_followed_and_lead_to_each_file_once(night, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     shutil.move(night / "b", elsewhere)
