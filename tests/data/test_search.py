@@ -90,6 +90,33 @@ def test_what_is_dicom_by_its_name_alone_is_mentioned(night):
     ]
 
 
+@pytest.mark.parametrize("method", [8, 12, 14, 93, 99])
+def test_a_member_that_is_packed_otherwise_than_it_says_costs_only_itself(night, tmp_path, method):
+    path = tmp_path / "night.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        for case in "ab":
+            made.write(night / case / "stress_SA_NC.dcm", f"{case}.dcm")
+    raw = bytearray(path.read_bytes())
+    raw[8:10] = raw[(at := raw.index(b"PK\1\2") + 10) : at + 2] = method.to_bytes(2, "little")
+    path.write_bytes(raw)
+    found = find_studies([path])
+    assert [[source.path.name for source in study] for study in found.studies] == [["b.dcm"]]
+    (sentence,) = found.failed
+    assert sentence.startswith(f"{path / 'a.dcm'}: cannot be read from its archive (")
+
+
+def test_a_name_that_is_not_in_the_letters_it_claims_costs_nothing(night, tmp_path):
+    path = tmp_path / "night.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        for case in "ab":
+            made.write(night / case / "stress_SA_NC.dcm", f"{case}-ä.dcm")
+    path.write_bytes(b"before it" + path.read_bytes().replace("a-ä".encode(), b"a-\xff\xfe"))
+    before = path.read_bytes()
+    report = correct_files([path], tmp_path / "out", Times())
+    assert (len(report.written), report.failed) == (2, [])
+    assert path.read_bytes() == before
+
+
 def test_an_archive_in_a_folder_is_mentioned(night):
     shutil.make_archive(night / "b" / "more", "zip", night / "a")
     found = find_studies([night])
