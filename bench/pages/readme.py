@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from bench.outputs import write
 from bench.pages.card import CARD, trust
 from bench.pages.evidence import measured, named, segments
 from bench.pages.front import front
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         return int(current != texts)
     for page, text in current.items():
-        page.write_text(text, encoding="utf-8")
+        write(page, text)
     return 0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from bench.outputs import write
 from bench.speed import peers, report
 from bench.speed.case import COPY, Call, Case
 from bench.speed.report import OURS, Measured
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     text = report.markdown(results, facts, device.type == "cuda")
     args.out.mkdir(parents=True, exist_ok=True)
     stem = f"kernels_{device.type}" + (f"_{args.machine}" if args.machine else "")
-    (args.out / f"{stem}.md").write_text(text)
+    write(args.out / f"{stem}.md", text)
     report.write_csv(args.out / f"{stem}.csv", results, facts)
     print(text)
     return 0

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.outputs import appearing
+
 NAMES = {"F": "women", "M": "men"}
 
 
@@ -50,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{groups[sex]}, {kind}: SD {sd.min():.1f} to {sd.max():.1f}, mean {sd.mean():.1f} % of maximum")
     if args.store:
         place = Path(deficit.__file__).with_name(deficit.NORMALS)
-        np.savez_compressed(place, groups=json.dumps(groups), **arrays)
+        with appearing(place) as part, part.open("wb") as file:
+            np.savez_compressed(file, groups=json.dumps(groups), **arrays)
         print(place)
     return 0
