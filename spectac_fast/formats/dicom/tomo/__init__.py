@@ -1,3 +1,3 @@
-"""NM TOMO objects, the projections of a gamma camera: read them (`read`, from what `frames`, `orbit` and `windows` make
+"""NM TOMO objects, the projections of a gamma camera: read them (`read`, from what `frames`, `orbit`, `upright` and `windows` make
 of a header), write synthetic ones (`synthetic`).
 """
