@@ -29,9 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ac",
         default="none",
-        metavar="none|chang|predicted|FILE",
-        help="chang: from the body's outline; predicted: by a map that a network makes of NC; FILE: folder of a CT "
-        "series, or an NM attenuation map (default: none)",
+        metavar="none|chang|mu|predicted|FILE",
+        help="chang: from the body's outline; mu: by the attenuation map (NM, or a CT) of the same study or frame of "
+        "reference among IN; predicted: by a map that a network makes of NC; FILE: folder of a CT series, or an NM "
+        "attenuation map (default: none)",
     )
     parser.add_argument("--maps", type=Path, metavar="FILE", help="weights that predict maps (default: the shipped)")
     parser.add_argument(

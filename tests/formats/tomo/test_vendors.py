@@ -245,10 +245,13 @@ def test_frames_that_nothing_tells_apart(file, fresh):
 
 def test_what_is_said(file):
     for change, words in (
-        (to.set_in("rotation", RotationDirection="CC"), "not about the heart's side"),
+        (to.set_in("rotation", RotationDirection="CC"), "about the heart's side"),
         (to.set_in("", CountsAccumulated="1000"), "tells 1000 counts, its frames hold 3949221"),
         (to.windows((100, 180, "Tc99m")), "2 of its energy windows hold the peak"),
-        (lambda ds: delattr(ds.EnergyWindowInformationSequence[0], "EnergyWindowRangeSequence"), "does not tell its energy"),
+        (
+            lambda ds: delattr(ds.EnergyWindowInformationSequence[0], "EnergyWindowRangeSequence"),
+            "does not tell its energy",
+        ),
         (to.set_in("", CorrectedImage=["SCAT"]), "scatter was subtracted"),
     ):
         assert words in " ".join(read_projections(file, changed(file, change)).notes)
@@ -273,7 +276,9 @@ def test_scatter_is_not_subtracted_twice(tmp_path, rng):
     ds.CorrectedImage = ["SCAT"]
     ds.save_as(tmp_path / "subtracted.dcm")
     quick = {"axis": (45.0, 25.0, 20.0, -20.0, 0.0), "planes": ("SA",), "iterations": 1, "ac": "chang"}
-    as_acquired, subtracted = (sf.reconstruct(tmp_path / f"{name}.dcm", **quick) for name in ("as_acquired", "subtracted"))
+    as_acquired, subtracted = (
+        sf.reconstruct(tmp_path / f"{name}.dcm", **quick) for name in ("as_acquired", "subtracted")
+    )
     assert [made.stacks[1].scatter for made in (as_acquired, subtracted)] == ["dual energy window", ""]
     with pytest.raises(SpectacError, match="as acquired"):
         sf.reconstruct(tmp_path / "subtracted.dcm", **quick, scatter="window")

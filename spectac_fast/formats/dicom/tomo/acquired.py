@@ -63,7 +63,8 @@ def check_acquired(ds: Dataset, frames: Frames, pixel_mm: float, path: Path) -> 
         offset = number(item.get("CenterOfRotationOffset"))
         if abs(offset) > _CENTRED * pixel_mm and "COR" not in corrected:
             raise InputError(
-                f"{path}: expected an axis of rotation in the middle of the views, found it {abs(offset):.0f} mm beside."
+                f"{path}: expected an axis of rotation in the middle of the views, found it {abs(offset):.0f} mm "
+                "beside."
             )
     return ("its scatter was subtracted before.",) if "SCAT" in corrected else ()
 

@@ -130,7 +130,7 @@ def _described(ds: Dataset, path: Path, sequence: str, numbers: list[int]) -> tu
     items = list(ds.get(sequence) or ())
     # Some count from 0.
     places = [number - (min(numbers) > 0) for number in numbers]
-    if 0 <= min(places) and max(places) < len(items):
+    if min(places) >= 0 and max(places) < len(items):
         return tuple(items[place] for place in places)
     if len(items) == len(numbers):
         return tuple(items)

@@ -23,7 +23,8 @@ def number(value: object) -> float:
 
 def floats(value: object, count: int) -> Vector | None:
     """So many finite numbers of a header, None for anything else."""
-    numbers = [] if value is None or value == "" else [number(each) for each in np.atleast_1d(np.asarray(value, object))]
+    values = [] if value is None or value == "" else np.atleast_1d(np.asarray(value, object))
+    numbers = [number(each) for each in values]
     return np.array(numbers) if len(numbers) == count and np.isfinite(numbers).all() else None
 
 

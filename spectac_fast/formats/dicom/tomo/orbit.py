@@ -142,7 +142,8 @@ def _by_orientation(turn: NDArray[np.float64], frames: Frames, path: Path) -> tu
     near = [apart(angle, turn[0, 0]) <= _ABOUT for angle in angles]
     if not (np.isfinite(angles).all() and any(near) and _each_its_own(angles)):
         raise InputError(
-            f"{path}: expected a Start Angle for each of {frames.detectors} detectors, found one for the rotation alone."
+            f"{path}: expected a Start Angle for each of {frames.detectors} detectors, found one for the rotation "
+            "alone."
         )
     starts = turn + (angles - angles[near.index(True)])[:, None]
     return starts, "its detectors have no Start Angles of their own; these are taken from their orientations."
@@ -156,7 +157,9 @@ def _step(rotation: Dataset, frames: Frames, path: Path) -> float:
         found = "another value" if direction else "none"
         raise InputError(f"{path}: expected a Rotation Direction of CW or CC, found {found}.")
     if signed < 0 and direction != "CW":
-        raise InputError(f"{path}: expected an Angular Step above zero for a rotation of {direction}, found {signed:g}.")
+        raise InputError(
+            f"{path}: expected an Angular Step above zero for a rotation of {direction}, found {signed:g}."
+        )
     step = abs(signed)
     if not 0 < step < 90:
         # An arc may be that of one detector or of all.

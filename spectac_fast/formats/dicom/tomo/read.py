@@ -76,8 +76,8 @@ def read_projections(path: Path | str, content: bytes | None = None, *, told: To
             if keyword in ds:
                 del ds[keyword]
         notes = (
-            *noted, *frames.notes, *orbit.notes, *said, *before, *sums, *rate, *turns, *merged, *chosen, *arc_notes(angles),
-            *few, *left_out, *posture_note(lying(ds)[0]),
+            *noted, *frames.notes, *orbit.notes, *said, *before, *sums, *rate, *turns, *merged, *chosen,
+            *arc_notes(angles), *few, *left_out, *posture_note(lying(ds)[0]),
         )  # fmt: skip
         return Projections(
             peak=Window(windows[peak], counts[peak]),

@@ -18,8 +18,9 @@ _FEWEST_VIEWS = 12
 _FEW_COUNTS = 0.1
 # An arc of half a circle is taken about 45 degrees at the left of the front, where the heart is, or not far from it.
 _HEART, _FAR = 45.0, 60.0
-# Neighbouring views differ by less than any two do, once noise is taken off: of a patient in 16 views over 180 degrees by
-# two thirds of that, in 30 by a third; where heads were exchanged by twice as much. Of so many no more need be said.
+# Neighbouring views differ by less than any two do, once noise is taken off: of a patient in 16 views over 180 degrees
+# by half of that, in 30 by a quarter; where heads were exchanged, by half as much again. More than this share of such
+# neighbours is no single mistake.
 _MOST_STRANGERS = 0.25
 # Below this share of the counts' variance that difference is not told from noise.
 _TOLD = 0.05
@@ -45,8 +46,9 @@ def arc_notes(angles: NDArray[np.float64]) -> tuple[str, ...]:
     middle = (angles[0] + angles[-1]) / 2
     if covered(angles) < 1.25 * _ARC and apart(middle, _HEART) > _FAR:
         notes.append(
-            f"its views are taken about {(middle + 180) % 360 - 180:.0f} degrees (0 in front, 90 at the left), not about "
-            "the heart's side; its Start Angle or Rotation Direction may be wrong, and with it what is left and right."
+            f"its views are taken about {(middle + 180) % 360 - 180:.0f} degrees (0 in front, 90 at the left), not "
+            "about the heart's side; its Start Angle or Rotation Direction may be wrong, and with it what is left and "
+            "right."
         )
     return tuple(notes)
 
