@@ -16,6 +16,8 @@ from spectac_fast.data.acquisition import apart, claim_of
 from spectac_fast.data.inputs import SHARED_UID, Found, Source, find_studies
 from spectac_fast.data.settle import settled
 from spectac_fast.errors import InputError, NoInputError, SpectacError
+from spectac_fast.evaluate.report.map_files import is_map
+from spectac_fast.formats.dicom.derivation import UNMEASURED, reconstruction_of
 from spectac_fast.terms import PHASES, PLANES
 
 if TYPE_CHECKING:
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
     from spectac_fast.formats.series import Series
     from spectac_fast.models.translator import Translator
 
-# Kinds of image, in the order in which they are shown; AC is what a CT gave, where there was one.
-KINDS = ("NC", "corrected", "AC", "SD")
+# Kinds of image, in the order in which they are shown: "corrected" is made of NC images, "physics" reconstructed with a
+# map that nobody measured; AC is what a CT gave, where there was one.
+KINDS = ("NC", "corrected", "physics", "AC", "SD")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +35,14 @@ class Stack:
     """One plane in the customary order: SA apex to base, VLA septal to lateral, HLA inferior to anterior.
 
     counts: [slices, rows, columns]; spacing_mm: (slice, row, column); origin: first voxel's centre, LPS mm; steps:
-    rows of [3, 3], from voxel to voxel along (slice, row, column), LPS mm.
+    rows of [3, 3], from voxel to voxel along (slice, row, column), LPS mm. frame: UID of its frame of reference.
     """
 
     counts: NDArray[np.float32]
     spacing_mm: tuple[float, float, float]
     origin: NDArray[np.float64]
     steps: NDArray[np.float64]
+    frame: str = ""
 
     def point(self, index: Sequence[float]) -> NDArray[np.float64]:
         """Index (slice, row, column) -> LPS mm."""
@@ -70,7 +74,7 @@ def stack_of(series: Series) -> Stack:
     """A series in counts."""
     steps = np.array(series.spacing_mm)[:, None] * series.directions
     counts = np.asarray(series.counts, np.float32)
-    return Stack(counts, series.spacing_mm, np.array(series.position, float), steps)
+    return Stack(counts, series.spacing_mm, np.array(series.position, float), steps, series.frame_of_reference)
 
 
 def gather(inputs: Sequence[Path], looked: Callable[[], None] | None = None) -> tuple[list[list[Series]], Found]:
@@ -98,12 +102,14 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
     """
     by_kind, warnings = _chosen(series)
     made_by = list(dict.fromkeys(_joint(_derivation(one)) for one in by_kind["corrected"].values()))
-    if not by_kind["corrected"]:
-        if translator is None or not by_kind["NC"]:
-            raise InputError(f"{series[0].path}: expected corrected or NC series of this study, found neither.")
+    if not by_kind["corrected"] and by_kind["NC"] and translator is not None:
         made_by = [_correct(by_kind, translator)]
-    if translator is not None and all(translator.weights_sha256 in text for text in made_by):
+    if not (by_kind["corrected"] or by_kind["physics"]):
+        raise InputError(f"{series[0].path}: expected corrected or NC series of this study, found neither.")
+    if translator is not None and by_kind["corrected"] and all(translator.weights_sha256 in text for text in made_by):
         warnings += _unusual(by_kind, translator)
+    reconstructed = [one for kind in ("physics", "AC") for one in by_kind[kind].values()]
+    made_by += list(dict.fromkeys(said for one in reconstructed if (said := _reconstruction(one))))
     stacks: dict[str, dict[str, dict[str, Stack]]] = {}
     for phase in PHASES:
         kinds = {
@@ -174,7 +180,7 @@ def pseudonym(series: Series) -> str:
 
 def _settled(series: Sequence[Series]) -> list[Series]:
     """Series of a study, each as it lies; what was derived from another one at hand lies as that does."""
-    plain = [one for one in series if kind_of(one) in ("NC", "AC")]
+    plain = [one for one in series if kind_of(one) in ("NC", "physics", "AC")]
     found = dict(zip(plain, settled(plain)))
     leads = {uid: one for one in found.values() for uid in _uids(one)}
     made = [one for one in series if kind_of(one) == "corrected" and _source_of(one) not in leads]
@@ -211,7 +217,8 @@ def _read(source: Source, found: Found) -> Series | None:
     try:
         series = source.series(source.contents(), force=True)
     except SpectacError as reason:
-        found.skipped.append(str(reason))
+        if not is_map(source):
+            found.skipped.append(str(reason))
         return None
     if series.doubt:
         found.skipped.append(f"{series.path}: it is open whether this is NC or AC: {series.doubt}.")
@@ -225,7 +232,13 @@ def kind_of(series: Series) -> str:
         return "SD"
     if description.endswith("DL-AC"):
         return "corrected"
-    return "AC" if series.attenuation_corrected else "NC"
+    if not series.attenuation_corrected:
+        return "NC"
+    return "physics" if UNMEASURED.search(_reconstruction(series)) else "AC"
+
+
+def _reconstruction(series: Series) -> str:
+    return reconstruction_of(series.header) if series.header is not None else ""
 
 
 def _derivation(series: Series) -> str:
@@ -291,4 +304,4 @@ def _correct(by_kind: Mapping[str, dict[tuple[str, str], Series]], translator: T
 
 def needs_model(series: Sequence[Series]) -> bool:
     """Whether nothing corrected is among the series of a study."""
-    return not any(kind_of(one) == "corrected" for one in series)
+    return not any(kind_of(one) in ("corrected", "physics") for one in series)
