@@ -101,7 +101,7 @@ def field_rows(model: str, known: Surroundings, folder: Path, patients: int, job
     """A row for every field, kind and way: mean and worst of the patients, and each of them."""
     from spectac_fast.progress import Progress
 
-    found: dict[tuple[str, str, float], list[float]] = {}
+    found: dict[tuple[str, str, float], list[tuple[float, float]]] = {}
     tasks = [(model, known, folder, index) for index in range(patients)]
     context = get_context("spawn")
     with Progress(patients, "fields", "patients") as progress, ProcessPoolExecutor(jobs, context) as pool:
@@ -109,13 +109,21 @@ def field_rows(model: str, known: Surroundings, folder: Path, patients: int, job
             for key, off in each.items():
                 found.setdefault(key, []).append(off)
             progress.step()
-    return [
-        {"way": way, "kind": kind, "field_mm": mm, "mean": fmean(off), "worst": max(off), "patients": off}
-        for (way, kind, mm), off in found.items()
-    ]
+    return [{"way": way, "kind": kind, "field_mm": mm} | _summary(off) for (way, kind, mm), off in found.items()]
 
 
-def _patient_rows(task: tuple[str, Surroundings, Path, int]) -> dict[tuple[str, str, float], float]:
+def _summary(off: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    as_is, rescaled = zip(*off)
+    return {
+        "mean": fmean(as_is),
+        "worst": max(as_is),
+        "patients": as_is,
+        "rescaled mean": fmean(rescaled),
+        "rescaled worst": max(rescaled),
+    }
+
+
+def _patient_rows(task: tuple[str, Surroundings, Path, int]) -> dict[tuple[str, str, float], tuple[float, float]]:
     """Deviations of one patient by (way, kind, field)."""
     import torch
 
@@ -173,14 +181,15 @@ def _corrected(model: Translator, series: Sequence[Series]) -> list[Any]:
     return correct_study(Study(tuple(series)), model)
 
 
-def _measured(model: Translator, parts: Sequence[tuple[Series, Any]], whole: Sequence[Any]) -> float:
-    """The root mean square of the planes' deviations."""
+def _measured(model: Translator, parts: Sequence[tuple[Series, Any]], whole: Sequence[Any]) -> tuple[float, float]:
+    """The root mean squares of the planes' deviations, as they are and after the factor that suits each plane best."""
     from bench.evidence.fields.cut import deviation
 
     found = _corrected(model, [part for part, _ in parts])
     mm = parts[0][0].pixel_mm[0]
     off = [deviation(*each, inside, mm) for *each, (_, inside) in zip(found, whole, parts)]
-    return math.sqrt(fmean(value**2 for value in off))
+    as_is, rescaled = (math.sqrt(fmean(value**2 for value in values)) for values in zip(*off))
+    return as_is, rescaled
 
 
 def expected(rows: Rows, way: str) -> Expected:
@@ -193,4 +202,5 @@ def expected(rows: Rows, way: str) -> Expected:
         tuple(map(float, sizes)),
         tuple(round(max(row["mean"] for row in each), 4) for each in of_size),
         tuple(round(max(row["worst"] for row in each), 4) for each in of_size),
+        tuple(round(max(row["rescaled mean"] for row in each), 4) for each in of_size),
     )
