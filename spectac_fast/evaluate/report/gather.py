@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +16,12 @@ from spectac_fast.data.acquisition import apart, claim_of
 from spectac_fast.data.inputs import SHARED_UID, Found, Source, find_studies
 from spectac_fast.data.settle import settled
 from spectac_fast.errors import InputError, NoInputError, SpectacError
+from spectac_fast.evaluate.report.corrected import anonymous, correct_in_memory, derivation, unusual
 from spectac_fast.evaluate.report.map_files import is_map
 from spectac_fast.formats.dicom.derivation import UNMEASURED, reconstruction_of
 from spectac_fast.terms import PHASES, PLANES
 
 if TYPE_CHECKING:
-    from spectac_fast.correct.study import Prepared
     from spectac_fast.formats.series import Series
     from spectac_fast.models.translator import Translator
 
@@ -101,13 +101,18 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
     Raises InputError where there is neither a corrected series nor a model and NC series to correct.
     """
     by_kind, warnings = _chosen(series)
-    made_by = list(dict.fromkeys(_joint(_derivation(one)) for one in by_kind["corrected"].values()))
+    made_by = list(dict.fromkeys(_joint(derivation(one)) for one in by_kind["corrected"].values()))
     if not by_kind["corrected"] and by_kind["NC"] and translator is not None:
-        made_by = [_correct(by_kind, translator)]
+        try:
+            made_by = [correct_in_memory(by_kind, translator, warnings)]
+        except InputError as reason:
+            if not by_kind["physics"]:
+                raise
+            warnings.append(anonymous(str(reason), by_kind["NC"].values()))
     if not (by_kind["corrected"] or by_kind["physics"]):
         raise InputError(f"{series[0].path}: expected corrected or NC series of this study, found neither.")
     if translator is not None and by_kind["corrected"] and all(translator.weights_sha256 in text for text in made_by):
-        warnings += _unusual(by_kind, translator)
+        warnings += unusual(by_kind, translator)
     reconstructed = [one for kind in ("physics", "AC") for one in by_kind[kind].values()]
     made_by += list(dict.fromkeys(said for one in reconstructed if (said := _reconstruction(one))))
     stacks: dict[str, dict[str, dict[str, Stack]]] = {}
@@ -239,67 +244,6 @@ def kind_of(series: Series) -> str:
 
 def _reconstruction(series: Series) -> str:
     return reconstruction_of(series.header) if series.header is not None else ""
-
-
-def _derivation(series: Series) -> str:
-    from spectac_fast.formats.dicom.derivation import derivation_of
-    from spectac_fast.models.names import NAMED
-
-    return derivation_of(series.header, NAMED)
-
-
-def _unusual(by_kind: Mapping[str, Mapping[tuple[str, str], Series]], translator: Translator) -> list[str]:
-    """What a model finds unusual about series, which are called by phase and plane: file names may name a patient."""
-    from spectac_fast.correct.study import prepare
-    from spectac_fast.data.study import Study
-
-    named = tuple(replace(one, path=Path(f"{one.phase} {one.plane}")) for one in by_kind["NC"].values())
-    try:
-        prepared = prepare(Study(named), translator, {}, 0)
-    except InputError as reason:
-        return [str(reason)]
-    return [*prepared.warnings, *_far_apart(by_kind["SD"], prepared, translator)]
-
-
-def _far_apart(written: Mapping[tuple[str, str], Series], prepared: Prepared, translator: Translator) -> Iterator[str]:
-    """Whose samples lie further apart than in the training population, by the deviations that were written.
-
-    Where planes are averaged, what is written is at most the largest of their deviations: if it is too large, one of
-    them is. Too small a one says nothing here.
-    """
-    from spectac_fast.data.spread import central_slices, heart_spread
-    from spectac_fast.models.uncertainty import calibration_of
-
-    population = getattr(translator, "population", None)
-    known = population.spread if population else None
-    for series, scale in zip(prepared.study.series, prepared.scales):
-        one = written.get((series.phase, series.plane))
-        drawn = re.search(r"deviation of samples (\d+)", _derivation(one)) if one is not None else None
-        usual = drawn is not None and not re.search(r"\bsteps (?!1\b)", _derivation(one))
-        if known is None or not usual or int(drawn[1]) < known.samples:
-            continue
-        stack = one.counts * np.float32(2.0 / (scale * translator.gain))
-        taken = stack[central_slices(len(stack), one.slice_mm)]
-        spread = calibration_of(translator).undone(heart_spread(taken, stack.shape, one.spacing_mm))
-        text = known.warning(series.path, series.plane, spread) if known.score(series.plane, spread) > 0 else None
-        if text:
-            yield text
-
-
-def _correct(by_kind: Mapping[str, dict[tuple[str, str], Series]], translator: Translator) -> str:
-    from spectac_fast._version import __version__
-    from spectac_fast.correct import correct_study
-    from spectac_fast.data.study import Study
-
-    nc = by_kind["NC"]
-    counts = correct_study(Study(tuple(nc.values())), translator)
-    for (key, one), corrected in zip(nc.items(), counts):
-        by_kind["corrected"][key] = replace(one, counts=corrected, attenuation_corrected=True, header=None)
-    weights = f" (weights SHA-256 {translator.weights_sha256})" if translator.weights_sha256 else ""
-    return (
-        f"Corrected for this report by spectac_fast {__version__}, model {translator.name}{weights}; "
-        "nothing corrected was at hand."
-    )
 
 
 def needs_model(series: Sequence[Series]) -> bool:
