@@ -12,6 +12,7 @@ from emulation.translate import translated
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=str(why_not()))
 
 ORDERS = [FORWARD, REVERSE, 19, 20]
+of_racing_probes = pytest.mark.skipif(KIND == "thread", reason="ThreadSanitizer ends such a launch, as another test has it")
 
 
 @pytest.fixture
@@ -55,12 +56,14 @@ def test_what_a_gpu_would_refuse_is_said(machine, probe, message, order):
     assert machine.probe("sum_of_block", order)[0] == ""
 
 
+@of_racing_probes
 def test_what_was_never_written_is_nan(machine):
     said, left = machine.probe("no_barrier")
     assert said == ""
     assert left[:64].isnan().any()
 
 
+@of_racing_probes
 def test_blocks_come_in_the_order_asked_for(machine):
     assert machine.probe("same_place", FORWARD)[1][0] == 7
     assert machine.probe("same_place", REVERSE)[1][0] == 0
