@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from spectac_fast.correct.study import prepare
+from spectac_fast.data.lineup import kind_of
 from spectac_fast.data.scale import percentile
 from spectac_fast.data.study import Study
 from spectac_fast.errors import InputError
 from spectac_fast.evaluate.figures.figures import DPI, PLANE_NAMES, STYLE, VIEW_MM, crop
-from spectac_fast.evaluate.report.gather import kind_of
 from spectac_fast.formats.series import Series
 from spectac_fast.models.explain import Explanation, explain_slice
 from spectac_fast.outputs import NOTICE, PROGRAM, Kind, Permit, appearing

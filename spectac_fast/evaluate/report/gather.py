@@ -12,19 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from spectac_fast.data.acquisition import apart, claim_of
-from spectac_fast.data.inputs import SHARED_UID, Found, Source, find_studies
-from spectac_fast.data.settle import settled
-from spectac_fast.errors import InputError, NoInputError, SpectacError
+from spectac_fast.data.acquisition import claim_of
+from spectac_fast.data.inputs import SHARED_UID, Found, find_studies
+from spectac_fast.data.lineup import kind_of, lined_up, series_of_study
+from spectac_fast.errors import InputError, NoInputError
 from spectac_fast.terms import PHASES, PLANES
 
 if TYPE_CHECKING:
     from spectac_fast.correct.study import Prepared
     from spectac_fast.formats.series import Series
     from spectac_fast.models.translator import Translator
-
-# Kinds of image, in the order in which they are shown; AC is what a CT gave, where there was one.
-KINDS = ("NC", "corrected", "AC", "SD")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +79,8 @@ def gather(inputs: Sequence[Path], looked: Callable[[], None] | None = None) -> 
     found = find_studies(inputs, looked=looked)
     studies = []
     for sources in found.studies:
-        series = [one for source in sources if (one := _read(source, found)) is not None]
-        if series:
-            studies.append(_settled(series))
+        if series := series_of_study(sources, found):
+            studies.append(series)
     if not studies:
         raise NoInputError(f"{', '.join(map(str, inputs))}: expected SA, VLA or HLA series here, found none.")
     return studies, found
@@ -96,7 +92,8 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
     translator: the model; where it is the one that made the corrected series, it also says what is unlike its training.
     Raises InputError where there is neither a corrected series nor a model and NC series to correct.
     """
-    by_kind, warnings = _chosen(series)
+    lineup = lined_up(series)
+    by_kind, warnings = lineup.by_kind, [_left_out(one, why) for one, why in lineup.left]
     made_by = list(dict.fromkeys(_joint(_derivation(one)) for one in by_kind["corrected"].values()))
     if not by_kind["corrected"]:
         if translator is None or not by_kind["NC"]:
@@ -134,34 +131,12 @@ def _joined(notes: Sequence[tuple[Series, str]]) -> list[str]:
     return [f"{phase} {', '.join(sorted(of, key=PLANES.index))}: {note}" for (phase, note), of in planes.items()]
 
 
-def _chosen(series: Sequence[Series]) -> tuple[dict[str, dict[tuple[str, str], Series]], list[str]]:
-    """What is shown of a study, by kind, phase and plane: of each phase one acquisition, that of the first corrected
-    series if there is one, and of several series of a kind that which was corrected; and sentences on the rest.
-    """
-    by_kind: dict[str, dict[tuple[str, str], Series]] = {kind: {} for kind in KINDS}
-    warnings = []
-    for phase in PHASES:
-        mine = [one for one in series if one.phase == phase]
-        made = [one for one in mine if kind_of(one) == "corrected"]
-        claims = {one: claim_of(one) for one in mine}
-        # What would be corrected leads, not what a CT corrected.
-        order = sorted(made or mine, key=lambda one: (kind_of(one) == "AC", one.plane != PLANES[0]))
-        lead = next(iter(order), None)
-        for one in made + [one for one in mine if one not in made]:
-            why = apart(claims[lead], claims[one])
-            name = f"{phase} {one.plane}"
-            if why:
-                warnings.append(f"{name}: one {kind_of(one)} series of another acquisition is not shown ({why}).")
-                continue
-            of = by_kind[kind_of(one)]
-            kept = of.setdefault((phase, one.plane), one)
-            if kept is one:
-                continue
-            warnings.append(f"{name}: more than one {kind_of(one)} series, one of them is shown.")
-            shown = by_kind["corrected"].get((phase, one.plane))
-            if shown is not None and _source_of(shown) in _uids(one):
-                of[phase, one.plane] = one
-    return by_kind, warnings
+def _left_out(one: Series, why: str) -> str:
+    """The sentence on a series that is not shown; why: as in `Lineup.left`."""
+    name, kind = f"{one.phase} {one.plane}", kind_of(one)
+    if why:
+        return f"{name}: one {kind} series of another acquisition is not shown ({why})."
+    return f"{name}: more than one {kind} series, one of them is shown."
 
 
 def pseudonym(series: Series) -> str:
@@ -172,63 +147,9 @@ def pseudonym(series: Series) -> str:
     return hashlib.sha256(f"spectac report {uid}".encode()).hexdigest()[:8]
 
 
-def _settled(series: Sequence[Series]) -> list[Series]:
-    """Series of a study, each as it lies; what was derived from another one at hand lies as that does."""
-    plain = [one for one in series if kind_of(one) in ("NC", "AC")]
-    found = dict(zip(plain, settled(plain)))
-    leads = {uid: one for one in found.values() for uid in _uids(one)}
-    made = [one for one in series if kind_of(one) == "corrected" and _source_of(one) not in leads]
-    leads |= {_source_of(one): one for one in settled(made)}
-    return [found.get(one) or _as(one, leads.get(_source_of(one), one)) for one in series]
-
-
-def _as(one: Series, lead: Series) -> Series:
-    """A derived series, read in the order in which its source, or another one derived from that, is read."""
-    again = one.reread(one.turn.inverse.then(lead.turn))
-    if one.plane != lead.plane or again.counts.shape != lead.counts.shape:
-        return one
-    return replace(
-        again,
-        pixel_mm=lead.pixel_mm,
-        slice_mm=lead.slice_mm,
-        orientation=lead.orientation,
-        position=lead.position,
-        notes=(),
-    )
-
-
-def _source_of(one: Series) -> str:
-    """The UID of the object that a derived series was made from, "" where it does not say."""
-    sources = (one.header.get("SourceImageSequence") or ()) if one.header is not None else ()
-    return str(next(iter(sources)).get("ReferencedSOPInstanceUID") or "") if sources else ""
-
-
-def _uids(one: Series) -> set[str]:
-    return {*one.instances, str(one.header.SOPInstanceUID)} if one.header is not None else set()
-
-
-def _read(source: Source, found: Found) -> Series | None:
-    try:
-        series = source.series(source.contents(), force=True)
-    except SpectacError as reason:
-        found.skipped.append(str(reason))
-        return None
-    if series.doubt:
-        found.skipped.append(f"{series.path}: it is open whether this is NC or AC: {series.doubt}.")
-    return series if series.plane in PLANES and not series.doubt else None
-
-
-def kind_of(series: Series) -> str:
-    """Which of `KINDS` a series is."""
-    description = str(series.header.get("SeriesDescription") or "") if series.header is not None else ""
-    if description.endswith("DL-AC SD"):
-        return "SD"
-    if description.endswith("DL-AC"):
-        return "corrected"
-    return "AC" if series.attenuation_corrected else "NC"
-
-
 def _derivation(series: Series) -> str:
+    if series.header is None:
+        return "Corrected by spectac_fast, as its name says; such a file does not state how."
     from spectac_fast.formats.dicom.derivation import derivation_of
     from spectac_fast.models.names import NAMED
 
