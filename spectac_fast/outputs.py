@@ -82,7 +82,8 @@ def _checkpoint(content: bytes) -> bool:
 
 
 def _table(content: bytes) -> bool:
-    return content.startswith((b"# NC to AC: results on ", b"row,region,metric,value,"))
+    heads = (b"# NC to AC: results on ", b"row,region,metric,value,", b"patient,phase,plane,NC,AC,in no pair")
+    return content.startswith(heads)
 
 
 def _volume(content: bytes) -> bool:

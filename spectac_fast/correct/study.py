@@ -77,7 +77,7 @@ def correct_study(
     def image(nc: Tensor, **given: Any) -> Tensor:
         return translator.translate(nc, **given, **options)
 
-    outputs = [output[:, 0] for output in _run(image, 1, prepared, translator, options, batch_size, on_slices)]
+    outputs = [output[:, 0] for output in run_batches(image, 1, prepared, translator, options, batch_size, on_slices)]
     counts = prepared.finish(outputs, translator)
     prepared.doubts(outputs, translator)
     return counts
@@ -118,7 +118,7 @@ def correct_study_with_std(
     def both(nc: Tensor, **given: Any) -> Tensor:
         return torch.cat(translate_with_std(translator, nc, **given, std_samples=std_samples, **options), dim=1)
 
-    outputs = _run(both, 2, prepared, translator, options, batch_size, on_slices)
+    outputs = run_batches(both, 2, prepared, translator, options, batch_size, on_slices)
     deviations = [output[:, 1] for output in outputs]
     means = [output[:, 0] for output in outputs]
     counts = prepared.finish(means, translator)
@@ -250,14 +250,14 @@ def slice_seeds(seed: int, series_uid: str, slices: int) -> NDArray[np.int64]:
     return np.full(slices, stable_seed(f"{seed}/{series_uid}"), np.int64)
 
 
-def _run(
+def run_batches(
     compute: Callable[..., Tensor],
     channels: int,
     prepared: Prepared,
     translator: Translator,
-    options: Mapping[str, int],
-    batch_size: int,
-    on_slices: Callable[[int], None] | None,
+    options: Mapping[str, Any],
+    batch_size: int = 64,
+    on_slices: Callable[[int], None] | None = None,
 ) -> list[NDArray[np.float32]]:
     """compute(nc [b, 1, H, W], seeds=, neighbours=) -> [b, channels, H, W] for all stacks of a study, one array
     [slices, channels, rows, columns] a series; stacks with slices of one shape travel in common batches.

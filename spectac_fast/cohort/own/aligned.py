@@ -45,6 +45,12 @@ class Pair:
         """The part of a stack like NC's that AC holds too."""
         return stack[self.part]
 
+    def on_nc(self, stack: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Such a part in its place in a stack like NC's, with 0 beyond it."""
+        whole = np.zeros(self.nc.counts.shape, np.float32)
+        whole[self.part] = stack
+        return whole
+
     @property
     def heart(self) -> NDArray[np.bool_]:
         """The heart region of NC's stack (`data.scale.heart_mask`) on these voxels."""

@@ -32,7 +32,8 @@ class OneGrid:
         grids = studies.grids().most_common()
         self.studies, self.folder, self.kinds, self.cases = studies, studies.folder, studies.kinds, studies.cases
         every = [mm for (*_, mm), _ in grids]
-        self.spacing_mm = spacing_mm or next((mm for mm in every if _serves(mm, every)), every[0])
+        square = [(depth, min(pixel), min(pixel)) for depth, *pixel in every]
+        self.spacing_mm = spacing_mm or next((mm for mm in square if _serves(mm, every)), square[0])
         for mm in every:
             check_pixels(str(self.folder), mm[1:], self.spacing_mm[1])
         fitting = [(rows, columns) for (rows, columns, mm), _ in grids if not _unlike(mm, self.spacing_mm)]
@@ -76,13 +77,13 @@ class OneGrid:
 
 
 def _serves(mm: tuple[float, ...], every: Sequence[tuple[float, ...]]) -> bool:
-    """Whether pixels are square and all others can be brought to them."""
+    """Whether pixels of all spacings can be brought to those of one."""
     try:
         for other in every:
             check_pixels("", other[1:], mm[1])
     except InputError:
         return False
-    return mm[1] == mm[2]
+    return True
 
 
 def _unlike(own_mm: tuple[float, ...], mm: tuple[float, ...]) -> list[int]:

@@ -87,7 +87,8 @@ def match(
 ) -> Matching:
     """The pairs below a folder. looked: called for each file; keep: with the pairs of each study, as they are read.
 
-    Raises InputError, with one sentence, for a folder without a pair, SetupError for NIfTI without nibabel.
+    Raises, with one sentence, InputError for a folder without a pair, NoInputError for one without any file of a study,
+    SetupError for NIfTI without nibabel.
     """
     matching, studies, known = Matching(), [], set()
     files = 0
@@ -105,12 +106,17 @@ def match(
         if keep is not None:
             keep(studies[-1], {key: pair for key, (pair, _) in pairs.items()})
     if not studies:
-        reasons = Counter(left.why for left in matching.left).most_common(3)
-        said = "; ".join(f"{many} of them: {why}" for why, many in reasons)
-        found_there = f"{files} files of studies without any ({said})" if said else "no DICOM or NIfTI file"
-        raise InputError(f"{folder}: expected pairs of NC and AC series, found {found_there}.")
+        raise _no_pairs(folder, files, matching.left)
     matching.patients = list(_patients(studies, matching.notes))
     return matching
+
+
+def _no_pairs(folder: Path, files: int, left: Sequence[Left]) -> SpectacError:
+    if not left:
+        return NoInputError(f"{folder}: expected DICOM or NIfTI files of studies, found none.")
+    reasons = Counter(each.why for each in left).most_common(3)
+    said = "; ".join(f"{many} times: {why}" for why, many in reasons)
+    return InputError(f"{folder}: expected pairs of NC and AC series, found none in {files} files of studies ({said}).")
 
 
 def _studies(folder: Path, left: list[Left], looked: Callable[[], None] | None) -> Iterator[list[Source]]:

@@ -22,7 +22,7 @@ def told_by(path: Path, folder: Path) -> Told:
 
 
 def folder_kind(path: Path, folder: Path) -> str | None:
-    """"NC" or "AC" where a folder on the way to a file is called so, the innermost that is; else None."""
+    """What a folder on the way to a file says of its kind, the innermost that says "NC" or "AC"; else None."""
     said = (correction_in(text) for text in _texts(path, folder)[1:])
     return next((each.kind for each in said if each and each.kind != "both"), None)
 

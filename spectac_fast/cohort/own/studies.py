@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectac_fast.cohort.cohort import SeriesKey, reference_plane
-from spectac_fast.cohort.own.aligned import Pair
+from spectac_fast.cohort.own.aligned import NoPairError, Pair
 from spectac_fast.cohort.own.matching import About, Left, Study, match
 from spectac_fast.data.scale import count_scale
-from spectac_fast.errors import InputError
+from spectac_fast.errors import InputError, SpectacError
 from spectac_fast.outputs import appearing
 from spectac_fast.terms import IDEAL, PHASES, PLANES
 
@@ -66,9 +66,9 @@ class StudyPairs:
         found = {key: of for study in self._patients[case] for key, of in study.about.items()}
         return {(phase, plane): found[phase, plane] for phase in PHASES for plane in PLANES if (phase, plane) in found}
 
-    def grids(self) -> Counter[Grid]:
-        """How many pairs there are of each size and spacing; spacings that round to the same 0.01 mm are one."""
-        every = [of for i in range(len(self)) for of in self.about(i).values()]
+    def grids(self, cases: Sequence[int] | None = None) -> Counter[Grid]:
+        """How many pairs some patients, or all, have of each size and spacing; spacings are rounded to 0.01 mm."""
+        every = [of for i in (range(len(self)) if cases is None else cases) for of in self.about(i).values()]
         return Counter((*of.shape[1:], tuple(round(mm, 2) for mm in of.spacing_mm)) for of in every)
 
     def series(self, case: int) -> list[SeriesKey]:
@@ -78,9 +78,9 @@ class StudyPairs:
     def pairs(self, case: int) -> dict[SeriesKey, Pair]:
         """The pairs of a patient with their geometry."""
         if self._kept is None or self._kept[0] != case:
-            studies = self._patients[case]
-            found = (self._shelf[study] if study in self._shelf else study.pairs() for study in studies)
-            self._kept = case, {key: pair for pairs in found for key, pair in pairs.items()}
+            found = [self._shelf.get(study) or self._read(case, study) for study in self._patients[case]]
+            together = {key: pair for pairs in found for key, pair in pairs.items()}
+            self._kept = case, {key: together[key] for key in self.about(case)}
         return self._kept[1]
 
     def pair(self, case: int, phase: str | None, plane: str | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -117,6 +117,13 @@ class StudyPairs:
 
     def _pair(self, case: int, phase: str | None, plane: str | None) -> Pair:
         return self.pairs(case)[phase, plane]
+
+    def _read(self, case: int, study: Study) -> dict[SeriesKey, Pair]:
+        try:
+            return study.pairs()
+        except (SpectacError, NoPairError, LookupError):
+            # No sentence with a file's name, which may stand in a statement.
+            raise InputError(f"patient {case + 1}: expected files at rest, found that they changed.") from None
 
     def _keep(self, study: Study, pairs: dict[SeriesKey, Pair]) -> None:
         needed = sum(pair.nc.counts.nbytes + pair.ac.nbytes for pair in pairs.values())

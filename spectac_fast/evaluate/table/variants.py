@@ -94,6 +94,15 @@ def separate(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.together == SEPARATE]
 
 
+def shown_rows(rows: Sequence[Row]) -> list[Row]:
+    """Every network as `correct` writes it: its first row with planes combined, if there is one; without networks the
+    last row.
+    """
+    networks = dict.fromkeys(row.name for row in rows if not row.is_baseline)
+    own = ([row for row in rows if row.name == name] for name in networks)
+    return [min(group, key=lambda row: row.together != COMBINED) for group in own] or list(rows[-1:])
+
+
 def _variants(name: str, translator: Translator, steps: int, samples: int, noise_steps: int | None) -> list[Row]:
     """The rows of one model."""
     if translator.name in BRIDGES:
