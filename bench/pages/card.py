@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from spectac_fast.correct.doubts.small_field import REFUSED
+from spectac_fast.correct.doubts.small_field import REFUSED, REFUSED_SHAPE
 from spectac_fast.data.geometry.around import Expected
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +83,8 @@ def _expected_error() -> dict[str, str]:
 def _fields() -> dict[str, str]:
     result = _json(RESULTS / "fields" / "fields.json")
     kept = (
-        f"{way} from {Expected(**costs).least(REFUSED):.0f} mm" for way, costs in list(result["expected"].items())[:2]
+        f"{way} from {Expected(**costs).least(REFUSED, REFUSED_SHAPE):.0f} mm"
+        for way, costs in list(result["expected"].items())[:2]
     )
     return {
         "small fields": f"`bbdm64.surroundings.npz`: what lies around the heart, of {result['surroundings']}; "

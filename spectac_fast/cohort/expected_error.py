@@ -35,6 +35,9 @@ _TISSUE = 0.2
 # What is further off than this in standard deviations of what was measured says no more than that it is far.
 _FURTHEST = 6.0
 _TINY = 1e-6
+# NC of which less error than this (%) is expected, and of the correction at least so many times as much: that of 23 of
+# 24 validation studies with nothing to correct, and of none of 388 others (bench/results/expected).
+NOTHING_ERROR, NOTHING_RATIO = 1.45, 3.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,19 @@ class Expectation:
 
     corrected: float
     uncorrected: float
+
+    @property
+    def nothing_to_correct(self) -> bool:
+        """Whether NC looks as if attenuation were corrected already, or as if there had been none."""
+        return self.uncorrected < NOTHING_ERROR and self.corrected > NOTHING_RATIO * self.uncorrected
+
+    @property
+    def clause(self) -> str:
+        """Both errors in words."""
+        return (
+            f"segments are expected to differ from CT-based correction by {self.corrected:.1f} % of the maximum, "
+            f"without correction by {self.uncorrected:.1f} %"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,27 +93,26 @@ class ExpectedError:
         corrected, uncorrected = np.exp(self.level + alike @ self.weights)
         return Expectation(float(corrected), float(uncorrected))
 
-    def warning(
+    def of_images(
         self,
-        path: Path,
         nc: NDArray[np.floating],
         alone: NDArray[np.floating],
         together: NDArray[np.floating],
         spacing_mm: Sequence[float],
-    ) -> str | None:
+    ) -> Expectation:
+        """What is expected of a short-axis stack and its correction; arguments as for `describe_correction`."""
+        return self.of(describe_correction(nc, alone, together, spacing_mm, self.template))
+
+    def warning(self, path: Path, expected: Expectation) -> str | None:
         """One sentence where a correction is expected to be no better than NC, or to err more than is usual; else
-        None. Arguments as for `describe_correction`.
+        None.
         """
-        expected = self.of(describe_correction(nc, alone, together, spacing_mm, self.template))
         most, ratio = self.limits
-        segments = (
-            f"segments are expected to differ from CT-based correction by {expected.corrected:.1f} % of the maximum, "
-            f"without correction by {expected.uncorrected:.1f} %"
-        )
         if math.log(expected.corrected / expected.uncorrected) > ratio:
-            return f"{path}: the correction is likely no better than none ({segments}); read the uncorrected images."
+            why = f"the correction is likely no better than none ({expected.clause})"
+            return f"{path}: {why}; read the uncorrected images."
         if expected.corrected > most:
-            return f"{path}: the correction is expected to be less exact than usual ({segments})."
+            return f"{path}: the correction is expected to be less exact than usual ({expected.clause})."
         return None
 
 

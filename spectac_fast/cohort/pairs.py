@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from spectac_fast.cohort.cohort import SeriesKey, reference_plane
 from spectac_fast.data.scale import count_scale
-from spectac_fast.data.search import is_part10
+from spectac_fast.data.search import PART10, is_part10
 from spectac_fast.errors import InputError
 from spectac_fast.formats.images import ENDINGS, read_counts
 from spectac_fast.formats.pictures import read_picture
@@ -178,7 +178,10 @@ def is_pair_folder(folder: Path) -> bool:
 
 
 def _is_of_study(path: Path) -> bool:
-    return path.is_dir() or path.name.lower().endswith((".nii", ".nii.gz")) or is_part10(path, lambda trouble: None)
+    if path.is_dir() or path.name.lower().endswith((".nii", ".nii.gz")):
+        return True
+    with path.open("rb") as file:
+        return is_part10(file.read(PART10), path, lambda trouble: None)
 
 
 def _shades(path: Path) -> NDArray[np.float32]:

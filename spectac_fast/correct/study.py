@@ -52,6 +52,7 @@ def correct_study(
     seed: int = 0,
     batch_size: int = 64,
     on_slices: Callable[[int], None] | None = None,
+    on_doubt: Callable[[str], None] | None = None,
 ) -> list[NDArray[np.float32]]:
     """Attenuation-corrected counts for every series of `study`.
 
@@ -66,6 +67,7 @@ def correct_study(
         seed: together with the series UID it fixes the noise of a slice, whatever it is batched with.
         batch_size: most slices given to the model at once.
         on_slices: called with the number of slices after each batch.
+        on_doubt: called with a sentence for each correction that is expected to be wrong.
 
     Returns one float32 array [slices, rows, columns] per series, counts >= 0, in the source's geometry.
     Raises InputError for geometry far from the model's or a heart region without counts, UsageError for options that
@@ -79,7 +81,9 @@ def correct_study(
 
     outputs = [output[:, 0] for output in run_batches(image, 1, prepared, translator, options, batch_size, on_slices)]
     counts = prepared.finish(outputs, translator)
-    prepared.doubts(outputs, translator)
+    for sentence in prepared.doubts(outputs, translator):
+        if on_doubt is not None:
+            on_doubt(sentence)
     return counts
 
 

@@ -5,7 +5,7 @@ The report shows what is lined up, and pairs of one's own are NC and AC that sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from spectac_fast.data.acquisition import apart, claim_of
@@ -13,11 +13,13 @@ from spectac_fast.data.inputs import Found, Source
 from spectac_fast.data.settle import settled
 from spectac_fast.data.study import MARKS
 from spectac_fast.errors import SpectacError
+from spectac_fast.formats.dicom.derivation import UNMEASURED, reconstruction_of
 from spectac_fast.formats.series import Series, volume_ending
 from spectac_fast.terms import PHASES, PLANES
 
-# Kinds of image, in the order in which they are shown; AC is what a CT gave, where there was one.
-KINDS = ("NC", "corrected", "AC", "SD")
+# Kinds of image, in the order in which they are shown: "corrected" is made of NC images, "physics" reconstructed with a
+# map that nobody measured; AC is what a CT gave, where there was one.
+KINDS = ("NC", "corrected", "physics", "AC", "SD")
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class Lineup:
     left: list[tuple[Series, str]] = field(default_factory=list)
 
 
-def series_of_study(sources: Sequence[Source], found: Found) -> list[Series]:
+def series_of_study(
+    sources: Sequence[Source], found: Found, shown_elsewhere: Callable[[Source], bool] = lambda source: False
+) -> list[Series]:
     """The short- and long-axis series among the sources of a study, each as it lies; why others are none goes to
-    `found.skipped`.
+    `found.skipped`, unless they are shown elsewhere.
     """
-    series = (_read(source, found) for source in sources)
+    series = (_read(source, found, shown_elsewhere) for source in sources)
     return _settled([one for one in series if one is not None])
 
 
@@ -80,7 +84,14 @@ def kind_of(series: Series) -> str:
         return "SD"
     if name.endswith(MARKS[0]):
         return "corrected"
-    return "AC" if series.attenuation_corrected else "NC"
+    if not series.attenuation_corrected:
+        return "NC"
+    return "physics" if UNMEASURED.search(reconstruction(series)) else "AC"
+
+
+def reconstruction(series: Series) -> str:
+    """How this program reconstructed a series from projections, as it says itself; "" for others."""
+    return reconstruction_of(series.header) if series.header is not None else ""
 
 
 def source_of(one: Series) -> str:
@@ -111,7 +122,7 @@ def read_as(one: Series, lead: Series) -> Series:
 
 def _settled(series: Sequence[Series]) -> list[Series]:
     """Series of a study, each as it lies; what was derived from another one at hand lies as that does."""
-    plain = [one for one in series if kind_of(one) in ("NC", "AC")]
+    plain = [one for one in series if kind_of(one) in ("NC", "physics", "AC")]
     found = dict(zip(plain, settled(plain)))
     leads = {uid: one for one in found.values() for uid in uids_of(one)}
     made = [one for one in series if kind_of(one) == "corrected" and source_of(one) not in leads]
@@ -119,11 +130,12 @@ def _settled(series: Sequence[Series]) -> list[Series]:
     return [found.get(one) or read_as(one, leads.get(source_of(one), one)) for one in series]
 
 
-def _read(source: Source, found: Found) -> Series | None:
+def _read(source: Source, found: Found, shown_elsewhere: Callable[[Source], bool]) -> Series | None:
     try:
         series = source.series(source.contents(), force=True)
     except SpectacError as reason:
-        found.skipped.append(str(reason))
+        if not shown_elsewhere(source):
+            found.skipped.append(str(reason))
         return None
     if series.doubt:
         found.skipped.append(f"{series.path}: it is open whether this is NC or AC: {series.doubt}.")

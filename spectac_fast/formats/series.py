@@ -41,7 +41,8 @@ class Series:
     pixel_mm: (row spacing, column spacing), mm. slice_mm: signed distance from slice to slice, mm.
     orientation: direction cosines of row and column (LPS). position: centre of the first slice's first voxel (LPS), mm.
     attenuation_corrected: whether attenuation is corrected already, by all the evidence, or may be.
-    doubt: what the evidence is where it leaves that open. evidence: all of it, a clause each (`formats.evidence`).
+    kind_told: whether the user said so. doubt: what the evidence is where it leaves that open. evidence: all of it, a
+    clause each (`formats.evidence`).
     path: the file it came from. header: its DICOM attributes without pixels, or None if it did not come from DICOM.
     instances: where every slice has a file of its own, the SOP Instance UIDs of these; path is the first of them.
     form: how a NIfTI or npy file stores it, or None for DICOM.
@@ -70,6 +71,7 @@ class Series:
     turn: Turn = AS_STORED
     assumed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    kind_told: bool = False
     doubt: str = ""
     evidence: tuple[str, ...] = ()
 

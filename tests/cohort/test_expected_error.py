@@ -13,6 +13,7 @@ from fake_population import expected_error, shells
 from spectac_fast.cohort.expected_error import (
     FEATURES,
     OF_THE_CHANGE,
+    Expectation,
     describe_correction,
     kernel,
     read_expected_error,
@@ -86,13 +87,21 @@ def test_each_limit_has_its_sentence(known):
 
     def said(**limits):
         given = dataclasses.replace(known.process, limits=(limits.get("most", 1e9), limits.get("ratio", 1e9)))
-        return given.warning(Path("night/a.dcm"), nc, ac, ac, MM)
+        return given.warning(Path("night/a.dcm"), given.of_images(nc, ac, ac, MM))
 
     assert said() is None
     assert "night/a.dcm: the correction is likely no better than none (segments are expected" in said(ratio=-1e9)
     assert "night/a.dcm: the correction is expected to be less exact than usual (seg" in said(most=0)
     # What harms is said before what is merely less exact.
     assert "no better than none" in said(most=0, ratio=-1e9)
+
+
+@pytest.mark.parametrize(
+    ("corrected", "uncorrected", "nothing"),
+    [(8.4, 0.3, True), (4.3, 1.4, True), (4.0, 1.4, False), (4.0, 2.0, False), (9.2, 1.8, False), (0.5, 0.4, False)],
+)
+def test_nothing_is_left_to_correct_where_nc_is_near_and_the_correction_is_not(corrected, uncorrected, nothing):
+    assert Expectation(corrected, uncorrected).nothing_to_correct is nothing
 
 
 def test_the_file_is_the_process(known, tmp_path):

@@ -105,7 +105,7 @@ def test_what_is_filled_in_is_never_below_zero(known, fresh):
 
 
 def test_a_file_holds_them(tmp_path, known, fresh):
-    cost = Expected((150.0, 218.0, 435.0), (0.1, 0.02, 0.0), (0.2, 0.05, 0.0))
+    cost = Expected((150.0, 218.0, 435.0), (0.1, 0.02, 0.0), (0.2, 0.05, 0.0), (0.05, 0.01, 0.0))
     measured = type(known)(**{**vars(known), "weights": "abc", "together": cost})
     write_surroundings(tmp_path / "x.npz", measured)
     again = read_surroundings(tmp_path / "x.npz", "abc")
@@ -129,9 +129,12 @@ def test_too_few_volumes(fresh):
 
 
 def test_expected_errors():
-    cost = Expected((150.0, 200.0, 300.0, 400.0), (0.09, 0.02, 0.04, 0.0), (0.1, 0.1, 0.1, 0.0))
+    fields = (150.0, 200.0, 300.0, 400.0)
+    cost = Expected(fields, (0.09, 0.02, 0.04, 0.0), (0.1, 0.1, 0.1, 0.0), (0.04, 0.02, 0.01, 0.0))
     assert cost.at(175.0) == pytest.approx((0.055, 0.1))
     # Nothing below the last field that costs too much.
-    assert cost.least(0.03) == 400.0
+    assert cost.least(0.03, 1.0) == 400.0
     assert [cost.at(mm) for mm in (10.0, 500.0)] == [(0.09, 0.1), (0.0, 0.0)]
-    assert [cost.least(error) for error in (0.0, 0.05, 0.2)] == [400.0, 200.0, 150.0]
+    assert [cost.least(error, 1.0) for error in (0.0, 0.05, 0.2)] == [400.0, 200.0, 150.0]
+    # Nor below one that costs too much after a factor.
+    assert [cost.least(0.2, shape) for shape in (0.0, 0.015, 0.03, 0.05)] == [400.0, 300.0, 200.0, 150.0]

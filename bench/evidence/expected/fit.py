@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.evidence.expected.studies import Studies
-from spectac_fast.cohort.expected_error import kernel, scaled
+from spectac_fast.cohort.expected_error import Expectation, kernel, scaled
 
 FOLDS = 8
 LENGTHS, SLOPES, NOISES = (0.5, 0.7, 1.0, 1.5, 2.5), (0.0, 0.3, 1.0), (0.1, 0.3, 1.0)
@@ -98,6 +98,11 @@ def harmful(studies: Studies) -> NDArray[np.bool_]:
 def warned(found: NDArray[np.float64], limit: tuple[float, float]) -> NDArray[np.bool_]:
     """Where `ExpectedError.warning` would say something."""
     return (found[:, 0] > np.log(limit[0])) | (found[:, 0] - found[:, 1] > limit[1])
+
+
+def refused(found: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where a study is refused because nothing seems to be left to correct."""
+    return np.array([Expectation(*row).nothing_to_correct for row in np.exp(found)], bool)
 
 
 def auc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:

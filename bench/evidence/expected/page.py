@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.evidence.expected.fit import FALSE_ALARMS, auc, good, harmful, logs, warned
+from bench.evidence.expected.fit import FALSE_ALARMS, auc, good, harmful, logs, refused, warned
 from bench.evidence.expected.studies import Studies
 from bench.evidence.protocols.patients import NOTHING_TO_CORRECT
+from spectac_fast.cohort.expected_error import NOTHING_ERROR, NOTHING_RATIO
 
 GOAL_AUC, GOAL_SENSITIVITY = 0.90, 0.95
 _HEAD = """\
@@ -24,13 +25,15 @@ other patients (8 folds).
 - A correction is **harmful** where its error is not below that of NC, **good** where it is below 0.8 of NC's and below
   3 %. The limits are set so that {alarms:.0f} % of the good ones are warned of: above {most:.1f} % expected, or above
   {ratio:.2f} of NC's expected error.
+- Where NC is expected to be within {nothing:.2f} % and the correction {times:.0f} times as far off, nothing seems to be
+  left to correct: the study is **refused**, unless the user says that it is NC.
 - weights SHA-256 {weights}, commit {commit}
 """
 
 
 def table(studies: Studies, found: NDArray[np.float64], limit: tuple[float, float]) -> dict[str, Any]:
     """All that is said of the expectation: in all, and of every protocol."""
-    said = warned(found, limit)
+    said, stopped = warned(found, limit), refused(found)
     bad, fine = harmful(studies), good(studies)
     nothing = np.isin(studies.protocols, NOTHING_TO_CORRECT)
     ratio = found[:, 0] - found[:, 1]
@@ -49,6 +52,7 @@ def table(studies: Studies, found: NDArray[np.float64], limit: tuple[float, floa
                 "harmful and warned": int((bad & said)[own].sum()),
                 "good and warned": int((fine & said)[own].sum()),
                 "good": int(fine[own].sum()),
+                "refused": int(stopped[own].sum()),
             }
         )
     off = found - logs(studies.errors)
@@ -73,6 +77,8 @@ def page(facts: Mapping[str, Any]) -> str:
             alarms=100 * FALSE_ALARMS,
             most=most,
             ratio=np.exp(ratio),
+            nothing=NOTHING_ERROR,
+            times=NOTHING_RATIO,
             weights=facts["weights_sha256"][:16],
             commit=facts["commit"],
         )
@@ -90,11 +96,14 @@ def page(facts: Mapping[str, Any]) -> str:
         value = facts[name]
         lines.append(f"| {name} | {'–' if value is None else format(value, '.2f')} | {goal} |")
     parts.append("\n".join(lines) + "\n")
-    lines = ["| protocol | studies | NC's error | error | expected | harmful: warned / all | good: warned / all |"]
-    lines.append("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    lines = [
+        "| protocol | studies | NC's error | error | expected | harmful: warned / all | good: warned / all | refused |"
+    ]
+    lines.append("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     lines += [
         f"| {row['protocol']} | {row['studies']} | {row['of NC']:.1f} | {row['error']:.1f} | {row['expected']:.1f} | "
-        f"{row['harmful and warned']} / {row['harmful']} | {row['good and warned']} / {row['good']} |"
+        f"{row['harmful and warned']} / {row['harmful']} | {row['good and warned']} / {row['good']} | "
+        f"{row['refused']} |"
         for row in facts["rows"]
     ]
     parts.append("\n".join(lines) + "\n")
@@ -106,7 +115,7 @@ def picture(studies: Studies, found: NDArray[np.float64], path: Path) -> None:
     """The ROC curve of "no better than NC", and every study's error against what was expected of it."""
     from matplotlib.figure import Figure
 
-    from spectac_fast.outputs import appearing
+    from bench.outputs import MADE_BY, appearing
 
     figure = Figure(figsize=(9.0, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -123,4 +132,4 @@ def picture(studies: Studies, found: NDArray[np.float64], path: Path) -> None:
     right.set(xscale="log", yscale="log", xlabel="expected error of segments, %", ylabel="error, %")
     right.legend(frameon=False)
     with appearing(path) as part:
-        figure.savefig(part, format="png", dpi=130)
+        figure.savefig(part, format="png", dpi=130, metadata=MADE_BY)

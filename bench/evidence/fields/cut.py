@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,9 +75,12 @@ def patient(cohort: Cohort, index: int, phase: str) -> list[Series]:
     return found
 
 
-def deviation(found: NDArray[np.float32], whole: NDArray[np.float32], inside: NDArray[np.bool_], mm: float) -> float:
+def deviation(
+    found: NDArray[np.float32], whole: NDArray[np.float32], inside: NDArray[np.bool_], mm: float
+) -> tuple[float, float]:
     """Root mean square of found - whole in the heart region, over that of whole, both where whole is above 20 % of its
-    maximum there; found: [slices, rows, columns] on the whole grid or on the box of what is inside of it.
+    maximum there, as it is and after the factor that suits found best; found: [slices, rows, columns] on the whole grid
+    or on the box of what is inside of it.
     """
     if found.shape != whole.shape:
         box = np.argwhere(inside)
@@ -88,4 +92,7 @@ def deviation(found: NDArray[np.float32], whole: NDArray[np.float32], inside: ND
     counted = heart & (whole > 0.2 * whole[heart].max())
     if not inside[counted.any(axis=0)].all():
         raise ValueError(f"a field of {np.sqrt(inside.sum()) * mm:.0f} mm does not hold the heart region.")
-    return float(np.sqrt(np.mean((found - whole)[counted] ** 2) / np.mean(whole[counted] ** 2)))
+    a, b = (stack[counted].astype(np.float64) for stack in (found, whole))
+    best = a @ b / (a @ a)
+    as_is, rescaled = (math.sqrt(np.mean((factor * a - b) ** 2) / np.mean(b**2)) for factor in (1.0, best))
+    return as_is, rescaled

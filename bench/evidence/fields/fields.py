@@ -41,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from bench.evidence.fields.page import write_page
+    from bench.outputs import appearing
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.cohort.surroundings import surroundings_file, write_surroundings
     from spectac_fast.evaluate.provenance import commit
     from spectac_fast.models.names import find
     from spectac_fast.models.registry import load
-    from spectac_fast.outputs import appearing
 
     made_by = commit()
     model, cohort = load(args.model, "cpu"), Cohort(args.data)
@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     alone, together, unfilled = (expected(rows, way) for way in (ALONE, TOGETHER, UNFILLED))
     if args.store:
         measured = replace(open_to_all, alone=alone, together=together)
-        write_surroundings(surroundings_file(find(args.model)), measured)
+        with appearing(surroundings_file(find(args.model))) as part:
+            write_surroundings(part, measured)
     facts = {
         "patients": len(seeds),
         "seeds": [min(seeds), max(seeds)],
@@ -101,7 +102,7 @@ def field_rows(model: str, known: Surroundings, folder: Path, patients: int, job
     """A row for every field, kind and way: mean and worst of the patients, and each of them."""
     from spectac_fast.progress import Progress
 
-    found: dict[tuple[str, str, float], list[float]] = {}
+    found: dict[tuple[str, str, float], list[tuple[float, float]]] = {}
     tasks = [(model, known, folder, index) for index in range(patients)]
     context = get_context("spawn")
     with Progress(patients, "fields", "patients") as progress, ProcessPoolExecutor(jobs, context) as pool:
@@ -109,13 +110,21 @@ def field_rows(model: str, known: Surroundings, folder: Path, patients: int, job
             for key, off in each.items():
                 found.setdefault(key, []).append(off)
             progress.step()
-    return [
-        {"way": way, "kind": kind, "field_mm": mm, "mean": fmean(off), "worst": max(off), "patients": off}
-        for (way, kind, mm), off in found.items()
-    ]
+    return [{"way": way, "kind": kind, "field_mm": mm} | _summary(off) for (way, kind, mm), off in found.items()]
 
 
-def _patient_rows(task: tuple[str, Surroundings, Path, int]) -> dict[tuple[str, str, float], float]:
+def _summary(off: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    as_is, rescaled = zip(*off)
+    return {
+        "mean": fmean(as_is),
+        "worst": max(as_is),
+        "patients": as_is,
+        "rescaled mean": fmean(rescaled),
+        "rescaled worst": max(rescaled),
+    }
+
+
+def _patient_rows(task: tuple[str, Surroundings, Path, int]) -> dict[tuple[str, str, float], tuple[float, float]]:
     """Deviations of one patient by (way, kind, field)."""
     import torch
 
@@ -173,14 +182,15 @@ def _corrected(model: Translator, series: Sequence[Series]) -> list[Any]:
     return correct_study(Study(tuple(series)), model)
 
 
-def _measured(model: Translator, parts: Sequence[tuple[Series, Any]], whole: Sequence[Any]) -> float:
-    """The root mean square of the planes' deviations."""
+def _measured(model: Translator, parts: Sequence[tuple[Series, Any]], whole: Sequence[Any]) -> tuple[float, float]:
+    """The root mean squares of the planes' deviations, as they are and after the factor that suits each plane best."""
     from bench.evidence.fields.cut import deviation
 
     found = _corrected(model, [part for part, _ in parts])
     mm = parts[0][0].pixel_mm[0]
     off = [deviation(*each, inside, mm) for *each, (_, inside) in zip(found, whole, parts)]
-    return math.sqrt(fmean(value**2 for value in off))
+    as_is, rescaled = (math.sqrt(fmean(value**2 for value in values)) for values in zip(*off))
+    return as_is, rescaled
 
 
 def expected(rows: Rows, way: str) -> Expected:
@@ -193,4 +203,5 @@ def expected(rows: Rows, way: str) -> Expected:
         tuple(map(float, sizes)),
         tuple(round(max(row["mean"] for row in each), 4) for each in of_size),
         tuple(round(max(row["worst"] for row in each), 4) for each in of_size),
+        tuple(round(max(row["rescaled mean"] for row in each), 4) for each in of_size),
     )

@@ -23,7 +23,7 @@ from spectac_fast.data.search import files_below
 from spectac_fast.errors import InputError, NoInputError, SpectacError
 from spectac_fast.formats.series import Series, Told, volume_ending
 
-OURS = "made by this program from NC, so no AC of a CT"
+OURS = "made by this program without a CT, so no AC"
 ALONE = "no {} series of its phase, plane and acquisition is at hand"
 SEVERAL = "another {} series of its phase and plane is taken"
 OTHER = "another acquisition of its phase is taken ({})"
@@ -211,7 +211,7 @@ def _other(one: Series) -> str:
 
 
 def _left(one: Series, why: str) -> Left:
-    kind = {"SD": "standard deviation"}.get(kind_of(one), kind_of(one))
+    kind = {"SD": "standard deviation", "physics": "by a map"}.get(kind_of(one), kind_of(one))
     return Left(f"{one.path}: {one.phase} {one.plane} {kind}: {why}.", why)
 
 

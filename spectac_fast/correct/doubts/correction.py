@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectac_fast.data.spread import central_slices, heart_spread
+from spectac_fast.errors import InputError
 from spectac_fast.models.uncertainty import calibration_of
 
 if TYPE_CHECKING:
@@ -31,17 +32,27 @@ def doubtful_corrections(
     """One sentence, which is also logged, for each short-axis series whose correction is expected to be no better than
     none, or less exact than usual; none where that was not measured for the model's weights.
 
+    Raises InputError for a series in which nothing is left to correct by the looks of it, unless the user has said that
+    it is NC.
+
     inputs, alone, together: of each series [slices, rows, columns] in model units: NC, and AC as the plane gives it and
     as all planes of its volume do. grids: between their pixels and the model's.
     """
     known = getattr(translator, "expected_error", None)
     if known is None:
         return ()
-    return _logged(
-        known.warning(one.path, *images, (abs(one.slice_mm), *grid.pixel_mm))
-        for one, grid, *images in zip(series, grids, inputs, alone, together)
-        if one.plane == "SA"
-    )
+    found = []
+    for one, grid, *images in zip(series, grids, inputs, alone, together):
+        if one.plane != "SA":
+            continue
+        expected = known.of_images(*images, (abs(one.slice_mm), *grid.pixel_mm))
+        if expected.nothing_to_correct and not one.kind_told:
+            raise InputError(
+                f"{one.path}: expected an image without attenuation correction, found one that looks as if nothing "
+                f"were left to correct ({expected.clause}); --kind nc corrects it nevertheless."
+            )
+        found.append(known.warning(one.path, expected))
+    return _logged(found)
 
 
 def foreign_spread(

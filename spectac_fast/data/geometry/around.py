@@ -38,19 +38,22 @@ class Filling(Protocol):
 class Expected:
     """What a small field costs: of fields of field_mm, ascending, the error in the heart relative to the full field's.
 
-    mean, worst: over patients, root mean square over voxels above 20 % of the maximum.
+    mean, worst: over patients, root mean square over voxels above 20 % of the maximum. shape: the mean of what is left
+    of it after the one factor that suits a patient's counts best, which no relative reading sees.
     """
 
     field_mm: tuple[float, ...]
     mean: tuple[float, ...]
     worst: tuple[float, ...]
+    shape: tuple[float, ...]
 
     def at(self, across_mm: float) -> tuple[float, float]:
         """(mean, worst) of a field, linear between those that were measured."""
         return tuple(float(np.interp(across_mm, self.field_mm, each)) for each in (self.mean, self.worst))
 
-    def least(self, error: float) -> float:
-        """The least field from which on the mean does not exceed an error, mm."""
-        above = [mm for mm, mean in zip(self.field_mm, self.mean) if mean > error]
+    def least(self, mean: float, shape: float) -> float:
+        """The least field from which on neither the mean nor the shape's exceeds so much, mm."""
+        measured = zip(self.field_mm, self.mean, self.shape)
+        above = [mm for mm, of_counts, of_shape in measured if of_counts > mean or of_shape > shape]
         within = [mm for mm in self.field_mm if mm > max(above, default=0.0)]
         return min(within, default=math.inf)

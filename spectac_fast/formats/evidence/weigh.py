@@ -27,6 +27,7 @@ def weighed(series: Series, told: Told) -> Series:
     return replace(
         series,
         attenuation_corrected=verdict.kind != "NC",
+        kind_told=told.kind is not None,
         doubt="" if verdict.kind else verdict.because,
         evidence=verdict.reasons,
         notes=(*series.notes, *verdict.notes),

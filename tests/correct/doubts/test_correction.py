@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from fake_study import Times, heart, write_nc
 
 import spectac_fast as sf
 from spectac_fast.correct import Corrector, Report, carry_out
+from spectac_fast.formats.series import Told
 
 SAID = "the correction is likely no better than none"
 
@@ -46,6 +48,23 @@ def test_a_study_in_memory_is_doubted_too(tmp_path, caplog):
     corrector = Corrector(doubting(2.9), batch_size=8)
     assert len(list(corrector.map([folder_of(tmp_path)]))) == 1
     assert "segments are expected to differ" in caplog.text
+
+
+def test_what_looks_as_if_nothing_were_left_to_correct_is_corrected_only_by_the_users_word(tmp_path, caplog):
+    model = doubting(2.9)
+    level = np.array([model.expected_error.level[0], np.log(0.8)])
+    model.expected_error = dataclasses.replace(model.expected_error, level=level)
+    folder = folder_of(tmp_path)
+    for told, refused in ((Told(), True), (Told(kind="NC"), False)):
+        caplog.clear()
+        report, out = Report(), tmp_path / f"out-{refused}"
+        corrector = Corrector(model, batch_size=8, told=told)
+        carry_out(corrector, corrector.plan([folder], out), report)
+        assert bool(report.failed) is refused
+        assert len(report.written) == (not refused)
+        sentence = str(report.failed) if refused else caplog.text
+        assert ("nothing were left to correct" in sentence) is refused
+        assert (SAID in sentence) is not refused
 
 
 def test_only_short_axis_slices_are_judged_and_only_with_knowledge(tmp_path, caplog):

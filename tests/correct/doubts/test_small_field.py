@@ -18,9 +18,14 @@ from spectac_fast.data.geometry.around import Expected
 from spectac_fast.data.study import Study
 from spectac_fast.errors import InputError
 
-FREE = Expected((150.0, 435.0), (0.0, 0.0), (0.0, 0.0))
+FREE = Expected((150.0, 435.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0))
 # Refused below 272 mm, warned about below 326 mm.
-COSTLY = Expected((150.0, 218.0, 272.0, 326.0, 435.0), (0.2, 0.1, 0.02, 0.01, 0.0), (0.3, 0.2, 0.05, 0.03, 0.0))
+COSTLY = Expected(
+    (150.0, 218.0, 272.0, 326.0, 435.0),
+    (0.2, 0.1, 0.02, 0.01, 0.0),
+    (0.3, 0.2, 0.05, 0.03, 0.0),
+    (0.1, 0.05, 0.01, 0.0, 0.0),
+)
 
 
 def chest(radius_mm):
