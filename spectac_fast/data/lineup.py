@@ -33,12 +33,16 @@ class Lineup:
 
 
 def series_of_study(
-    sources: Sequence[Source], found: Found, shown_elsewhere: Callable[[Source], bool] = lambda source: False
+    sources: Sequence[Source],
+    found: Found,
+    expected: Callable[[Source, Series | None], bool] = lambda source, series: False,
 ) -> list[Series]:
     """The short- and long-axis series among the sources of a study, each as it lies; why others are none goes to
-    `found.skipped`, unless they are shown elsewhere.
+    `found.skipped`.
+
+    expected: whether a source, with its series if it has one, is no surprise there, so that nothing is said of it.
     """
-    series = (_read(source, found, shown_elsewhere) for source in sources)
+    series = (_read(source, found, expected) for source in sources)
     return _settled([one for one in series if one is not None])
 
 
@@ -130,15 +134,15 @@ def _settled(series: Sequence[Series]) -> list[Series]:
     return [found.get(one) or read_as(one, leads.get(source_of(one), one)) for one in series]
 
 
-def _read(source: Source, found: Found, shown_elsewhere: Callable[[Source], bool]) -> Series | None:
+def _read(source: Source, found: Found, expected: Callable[[Source, Series | None], bool]) -> Series | None:
     try:
         series = source.series(source.contents(), force=True)
     except SpectacError as reason:
-        if not shown_elsewhere(source):
+        if not expected(source, None):
             found.skipped.append(str(reason))
         return None
     if series.doubt:
         found.skipped.append(f"{series.path}: it is open whether this is NC or AC: {series.doubt}.")
-    elif series.plane not in PLANES:
+    elif series.plane not in PLANES and not expected(source, series):
         found.skipped.append(f"{series.path}: expected slices along the heart (SA, VLA or HLA), found transaxial ones.")
     return series if series.plane in PLANES and not series.doubt else None

@@ -18,7 +18,7 @@ class Export:
     """An archive's folder, filled from the bundled study of `spectac phantom`."""
 
     def __init__(self, folder: Path, source: Path) -> None:
-        self.folder, self._source = folder, source
+        self.folder, self._source, self._written = folder, source, 0
         if not source.is_dir():
             unpack(source)
 
@@ -41,7 +41,10 @@ class Export:
     def save(self, patient: str, ds: Dataset) -> Path:
         """Write a data set as an archive names files."""
         ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-        path = self.folder / f"box{len(patient)}" / str(ds.StudyInstanceUID) / generate_uid() / generate_uid()
+        self._written += 1
+        # Of files that are as good the first is taken: names are in the order of writing.
+        name = f"1.2.826.0.1.3680043.8.498.{10**30 + 7919 * self._written}"
+        path = self.folder / f"box{len(patient)}" / str(ds.StudyInstanceUID) / name / generate_uid()
         path.parent.mkdir(parents=True)
         ds.save_as(path)
         return path

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectac_fast.data.acquisition import claim_of
-from spectac_fast.data.inputs import SHARED_UID, Found, find_studies
+from spectac_fast.data.inputs import SHARED_UID, Found, Source, find_studies
 from spectac_fast.data.lineup import kind_of, lined_up, reconstruction, series_of_study
 from spectac_fast.errors import InputError, NoInputError
 from spectac_fast.evaluate.report.corrected import anonymous, correct_in_memory, derivation, unusual
@@ -81,11 +81,16 @@ def gather(inputs: Sequence[Path], looked: Callable[[], None] | None = None) -> 
     found = find_studies(inputs, looked=looked)
     studies = []
     for sources in found.studies:
-        if series := series_of_study(sources, found, is_map):
+        if series := series_of_study(sources, found, _expected):
             studies.append(series)
     if not studies:
         raise NoInputError(f"{', '.join(map(str, inputs))}: expected SA, VLA or HLA series here, found none.")
     return studies, found
+
+
+def _expected(source: Source, series: Series | None) -> bool:
+    """Beside slices lie the transaxial ones that they were cut from, and the map."""
+    return series is not None or is_map(source)
 
 
 def study_of(series: Sequence[Series], translator: Translator | None = None) -> ReportStudy:
