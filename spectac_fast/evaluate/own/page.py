@@ -79,8 +79,8 @@ def _segments(said: Mapping[str, Any], seen: Sequence[Seen]) -> Iterator[str]:
     if not said["segments"]:
         yield "<p>No short-axis series: no segments.</p>"
         return
-    patients = said["segments"]["patients"]
-    yield f'<h2>Bias of the 17 segments, percentage points, mean of {patients} patients</h2><div class="two"><div>'
+    whose = words.patients(said["segments"]["patients"])
+    yield f'<h2>Bias of the 17 segments, percentage points, mean of {whose}</h2><div class="two"><div>'
     yield '<div class="maps">'
     for kind, polar in bias_maps(seen).items():
         name = _MINUS_AC[kind]

@@ -25,10 +25,19 @@ def number(found: Mapping[str, float | None] | None, digits: int = 1, sign: str 
     """``12.3 (10.1 to 14.8)``; the value alone without interval, a dash for nothing."""
     if found is None or found["value"] is None:
         return "–"
-    text = f"{found['value']:{sign}.{digits}f}"
-    if found["low"] is not None:
-        text += f" ({found['low']:{sign}.{digits}f} to {found['high']:{sign}.{digits}f})"
-    return text.replace("-", "−")
+
+    def shown(value: float) -> str:
+        text = f"{value:{sign}.{digits}f}"
+        return (text if float(text) else f"{0:.{digits}f}").replace("-", "−")
+
+    if found["low"] is None:
+        return shown(found["value"])
+    return f"{shown(found['value'])} ({shown(found['low'])} to {shown(found['high'])})"
+
+
+def patients(many: int) -> str:
+    """``3 patients``."""
+    return "1 patient" if many == 1 else f"{many} patients"
 
 
 def measured(said: Mapping[str, Any]) -> dict[str, str]:
@@ -49,6 +58,8 @@ def measured(said: Mapping[str, Any]) -> dict[str, str]:
         "Gain AC/NC": f"{gain['median']:.2f} ({gain['low']:.2f} to {gain['high']:.2f}) of these phases; the model’s is "
         f"{model['gain']:.2f}",
     }
+    if said["refused"]:
+        found["Left out"] = f"{patients(len(said['refused']))}, whom the models do not take; see the warnings"
     if said["seen_in_training"]:
         found["Not unseen"] = f"the model was trained on {said['seen_in_training']} of these patients"
     return found
@@ -75,10 +86,10 @@ def warned(said: Mapping[str, Any]) -> list[str]:
     """One sentence a kind of warning, and those on the folder."""
     of = said["patients"]
     kinds = [
-        f"{each['patients']} of {of} patients, such as patient {each['first']}: {each['example']}"
+        f"{each['patients']} of {patients(of)}, such as patient {each['first']}: {each['example']}"
         for each in said["warnings"]
     ]
-    return [*said["notes"], *said["refused"], *kinds]
+    return [*said["notes"], *(f"left out, {text}" for text in said["refused"]), *kinds]
 
 
 def left_out(said: Mapping[str, Any]) -> list[str]:

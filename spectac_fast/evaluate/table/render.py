@@ -134,8 +134,12 @@ def _facts(head: Mapping[str, Any]) -> list[str]:
         f"Commit {head['commit']}, spectac_fast {head['version']}; device {head['device']}; {head['machine']}",
     ]
     said = head["convention"]
-    facts += [f"Left out, since a model does not take them: {' '.join(head['refused'])}"] if head["refused"] else []
-    return _not_unseen(head) + facts + [f"{name}: {said[key]}" for key, name in _HEAD_NAMES.items() if key in said]
+    return (
+        _not_unseen(head)
+        + facts
+        + _refused(head)
+        + [f"{name}: {said[key]}" for key, name in _HEAD_NAMES.items() if key in said]
+    )
 
 
 def _patients(head: Mapping[str, Any]) -> str:
@@ -158,10 +162,16 @@ def _not_unseen(head: Mapping[str, Any]) -> list[str]:
     return [f"Not unseen: trained on patients of this table, which flatters: {trained}"] if trained else []
 
 
+def _refused(head: Mapping[str, Any]) -> list[str]:
+    """Whose studies a model does not take, if there are any."""
+    said = " ".join(head["refused"]).rstrip(".")
+    return [f"Patients left out, whom a model does not take: {said}"] if said else []
+
+
 def remarks(head: Mapping[str, Any]) -> list[str]:
     """What a reader of the figures alone must know too, one sentence each; often nothing."""
     left = head["convention"].get("left_out")
-    return [f"{line}." for line in (*_not_unseen(head), *([f"Left out: {left}"] if left else []))]
+    return [f"{line}." for line in (*_not_unseen(head), *_refused(head), *([f"Left out: {left}"] if left else []))]
 
 
 def markdown(table: Mapping[str, Any]) -> str:

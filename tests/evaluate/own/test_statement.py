@@ -21,7 +21,7 @@ from spectac_fast.cohort.own.matching import ALONE, OURS, Left
 from spectac_fast.cohort.own.studies import StudyPairs
 from spectac_fast.correct.study import correct_study
 from spectac_fast.data.study import Study
-from spectac_fast.evaluate.own import page, text
+from spectac_fast.evaluate.own import page, text, words
 from spectac_fast.evaluate.own.phase import StudyPhase
 from spectac_fast.evaluate.own.seen import Seen
 from spectac_fast.evaluate.own.segments import against_ac
@@ -182,6 +182,12 @@ def test_who_is_refused_by_a_model_is_left_out_and_named_by_number(studies):
         True
     ]
     assert len(scores.rows[0].patients) == len(scores.segments["AC"]) == 2
+
+
+def test_numbers_have_a_sign_and_an_interval_where_there_is_one():
+    assert words.number({"value": -0.04, "low": -1.0, "high": 0.26}, 1, "+") == "0.0 (−1.0 to +0.3)"
+    assert words.number({"value": 2.0, "low": None, "high": None}) == "2.0"
+    assert words.number(None) == "–"
 
 
 def test_segments_of_whom_has_them(rng):
