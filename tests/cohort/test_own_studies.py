@@ -165,7 +165,7 @@ def test_one_grid_for_all(export):
         OneGrid(studies, (6.8, 30.0, 30.0))
 
 
-def test_nifti_pairs_by_folders_and_by_names(export, tmp_path):
+def test_nifti_pairs_by_folders_and_by_names(export, tmp_path, monkeypatch):
     """NC/ and AC/ above a patient's files, or NC and AC in the names; what this program wrote is no AC."""
     nc, ac = (read_series(path) for path in export.pair("A", "stress_SA"))
     folder = tmp_path / "nifti"
@@ -185,7 +185,8 @@ def test_nifti_pairs_by_folders_and_by_names(export, tmp_path):
     studies = StudyPairs(folder)
     assert sorted(studies.series(i)[0] for i in range(len(studies))) == [("rest", "SA"), ("stress", "SA")]
     assert why(studies) == sorted([OURS, ALONE.format("NC")])
-    assert cli.main(["train", "linear", "--data", str(folder), "-o", str(tmp_path / "run")]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "linear", "--data", folder.name, "-o", "run"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,8 @@ def test_a_dicom_file_of_an_open_kind_is_what_its_folder_says(export, monkeypatc
         (export.folder / kind).mkdir()
         path.rename(export.folder / kind / "1")
     monkeypatch.setattr(weigh, "opinion", lambda *of: image.UNKNOWN)
-    studies = StudyPairs(export.folder)
+    monkeypatch.chdir(export.folder.parent)
+    studies = StudyPairs(export.folder.name)
     assert studies.series(0) == [("stress", "SA")]
     assert [path.parent.name for path in studies.about(0)["stress", "SA"].paths] == ["NC", "AC"]
 

@@ -121,6 +121,8 @@ def _no_pairs(folder: Path, files: int, left: Sequence[Left]) -> SpectacError:
 
 def _studies(folder: Path, left: list[Left], looked: Callable[[], None] | None) -> Iterator[list[Source]]:
     """The sources of each study: DICOM by its headers, NIfTI by its names."""
+    # As the paths of sources are.
+    folder = folder.absolute()
     try:
         found = find_studies([folder], looked=looked)
     except NoInputError:
