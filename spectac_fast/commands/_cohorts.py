@@ -88,8 +88,8 @@ def _studies(folder: Path, args: argparse.Namespace) -> StudyPairs:
     from spectac_fast.cohort.own.studies import StudyPairs
     from spectac_fast.progress import Progress
 
-    with Progress(None, f"reading {folder}", "files", style=style_of(args)) as searching:
-        studies = StudyPairs(folder, searching.step)
+    with Progress(None, f"reading {folder}", "files", style=style_of(args)) as reading:
+        studies = StudyPairs(folder, reading.step)
     say(f"{folder}: {studies.summary()}")
     say(*(f"in no pair: {left.said}" for left in studies.left))
     warn(*(f"spectac: {folder}: {note}" for note in studies.notes))
@@ -120,7 +120,8 @@ def open_on_grid(folder: Path, args: argparse.Namespace, like: AnyCohort | Joine
     if not isinstance(cohort, StudyPairs):
         return cohort
     try:
-        on_grid = OneGrid(cohort, *((like.spacing_mm, like.shape) if like else (_spacing(cohort, args), None)))
+        grid = (_spacing(cohort, args), None) if like is None else (like.spacing_mm, like.shape)
+        on_grid = OneGrid(cohort, *grid)
     except InputError as error:
         raise UsageError(str(error)) from error
     depth, pixel, _ = on_grid.spacing_mm

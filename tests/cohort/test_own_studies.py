@@ -235,6 +235,16 @@ def test_no_pair_is_one_sentence(export, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_spacing_of_files_that_say_their_own_is_not_told(export, tmp_path, capsys):
+    export.pair("A", "stress_SA")
+    words = ["evaluate", "--data", str(export.folder), "--models", "linear", "-o", str(tmp_path / "out")]
+    assert cli.main([*words, "--pixel-mm", "5"]) == 2
+    assert "say their own" in capsys.readouterr().err
+    read = []
+    StudyPairs(export.folder, lambda: read.append(1))
+    assert len(read) == 2
+
+
 def test_what_this_program_wrote_is_told_by_a_volumes_name(tmp_path):
     one = Series(np.ones((3, 4, 4), np.float32), "SA", "rest", (1, 1), 1, ORIENTATIONS["SA"], (0, 0, 0), True, tmp_path)
     for name, kind in (("a_AC.nii", "AC"), ("a_DL-AC.nii.gz", "corrected"), ("a_DL-AC-SD.npy", "SD")):

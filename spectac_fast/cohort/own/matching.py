@@ -82,20 +82,22 @@ class Matching:
 
 def match(
     folder: Path,
-    looked: Callable[[], None] | None = None,
-    keep: Callable[[Study, dict[SeriesKey, Pair]], None] | None = None,
+    looked: Callable[[], None] = lambda: None,
+    keep: Callable[[Study, dict[SeriesKey, Pair]], None] = lambda study, pairs: None,
 ) -> Matching:
-    """The pairs below a folder. looked: called for each file; keep: with the pairs of each study, as they are read.
+    """The pairs below a folder. looked: called for each file that is read; keep: with the pairs of each study.
 
     Raises, with one sentence, InputError for a folder without a pair, NoInputError for one without any file of a study,
     SetupError for NIfTI without nibabel.
     """
     matching, studies, known = Matching(), [], set()
     files = 0
-    for sources in _studies(folder, matching.left, looked):
+    for sources in _studies(folder, matching.left):
         files += len(sources)
         found = Found()
         series = series_of_study(sources, found)
+        for _ in sources:
+            looked()
         matching.left += [Left(text, UNREAD) for text in found.skipped]
         pairs = _sound(series, matching.left, known)
         if not pairs:
@@ -103,8 +105,7 @@ def match(
         header, where = claim_of(series[0]).header, {one: k for k, one in enumerate(series)}
         about = {key: _about(pair, ac, where) for key, (pair, ac) in pairs.items()}
         studies.append(Study(tuple(sources), about, header.patient if header else ""))
-        if keep is not None:
-            keep(studies[-1], {key: pair for key, (pair, _) in pairs.items()})
+        keep(studies[-1], {key: pair for key, (pair, _) in pairs.items()})
     if not studies:
         raise _no_pairs(folder, files, matching.left)
     matching.patients = list(_patients(studies, matching.notes))
@@ -119,12 +120,12 @@ def _no_pairs(folder: Path, files: int, left: Sequence[Left]) -> SpectacError:
     return InputError(f"{folder}: expected pairs of NC and AC series, found none in {files} files of studies ({said}).")
 
 
-def _studies(folder: Path, left: list[Left], looked: Callable[[], None] | None) -> Iterator[list[Source]]:
+def _studies(folder: Path, left: list[Left]) -> Iterator[list[Source]]:
     """The sources of each study: DICOM by its headers, NIfTI by its names."""
     # As the paths of sources are.
     folder = folder.absolute()
     try:
-        found = find_studies([folder], looked=looked)
+        found = find_studies([folder])
     except NoInputError:
         found = Found()
     yield from ([_told(source, folder) for source in study] for study in found.studies)
@@ -133,8 +134,6 @@ def _studies(folder: Path, left: list[Left], looked: Callable[[], None] | None) 
     for path in files_below(folder, trouble.append):
         if path.name.startswith(".") or volume_ending(path) not in _NIFTI:
             continue
-        if looked is not None:
-            looked()
         one = find_studies([path], told_by(path, folder))
         found.failed += one.failed
         by_name.setdefault(patient_of(path, folder), []).extend(source for study in one.studies for source in study)

@@ -33,12 +33,12 @@ class StudyPairs:
     [slices, rows, columns], each with a spacing of its own. What does not fit into a gigabyte of memory is read again
     when it is asked for.
 
-    looked: called for each file of the folder. Raises as `match`.
+    looked: called for each file that is read. Raises as `match`.
     """
 
     kinds = ("NC", "AC")
 
-    def __init__(self, folder: str | Path, looked: Callable[[], None] | None = None) -> None:
+    def __init__(self, folder: str | Path, looked: Callable[[], None] = lambda: None) -> None:
         self.folder = Path(folder)
         self._shelf: dict[Study, dict[SeriesKey, Pair]] = {}
         self._room = _SHELF_BYTES

@@ -85,6 +85,10 @@ def run(args: argparse.Namespace) -> int:
     check_folder(args.out)
     permit = Permit((folder, *(args.normals or ())), args.overwrite)
     own = isinstance(cohort, StudyPairs)
+    if own and not (args.pixel_mm is None and args.slice_mm is None):
+        raise UsageError(
+            f"--pixel-mm and --slice-mm are for stacks without headers; the files in {folder} say their own."
+        )
     for name, kind in (_FILES | (_OWN_FILES if own else {})).items():
         permit.check(args.out / name, kind)
 
