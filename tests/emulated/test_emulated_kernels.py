@@ -68,7 +68,9 @@ def test_every_kernel_runs(machine):
     declared = {
         name
         for path in SOURCES.rglob("cuda/*")
-        for name in re.findall(r"__global__ void(?:\s+__launch_bounds__\([^)]*(?:\([^)]*\))?[^)]*\))?\s+(\w+)\(", path.read_text())
+        for name in re.findall(
+            r"__global__ void(?:\s+__launch_bounds__\([^)]*(?:\([^)]*\))?[^)]*\))?\s+(\w+)\(", path.read_text()
+        )
     }
     assert declared == {kernel.partition("(")[0].partition("<")[0] for kernel in machine.kernels()}
     assert machine.kernels() == set().union(*(found(name)[1] for name in OPERATORS))

@@ -35,7 +35,10 @@ def test_sound_kernels_run(machine, order):
         ("two_barriers", r"threads of a block wait at probes/probes.cu:\d+ and at probes/probes.cu:\d+"),
         ("left_early", r"(a thread left while others wait|threads have left and others wait) at probes/probes.cu:\d+"),
         ("one_lane_elsewhere", r"lanes of a warp wait at probes/probes.cu:\d+ and at probes/probes.cu:\d+"),
-        ("lane_missing", r"(a lane of the mask has left|a lane left while others of its warp wait) at probes/probes.cu"),
+        (
+            "lane_missing",
+            r"(a lane of the mask has left|a lane left while others of its warp wait) at probes/probes.cu",
+        ),
         ("not_in_own_mask", "a lane is not in its own mask at probes/probes.cu"),
         ("waits_for_ever", r"64 threads wait for ever, the last barrier is at probes/probes.cu:\d+"),
         ("misaligned_vector", "misaligned access of 16 bytes"),
@@ -70,7 +73,10 @@ def test_blocks_come_in_the_order_asked_for(machine):
 
 
 def test_a_failed_launch_is_said_even_if_its_error_is_caught(machine):
-    with pytest.raises(RuntimeError, match="a launch failed and nobody said so: threads of a block"), machine.in_place():
+    with (
+        pytest.raises(RuntimeError, match="a launch failed and nobody said so: threads of a block"),
+        machine.in_place(),
+    ):
         machine._machine.emulated_probe(b"two_barriers", torch.zeros(4096).data_ptr())
 
 
@@ -97,7 +103,9 @@ def test_a_sanitizer_reports(machine, kind, probe, report):
 def test_lines_keep_their_numbers():
     source = 'a\n__shared__ float x[4][kWide + 1],\n    y[f(2)];\nasm volatile("ex2.approx.ftz.f32 %0, %1;"\n  : "=f"(r) : "f"(g(t)));\nb'
     lines = translated(source).splitlines()
-    assert lines[1] == "auto& x = ::emulated::shared<float[4][kWide + 1]>(); auto& y = ::emulated::shared<float[f(2)]>();"
+    assert (
+        lines[1] == "auto& x = ::emulated::shared<float[4][kWide + 1]>(); auto& y = ::emulated::shared<float[f(2)]>();"
+    )
     assert lines[3:5] == ["r = ::emulated::exp2_approximately(g(t))", ";"]
     assert lines[5] == "b"
     launch = "one<true, 2><<<dim3(a, b), 64,\n 0, stream>>>(call, f(x));"

@@ -59,7 +59,14 @@ def _bridge_add_noise() -> Iterator[dict[str, Any]]:
     """The objectives whose samples have the other alignment."""
     for shape, objective in (((2, 1, 3, 5), "grad"), ((2, 1, 4, 4), "noise"), ((1, 1, 4, 4), "ysubx")):
         schedule, t, seeds = torch.rand(20, 2), torch.randint(20, shape[:1]), torch.arange(shape[0])
-        yield {"x0": _draw(*shape), "y": _draw(*shape), "t": t, "schedule": schedule, "objective": objective, "seeds": seeds}
+        yield {
+            "x0": _draw(*shape),
+            "y": _draw(*shape),
+            "t": t,
+            "schedule": schedule,
+            "objective": objective,
+            "seeds": seeds,
+        }
 
 
 def _slice_metrics() -> Iterator[dict[str, Any]]:
