@@ -17,7 +17,7 @@ define quietly
     echo 'setting up $(VENV) ($(1)) failed; all of what was said is in $(LOG)'; exit $$status; } >&2
 endef
 
-.PHONY: demo test acceptance sanitize lint docs
+.PHONY: demo test acceptance sanitize race lint docs
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/ready
@@ -54,6 +54,18 @@ sanitize: $(VENV)/ready
 	    --build-lib $(SANITIZED) --build-temp $(SANITIZED)/objects
 	LD_PRELOAD="$(SANITIZERS):$(CXX_LIBRARY)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	    $(VENV)/bin/python -m bench.speed.samples --extension $(SANITIZED)/spectac_fast
+
+# The CUDA kernels, emulated on the CPU (tests/emulated), by ThreadSanitizer and by AddressSanitizer: a race between threads
+# or blocks, a barrier that is not needed, an access beyond shared or global memory or an undefined operation fails.
+RACE_REPORTS = $(CURDIR)/build/emulated/reports
+RACE = OMP_NUM_THREADS=1 $(VENV)/bin/pytest -p no:cacheprovider tests/emulated tests/ops -k emulated
+
+race: $(VENV)/ready
+	LD_PRELOAD="$(shell $(CXX) -print-file-name=libtsan.so):$(CXX_LIBRARY)" SPECTAC_EMULATED=thread \
+	    TSAN_OPTIONS=log_path=$(RACE_REPORTS):exitcode=0:suppress_equal_stacks=0:suppress_equal_addresses=0 $(RACE)
+	LD_PRELOAD="$(SANITIZERS):$(CXX_LIBRARY)" SPECTAC_EMULATED=address UBSAN_OPTIONS=log_path=$(RACE_REPORTS)-undefined \
+	    ASAN_OPTIONS=log_path=$(RACE_REPORTS):halt_on_error=0:detect_leaks=0 $(RACE)
+	SPECTAC_EMULATED=unfused $(RACE)
 
 # The site, from docs/ and the docstrings, into build/site; a link that leads nowhere fails.
 docs: $(VENV)/docs-ready

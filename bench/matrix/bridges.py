@@ -45,6 +45,7 @@ def make(options: Mapping[str, Any], folder: Path) -> tuple[Path, Path, Expected
     o = dict(options)
     params = {key: o.pop(key, value) for key, value in BRIDGE.items()}
     latent = _Latent(o) if o.pop("latent", False) else None
+    latent = _Guided(o) if o.pop("guided", False) else latent
     average = o.pop("ema", False)
     defaults = {**UNET, **(latent.network if latent else {})}
     network = {**defaults, **o}
@@ -79,6 +80,16 @@ def make(options: Mapping[str, Any], folder: Path) -> tuple[Path, Path, Expected
         return (latent.finish(state, x0) if latent else x0).mean(1, keepdim=True)
 
     return folder / "top_model_epoch_9.pth", template, expected
+
+
+def make_cpdm(options: Mapping[str, Any], folder: Path) -> tuple[Path, Path, Expected]:
+    """The same for CPDM, whose two maps are `maps_of` the slices."""
+    return make({"guided": True, "condition_key": "SpatialRescaler", **options}, folder)
+
+
+def maps_of(nc: Tensor) -> dict[str, Tensor]:
+    """Maps for slices, any that have both ends of their range: CPDM is given some, without CT ours makes others."""
+    return {"attention": (nc > 0.2).to(nc.dtype), "attenuation": 0.5 - 0.5 * nc}
 
 
 def _module(network: Mapping[str, Any]) -> torch.nn.Module:
@@ -133,6 +144,22 @@ class _Latent:
         if self.before:
             z = torch.nn.functional.conv2d(z, stage["quant_conv.weight"], stage["quant_conv.bias"])
         return decoded(stage, self.dd, z)
+
+
+class _Guided(_Latent):
+    """CPDM (github.com/thanhhff/CPDM): a second rescaler for a second map, and a condition in [0, 1]."""
+
+    def __init__(self, o: dict[str, Any]) -> None:
+        super().__init__(o)
+        mapped = self.stage["out_channels"]
+        mapper = torch.nn.Conv2d(self.stage["in_channels"], mapped, 1, bias=False)
+        self.state |= random_state(mapper, 4, "cond_stage_model_1.channel_mapper.")
+        self.network |= {"in_channels": _EMBED + 2 * mapped, "condition_key": "SpatialRescaler"}
+
+    def start(self, state: Mapping[str, Tensor], nc: Tensor) -> tuple[Tensor, Tensor | None]:
+        y, _ = super().start(state, 0.5 * (nc + 1.0))
+        stages = zip(("cond_stage_model.", "cond_stage_model_1."), maps_of(nc).values())
+        return y, torch.cat([rescaled(part(state, name), self.stage, image) for name, image in stages], 1)
 
 
 def first_stage(dd: Mapping[str, Any], embed: int, codes: int) -> torch.nn.Module:

@@ -31,7 +31,7 @@ class Case:
 
 def cases() -> list[Case]:
     """All of them, in the order of the table."""
-    return [*_bbdm(), *_lbbdm(), *_palette(), *_ldm(), *_gans(), *_refused()]
+    return [*_bbdm(), *_lbbdm(), *_cpdm(), *_palette(), *_ldm(), *_gans(), *_refused()]
 
 
 def _bbdm() -> Iterator[Case]:
@@ -84,6 +84,24 @@ def _lbbdm() -> Iterator[Case]:
     yield case("normalize_latent", normalised=True)
     yield case("a first stage of three channels", channels=3)
     yield case("the losses of its first stage in the file", losses=True)
+
+
+def _cpdm() -> Iterator[Case]:
+    def case(name: str, tolerance: float = 1e-4, **options: Any) -> Case:
+        return Case(f"CPDM, {name}", "cpdm", options, tolerance=tolerance)
+
+    yield case("the template, narrow")
+    yield case("rescaler to 3 channels", rescaled=3)
+    yield case("normalize_latent", normalised=True)
+    yield case("latent_before_quant_conv", before=True)
+    yield case("z_channels 2", z_channels=2)
+    yield case("model_channels 96", model_channels=96)
+    yield case("num_heads 2, num_head_channels -1", num_head_channels=-1, num_heads=2)
+    for objective, tolerance in (("noise", 1e-2), ("ysubx", 1e-4)):
+        yield case(f"objective {objective}", tolerance, objective=objective)
+    yield case("eta 0", eta=0.0)
+    yield case("num_timesteps 100, sample_step 20", num_timesteps=100, sample_step=20)
+    yield case("an average beside the raw weights", ema=True)
 
 
 def _palette() -> Iterator[Case]:

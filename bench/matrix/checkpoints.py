@@ -18,16 +18,18 @@ from typing import Any
 import torch
 
 from bench.matrix.bridges import make as make_bbdm
+from bench.matrix.bridges import make_cpdm, maps_of
 from bench.matrix.cases import Case, cases
 from bench.matrix.diffusions import make_ldm, make_palette
 from bench.matrix.gans import make_junyanz, make_reggan, make_unit
+from bench.outputs import write
 from spectac_fast.cli import main
 from spectac_fast.models.registry import load
 
 RESULTS = Path(__file__).parents[1] / "results"
 MAKERS: dict[str, Callable[..., Any]] = {
-    "bbdm": make_bbdm, "palette": make_palette, "ldm": make_ldm, "pix2pix": make_junyanz, "cyclegan": make_junyanz,
-    "reggan": make_reggan, "unit": make_unit,
+    "bbdm": make_bbdm, "cpdm": make_cpdm, "palette": make_palette, "ldm": make_ldm, "pix2pix": make_junyanz,
+    "cyclegan": make_junyanz, "reggan": make_reggan, "unit": make_unit,
 }  # fmt: skip
 _SEEDS = torch.tensor([2**62 + 1, 7])
 # Latent diffusion's own default takes 50 steps, too many for a hundred timesteps and a table like this.
@@ -66,7 +68,8 @@ def outcome(case: Case, folder: Path) -> Outcome:
     with torch.no_grad():
         published = expected(nc, _SEEDS)
     translator = load(out, device="cpu")
-    found = translator.translate(nc, _SEEDS, **_ASKED.get(case.layout, {}))
+    given = maps_of(nc) if case.layout == "cpdm" else {}
+    found = translator.translate(nc, _SEEDS, **_ASKED.get(case.layout, {}), **given)
     difference = float((found - published).abs().max() / published.abs().max())
     return Outcome(case, ", ".join(translator.card["origin"].get("assumed", [])), difference)
 
@@ -106,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
             found.append(outcome(case, Path(folder)))
         if not found[-1].right:
             print(f"wrong: {case.name}: {found[-1].difference} {found[-1].said}")
-    args.out.write_text(table(found))
+    write(args.out, table(found))
     wrong = sum(not each.right for each in found)
     print(f"{len(found)} configurations, {wrong} of them wrong; written to {args.out}")
     return 1 if wrong else 0

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.outputs import write
 from spectac_fast.models.names import BUILDERS, FOLDER
 
 ROOT = Path(__file__).parents[2]
@@ -46,10 +46,10 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name}: stays away, {size / 1e6:.2f} MB where {min(LARGEST, room) / 1e6:.2f} MB are left")
             continue
         room -= size
-        shutil.copyfile(source, FOLDER / source.name)
-        shutil.copyfile(run / "card.json", FOLDER / f"{name}64.json")
+        write(FOLDER / source.name, source.read_bytes())
+        write(FOLDER / f"{name}64.json", (run / "card.json").read_bytes())
         card = json.loads((run / "card.json").read_text())
-        (FOLDER / f"{name}64.md").write_text(model_card(name, card, rows[name], table["head"]))
+        write(FOLDER / f"{name}64.md", model_card(name, card, rows[name], table["head"]))
         print(f"{name}: {size / 1e6:.2f} MB")
     return 0
 

@@ -238,6 +238,16 @@ def test_what_the_manifest_knows_is_its_own_in_any_form(tmp_path, rng):
     assert target.read_bytes() == edited
 
 
+@pytest.mark.parametrize("name", ["stress.png", "rest.png", "patient/patient.png", "patient/map.png", "report.html"])
+def test_the_demo_draws_over_nothing(tmp_path, name, capsys):
+    taken = tmp_path / name
+    taken.parent.mkdir(exist_ok=True)
+    taken.write_bytes(FOREIGN)
+    assert run(("demo", "-o", tmp_path)) == 2
+    assert f"{taken}: expected a new file" in capsys.readouterr().err
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [taken]
+
+
 def test_the_demo_leaves_what_is_there(tmp_path, capsys):
     (tmp_path / "input").mkdir()
     taken = tmp_path / "input" / "rest_SA_NC.dcm"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import ssl
@@ -14,13 +15,11 @@ from patience import HANGS_S, until
 
 pytest.importorskip("pynetdicom", reason="needs pynetdicom (extra: node)")
 
+from besiegers import FOUR_GB, HALF, Besiegers
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
 from spectac_fast.node import Limits, Node, Patience, Receiver, Spool
-
-FOUR_GB = b"\x01\0" + (2**32 - 1).to_bytes(4, "big")
-HALF = b"\x01\0\0\0\0\xce" + b"\0\1" + b"\0" * 30
 
 
 @pytest.fixture
@@ -86,6 +85,27 @@ def test_what_is_no_request_is_closed_at_once_with_a_line(start, caplog, content
     assert echo(port)
 
 
+def test_a_flood_is_counted_not_logged(start, caplog, monkeypatch):
+    port = start()
+    for connection in attacked(port, FOUR_GB, 60):
+        connection.settimeout(HANGS_S)
+        with contextlib.suppress(OSError):
+            connection.recv(1)
+    assert len(caplog.records) == 20
+    monkeypatch.setattr("spectac_fast.node.complaints._WITHIN_S", 0.0)
+    attacked(port, FOUR_GB, 1)[0].recv(1)
+    until(lambda: len(caplog.records) == 22)
+    assert caplog.records[20].getMessage() == "40 more connections were closed or turned away"
+
+
+def test_a_place_is_waited_for_and_peers_with_few_come_first(start):
+    port = start(patience=Patience(yields=0.2, unused=0.2, place=HANGS_S), limits=Limits(associations=2))
+    besiegers = Besiegers(port, 6, host="127.0.0.2", kinds=("held",))
+    until(lambda: besiegers.came["held"] >= 12)
+    assert all(echo(port) for _ in range(3))
+    besiegers.end()
+
+
 def test_half_a_pdu_is_waited_for_as_long_as_was_said(start, caplog):
     port = start(patience=Patience(request=0.2, pdu=0.3))
     silent, half = *attacked(port, b"", 1), *attacked(port, HALF, 1)
@@ -96,7 +116,7 @@ def test_half_a_pdu_is_waited_for_as_long_as_was_said(start, caplog):
 
 
 def test_associations_that_are_held_make_way(start):
-    port = start(patience=Patience(yields=0.05), limits=Limits(associations=3))
+    port = start(patience=Patience(unused=0.05), limits=Limits(associations=3))
     ae = AE(ae_title="CAMERA")
     ae.add_requested_context(Verification)
     held = [ae.associate("127.0.0.1", port, ae_title="SPECTAC") for _ in range(3)]
@@ -109,7 +129,7 @@ def test_associations_that_are_held_make_way(start):
 
 
 def test_associations_at_work_are_not_cut_off(start):
-    port = start(patience=Patience(yields=3600.0), limits=Limits(associations=2))
+    port = start(patience=Patience(yields=3600.0, unused=3600.0, place=0.1), limits=Limits(associations=2))
     ae = AE(ae_title="CAMERA")
     ae.add_requested_context(Verification)
     rejected = []

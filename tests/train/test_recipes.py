@@ -57,6 +57,18 @@ def test_paper_recipes_describe_networks(name):
         assert parameters == pytest.approx(published[name], rel=2e-3)
 
 
+def test_the_comparison_papers_first_stage_differs_by_its_latent_channels_and_serves_the_latent_bridge():
+    published, compared = (load_recipe("vqgan", name) for name in ("paper", "paper-comparison"))
+    assert compared.network == {**published.network, "z_channels": 2}
+    assert [r.as_dict() | {"name": "", "network": {}} for r in (published, compared)].count(
+        published.as_dict() | {"name": "", "network": {}}
+    ) == 2
+    bridge = load_recipe("lbbdm", "paper").network["network"]
+    # 256 -> 32, and the bridge runs between embedded latents.
+    assert 2 ** (len(compared.network["ch_mult"]) - 1) == 256 // 32
+    assert bridge["in_channels"] == bridge["out_channels"] == compared.network["embed_dim"]
+
+
 def test_unpaired_recipes_do_not_see_pairs():
     pairs = SlicePairs(TinyCohort([3, 4], side=SIDE), [0, 1], 2.0)
     settings = small("cyclegan", shift_px=0).data

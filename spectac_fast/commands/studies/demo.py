@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     translator = load(args.model, device=args.device)
     out = output_folder(args.out)
-    for name in ("stress.png", "rest.png", "patient/patient.png"):
+    for name in ("stress.png", "rest.png", "patient/patient.png", "patient/map.png"):
         OWN.check(out / name, Kind.PICTURE)
     OWN.check(out / "report.html", Kind.PAGE)
     _synthetic(out, translator, args)

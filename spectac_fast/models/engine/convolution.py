@@ -2,25 +2,25 @@
 
 On the CPU in float32, torch's direct convolution reaches its speed on wide maps but not on small ones of many channels,
 where it spends its time on the weights. There a convolution is 16 small matrix products (Winograd F(2x2, 3x3), Lavin
-and Gray, CVPR 2016: 2.25 times fewer multiplications, rounding of the order of the direct sum's own), or, where a batch
-has too few positions to fill those, one product with the positions' neighbourhoods written out. The choice follows from
-shapes alone, so that the same slices give the same bytes on every run.
+and Gray, CVPR 2016: 2.25 times fewer multiplications, rounding of the order of the direct sum's own) with packed
+weights (`Products`). The choice follows from shapes alone, so that the same slices give the same bytes on every run.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spectac_fast.models.engine.products import Products
+
 # Where the algorithms cross over, in channels and positions, on AVX-512 cores from one slice to 64.
 _LEAST_CHANNELS = 128
 _LEAST_WEIGHTS = 1 << 15
-_LEAST_WEIGHTS_PRODUCT = 1 << 18
 _MOST_POSITIONS = 1024
-_LEAST_TILES = 32
 # Tiles transformed at a time: enough to fill a matrix product, few enough to stay in the second-level cache.
 _TILES = 128
 
@@ -65,39 +65,22 @@ class Convolution:
             and min(weight.shape[:2]) >= _LEAST_CHANNELS
             and self.out_channels * self.in_channels >= _LEAST_WEIGHTS
         )
-        self._transformed: Tensor | None = None
+        self._products: Products | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        algorithm = self.algorithm(*x.shape[:1], *x.shape[2:])
-        if algorithm == "direct":
+        if self.direct(*x.shape[2:]):
             return F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=1)
-        return (self._winograd if algorithm == "winograd" else self._product)(x).permute(0, 3, 1, 2)
+        return self._winograd(x).permute(0, 3, 1, 2)
 
-    def algorithm(self, batch: int, height: int, width: int) -> str:
-        """ "direct", "winograd" or "product", for an input of this size."""
-        if self.plain or height % 2 or width % 2 or height * width > _MOST_POSITIONS:
-            return "direct"
-        if batch * height * width >= 4 * _LEAST_TILES:
-            return "winograd"
-        return "product" if self.out_channels * self.in_channels >= _LEAST_WEIGHTS_PRODUCT else "winograd"
-
-    def _product(self, x: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
-        padded = _padded(x)
-        rows, columns = padded.stride()[1:3]
-        around = padded.as_strided(
-            (batch, height, width, 3, 3, channels), (padded.stride(0), rows, columns, rows, columns, 1)
-        )
-        written = _scratch.take("around", *around.shape).copy_(around).view(-1, 9 * channels)
-        return F.linear(written, self.weight.permute(0, 2, 3, 1).reshape(-1, 9 * channels), self.bias).view(
-            batch, height, width, -1
-        )
+    def direct(self, height: int, width: int) -> bool:
+        """Whether maps of this size are left to torch's own convolution."""
+        return self.plain or height % 2 > 0 or width % 2 > 0 or height * width > _MOST_POSITIONS
 
     def _winograd(self, x: Tensor) -> Tensor:
-        if self._transformed is None:
+        if self._products is None:
             to = self.weight.new_tensor(_WEIGHTS_TO)
             transformed = torch.einsum("ai,bj,ocij->abco", to, to, self.weight)
-            self._transformed = transformed.reshape(16, self.in_channels, self.out_channels).contiguous()
+            self._products = Products(transformed.reshape(16, self.in_channels, self.out_channels).contiguous())
         batch, _, height, width = x.shape
         out = x.new_empty(batch, height, width, self.out_channels)
         at_a_time = max(1, 4 * _TILES // (height * width))
@@ -115,12 +98,11 @@ class Convolution:
         into = _scratch.take("into", 4, 4, *tiles, channels)
         _transform_four(read, half)
         _transform_four(read=half.transpose(0, 1), out=into.transpose(0, 1))
-        product = _scratch.take("product", 16, torch.Size(tiles).numel(), self.out_channels)
-        torch.bmm(into.view(16, -1, channels), self._transformed, out=product)
-        product = product.view(4, 4, *tiles, self.out_channels)
+        products = [each.view(*tiles, self.out_channels) for each in self._products(into.view(16, -1, channels))]
 
         back = _scratch.take("back", 2, 4, *tiles, self.out_channels)
-        _transform_two(product, back)
+        for column in range(4):
+            _transform_two(products[column::4], back[:, column])
         blocks = out.view(*tiles[:2], 2, tiles[2], 2, self.out_channels).permute(4, 2, 0, 1, 3, 5)
         if self.bias is not None:
             # The second column enters both sums with one sign, so that what is added to it is added to the result.
@@ -144,7 +126,7 @@ def _transform_four(read: Tensor, out: Tensor) -> None:
     torch.sub(read[1], read[3], out=out[3])
 
 
-def _transform_two(read: Tensor, out: Tensor) -> None:
+def _transform_two(read: Tensor | Sequence[Tensor], out: Tensor) -> None:
     """The transform of the product along the first dimension, 4 to 2."""
     torch.add(read[1], read[2], out=out[0])
     out[0].add_(read[0])

@@ -1,0 +1,1 @@
+"""The published code itself, from a checkout of it, beside ours."""

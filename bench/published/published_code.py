@@ -1,0 +1,198 @@
+"""Ours against the published code itself: LBBDM-f8 from image to image, imported from its checkpoint, in turns.
+
+`bench/published.sh CHECKOUT` runs it on a checkout of the published code. Both sides have the same random weights,
+steps, threads and dtype; before anything is timed, their images without noise must agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+RESULTS = Path(__file__).parents[1] / "results" / "published"
+SIDE = 256
+# Of the largest value: sums of other order over 237 M parameters, and no code of the first stage that differs.
+AGREE = 1e-3
+GOALS = {1: 2.2, 8: 2.4}
+NETWORK = "bridge between latents"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkout", type=Path, required=True, metavar="DIR", help="of github.com/xuekt98/BBDM")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], metavar="N", help="slices (default: 1 8)")
+    parser.add_argument("--steps", type=int, default=4, metavar="N", help="of the sampler, at least 3 (default: 4)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of each, in turns (default: 5)")
+    parser.add_argument("-o", "--out", type=Path, default=RESULTS, help="folder of the results")
+
+
+def run(args: argparse.Namespace) -> int:
+    from bench.outputs import appearing
+    from bench.published.checkout import published_model, template
+    from spectac_fast.evaluate.provenance import commit, machine
+    from spectac_fast.outputs import output_folder
+
+    out = output_folder(args.out)
+    configuration = template(args.checkout, args.steps)
+    theirs = published_model(args.checkout, configuration, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        ours = imported(theirs, configuration, Path(folder))
+    facts = {
+        "commit": commit(),
+        "machine": machine(torch.device("cpu")),
+        "steps": args.steps,
+    }
+    facts["difference"] = difference(theirs, ours, args.steps)
+    if not facts["difference"] < AGREE:
+        raise SystemExit(f"the images differ by {facts['difference']:.1e} of the largest value, expected {AGREE:.0e}.")
+    facts["calls"] = {name: calls_of(call) for name, call in samplers(theirs, ours, 1, args.steps).items()}
+    facts["rows"] = [
+        {"batch": batch, "part": part} | timed(calls, args.rounds)
+        for batch in args.batches
+        for part, calls in parts(theirs, ours, batch, args.steps).items()
+    ]
+    for name, content in (("json", json.dumps(facts, indent=1) + "\n"), ("md", page(facts))):
+        with appearing(out / f"published.{name}") as part:
+            part.write_text(content, encoding="utf-8")
+    print(page(facts))
+    return 0
+
+
+def imported(theirs: nn.Module, configuration: Mapping[str, Any], folder: Path) -> Any:
+    """Our translator of the published model's checkpoint, by `spectac import --config`."""
+    import yaml
+
+    from bench.outputs import write
+    from spectac_fast.cli import main
+    from spectac_fast.models.registry import load
+
+    checkpoint, template, weights = (folder / name for name in ("a.pth", "a.yaml", "a.safetensors"))
+    torch.save({"model": theirs.state_dict()}, checkpoint)
+    write(template, yaml.dump(dict(configuration)))
+    asked = ["--layout", "bbdm", "--config", str(template), "--size", str(SIDE), str(SIDE), "--fit", "resize", "-q"]
+    if status := main(["import", str(checkpoint), *asked, "-o", str(weights)]):
+        raise SystemExit(f"spectac import ended with status {status}.")
+    return load(weights, device="cpu")
+
+
+def images(batch: int) -> tuple[Tensor, Tensor]:
+    """Slices [B, 1, 256, 256] in model units and their seeds."""
+    return torch.rand(batch, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1)) * 2 - 1, torch.arange(batch)
+
+
+def difference(theirs: nn.Module, ours: Any, steps: int) -> float:
+    """The largest of the images without noise, over the largest value of the published."""
+    slices, seeds = images(1)
+    eta, theirs.eta = theirs.eta, 0.0
+    published = theirs.sample(slices.expand(-1, 3, -1, -1)).mean(1, keepdim=True)
+    theirs.eta = eta
+    found = ours.translate(slices, seeds, steps=steps, eta=0.0)
+    return float((found - published).abs().max() / published.abs().max())
+
+
+def samplers(theirs: nn.Module, ours: Any, batch: int, steps: int) -> dict[str, Callable[[], object]]:
+    """From image to image by each."""
+    slices, seeds = images(batch)
+    three = slices.repeat(1, 3, 1, 1)
+    return {"published": lambda: theirs.sample(three), "ours": lambda: ours.translate(slices, seeds, steps=steps)}
+
+
+def parts(theirs: nn.Module, ours: Any, batch: int, steps: int) -> dict[str, dict[str, Callable[[], object]]]:
+    """What is timed: the bridge between latents, all, and the first stage by itself."""
+    import spectac_fast
+
+    slices, _ = images(batch)
+    three = slices.repeat(1, 3, 1, 1)
+    latent = theirs.encode(three)
+
+    def encode() -> Tensor:
+        with torch.inference_mode():
+            return ours.model.encode(three)
+
+    def decode() -> Tensor:
+        with torch.inference_mode():
+            return ours.model.decode(latent)
+
+    sampler = spectac_fast.BridgeSampler(spectac_fast.engine(ours.model), ours.model.bridge, steps)
+    seeds = torch.arange(batch)
+    return {
+        f"{NETWORK}, {steps} steps": {
+            "published": lambda: theirs.p_sample_loop(
+                y=latent, context=None, clip_denoised=False, sample_mid_step=False
+            ),
+            "ours": lambda: sampler(latent, seeds),
+        },
+        f"image to image, {steps} steps": samplers(theirs, ours, batch, steps),
+        "VQGAN encodes": {"published": lambda: theirs.encode(three), "ours": encode},
+        "VQGAN decodes": {"published": lambda: theirs.decode(latent), "ours": decode},
+    }
+
+
+def timed(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Any]:
+    """Seconds of each, round by round in turns after one call of each, medians, and the median of the ratios."""
+    for call in calls.values():
+        call()
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - started)
+    ratios = [slow / fast for slow, fast in zip(seconds["published"], seconds["ours"])]
+    found = {name: statistics.median(of) for name, of in seconds.items()}
+    return found | {"ratio": statistics.median(ratios), "ratios": ratios}
+
+
+class _Counting(TorchDispatchMode):
+    """Counts the operators that are dispatched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def calls_of(call: Callable[[], object]) -> int:
+    """How many operators of torch a call runs."""
+    with _Counting() as counting:
+        call()
+    return counting.count
+
+
+def page(facts: Mapping[str, Any]) -> str:
+    """Everything as Markdown."""
+    lines = [
+        "# Ours against the published code",
+        "",
+        "LBBDM-f8 by the template of github.com/xuekt98/BBDM, random weights, 256 x 256, float32, from its own",
+        "checkpoint through `spectac import --config`. Times of a call in seconds, in turns in one process, medians;",
+        "ratio: the median of the rounds' ratios. Made by `bench/published.sh CHECKOUT`.",
+        "",
+        f"- {facts['machine']}; commit {facts['commit']}",
+        f"- images without noise differ by {facts['difference']:.1e} of the largest value",
+        f"- torch operators of a slice of {facts['steps']} steps: published {facts['calls']['published']}, "
+        f"ours {facts['calls']['ours']}",
+        "",
+        "| slices | part | published, s | ours, s | ratio | rounds | goal |",
+        "| ---: | --- | ---: | ---: | ---: | --- | ---: |",
+    ]
+    for row in facts["rows"]:
+        goal = f"{GOALS[row['batch']]:.1f}" if row["part"].startswith(NETWORK) and row["batch"] in GOALS else ""
+        span = f"{min(row['ratios']):.2f} - {max(row['ratios']):.2f}"
+        lines.append(
+            f"| {row['batch']} | {row['part']} | {row['published']:.3f} | {row['ours']:.3f} | {row['ratio']:.2f} | "
+            f"{span} | {goal} |"
+        )
+    return "\n".join(lines) + "\n"
