@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spectac_fast.correct.agreement import agreed, partners_of
+from spectac_fast.correct.doubts.bounded import cut_off_hearts
 from spectac_fast.correct.doubts.correction import doubtful_corrections, foreign_spread
 from spectac_fast.correct.doubts.foreign import foreign_input
 from spectac_fast.correct.doubts.small_field import field_warnings
@@ -187,14 +188,15 @@ class Prepared:
         ]
 
     def doubts(self, outputs: Sequence[NDArray[np.float32]], translator: Translator) -> tuple[str, ...]:
-        """A sentence for every correction that is expected to be wrong (`doubtful_corrections`)."""
+        """A sentence for every correction that is expected to be wrong, or was cut off (`doubts`)."""
         gain = translator.gain
         alone = self._alone(outputs, gain)
         images = (
             [to_model(stack, scale * gain) for stack, scale in zip(stacks, self.scales)]
             for stacks in (alone, self._agreed(alone, gain))
         )
-        return doubtful_corrections(self.study.series, self.grids, self.inputs, *images, translator)
+        cut_off = cut_off_hearts(self.study.series, self.grids, outputs, translator)
+        return cut_off + doubtful_corrections(self.study.series, self.grids, self.inputs, *images, translator)
 
     def foreign_spread(
         self, outputs: Sequence[NDArray[np.float32]], translator: Translator, samples: int

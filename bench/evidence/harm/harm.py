@@ -33,9 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from bench.evidence.harm.measures import LOSSES, SIZES, measured
     from bench.evidence.harm.page import page
+    from bench.outputs import appearing
     from spectac_fast.evaluate.provenance import commit
     from spectac_fast.models.registry import load
-    from spectac_fast.outputs import appearing, output_folder
+    from spectac_fast.outputs import output_folder
     from spectac_fast.progress import Progress
 
     made_by, out, translator = commit(), output_folder(args.out), load(args.model, args.device)

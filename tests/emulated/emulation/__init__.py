@@ -1,5 +1,5 @@
-"""The CUDA kernels of csrc/ on a CPU. `emulated()` gives them as operators beside the package's own, and what the machine
-they run on has seen; `backend="native"` means them while `Emulated.in_place()` lasts.
+"""The CUDA kernels of csrc/ on a CPU. `emulated()` gives them as operators beside the package's own, and what the
+machine they run on has seen; `backend="native"` means them while `Emulated.in_place()` lasts.
 """
 
 from __future__ import annotations
@@ -53,13 +53,15 @@ class Emulated:
         self._machine.emulated_order.argtypes = [ctypes.c_uint64]
         self._machine.emulated_remove_barrier.argtypes = [ctypes.c_char_p, ctypes.c_uint32]
         self._machine.emulated_probe.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
+        self._machine.emulated_watch(f"{REPORTS}.{os.getpid()}".encode())
         for answer in ("failure", "launches", "barriers", "probe"):
             getattr(self._machine, f"emulated_{answer}").restype = ctypes.c_char_p
 
     @contextlib.contextmanager
     def in_place(self, order: int = FORWARD) -> Iterator[None]:
-        """Every operator's default is the emulated one. Raises at the end if a launch failed and nobody said so, or if a
-        sanitizer reports something.
+        """Every operator's default is the emulated one.
+
+        Raises at the end if a launch failed and nobody said so, or if a sanitizer reports something.
         """
         before = {name: Op._all[name].default for name in self.operators}
         self._machine.emulated_order(order)
@@ -77,7 +79,7 @@ class Emulated:
         if failure := self.failure():
             raise RuntimeError(f"a launch failed and nobody said so: {failure}")
         if reports := self.reports():
-            raise Reported(reports)
+            raise Reported(reports[:2000])
 
     @contextlib.contextmanager
     def without_barrier(self, file: str, line: int) -> Iterator[None]:
@@ -99,6 +101,18 @@ class Emulated:
         said = self._machine.emulated_probe(name.encode(), left.data_ptr()).decode()
         self.failure()
         return said, left
+
+    def encode(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """float32 [n] as the kernels round it: bfloat16 and float16. What a pair of them has otherwise is NaN."""
+        halves = torch.empty(2, len(values), dtype=torch.int16)
+        self._machine.emulated_encode(_at(values), ctypes.c_int64(len(values)), _at(halves[0]), _at(halves[1]))
+        return halves[0].view(torch.bfloat16), halves[1].view(torch.float16)
+
+    def decode(self, halves: torch.Tensor) -> torch.Tensor:
+        """float16 [n] as the kernels read it: float32."""
+        values = torch.empty(len(halves))
+        self._machine.emulated_decode(_at(halves), ctypes.c_int64(len(halves)), _at(values))
+        return values
 
     def forget(self) -> None:
         """Begin again to count launches and to note barriers."""
@@ -134,6 +148,10 @@ class Emulated:
             if match := re.fullmatch(_SYMBOL, line):
                 found[int(match[1], 16)] = f"{match[2]}({match[3]})"
         return found
+
+
+def _at(values: torch.Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(values.data_ptr())
 
 
 @contextlib.contextmanager

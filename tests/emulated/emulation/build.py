@@ -26,7 +26,8 @@ REPORTS = BUILT / "reports"
 COMPILER = os.environ.get("CXX", "g++").split()[0]
 
 # As nvcc: products are fused with sums wherever they meet. Locals that nobody sets hold a pattern.
-_COMMON = ["-std=c++20", "-O1", "-fPIC", "-w", "-ftrivial-auto-var-init=pattern", "-DTORCH_TARGET_VERSION=0x020b000000000000"]
+_COMMON = ["-std=c++20", "-O1", "-fPIC", "-w", "-ftrivial-auto-var-init=pattern"]
+_COMMON += ["-DTORCH_TARGET_VERSION=0x020b000000000000"]
 _FUSED = ["-ffp-contract=fast", *(["-mfma"] if platform.machine() == "x86_64" else [])]
 
 # Kind -> (how kernels are compiled, how the machine is, how both are linked).
@@ -76,7 +77,8 @@ def _made(kind: str, folder: Path) -> Path:
     kernel_flags, machine_flags, link_flags = KINDS[kind]
     translated = [*translate(SOURCES, folder / "csrc"), *translate(PROBES, folder / "probes")]
     places = [f"-I{MACHINE}", f"-I{folder / 'csrc'}", *(f"-isystem{path}" for path in include_paths("cpu"))]
-    of_machine = _digest(run(COMPILER, "--version"), torch.__version__, _COMMON, KINDS[kind], *sorted(MACHINE.glob("*.h")))
+    how = (run(COMPILER, "--version"), torch.__version__, _COMMON, KINDS[kind])
+    of_machine = _digest(*how, *sorted(MACHINE.glob("*.h")))
     of_headers = _digest(of_machine, *sorted(p for p in (folder / "csrc").rglob("*") if p.suffix in (".h", ".cuh")))
     prefix = folder / f"torch-{of_machine}.h"
 

@@ -48,18 +48,21 @@ def _draw(*shape: int, dtype: torch.dtype = torch.float32, last: bool = False) -
 
 
 def _group_norm_silu() -> Iterator[dict[str, Any]]:
-    """Groups of one tile and of several, with and without vectors, in both layouts; far from zero."""
-    for shape in ((1, 4, 8, 8), (1, 6, 7, 7), (1, 8, 80, 60), (1, 6, 67, 65)):
+    """Groups of one tile, of several small ones and of several large ones, each with and without vectors and in both
+    layouts; far from zero.
+    """
+    one, small, large = [(4, 8, 8, 1), (6, 7, 7, 2)], [(4, 80, 60, 1), (2, 67, 65, 1)], [(8, 80, 60, 2), (6, 67, 65, 1)]
+    for channels, height, width, groups in one + small + large:
         for last in (False, True):
-            affine = {"weight": _draw(shape[1]), "bias": _draw(shape[1])}
-            yield {"x": _draw(*shape, last=last) + 3, "groups": shape[1] // 4 or 1} | affine
+            affine = {"weight": _draw(channels), "bias": _draw(channels)}
+            yield {"x": _draw(1, channels, height, width, last=last) + 3, "groups": groups} | affine
 
 
 def _bridge_add_noise() -> Iterator[dict[str, Any]]:
     """The objectives whose samples have the other alignment."""
     for shape, objective in (((2, 1, 3, 5), "grad"), ((2, 1, 4, 4), "noise"), ((1, 1, 4, 4), "ysubx")):
-        schedule, t, seeds = torch.rand(20, 2), torch.randint(20, shape[:1]), torch.arange(shape[0])
-        yield {"x0": _draw(*shape), "y": _draw(*shape), "t": t, "schedule": schedule, "objective": objective, "seeds": seeds}
+        drawn = {"t": torch.randint(20, shape[:1]), "schedule": torch.rand(20, 2), "seeds": torch.arange(shape[0])}
+        yield {"x0": _draw(*shape), "y": _draw(*shape), "objective": objective} | drawn
 
 
 def _slice_metrics() -> Iterator[dict[str, Any]]:

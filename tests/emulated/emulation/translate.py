@@ -11,6 +11,11 @@ from pathlib import Path
 # A vector store's element, and what each other instruction is called in machine/cuda_runtime.h.
 STORED = {"f32": "float", "u32": "uint32_t"}
 INSTRUCTIONS = {
+    "cvt.f32.f16": "::emulated::from_half",
+    "cvt.rn.bf16.f32": "::emulated::to_brain",
+    "cvt.rn.bf16x2.f32": "::emulated::to_brains",
+    "cvt.rn.f16.f32": "::emulated::to_half",
+    "cvt.rn.f16x2.f32": "::emulated::to_halves",
     "ex2.approx.ftz.f32": "::emulated::exp2_approximately",
 }
 

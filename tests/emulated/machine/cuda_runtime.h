@@ -87,6 +87,24 @@ inline float flushed(float v) { return std::fpclassify(v) == FP_SUBNORMAL ? std:
 // ex2.approx.ftz.f32
 inline float exp2_approximately(float t) { return flushed(approximate(std::exp2(double(flushed(t))))); }
 
+// cvt.f32.f16 and cvt.rn.f16.f32
+inline float from_half(uint16_t h) { return float(std::bit_cast<_Float16>(h)); }
+inline uint16_t to_half(float v) { return std::isnan(v) ? 0x7fff : std::bit_cast<uint16_t>(_Float16(v)); }
+
+// cvt.rn.bf16.f32: the nearer of the two neighbours, of equally near ones that whose last bit is zero.
+inline uint16_t to_brain(float v) {
+  if (std::isnan(v)) return 0x7fff;
+  const uint32_t bits = std::bit_cast<uint32_t>(v), below = bits & 0xffff0000u, above = below + 0x10000u;
+  const auto size_of = [](uint32_t b) { return b << 1 == 0xff000000u ? 0x1p128 : std::fabs(double(std::bit_cast<float>(b))); };
+  const double up = size_of(above) - size_of(bits), down = size_of(bits) - size_of(below);
+  const bool odd = below >> 16 & 1;
+  return uint16_t((std::isfinite(v) && (up < down || (up == down && odd)) ? above : below) >> 16);
+}
+
+// cvt.rn.f16x2.f32 and cvt.rn.bf16x2.f32: the first operand goes into the upper half.
+inline uint32_t to_halves(float high, float low) { return uint32_t(to_half(high)) << 16 | to_half(low); }
+inline uint32_t to_brains(float high, float low) { return uint32_t(to_brain(high)) << 16 | to_brain(low); }
+
 template <class T>
 T& shared(Site site = Site::current()) {
   return *static_cast<T*>(shared_variable(sizeof(T), alignof(T), site));
@@ -160,10 +178,22 @@ inline float __fdividef(float a, float b) {
 
 using cudaStream_t = void*;
 using cudaError_t = int;
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 
 inline cudaError_t cudaGetLastError() { return emulated::last_error(); }
 
 inline cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t) {
   std::memset(p, value, bytes);
+  return 0;
+}
+
+// A small GPU, so that a test fills it.
+inline cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return 0;
+}
+
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  *value = 2;
   return 0;
 }

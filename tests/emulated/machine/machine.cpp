@@ -2,6 +2,7 @@
 #include "machine.h"
 
 #include <dlfcn.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -23,10 +24,18 @@
 extern "C" {
 void __tsan_acquire(void*);
 void __tsan_release(void*);
+void AnnotateIgnoreReadsBegin(const char*, int);
+void AnnotateIgnoreReadsEnd(const char*, int);
+void AnnotateIgnoreWritesBegin(const char*, int);
+void AnnotateIgnoreWritesEnd(const char*, int);
 }
 #else
 static void __tsan_acquire(void*) {}
 static void __tsan_release(void*) {}
+static void AnnotateIgnoreReadsBegin(const char*, int) {}
+static void AnnotateIgnoreReadsEnd(const char*, int) {}
+static void AnnotateIgnoreWritesBegin(const char*, int) {}
+static void AnnotateIgnoreWritesEnd(const char*, int) {}
 #endif
 
 namespace emulated {
@@ -35,6 +44,18 @@ namespace {
 constexpr uint32_t kLanes = 32, kMostThreads = 1024;
 constexpr size_t kMostShared = 48 << 10;
 constexpr int kInvalidValue = 1, kInvalidConfiguration = 9;  // of cudaError_t
+
+// While the machine itself runs: what it does by way of the library, such as to allocate, is no action of the thread.
+struct Unwatched {
+  Unwatched() {
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+  }
+  ~Unwatched() {
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+  }
+};
 
 // Thrown through a thread that waits while another fails.
 struct Abandoned {};
@@ -110,8 +131,10 @@ std::mutex one_launch;
 Order order;
 SharedMemory shared_memory;
 std::vector<std::unique_ptr<Fiber>> fibers;
-std::vector<Thread> threads;
-std::vector<Warp> warps;
+// Not on the heap, of which ThreadSanitizer would say that whoever allocates writes.
+std::array<Thread, kMostThreads> threads;
+std::array<Warp, kMostThreads / kLanes> warps;
+uint32_t begun;  // threads of the block
 std::vector<uint32_t> waiting;  // at the barrier
 Site barrier_site;
 uint32_t alive;
@@ -119,12 +142,15 @@ Thread* running;
 Fiber* running_fiber;
 Index block_now, block_shape, grid_shape;
 const std::function<void()>* body_now;
-char launched, finished, passed;  // what orders what for ThreadSanitizer: before all threads, after all, at barriers
+// What orders what for ThreadSanitizer: before all threads of a launch, after all, and at the barriers of a block.
+char launched, finished, passed[1024], *passed_now;
 std::string failure;
 int error;
 
 // For tests.
 std::string last_failure;
+std::string report_file;
+int64_t reported;
 std::string missing_file;
 uint32_t missing_line;
 std::map<const void*, uint64_t> launches;
@@ -143,7 +169,7 @@ void remember(const Site& site) {
 }
 
 void abandon() {
-  for (uint32_t t = 0; t < threads.size(); ++t) order.make_ready(t);
+  for (uint32_t t = 0; t < begun; ++t) order.make_ready(t);
 }
 
 void note(const std::string& what) {
@@ -170,27 +196,45 @@ void end_thread() {
 void run_threads() {
   for (;;) {
     __tsan_acquire(&launched);
+    std::string wrong;
     try {
       if (failure.empty()) (*body_now)();
     } catch (const Abandoned&) {
     } catch (const std::exception& thrown) {
-      note(thrown.what());
+      wrong = thrown.what();
     }
+    const Unwatched unwatched;
+    if (!wrong.empty()) note(wrong);
     end_thread();
     __tsan_release(&finished);
     running_fiber->leave();
   }
 }
 
+#if defined(EMULATED_THREAD_SANITIZER)
+int64_t size_of_reports() {
+  struct stat found;
+  return stat(report_file.c_str(), &found) ? 0 : int64_t(found.st_size);
+}
+
+// One is enough: a race would be reported, slowly, for every pair of threads.
+void end_at_a_report() {
+  if (size_of_reports() > reported) note("a sanitizer reports something, see " + report_file);
+}
+#else
+int64_t size_of_reports() { return 0; }
+void end_at_a_report() {}
+#endif
+
 void run_block(uint32_t count, uint32_t number, size_t dynamic) {
   shared_memory.begin_block(dynamic);
-  threads.assign(count, Thread{});
-  warps.assign((count + kLanes - 1) / kLanes, Warp{});
+  warps.fill({});
   waiting.clear();
-  alive = count;
+  begun = alive = count;
+  passed_now = &passed[number % sizeof passed];
   order.rank(count);
   for (uint32_t t = 0; t < count; ++t) {
-    threads[t].index = {t, 0, 0};
+    threads[t] = {{t, 0, 0}, false};
     warps[t / kLanes].alive |= 1u << t % kLanes;
     order.make_ready(t);
   }
@@ -202,6 +246,7 @@ void run_block(uint32_t count, uint32_t number, size_t dynamic) {
     // Other fibers for the next block's threads: one fiber's actions are never a race.
     running_fiber = fibers[(t + number) % count].get();
     running_fiber->enter();
+    end_at_a_report();
   }
 }
 
@@ -220,24 +265,26 @@ const Index& grid_size() { return grid_shape; }
 void fail(const std::string& what) { throw std::runtime_error(what); }
 
 void synchronise(Site site) {
+  const Unwatched unwatched;
   remember(site);
   if (site.line() == missing_line && site.file_name() == missing_file) return;
-  if (alive < threads.size()) fail("threads have left and others wait at " + name_of(site));
+  if (alive < begun) fail("threads have left and others wait at " + name_of(site));
   if (!waiting.empty() && !same(site, barrier_site))
     fail("threads of a block wait at " + name_of(site) + " and at " + name_of(barrier_site));
   barrier_site = site;
   waiting.push_back(running->index.x);
-  __tsan_release(&passed);
-  if (waiting.size() == threads.size()) {
+  __tsan_release(passed_now);
+  if (waiting.size() == begun) {
     for (const uint32_t t : waiting) order.make_ready(t);
     waiting.clear();
   }
   wait();
-  __tsan_acquire(&passed);
+  __tsan_acquire(passed_now);
 }
 
 // Orders lanes, but no memory: what passes through shared memory needs a barrier all the same.
 const uint64_t* exchange(uint32_t mask, uint64_t bits, Site site) {
+  const Unwatched unwatched;
   Warp& warp = warps[running->warp()];
   const uint32_t me = 1u << running->lane();
   if (!(mask & me)) fail("a lane is not in its own mask at " + name_of(site));
@@ -261,6 +308,7 @@ const uint64_t* exchange(uint32_t mask, uint64_t bits, Site site) {
 }
 
 void* shared_variable(size_t bytes, size_t alignment, Site site) {
+  const Unwatched unwatched;
   void* p = shared_memory.variable(bytes, alignment, site);
   if (shared_memory.used() > kMostShared) fail("more than 48 KiB of shared memory at " + name_of(site));
   return p;
@@ -279,6 +327,7 @@ float approximate(double exact) {
 
 void launch(const void* kernel, Index grid, Index block, size_t shared, const std::function<void()>& body) {
   const std::lock_guard<std::mutex> lock(one_launch);
+  const Unwatched unwatched;
   if (!fits(grid, block) || shared > kMostShared) {
     error = fits(grid, block) ? kInvalidValue : kInvalidConfiguration;
     return;
@@ -287,6 +336,7 @@ void launch(const void* kernel, Index grid, Index block, size_t shared, const st
   while (fibers.size() < block.x) fibers.push_back(std::make_unique<Fiber>(run_threads));
   grid_shape = grid, block_shape = block, body_now = &body;
   failure.clear();
+  reported = size_of_reports();
   std::vector<uint64_t> numbers(uint64_t(grid.x) * grid.y * grid.z);
   for (uint64_t i = 0; i < numbers.size(); ++i) numbers[i] = i;
   order.arrange(numbers);
@@ -317,6 +367,9 @@ void emulated_remove_barrier(const char* file, uint32_t line) {
   emulated::missing_file = file;
   emulated::missing_line = line;
 }
+
+// Where a sanitizer writes.
+void emulated_watch(const char* file) { emulated::report_file = file; }
 
 // Of launches and barriers.
 void emulated_forget() {

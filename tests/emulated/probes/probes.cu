@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "math/half.h"
+
 namespace {
 
 float* out;  // what a probe leaves
@@ -131,4 +133,21 @@ extern "C" const char* emulated_probe(const char* name, float* result) {
     said = error.what();
   }
   return said.c_str();
+}
+
+// The device's half of math/half.h, number by number.
+extern "C" void emulated_encode(const float* values, int64_t count, uint16_t* bfloat16, uint16_t* float16) {
+  for (int64_t i = 0; i < count; ++i) {
+    bfloat16[i] = sf::to_bfloat16(values[i]);
+    float16[i] = sf::to_float16(values[i]);
+    const float other = values[count - 1 - i];
+    const uint32_t brains = sf::to_pair(values[i], other, sf::NetType::bfloat16);
+    const uint32_t halves = sf::to_pair(values[i], other, sf::NetType::float16);
+    if (uint16_t(brains) != bfloat16[i] || brains >> 16 != sf::to_bfloat16(other)) bfloat16[i] = 0xffff;
+    if (uint16_t(halves) != float16[i] || halves >> 16 != sf::to_float16(other)) float16[i] = 0xffff;
+  }
+}
+
+extern "C" void emulated_decode(const uint16_t* float16, int64_t count, float* values) {
+  for (int64_t i = 0; i < count; ++i) values[i] = sf::from_float16(float16[i]);
 }
