@@ -47,8 +47,8 @@ def measured(said: Mapping[str, Any]) -> dict[str, str]:
         f"{rows} × {columns} of {pixel:g} mm, {depth:g} mm apart" + (f" ({many})" if len(said["grids"]) > 1 else "")
         for rows, columns, (depth, pixel, _), many in said["grids"][:MOST_GRIDS]
     ]
-    if len(said["grids"]) > MOST_GRIDS:
-        sizes.append(f"{len(said['grids']) - MOST_GRIDS} other sizes")
+    more = len(said["grids"]) - MOST_GRIDS
+    sizes += [f"{more} other size{'s' * (more > 1)}"] if more > 0 else []
     model, gain = said["model"], said["gain"]
     weights = f", weights {model['weights_sha256'][:12]}" if model["weights_sha256"] else ""
     found = {
