@@ -51,13 +51,15 @@ def export_bundle(name_or_path: str | Path, folder: str | Path) -> Path:
     state.load_state_dict({**state.bridge.buffers(), **{name: value.float() for name, value in tensors.items()}})
     model_pt = io.BytesIO()
     torch.save(state.state_dict(), model_pt)
+    licence = metadata.distribution("spectac_fast").read_text("licenses/LICENSE")
+    assert licence is not None
     files = {
         "configs/metadata.json": _json(_metadata(header)),
         "configs/inference.json": _json(_inference(header["config"])),
         _SAFETENSORS: path.read_bytes(),
         "models/model.pt": model_pt.getvalue(),
         "docs/README.md": model_card(path, header).encode(),
-        "LICENSE": metadata.distribution("spectac_fast").read_text("licenses/LICENSE").encode(),
+        "LICENSE": licence.encode(),
     }
     for name, content in files.items():
         write_file(root / name, content)
