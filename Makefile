@@ -17,7 +17,7 @@ define quietly
     echo 'setting up $(VENV) ($(1)) failed; all of what was said is in $(LOG)'; exit $$status; } >&2
 endef
 
-.PHONY: demo test acceptance sanitize lint docs
+.PHONY: demo test acceptance sanitize race lint docs
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/ready
@@ -26,19 +26,20 @@ demo: $(VENV)/ready
 # A file of tests at a time per core, in the order that tests/conftest.py puts them in; a process that shares the cores does
 # best with one thread.
 test: OMP_NUM_THREADS = 1
-test: $(VENV)/ready
+test: $(VENV)/ready $(VENV)/nvcc-looked-for
 	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # What a newcomer does, in a fresh clone of the committed state: set up, see the demo, pass the tests. Then what takes
-# long: more than 2^31 elements, a night's work (crash, fuzz, soak, Orthanc, Ray), and the report in a browser. Figures are
-# printed and put into bench/results/acceptance.md of the clone. Needs Debian's dcmtk, orthanc and chromium; what cannot
-# run counts as failed.
+# long: more than 2^31 elements, newer GPUs' code, the kernels under sanitizers, a night's work (crash, fuzz, soak,
+# Orthanc, Ray), and the report in a browser. Figures are printed and put into bench/results/acceptance.md of the clone.
+# Needs Debian's dcmtk, orthanc and chromium; what cannot run counts as failed.
 acceptance:
 	rm -rf build/acceptance
 	git clone -q . build/acceptance
 	$(MAKE) -C build/acceptance demo test docs
 	$(MAKE) -C build/acceptance $(VENV)/ray-ready
 	cd build/acceptance && $(VENV)/bin/pytest -m large -rs
+	$(MAKE) -C build/acceptance race
 	cd build/acceptance && $(VENV)/bin/python -m bench acceptance
 
 # The CPU ops once more, instrumented, on every sample of every op: any overrun or undefined operation fails. The
@@ -54,6 +55,18 @@ sanitize: $(VENV)/ready
 	    --build-lib $(SANITIZED) --build-temp $(SANITIZED)/objects
 	LD_PRELOAD="$(SANITIZERS):$(CXX_LIBRARY)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	    $(VENV)/bin/python -m bench.speed.samples --extension $(SANITIZED)/spectac_fast
+
+# The CUDA kernels, emulated on the CPU (tests/emulated), by ThreadSanitizer and by AddressSanitizer: a race between threads
+# or blocks, a barrier that is not needed, an access beyond shared or global memory or an undefined operation fails.
+RACE_REPORTS = $(CURDIR)/build/emulated/reports
+RACE = OMP_NUM_THREADS=1 $(VENV)/bin/pytest -p no:cacheprovider tests/emulated tests/ops -k emulated
+
+race: $(VENV)/ready
+	LD_PRELOAD="$(shell $(CXX) -print-file-name=libtsan.so):$(CXX_LIBRARY)" SPECTAC_EMULATED=thread \
+	    TSAN_OPTIONS=log_path=$(RACE_REPORTS):exitcode=0:suppress_equal_stacks=0:suppress_equal_addresses=0 $(RACE)
+	LD_PRELOAD="$(SANITIZERS):$(CXX_LIBRARY)" SPECTAC_EMULATED=address UBSAN_OPTIONS=log_path=$(RACE_REPORTS)-undefined \
+	    ASAN_OPTIONS=log_path=$(RACE_REPORTS):halt_on_error=0:detect_leaks=0 $(RACE)
+	SPECTAC_EMULATED=unfused $(RACE)
 
 # The site, from docs/ and the docstrings, into build/site; a link that leads nowhere fails.
 docs: $(VENV)/docs-ready
@@ -77,6 +90,14 @@ $(VENV)/build-tools: constraints.txt | $(VENV)/bin/python
 
 $(VENV)/ready: $(VENV)/build-tools pyproject.toml setup.py $(shell find csrc -type f)
 	$(call quietly,spectac_fast,$(PIP) install -c constraints.txt --no-build-isolation -e '.[test]')
+	@touch $@
+
+# 102 MB; without a CUDA compiler the tests that need one skip, so a machine that cannot fetch it passes all the same.
+$(VENV)/nvcc-looked-for: $(VENV)/ready
+	@PATH="$$PATH:$${CUDA_HOME:-/usr/local/cuda}/bin"; command -v nvcc >/dev/null || { \
+	    echo 'setting up $(VENV) (nvcc) ...'; \
+	    $(PIP) install -c constraints.txt --no-build-isolation -e '.[nvcc]' >>$(LOG) 2>&1 || \
+	        echo 'there is no CUDA compiler, and none could be fetched: tests that compile for GPUs will skip'; }
 	@touch $@
 
 # docs, ray: the extra of that name too.

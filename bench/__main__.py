@@ -8,6 +8,9 @@ import importlib
 import sys
 from pathlib import Path
 
+from bench.outputs import allow
+from spectac_fast.errors import SpectacError
+
 FOLDER = Path(__file__).parent
 
 
@@ -33,9 +36,15 @@ def main() -> int:
         if name == chosen:
             imported = importlib.import_module(module)
             imported.add_arguments(command)
+            command.add_argument("--overwrite", action="store_true", help="replace files of any origin, too")
             command.set_defaults(run=imported.run)
     args = parser.parse_args()
-    return args.run(args)
+    allow(args.overwrite)
+    try:
+        return args.run(args)
+    except SpectacError as error:
+        print(f"bench {args.name}: {error}", file=sys.stderr)
+        return error.exit_code
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import os
+import secrets
 import stat
 import tempfile
 import zipfile
@@ -20,8 +21,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
+from spectac_fast._version import __version__
 from spectac_fast.errors import SetupError, UsageError
 
 # What files of this program say of themselves, each form in its own place.
@@ -57,7 +59,7 @@ def _json(content: bytes) -> bool:
     if not isinstance(found, dict):
         return False
     card, head = found.get("card"), found.get("head")
-    versions = PROGRAM in found or (isinstance(card, dict) and PROGRAM in card)
+    versions = PROGRAM in found or found.get("library_name") == PROGRAM or (isinstance(card, dict) and PROGRAM in card)
     return found.get("notice") == NOTICE or versions or (isinstance(head, dict) and "metric_profile" in head)
 
 
@@ -81,6 +83,18 @@ def _checkpoint(content: bytes) -> bool:
         return False
 
 
+def mark_checkpoint(file: Path | IO[bytes]) -> None:
+    """Say in an archive of torch.save whose it is, in a record of which torch.load takes no notice."""
+    with zipfile.ZipFile(file, "a") as archive:
+        folder = archive.namelist()[0].partition("/")[0]
+        archive.writestr(zipfile.ZipInfo(f"{folder}/{PROGRAM}"), __version__)
+
+
+def _card(content: bytes) -> bool:
+    """A model card, after what a hub puts before it."""
+    return b"# Model card: " in content[:_HEAD] and b"not a medical device" in content[:_HEAD].lower()
+
+
 def _table(content: bytes) -> bool:
     return content.startswith((b"# NC to AC: results on ", b"row,region,metric,value,"))
 
@@ -100,6 +114,12 @@ def _log(content: bytes) -> bool:
     return not content or (isinstance(first, dict) and "step" in first)
 
 
+class Form(Protocol):
+    """Tells files of this program from others."""
+
+    def is_own(self, content: bytes) -> bool: ...
+
+
 class Kind(Enum):
     """What is written, and how a file that this program wrote in that form is told by its content."""
 
@@ -112,6 +132,7 @@ class Kind(Enum):
     TABLE = (_table,)
     VOLUME = (_volume,)
     LOG = (_log,)
+    CARD = (_card,)
 
     def is_own(self, content: bytes) -> bool:
         recognise: Callable[[bytes], bool] = self.value[0]
@@ -129,14 +150,14 @@ class Permit:
     inputs: tuple[Path, ...] = ()
     overwrite: bool = False
 
-    def obstacle(self, path: Path, kind: Kind | None) -> str:
+    def obstacle(self, path: Path, kind: Form | None) -> str:
         """The sentence on why no file may be written to `path`; "" where one may.
 
         kind: of the file; None where a file of this program cannot be told from others.
         """
         return _obstacle(path, kind, self.inputs, self.overwrite)
 
-    def check(self, path: Path, kind: Kind | None) -> None:
+    def check(self, path: Path, kind: Form | None) -> None:
         """Raise UsageError, with that sentence, where a file that an option names may not be written."""
         sentence = self.obstacle(path, kind)
         if sentence:
@@ -147,7 +168,7 @@ class Permit:
 OWN = Permit()
 
 
-def _obstacle(path: Path, kind: Kind | None, inputs: Sequence[Path], overwrite: bool) -> str:
+def _obstacle(path: Path, kind: Form | None, inputs: Sequence[Path], overwrite: bool) -> str:
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -155,7 +176,7 @@ def _obstacle(path: Path, kind: Kind | None, inputs: Sequence[Path], overwrite: 
     except (OSError, ValueError) as error:
         return f"{path}: expected the name of a file to write, found {_reason(error)}."
     expected = f"{path}: expected a new file or one that {PROGRAM} wrote in this form"
-    if path.name.startswith(_MANIFEST) and path.suffix == ".jsonl":
+    if is_manifest(path):
         return f"{expected}, found the name of a manifest, which is never replaced."
     if found is None:
         return ""
@@ -196,10 +217,20 @@ def output_folder(path: Path) -> Path:
     return path
 
 
+def temporary(path: Path) -> Path:
+    """A name beside `path` that nobody has or foresees: a link put there would lead what is written elsewhere."""
+    return path.with_name(f".{path.name}.tmp-{secrets.token_hex(5)}")
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a path has the name of a record of what is finished."""
+    return path.name.startswith(_MANIFEST) and path.suffix == ".jsonl"
+
+
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it becomes `path` on success and vanishes on failure."""
-    part = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    part = temporary(path)
     try:
         yield part
         os.replace(part, path)

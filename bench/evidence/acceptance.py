@@ -14,14 +14,19 @@ from pathlib import Path
 
 import torch
 
+from bench.outputs import write
 from bench.speed.timing import surroundings
+from spectac_fast.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = {
     "crash": ("correct/test_resume.py", "a batch killed at random moments and resumed"),
     "fuzz": ("formats/test_fuzz.py", "damaged DICOM and weight files"),
     "hostile": ("data/test_hostile.py", "a thousand hostile inputs in one run"),
-    "soak": ("correct/test_soak.py", "a thousand studies in flat memory"),
+    "soak": ("correct/test_soak.py", "a thousand small studies in flat memory"),
+    "whole": ("correct/test_soak_whole.py", "three hundred whole studies in flat memory"),
+    "siege": ("node/test_siege.py", "a DICOM node beside two hundred hostile peers"),
+    "spool": ("node/test_power_cut.py", "a DICOM node killed, or without room, at every step on the disk"),
     "archive": ("node/test_orthanc.py", "a real Orthanc, and a DICOM node that is killed"),
     "cluster": ("correct/test_ray.py", "a Ray cluster that loses a worker"),
     "checkpoints": ("checkpoints/test_matrix.py", "every configuration of published checkpoints that is imported"),
@@ -61,14 +66,17 @@ def run(args: argparse.Namespace) -> int:
         print(f"bench acceptance: expected parts of {', '.join(PARTS)}, found {unknown[0]!r}.", file=sys.stderr)
         return 2
     known = args.out.with_suffix(".json")
-    results = load(known) if known.exists() else {}
+    try:
+        results = load(known) if known.exists() else {}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UsageError(f"{known}: expected results of earlier parts, found something else.") from None
     args.out.parent.mkdir(parents=True, exist_ok=True)
     for part in args.parts or PARTS:
         # Of the tree as it was when the tests began.
         facts = surroundings(torch.device("cpu"))
         results[part] = Result(facts, tuple(run_part(part)))
-        known.write_text(json.dumps({name: asdict(each) for name, each in results.items()}, indent=1) + "\n")
-        args.out.write_text(page(results))
+        write(known, json.dumps({name: asdict(each) for name, each in results.items()}, indent=1) + "\n")
+        write(args.out, page(results))
     ended = {part: results[part].cases for part in args.parts or PARTS}
     cases = [case for each in ended.values() for case in each]
     for case in cases:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.outputs import write
+
 RESULTS = Path(__file__).parents[1] / "results" / "axis"
 # What the axis is meant to be: half of all within, and beyond what nothing may be that is not doubted.
 GOAL_DEG, GOAL_MM, FAR_DEG = 3.0, 3.0, 10.0
@@ -30,8 +32,8 @@ def run(args: argparse.Namespace) -> int:
         found[name] = [one for seed in range(args.seed, args.seed + args.cases) for one in _measured(name, seed)]
         rows.append(_row(name, found[name]))
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "axis.json").write_text(json.dumps({**facts, "rows": rows, "found": found}, indent=1) + "\n")
-    (args.out / "axis.md").write_text(_page(facts, rows))
+    write(args.out / "axis.json", json.dumps({**facts, "rows": rows, "found": found}, indent=1) + "\n")
+    write(args.out / "axis.md", _page(facts, rows))
     print((args.out / "axis.md").read_text())
     return 0
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.outputs import appearing, write
+
 if TYPE_CHECKING:
     from bench.evidence.calibration_planes import Planes
     from spectac_fast.cohort.cohort import Cohort
@@ -80,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
             {"split": s, "row": name, "temperature": t, "floor": f, **asdict(got)} for s, name, (t, f), got in rows
         ],
     }
-    (args.out / "calibration.json").write_text(json.dumps(content, indent=1) + "\n")
-    (args.out / "calibration.md").write_text(page(facts, rows, chosen))
+    write(args.out / "calibration.json", json.dumps(content, indent=1) + "\n")
+    write(args.out / "calibration.md", page(facts, rows, chosen))
     picture(args.out / "calibration.png", whole["test"], chosen)
     if args.store:
         from spectac_fast.models.names import find
@@ -89,7 +91,8 @@ def run(args: argparse.Namespace) -> int:
 
         known = {"format": FORMAT, "weights_sha256": model.weights_sha256}
         fitted = {"temperature": round(chosen[0], 4), "floor": round(chosen[1], 5)}
-        write_json(calibration_file(find(args.model)), {**known, **fitted, "fitted_on": facts["fitted_on"]})
+        with appearing(calibration_file(find(args.model))) as part:
+            write_json(part, {**known, **fitted, "fitted_on": facts["fitted_on"]})
     print((args.out / "calibration.md").read_text())
     return 0
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from bench.outputs import MADE_BY, appearing
 from spectac_fast.evaluate.bootstrap import Estimate
 from spectac_fast.evaluate.calibration import CURVE, LEVELS, Figures, Voxels, coverage, deviation
-from spectac_fast.outputs import appearing
 
 _BINS = 12
 _COMBINED = (
@@ -109,7 +109,7 @@ def picture(path: Path, patients: Sequence[Voxels], chosen: tuple[float, float])
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     with appearing(path) as part:
-        figure.savefig(part, format="png", dpi=110)
+        figure.savefig(part, format="png", dpi=110, metadata=MADE_BY)
 
 
 def _percent(value: Estimate) -> str:

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.outputs import write
+
 if TYPE_CHECKING:
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.models.translator import Translator
@@ -52,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
         "areas": rows,
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "explain.json").write_text(json.dumps(content, indent=1) + "\n")
-    (args.out / "explain.md").write_text(page(content))
+    write(args.out / "explain.json", json.dumps(content, indent=1) + "\n")
+    write(args.out / "explain.md", page(content))
     print(page(content))
     return 0
 

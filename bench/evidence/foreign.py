@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.outputs import appearing, write
+
 if TYPE_CHECKING:
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.cohort.population import Population
@@ -61,15 +63,16 @@ def run(args: argparse.Namespace) -> int:
     spread = _spread(sampling, train, range(0, len(train), args.spread_stride)) if sampling else None
     population = Population(planes, about, spread)
     if args.store:
-        write_json(population_file(find(args.model)), to_json(population))
+        with appearing(population_file(find(args.model))) as part:
+            write_json(part, to_json(population))
     rows = _rows(population, judged, sampling, args.spread_patients)
     args.out.mkdir(parents=True, exist_ok=True)
     facts = {"population": about, "judged_on": f"seeds {min(judged.seeds)}-{max(judged.seeds)}", "commit": made_by}
     if spread:
         facts["spread"] = f"{spread.about}; {spread.samples} samples of 3 slices 20 mm apart of each series"
         facts["weights_sha256"] = model.weights_sha256
-    (args.out / "foreign.json").write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
-    (args.out / "foreign.md").write_text(page(facts, rows, SHARE))
+    write(args.out / "foreign.json", json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+    write(args.out / "foreign.md", page(facts, rows, SHARE))
     print((args.out / "foreign.md").read_text())
     return 0
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.outputs import write
+
 if TYPE_CHECKING:
     from spectac_fast.cohort.cohort import Cohort
 
@@ -35,15 +37,15 @@ def run(args: argparse.Namespace) -> int:
     made_by = commit()
     if args.store:
         content = json.dumps(_mean(Cohort(args.train))) + "\n"
-        Path(heart.__file__).with_name("heart.json").write_text(content)
+        write(Path(heart.__file__).with_name("heart.json"), content)
     judged = [Cohort(folder) for folder in args.data]
     rows = _rows([found for cohort in judged for found in _judge(cohort)])
     seeds = sorted(seed for cohort in judged for seed in cohort.seeds)
     facts = {"judged_on": f"{len(seeds)} patients of seeds {seeds[0]}-{seeds[-1]}, stress and rest", "commit": made_by}
     facts["margin"] = f"more alike by {heart.MARGIN} in correlation, of at least {heart.LEAST}"
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "orientation.json").write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
-    (args.out / "orientation.md").write_text(_page(facts, rows))
+    write(args.out / "orientation.json", json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+    write(args.out / "orientation.md", _page(facts, rows))
     print((args.out / "orientation.md").read_text())
     return 0
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.outputs import write
+
 if TYPE_CHECKING:
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.evaluate.table.variants import Row
@@ -59,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
         "weights_sha256": row.translator.weights_sha256,
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "repeat.json").write_text(json.dumps(table, indent=1) + "\n")
-    (args.out / "repeat.md").write_text(page(table))
+    write(args.out / "repeat.json", json.dumps(table, indent=1) + "\n")
+    write(args.out / "repeat.md", page(table))
     print(page(table))
     return 0
 

@@ -22,6 +22,7 @@ from bench.matrix.bridges import make_cpdm, maps_of
 from bench.matrix.cases import Case, cases
 from bench.matrix.diffusions import make_ldm, make_palette
 from bench.matrix.gans import make_junyanz, make_reggan, make_unit
+from bench.outputs import write
 from spectac_fast.cli import main
 from spectac_fast.models.registry import load
 
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
             found.append(outcome(case, Path(folder)))
         if not found[-1].right:
             print(f"wrong: {case.name}: {found[-1].difference} {found[-1].said}")
-    args.out.write_text(table(found))
+    write(args.out, table(found))
     wrong = sum(not each.right for each in found)
     print(f"{len(found)} configurations, {wrong} of them wrong; written to {args.out}")
     return 1 if wrong else 0

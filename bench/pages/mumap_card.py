@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spectac_fast.outputs import appearing
+from bench.outputs import appearing
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS, ROUTES = ROOT / "spectac_fast" / "weights", ROOT / "bench" / "results" / "routes" / "routes.json"

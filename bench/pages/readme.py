@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from bench.outputs import write
 from bench.pages.card import CARD, trust
 from bench.pages.evidence import measured, named, segments
 from bench.pages.front import front
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         return int(current != texts)
     for page, text in current.items():
-        page.write_text(text, encoding="utf-8")
+        write(page, text)
     return 0
 
 
@@ -51,7 +52,25 @@ def section(path: Path, title: str) -> list[str]:
 
 
 def _kernels() -> Iterable[str]:
-    return [line for line in section(RESULTS / "kernels_cpu.md", "Goals") if NOT_YET not in line]
+    """The goals on a CPU, a column for every machine that has a page."""
+    reached: dict[tuple[str, ...], dict[str, str]] = {}
+    for page in sorted(RESULTS.glob("kernels_cpu*.md")):
+        for line in section(page, "Goals")[2:]:
+            *case, measured, verdict = (cell.strip() for cell in line.strip("|").split("|"))
+            if NOT_YET not in verdict:
+                said = measured if verdict == "reached" else f"{measured}, {verdict}"
+                reached.setdefault(tuple(case), {})[_machine(page)] = said
+    machines = list(dict.fromkeys(name for of in reached.values() for name in of))
+    rows = [[*case, *(of.get(name, "") for name in machines)] for case, of in reached.items()]
+    head = ["op", "size", "threads", "goal: at least", *machines]
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def _machine(page: Path) -> str:
+    """The processor that a page of kernels is of."""
+    found = re.search(r"^\* machine: (.*?),", page.read_text(encoding="utf-8"), re.MULTILINE)
+    name = re.sub(r"\((R|TM)\)| Processor", "", found[1] if found else page.stem)
+    return name.strip()
 
 
 def _latency() -> Iterable[str]:

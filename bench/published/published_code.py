@@ -36,9 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from bench.outputs import appearing
     from bench.published.checkout import published_model, template
     from spectac_fast.evaluate.provenance import commit, machine
-    from spectac_fast.outputs import appearing, output_folder
+    from spectac_fast.outputs import output_folder
 
     out = output_folder(args.out)
     configuration = template(args.checkout, args.steps)
@@ -70,12 +71,13 @@ def imported(theirs: nn.Module, configuration: Mapping[str, Any], folder: Path) 
     """Our translator of the published model's checkpoint, by `spectac import --config`."""
     import yaml
 
+    from bench.outputs import write
     from spectac_fast.cli import main
     from spectac_fast.models.registry import load
 
     checkpoint, template, weights = (folder / name for name in ("a.pth", "a.yaml", "a.safetensors"))
     torch.save({"model": theirs.state_dict()}, checkpoint)
-    template.write_text(yaml.dump(dict(configuration)), encoding="utf-8")
+    write(template, yaml.dump(dict(configuration)))
     asked = ["--layout", "bbdm", "--config", str(template), "--size", str(SIDE), str(SIDE), "--fit", "resize", "-q"]
     if status := main(["import", str(checkpoint), *asked, "-o", str(weights)]):
         raise SystemExit(f"spectac import ended with status {status}.")

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from bench.outputs import appearing
 from bench.quality.curve_plot import plot
 from bench.quality.others import named
 from bench.quality.parts import squared_errors
@@ -21,7 +22,6 @@ from spectac_fast.errors import UsageError
 from spectac_fast.evaluate import bootstrap
 from spectac_fast.models.registry import load
 from spectac_fast.models.translators.bridge import BridgeTranslator
-from spectac_fast.outputs import appearing
 
 RESULTS = Path(__file__).parents[1] / "results" / "quality-cost"
 NODES = (0, 1, 2, 4, 8, 16, 30, 46, 75, 110, 160, 230, 310, 400, 550, 700, 850, 950, 989, 999)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spectac_fast.outputs import appearing
+from bench.outputs import MADE_BY, appearing
 
 _COLOURS = "#d55e00", "#0072b2"
 
@@ -39,7 +39,7 @@ def plot(measured: Mapping[str, Any], path: Path) -> None:
         first, second = measured["labels"]
         _titled(right, f"{second} / {first}", f"ratio of RMSE and 95 % interval; below 1: {second} is better")
         with appearing(path) as part:
-            figure.savefig(part, dpi=110, format="png", metadata={"Software": None})
+            figure.savefig(part, dpi=110, format="png", metadata=MADE_BY)
 
 
 def _titled(axes: Any, title: str, hint: str) -> None:

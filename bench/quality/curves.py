@@ -31,9 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from bench.outputs import appearing
     from bench.quality.curves_plot import plot
     from spectac_fast.evaluate.provenance import commit
-    from spectac_fast.outputs import appearing, output_folder
+    from spectac_fast.outputs import output_folder
 
     out = output_folder(args.out)
     table = {"commit": commit(), "rows": [learned(folder) for folder in args.runs]}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spectac_fast.outputs import appearing
+from bench.outputs import MADE_BY, appearing
 
 _DASHES = ("-", "--", ":")
 
@@ -36,7 +36,7 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         panels[0].set_ylabel("heart RMSE / linear, validation patients")
         _named(panels[1], rows)
         with appearing(path) as part:
-            figure.savefig(part, dpi=110, format="png", metadata={"Software": None})
+            figure.savefig(part, dpi=110, format="png", metadata=MADE_BY)
 
 
 def _named(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.outputs import appearing
 from bench.quality.plot import plot
 from bench.quality.summary import REFERENCE, fewest, spread_to_error
-from spectac_fast.outputs import appearing
 
 _HEAD = (
     *(
@@ -67,7 +67,7 @@ _STACKS = (
 )
 
 
-def write(measured: Mapping[str, Any], folder: Path, device: str) -> None:
+def write_pages(measured: Mapping[str, Any], folder: Path, device: str) -> None:
     """Page, table and plot of what was measured, into a folder."""
     for suffix, text in (("md", markdown(measured)), ("csv", as_csv(measured))):
         with appearing(folder / f"table_{device}.{suffix}") as part:

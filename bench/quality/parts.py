@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.outputs import appearing
 from bench.quality.measures import disagreement, radial_power, roughness, texture
 from bench.quality.slices import Slices, draw, whole_stack
 from spectac_fast.cohort.cohort import Cohort
@@ -19,7 +20,6 @@ from spectac_fast.data.scale import heart_mask
 from spectac_fast.diffusion.solvers import StepTable
 from spectac_fast.models.translators.bridge import BridgeTranslator
 from spectac_fast.ops import slice_metrics
-from spectac_fast.outputs import appearing
 from spectac_fast.terms import PLANES
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.outputs import MADE_BY, appearing
 from bench.quality.summary import REFERENCE
-from spectac_fast.outputs import appearing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,7 @@ def plot(measured: Mapping[str, Any], path: Path) -> None:
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
         figure.suptitle("Network evaluations against quality", fontsize=12, weight="bold", x=0.01, ha="left")
         with appearing(path) as part:
-            figure.savefig(part, dpi=110, format="png", metadata={"Software": None})
+            figure.savefig(part, dpi=110, format="png", metadata=MADE_BY)
 
 
 def _panel(axes: Axes, rows: list[dict[str, Any]], name: str) -> None:

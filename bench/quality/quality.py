@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.outputs import write
 from bench.quality.others import other_rows
-from bench.quality.page import write
+from bench.quality.page import write_pages
 from bench.quality.parts import Store, content, error_curve, quality, stacks
 from bench.quality.slices import Slices, central_slices, draw
 from bench.quality.solvers import SOLVERS
@@ -74,9 +75,9 @@ def run(args: argparse.Namespace) -> int:
         kept["times"] = {"machine": surroundings(translator.device), "ms": times(translator, args.evaluations)}
     else:
         kept |= measure(args, translator)
-    path.write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n")
+    write(path, json.dumps(kept, indent=1, allow_nan=False) + "\n")
     if "rows" in kept:
-        write(kept, args.out, translator.device.type)
+        write_pages(kept, args.out, translator.device.type)
     return 0
 
 

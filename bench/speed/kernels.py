@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from bench.outputs import write
 from bench.speed import peers, report
 from bench.speed.case import COPY, Call, Case
 from bench.speed.report import OURS, Measured
@@ -27,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=int, nargs="+", default=[1, 2], help="thread counts on the CPU (default: 1 2)"
     )
     parser.add_argument("-o", "--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument(
+        "--machine", default="", metavar="NAME", help="part of the files' names, for results beside another machine's"
+    )
     parser.add_argument("--peers", type=Path, metavar="DIR", help="folder of wheels or sources of packages to compare")
     parser.add_argument("--ops", nargs="+", metavar="NAME", choices=names(), help="only these operators")
 
@@ -101,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
     facts = surroundings(device) | {"rivals": peers.versions() or "none beyond torch"}
     text = report.markdown(results, facts, device.type == "cuda")
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / f"kernels_{device.type}.md").write_text(text)
-    report.write_csv(args.out / f"kernels_{device.type}.csv", results, facts)
+    stem = f"kernels_{device.type}" + (f"_{args.machine}" if args.machine else "")
+    write(args.out / f"{stem}.md", text)
+    report.write_csv(args.out / f"{stem}.csv", results, facts)
     print(text)
     return 0

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from bench.outputs import appearing, write
 from bench.speed.latency_goals import NATIVE, Case, Goal, equal_sample, goals, judged, standard
 from bench.speed.timing import ratio, surroundings
 from bench.speed.workloads import PAPER, PAPER_WHOLE, workload
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         results.append(measure(case, device, args.seconds))
         print(_cells(results[-1]), flush=True)
         # After every row, so that a run that is cut short leaves what it has.
-        target.with_suffix(".md").write_text(markdown(results, facts, [] if args.model else wanted, device.type))
+        write(target.with_suffix(".md"), markdown(results, facts, [] if args.model else wanted, device.type))
         write_csv(target.with_suffix(".csv"), results, facts)
         gc.collect()
     return 0
@@ -217,7 +218,7 @@ def markdown(results: Sequence[Latency], facts: dict[str, str], wanted: Sequence
 
 def write_csv(path: Path, results: Sequence[Latency], facts: dict[str, str]) -> None:
     """The same numbers unrounded, each row with all facts."""
-    with path.open("w", newline="") as file:
+    with appearing(path) as part, part.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*(field.name for field in fields(Latency)), *facts])
         writer.writerows([*asdict(row).values(), *facts.values()] for row in results)

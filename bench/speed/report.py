@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from bench.outputs import appearing
 from bench.speed.case import COPY, Case, Goal
 from bench.speed.timing import Times
 
@@ -126,7 +127,7 @@ def markdown(results: Sequence[Measured], facts: dict[str, str], on_gpu: bool) -
 def write_csv(path: Path, results: Sequence[Measured], facts: dict[str, str]) -> None:
     """The same numbers unrounded, each row with all facts; missing rivals have a reason and no times."""
     columns = [f.name for f in fields(Times)]
-    with path.open("w", newline="") as file:
+    with appearing(path) as part, part.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(
             ["op", "size", "threads", "what", *columns, "bytes", "gb_per_s", "advantage", "missing", *facts]

@@ -20,6 +20,7 @@ import torch
 
 from bench.evidence.soak import soak
 from bench.evidence.studies import write_studies
+from bench.outputs import appearing, write
 from bench.speed.throughput_page import markdown
 from bench.speed.throughput_runs import OneStudy, Run
 from bench.speed.timing import surroundings
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             )
         study = one_study(Path(folder) / "in" / "00000", Path(folder) / "one", args)
     target = args.out / f"throughput_{args.device.partition(':')[0]}"
-    target.with_suffix(".md").write_text(markdown(runs, study, facts, args.device))
+    write(target.with_suffix(".md"), markdown(runs, study, facts, args.device))
     write_csv(target.with_suffix(".csv"), runs, facts)
     print(target.with_suffix(".md").read_text())
     return 0
@@ -142,14 +143,14 @@ def _first_file(out: Path, started: float) -> float:
 def _soak(args: argparse.Namespace, folder: Path, facts: dict[str, str]) -> int:
     watched = soak(folder, args.soak, model=args.model, device=args.device)
     rows = ["# Memory over a long run", "", *(f"* {name}: {value}" for name, value in facts.items()), ""]
-    (args.out / f"soak_{args.device.partition(':')[0]}.md").write_text("\n".join([*rows, f"{watched.figures()}.", ""]))
+    write(args.out / f"soak_{args.device.partition(':')[0]}.md", "\n".join([*rows, f"{watched.figures()}.", ""]))
     print(watched.figures())
     return 0 if watched.exit_code == 0 and watched.written == args.soak else 1
 
 
 def write_csv(path: Path, runs: Sequence[Run], facts: dict[str, str]) -> None:
     """The same numbers unrounded, each row with all facts."""
-    with path.open("w", newline="") as file:
+    with appearing(path) as part, part.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*(field.name for field in fields(Run)), *facts])
         writer.writerows([*asdict(run).values(), *facts.values()] for run in runs)

@@ -4,13 +4,14 @@
 
 #include "cuda/tile.cuh"
 #include "group_norm_silu.h"
+#include "math/divide.h"
 
 namespace sf {
 namespace {
 
 constexpr int kThreads = 512;
 constexpr int kBlocks = 2;               // on a multiprocessor: while one sums, the other loads
-constexpr int kSteps = 8;                // loads of a thread that are on their way together
+constexpr int kMany = 8, kFew = 2;       // loads of a thread that are on their way together
 constexpr int64_t kMaxWidth = 4096;      // channels of a group: their lines lie in shared memory
 constexpr int64_t kMaxGroup = 2147483647;  // elements: a place within a group is 32 bits
 
@@ -53,28 +54,29 @@ __device__ __forceinline__ Line line_at(const float2* slope_and_level, float cen
 }
 
 // Where a block's tile lies. kVector: a thread's four elements are neighbours in memory and all exist.
-template <bool kLast, bool kVector>
+template <bool kLast, bool kVector, int kSteps>
 struct Tile {
   static constexpr uint32_t kWidth = kVector ? 4 : 1;
   static constexpr uint32_t kElements = kThreads * kSteps * kWidth;
 
   const NormCall& call;
+  const Divider& by;  // channels of the group where they are last, its positions otherwise
   uint32_t width, spatial, size;  // channels, positions and elements of the group
   uint32_t item, sample, group;   // number of the group among all, and where that is
   uint32_t first;                 // element of the tile
 
-  __device__ Tile(const NormCall& c, uint32_t tiles)
-      : call(c), width(uint32_t(c.width())), spatial(uint32_t(c.spatial)), size(width * spatial),
+  __device__ Tile(const NormCall& c, const Divider& divider, uint32_t tiles)
+      : call(c), by(divider), width(uint32_t(c.width())), spatial(uint32_t(c.spatial)), size(width * spatial),
         item(blockIdx.x / tiles), sample(item / uint32_t(c.groups)), group(item % uint32_t(c.groups)),
         first(blockIdx.x % tiles * kElements) {}
 
   __device__ __forceinline__ uint32_t element(int step) const { return first + (step * kThreads + threadIdx.x) * kWidth; }
-  __device__ __forceinline__ uint32_t channel(uint32_t e) const { return kLast ? e % width : e / spatial; }
+  __device__ __forceinline__ uint32_t channel(uint32_t e) const { return kLast ? by.rest(e) : by.quotient(e); }
   __device__ __forceinline__ int64_t place(int step) const {
     // One address and constant distances from it, instead of an address for every step.
     if (!kLast) return int64_t(item) * size + element(0) + int64_t(step) * kThreads * kWidth;
-    const uint32_t e = element(step);
-    return (int64_t(sample) * spatial + e / width) * call.channels + group * width + e % width;
+    const uint32_t e = element(step), position = by.quotient(e);
+    return (int64_t(sample) * spatial + position) * call.channels + group * width + (e - position * width);
   }
   __device__ __forceinline__ uint32_t count() const { return min(size - first, kElements); }
 
@@ -168,49 +170,77 @@ struct Tile {
 };
 
 template <bool kLast, bool kVector>
-__global__ void __launch_bounds__(kThreads, kBlocks) whole_kernel(const __grid_constant__ NormCall call) {
-  const Tile<kLast, kVector> tile(call, 1);
-  Quad x[kSteps];
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    whole_kernel(const __grid_constant__ NormCall call, const __grid_constant__ Divider by) {
+  const Tile<kLast, kVector, kMany> tile(call, by, 1);
+  Quad x[kMany];
   tile.load_all(x);
   const TileMoments all = tile.centred_moments(x);
   tile.finish(x, 0.0f, all);
 }
 
-template <bool kLast, bool kVector>
+template <bool kLast, bool kVector, int kSteps>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    measure_kernel(const __grid_constant__ NormCall call, uint32_t tiles, TileMoments* parts) {
-  const Tile<kLast, kVector> tile(call, tiles);
+    measure_kernel(const __grid_constant__ NormCall call, const __grid_constant__ Divider by, uint32_t tiles,
+                   TileMoments* parts) {
+  const Tile<kLast, kVector, kSteps> tile(call, by, tiles);
   Quad x[kSteps];
   tile.load_all(x);
   const TileMoments found = tile.centred_moments(x);
   if (threadIdx.x == 0) parts[blockIdx.x] = found;
 }
 
-template <bool kLast, bool kVector>
+template <bool kLast, bool kVector, int kSteps>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    apply_kernel(const __grid_constant__ NormCall call, uint32_t tiles, const TileMoments* parts) {
-  const Tile<kLast, kVector> tile(call, tiles);
+    apply_kernel(const __grid_constant__ NormCall call, const __grid_constant__ Divider by, uint32_t tiles,
+                 const TileMoments* parts) {
+  const Tile<kLast, kVector, kSteps> tile(call, by, tiles);
   Quad x[kSteps];
   tile.load_all(x);
   const TileMoments all = tile.join(parts, tiles);
   tile.finish(x, all.centre, all);
 }
 
-template <bool kLast, bool kVector>
-void launch(const NormCall& call, const Tensor& like) {
-  const int64_t size = call.width() * call.spatial, items = call.samples * call.groups;
-  const int64_t per_tile = Tile<kLast, kVector>::kElements, tiles = (size + per_tile - 1) / per_tile;
+int64_t blocks_at_once() {
+  int device = 0, multiprocessors = 0;
+  STD_CUDA_CHECK(cudaGetDevice(&device));
+  STD_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+  return int64_t(kBlocks) * multiprocessors;
+}
+
+// Tiles of a group, if a thread takes so many steps.
+template <bool kLast, bool kVector, int kSteps>
+int64_t tiles_of(const NormCall& call) {
+  constexpr int64_t kEach = Tile<kLast, kVector, kSteps>::kElements;
+  return (call.width() * call.spatial + kEach - 1) / kEach;
+}
+
+template <bool kLast, bool kVector, int kSteps>
+void launch_tiles(const NormCall& call, const Divider& by, const Tensor& like) {
+  const int64_t items = call.samples * call.groups, tiles = tiles_of<kLast, kVector, kSteps>(call);
   STD_TORCH_CHECK(items * tiles <= kMaxGroup, "group_norm_silu: x is too large for one launch.");
   const uint32_t blocks = uint32_t(items * tiles), lines = uint32_t(call.width() * sizeof(float2));
+  const int64_t floats = items * tiles * int64_t(sizeof(TileMoments) / sizeof(float));
+  const Tensor scratch = torch::stable::new_empty(like, {floats}, torch::headeronly::ScalarType::Float);
+  TileMoments* parts = reinterpret_cast<TileMoments*>(scratch.mutable_data_ptr<float>());
   const cudaStream_t stream = current_stream(like);
+  measure_kernel<kLast, kVector, kSteps><<<blocks, kThreads, 0, stream>>>(call, by, uint32_t(tiles), parts);
+  apply_kernel<kLast, kVector, kSteps><<<blocks, kThreads, lines, stream>>>(call, by, uint32_t(tiles), parts);
+}
+
+template <bool kLast, bool kVector>
+void launch(const NormCall& call, const Tensor& like) {
+  const int64_t items = call.samples * call.groups, tiles = tiles_of<kLast, kVector, kMany>(call);
+  const Divider by = divider_by(uint32_t(kLast ? call.width() : call.spatial));
   if (tiles == 1) {
-    whole_kernel<kLast, kVector><<<blocks, kThreads, lines, stream>>>(call);
+    STD_TORCH_CHECK(items <= kMaxGroup, "group_norm_silu: x is too large for one launch.");
+    const uint32_t lines = uint32_t(call.width() * sizeof(float2));
+    whole_kernel<kLast, kVector><<<uint32_t(items), kThreads, lines, current_stream(like)>>>(call, by);
+  } else if (items * tiles < blocks_at_once()) {
+    // Two launches either way: smaller tiles then leave no multiprocessor idle.
+    launch_tiles<kLast, kVector, kFew>(call, by, like);
   } else {
-    const int64_t floats = items * tiles * int64_t(sizeof(TileMoments) / sizeof(float));
-    const Tensor scratch = torch::stable::new_empty(like, {floats}, torch::headeronly::ScalarType::Float);
-    TileMoments* parts = reinterpret_cast<TileMoments*>(scratch.mutable_data_ptr<float>());
-    measure_kernel<kLast, kVector><<<blocks, kThreads, 0, stream>>>(call, uint32_t(tiles), parts);
-    apply_kernel<kLast, kVector><<<blocks, kThreads, lines, stream>>>(call, uint32_t(tiles), parts);
+    launch_tiles<kLast, kVector, kMany>(call, by, like);
   }
   STD_CUDA_KERNEL_LAUNCH_CHECK();
 }

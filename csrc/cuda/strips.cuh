@@ -192,8 +192,8 @@ __device__ __forceinline__ Sums march(const Call& call, const Window<float, R>& 
   Sums sums{};
   int64_t row = place.top + 2 * R - kAhead;
   Quad next_x = load_mine<kAligned>(call, call.x, place, row), next_y = load_mine<kAligned>(call, call.y, place, row);
+  // What the last turn read of the pixels it read before its second barrier, and of the moments before the first of this one.
   for (; row < place.bottom + 2 * R; row += kRows) {
-    __syncthreads();
     if (thread < kRows * kQuads) {
       reinterpret_cast<float4*>(shared.x)[thread] = make_float4(next_x.v[0], next_x.v[1], next_x.v[2], next_x.v[3]);
       reinterpret_cast<float4*>(shared.y)[thread] = make_float4(next_y.v[0], next_y.v[1], next_y.v[2], next_y.v[3]);

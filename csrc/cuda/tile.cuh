@@ -67,9 +67,8 @@ __device__ __forceinline__ void store(void* p, NetType type, int64_t at, int cou
   if (type == NetType::float32) return store<kVector>(static_cast<float*>(p), at, count, q);
   uint16_t* h = static_cast<uint16_t*>(p) + at;
   if (kVector) {
-    const uint32_t low = encode(q.v[0], type) | uint32_t(encode(q.v[1], type)) << 16;
-    const uint32_t high = encode(q.v[2], type) | uint32_t(encode(q.v[3], type)) << 16;
-    asm volatile("st.global.v2.u32 [%0], {%1, %2};" :: "l"(h), "r"(low), "r"(high) : "memory");
+    asm volatile("st.global.v2.u32 [%0], {%1, %2};"
+                 :: "l"(h), "r"(to_pair(q.v[0], q.v[1], type)), "r"(to_pair(q.v[2], q.v[3], type)) : "memory");
   } else {
 #pragma unroll
     for (int k = 0; k < 4; ++k)

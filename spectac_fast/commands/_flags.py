@@ -14,6 +14,8 @@ from spectac_fast.errors import UsageError
 if TYPE_CHECKING:
     from spectac_fast.formats.series import Told
 
+DEFAULT_MODEL = "bbdm"
+
 
 def add_inputs(
     parser: argparse.ArgumentParser,
@@ -73,7 +75,7 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model(parser: argparse.ArgumentParser, default: str = "bbdm") -> None:
+def add_model(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL) -> None:
     """`-m/--model NAME|FILE` into `args.model`."""
     parser.add_argument(
         "-m", "--model", default=default, help=f"model name, or a .safetensors or .json file (default: {default})"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spectac_fast.correct.agreement import agreed, partners_of
+from spectac_fast.correct.doubts.bounded import cut_off_hearts
 from spectac_fast.correct.doubts.correction import doubtful_corrections, foreign_spread
 from spectac_fast.correct.doubts.foreign import foreign_input
 from spectac_fast.correct.doubts.small_field import field_warnings
@@ -52,6 +53,7 @@ def correct_study(
     seed: int = 0,
     batch_size: int = 64,
     on_slices: Callable[[int], None] | None = None,
+    on_doubt: Callable[[str], None] | None = None,
 ) -> list[NDArray[np.float32]]:
     """Attenuation-corrected counts for every series of `study`.
 
@@ -66,6 +68,7 @@ def correct_study(
         seed: together with the series UID it fixes the noise of a slice, whatever it is batched with.
         batch_size: most slices given to the model at once.
         on_slices: called with the number of slices after each batch.
+        on_doubt: called with a sentence for each correction that is expected to be wrong.
 
     Returns one float32 array [slices, rows, columns] per series, counts >= 0, in the source's geometry.
     Raises InputError for geometry far from the model's or a heart region without counts, UsageError for options that
@@ -79,7 +82,9 @@ def correct_study(
 
     outputs = [output[:, 0] for output in _run(image, 1, prepared, translator, options, batch_size, on_slices)]
     counts = prepared.finish(outputs, translator)
-    prepared.doubts(outputs, translator)
+    for sentence in prepared.doubts(outputs, translator):
+        if on_doubt is not None:
+            on_doubt(sentence)
     return counts
 
 
@@ -183,14 +188,15 @@ class Prepared:
         ]
 
     def doubts(self, outputs: Sequence[NDArray[np.float32]], translator: Translator) -> tuple[str, ...]:
-        """A sentence for every correction that is expected to be wrong (`doubtful_corrections`)."""
+        """A sentence for every correction that is expected to be wrong, or was cut off (`doubts`)."""
         gain = translator.gain
         alone = self._alone(outputs, gain)
         own, together = (
             [to_model(stack, scale * gain) for stack, scale in zip(stacks, self.scales)]
             for stacks in (alone, self._agreed(alone, gain))
         )
-        return doubtful_corrections(self.study.series, self.grids, self.inputs, own, together, translator)
+        cut_off = cut_off_hearts(self.study.series, self.grids, outputs, translator)
+        return cut_off + doubtful_corrections(self.study.series, self.grids, self.inputs, own, together, translator)
 
     def foreign_spread(
         self, outputs: Sequence[NDArray[np.float32]], translator: Translator, samples: int

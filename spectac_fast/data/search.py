@@ -14,35 +14,54 @@ Trouble = Callable[[str], None]
 
 # Where the letters DICM end, after the preamble.
 PART10 = 132
+ARCHIVE = ".zip"
+_ENDINGS = {".dcm", ".dicom", ".ima"}
 
 
 def dicom_files(folder: Path, trouble: Trouble) -> tuple[list[Path], list[Path]]:
     """Every DICOM Part 10 file below `folder`, sorted; told by the four letters after the preamble, not by the name.
 
-    Apart, those whose names begin with a dot: other systems' by-products and the remains of killed runs (`left_out`).
-    `trouble` gets a sentence for each file and folder that cannot be read.
+    Apart, what is `left_out`: those whose names begin with a dot, other systems' by-products and the remains of killed
+    runs, and zip archives. `trouble` gets a sentence for each file and folder that cannot be read, and for each file
+    that is DICOM by its name alone: a copy that was cut off may be empty.
     """
-    files = [path for path in files_below(folder, trouble) if is_part10(path, trouble)]
-    return [each for each in files if not _is_hidden(each)], [each for each in files if _is_hidden(each)]
+    found: tuple[list[Path], list[Path]] = ([], [])
+    for path in files_below(folder, trouble):
+        head = _head(path, trouble)
+        if head is not None and is_part10(head, path, trouble):
+            found[_is_hidden(path)].append(path)
+        elif path.suffix.lower() == ARCHIVE and not _is_hidden(path):
+            found[1].append(path)
+    return found
 
 
 def left_out(path: Path) -> str:
-    """The sentence for a hidden DICOM file."""
-    return f"{path}: left out, since its name begins with a dot; name the file itself to have it corrected."
+    """The sentence for a hidden DICOM file, or for an archive."""
+    reason = "its name begins with a dot" if _is_hidden(path) else "an archive is opened where it is named"
+    return f"{path}: left out, since {reason}; name the file itself to have it corrected."
 
 
 def _is_hidden(path: Path) -> bool:
     return path.name.startswith(".")
 
 
-def is_part10(path: Path, trouble: Trouble) -> bool:
-    """Whether the file begins as DICOM Part 10 says; what cannot be read does not, and is a sentence."""
+def is_part10(head: bytes, path: Path, trouble: Trouble) -> bool:
+    """Whether a file of that name begins as DICOM Part 10 says, in `PART10` bytes; a sentence if it only says so."""
+    if head[128:] == b"DICM":
+        return True
+    if path.suffix.lower() in _ENDINGS and not _is_hidden(path):
+        trouble(f"{path}: expected DICOM, as its name says, found a file that does not begin so.")
+    return False
+
+
+def _head(path: Path, trouble: Trouble) -> bytes | None:
+    """The preamble of a file and the letters after it; None, and a sentence, where it cannot be read."""
     try:
         with open(path, "rb") as file:
-            return file.read(PART10)[128:] == b"DICM"
+            return file.read(PART10)
     except OSError as error:
         trouble(f"{path}: cannot be read ({error.strerror}).")
-        return False
+        return None
 
 
 def files_below(folder: Path, trouble: Trouble) -> list[Path]:
@@ -77,6 +96,8 @@ def _collect(
                 with os.scandir(path) as entries:
                     for entry in entries:
                         (links if entry.is_symlink() else stack).append(path / entry.name)
+            elif not stat.S_ISDIR(status.st_mode):
+                trouble(f"{path}: cannot be read (a pipe, a socket or a device).")
         except OSError as error:
             trouble(f"{path}: cannot be searched ({error.strerror}).")
     return links

@@ -45,6 +45,7 @@ class Projections:
     does not tell.
     isotope: "Tc-99m" or "Tl-201", as far as the file tells. phase: "stress" or "rest". collimator: its name or "".
     frame_ms: time at a view, 0 where the file does not tell. gates: parts of the heartbeat that were summed, 1 if none.
+    scatter_corrected: its scatter was subtracted before it was written.
     path: the file. header: its DICOM attributes without pixels. notes: what was assumed or is unusual, a sentence each,
     to be read after the file's name and a colon.
     """
@@ -63,6 +64,7 @@ class Projections:
     path: Path
     header: Dataset
     notes: tuple[str, ...] = ()
+    scatter_corrected: bool = False
 
     @property
     def views(self) -> int:

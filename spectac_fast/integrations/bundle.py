@@ -20,8 +20,9 @@ from spectac_fast.models.methods.bbdm import BBDM, model_of
 from spectac_fast.models.names import find
 from spectac_fast.models.translator import Translator
 from spectac_fast.models.translators.bridge import FITTED, UNFITTED
+from spectac_fast.outputs import NOTICE, Kind, mark_checkpoint
 
-from .cards import model_card, write_file
+from .cards import model_card, write_files
 from .monai import MONAI_VERSION, BridgeInferer
 
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -38,7 +39,8 @@ def export_bundle(name_or_path: str | Path, folder: str | Path) -> Path:
         python -m monai.bundle run --config_file configs/inference.json --dataset_dir IN --output_dir OUT
 
     corrects the NC series below IN into OUT, as `spectac correct` does. `network_def` is the bridge's network and
-    `inferer` a `BridgeInferer` for it. Raises what `load` raises, and InputError for another method than BBDM.
+    `inferer` a `BridgeInferer` for it. Raises what `load` raises, InputError for another method than BBDM, and
+    UsageError, with nothing written, where a file of another origin is in a place.
     """
     path = find(name_or_path)
     header: dict[str, Any] = {}
@@ -51,18 +53,18 @@ def export_bundle(name_or_path: str | Path, folder: str | Path) -> Path:
     state.load_state_dict({**state.bridge.buffers(), **{name: value.float() for name, value in tensors.items()}})
     model_pt = io.BytesIO()
     torch.save(state.state_dict(), model_pt)
+    mark_checkpoint(model_pt)
     licence = metadata.distribution("spectac_fast").read_text("licenses/LICENSE")
     assert licence is not None
     files = {
-        "configs/metadata.json": _json(_metadata(header)),
-        "configs/inference.json": _json(_inference(header["config"])),
-        _SAFETENSORS: path.read_bytes(),
-        "models/model.pt": model_pt.getvalue(),
-        "docs/README.md": model_card(path, header).encode(),
-        "LICENSE": licence.encode(),
+        "configs/metadata.json": (_json(_metadata(header)), Kind.JSON),
+        "configs/inference.json": (_json(_inference(header["config"])), Kind.JSON),
+        _SAFETENSORS: (path.read_bytes(), Kind.WEIGHTS),
+        "models/model.pt": (model_pt.getvalue(), Kind.CHECKPOINT),
+        "docs/README.md": (model_card(path, header).encode(), Kind.CARD),
+        "LICENSE": (licence.encode(), None),
     }
-    for name, content in files.items():
-        write_file(root / name, content)
+    write_files(root, files)
     return root
 
 
@@ -86,6 +88,7 @@ def _inference(config: dict[str, Any]) -> dict[str, Any]:
     here = __name__
     defaults = config["defaults"]
     return {
+        "notice": NOTICE,
         "bundle_root": ".",
         "device": "auto",
         "dataset_dir": "$@bundle_root + '/input'",
@@ -131,6 +134,7 @@ def _metadata(header: dict[str, Any]) -> dict[str, Any]:
     }
     return {
         "schema": _SCHEMA,
+        "notice": NOTICE,
         "version": __version__,
         "changelog": {__version__: "exported by spectac_fast"},
         "monai_version": MONAI_VERSION,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from spectac_fast.outputs import OWN, Kind, appearing
 
 _PLAIN = """# Model card: {name}
 
@@ -36,12 +38,22 @@ def model_card(weights: Path, header: dict[str, Any]) -> str:
     )
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write by atomic rename, with its folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+def write_files(root: Path, files: Mapping[str, tuple[bytes, Kind | None]]) -> None:
+    """Write {name below root: (content, kind as `outputs` tells it)}, each by atomic rename, with its folders.
+
+    Raises UsageError, and writes nothing, where a file of another origin is in a place.
+    """
+    new = {name: content for name, (content, _) in files.items() if not _is_there(root / name, content)}
+    for name in new:
+        OWN.check(root / name, files[name][1])
+    for name, content in new.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        with appearing(root / name) as part:
+            part.write_bytes(content)
+
+
+def _is_there(path: Path, content: bytes) -> bool:
+    return path.is_file() and not path.is_symlink() and path.read_bytes() == content
 
 
 def _without_front_matter(text: str) -> str:

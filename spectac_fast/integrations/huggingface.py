@@ -18,12 +18,14 @@ from spectac_fast.checkpoints.weights import load_weights
 from spectac_fast.errors import InputError
 from spectac_fast.models.names import IN_FOLDER, find
 from spectac_fast.models.registry import load
+from spectac_fast.outputs import OWN, Kind
 
-from .cards import model_card, write_file
+from .cards import model_card, write_files
 
 __all__ = ["PretrainedTranslator"]
 
 CONFIG, CARD = "config.json", "README.md"
+_KINDS = {IN_FOLDER: Kind.WEIGHTS, CONFIG: Kind.JSON}
 
 _FRONT = ModelCardData(
     license="apache-2.0",
@@ -70,10 +72,18 @@ class PretrainedTranslator(ModelHubMixin):
         _, header = load_weights(self.path)
         return ModelCard(f"---\n{_FRONT.to_yaml()}\n---\n\n{model_card(self.path, header)}")
 
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """As `ModelHubMixin.save_pretrained`; UsageError where a file of another origin is in a place."""
+        # The mixin removes an older config.json before it asks for a new one.
+        for name, kind in _KINDS.items():
+            OWN.check(Path(save_directory) / name, kind)
+        return super().save_pretrained(save_directory, **options)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         _, header = load_weights(self.path)
-        write_file(save_directory / IN_FOLDER, self.path.read_bytes())
-        write_file(save_directory / CONFIG, json.dumps(_config(header), indent=2, sort_keys=True).encode())
+        config = json.dumps(_config(header), indent=2, sort_keys=True).encode()
+        content = {IN_FOLDER: self.path.read_bytes(), CONFIG: config}
+        write_files(save_directory, {name: (each, _KINDS[name]) for name, each in content.items()})
 
     @classmethod
     def _from_pretrained(

@@ -9,8 +9,8 @@ association has arrived whole.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
-import logging
 import socket
 import ssl
 import threading
@@ -20,8 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spectac_fast.errors import SetupError
-
-_log = logging.getLogger(__name__)
+from spectac_fast.node.complaints import Complaints
 
 # As the socket module gives them: host and port, for IPv6 two numbers more.
 Address = tuple[Any, ...]
@@ -32,6 +31,8 @@ _KINDS = range(0x01, 0x08)
 # 16 KiB, which some senders take for a hint.
 _LONGEST = {_REQUEST: 2**18, _DATA: 2**20}
 _LONGEST_OTHER = 2**16
+# Seconds between two looks whether an association has been silent for long enough.
+_SETTLES_S = 0.05
 # A-ASSOCIATE-RJ: transient, by the presentation-related provider, local limit exceeded (PS3.8 9.3.4).
 _FULL = bytes([0x03, 0, 0, 0, 0, 4, 0, 2, 3, 2])
 
@@ -39,22 +40,27 @@ _FULL = bytes([0x03, 0, 0, 0, 0, 4, 0, 2, 3, 2])
 @dataclass(frozen=True)
 class Patience:
     """Seconds: for the TLS handshake, for the request for an association, for the rest of a PDU that has begun, between
-    two PDUs; and how long an association must have been silent to make way where all places are taken."""
+    two PDUs; how long an association must have been silent to make way where all places are taken, and one that was
+    never used; and how long a request waits for a place before it is rejected."""
 
     handshake: float = 10.0
     request: float = 10.0
     pdu: float = 30.0
     idle: float = 60.0
     yields: float = 1.0
+    unused: float = 0.25
+    place: float = 5.0
 
 
 @dataclass(eq=False)
 class _Guest:
-    """One connection: from where, when it last moved, and whether the service knows of it."""
+    """One connection: from where, when it last moved, whether it has asked for an association, has one, and used it."""
 
     peer: Address
     moved: float = field(default_factory=time.monotonic)
+    place: asyncio.Future[None] | None = None
     admitted: bool = False
+    used: bool = False
     task: asyncio.Task[None] | None = None
 
 
@@ -70,9 +76,10 @@ class Gate:
             of one peer half as many.
         tls: context for TLS, or None. patience: see `Patience`.
 
-    Where all places are taken, a connection makes way for the new one: the one that has been silent longest of those
-    that never asked for an association, or else of the associations silent for `patience.yields` seconds. Where there
-    is none, the new one is turned away. Raises SetupError where the port cannot be had.
+    Where all connections are taken, one makes way for the new one: the one that has been silent longest of those that
+    never asked for an association, or else of the associations that have been silent for long enough (`Patience`).
+    Where there is none, the new one is turned away. Where all associations are taken, a request waits for one, those
+    of peers with few before those of peers with many. Raises SetupError where the port cannot be had.
     """
 
     def __init__(
@@ -90,6 +97,9 @@ class Gate:
         self._listener = _listening(host, port, connections)
         self.port = int(self._listener.getsockname()[1])
         self._guests: set[_Guest] = set()
+        self._asking: list[_Guest] = []
+        self._settling: asyncio.TimerHandle | None = None
+        self._complaints = Complaints()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -105,6 +115,7 @@ class Gate:
             self._loop.call_soon_threadsafe(self._main.cancel)
             self._thread.join()
         self._listener.close()
+        self._complaints.end()
 
     def _run(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
@@ -126,7 +137,7 @@ class Gate:
                 connection, address = await self._loop.sock_accept(self._listener)
             except OSError as error:
                 # Gone again, or no file descriptor is left for it.
-                _log.warning("a connection could not be taken (%s)", error.strerror)
+                self._complaints.say(f"a connection could not be taken ({error.strerror})")
                 await asyncio.sleep(0.1)
                 continue
             guest = _Guest(address)
@@ -138,19 +149,53 @@ class Gate:
                 continue
             self._guests.add(guest)
             guest.task = self._loop.create_task(self._serve(guest, connection))
-            guest.task.add_done_callback(lambda _, guest=guest: self._guests.discard(guest))
+            guest.task.add_done_callback(lambda _, guest=guest: self._leave(guest))
+
+    def _leave(self, guest: _Guest) -> None:
+        self._guests.discard(guest)
+        self._settle()
 
     def _make_way(self, among: Iterable[_Guest]) -> bool:
         """Close the connection that will be missed least; False where there is none."""
-        now = time.monotonic()
-        waiting = [each for each in among if not each.admitted]
-        silent = [each for each in among if each.admitted and now - each.moved >= self.patience.yields]
+        waiting = [each for each in among if each.place is None]
+        silent = [each for each in among if each.admitted and self._is_silent(each)]
         chosen = min(waiting or silent, key=lambda each: each.moved, default=None)
         if chosen is None or chosen.task is None:
             return False
         self._guests.discard(chosen)
         chosen.task.cancel()
         return True
+
+    def _is_silent(self, guest: _Guest) -> bool:
+        return time.monotonic() - guest.moved >= (self.patience.yields if guest.used else self.patience.unused)
+
+    async def _has_place(self, guest: _Guest) -> bool:
+        """Wait until the guest may have an association; False where it waited in vain."""
+        guest.place = self._loop.create_future()
+        self._asking.append(guest)
+        self._settle()
+        try:
+            await asyncio.wait_for(guest.place, self.patience.place)
+        except TimeoutError:
+            return False
+        finally:
+            self._asking = [each for each in self._asking if each is not guest]
+        return True
+
+    def _settle(self) -> None:
+        """Give what places there are to those who ask, and come again while some are still asking."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        while asking := [each for each in self._asking if each.place and not each.place.done()]:
+            admitted = [each for each in self._guests if each.admitted]
+            if len(admitted) >= self.associations and not self._make_way(admitted):
+                self._settling = self._loop.call_later(_SETTLES_S, self._settle)
+                return
+            of_peer = collections.Counter(each.peer[0] for each in admitted)
+            chosen = min(asking, key=lambda each: of_peer[each.peer[0]])
+            chosen.admitted, chosen.moved = True, time.monotonic()
+            chosen.place.set_result(None)
 
     async def _serve(self, guest: _Guest, connection: socket.socket) -> None:
         try:
@@ -163,7 +208,7 @@ class Gate:
             writer.close()
             await asyncio.wait_for(writer.wait_closed(), self.patience.request)
         except _NotDicom as reason:
-            _log.warning("a connection was closed: %s", reason)
+            self._complaints.say(f"a connection was closed: {reason}")
         except (TimeoutError, OSError):
             pass
         finally:
@@ -181,13 +226,11 @@ class Gate:
         request = await self._pdu(reader, self.patience.request, [_REQUEST])
         if request is None:
             return
-        admitted = [each for each in self._guests if each.admitted]
-        if len(admitted) >= self.associations and not self._make_way(admitted):
-            _log.warning("an association was rejected: %d at a time are allowed", self.associations)
+        if not await self._has_place(guest):
+            self._complaints.say(f"an association was rejected: {self.associations} at a time are allowed")
             writer.write(_FULL)
             await writer.drain()
             return
-        guest.admitted = True
         ours, theirs = socket.socketpair()
         answers, service = await asyncio.open_connection(sock=ours)
         self._service(theirs, guest.peer)
@@ -203,6 +246,8 @@ class Gate:
             for way in ways:
                 way.cancel()
             service.close()
+            # What the other way has met in the same moment is of no interest any more.
+            await asyncio.gather(*ways, return_exceptions=True)
 
     async def _inward(
         self, guest: _Guest, pdu: bytes | None, reader: asyncio.StreamReader, service: asyncio.StreamWriter
@@ -212,6 +257,7 @@ class Gate:
             service.write(pdu)
             await service.drain()
             pdu = await self._pdu(reader, self.patience.idle, _KINDS)
+            guest.used = True
 
     async def _outward(self, guest: _Guest, answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while answer := await answers.read(2**16):

@@ -68,6 +68,8 @@ class Spool:
                 folder.mkdir(exist_ok=True)
                 os.replace(partial, folder / f"{_key(instance)}.dcm")
             _sync(folder)
+            # The folder may be new.
+            _sync(folder.parent)
         except OSError:
             partial.unlink(missing_ok=True)
             raise
@@ -82,6 +84,9 @@ class Spool:
             seen = {}
             for folder in self._visible("incoming"):
                 holds = _holds(folder)
+                if not holds:
+                    # Its first object was not kept, or not yet.
+                    continue
                 before, since = self._seen.get(folder.name, (None, now))
                 seen[folder.name] = (holds, since if holds == before else now)
             self._seen = seen
@@ -114,6 +119,9 @@ class Spool:
         target = self.root / ("outgoing" if send else "corrected") / job.name
         # There already after a kill between the two steps: with the same bytes, some of them perhaps being sent.
         if any(draft.rglob("*.dcm")) and not target.exists():
+            # The source goes away next: the names in the draft must last before it, as the files do.
+            for folder, _, _ in os.walk(draft):
+                _sync(Path(folder))
             os.replace(draft, target)
             _sync(target.parent)
         else:
@@ -121,16 +129,16 @@ class Spool:
         if failed:
             self.bury(job, failed)
         else:
-            shutil.rmtree(job)
+            _remove(job)
 
     def bury(self, job: Path, reason: str) -> None:
-        """Move `job` to dead/ with the reason, which is left out where the disk has no room for it."""
+        """Move `job` to dead/ with the reason. Raises OSError, and it stays, where the disk has no room for that."""
+        # First the reason: whatever is in dead/ says why.
+        (job / _REASON).write_text(reason.rstrip("\n") + "\n")
         grave = self.root / "dead" / job.name
         if grave.exists():
             grave = grave.with_name(f"{grave.name}.{time.time_ns()}")
         os.replace(job, grave)
-        with contextlib.suppress(OSError):
-            (grave / _REASON).write_text(reason.rstrip("\n") + "\n")
 
     def sent(self, job: Path) -> None:
         """Remove what is left of a job whose objects were all sent; what no sender takes goes to dead/."""
@@ -138,7 +146,7 @@ class Spool:
         if left:
             self.bury(job, f"{len(left)} files that are no DICOM objects were not sent.")
         else:
-            shutil.rmtree(job)
+            _remove(job)
 
     def has_room(self, reserve: int) -> bool:
         """Whether more than `reserve` bytes are free."""
@@ -149,11 +157,22 @@ class Spool:
 
     def _recover(self) -> None:
         """Remove what a killed node left half-written; all of it can be made again."""
-        for stage in ("incoming", "outgoing"):
+        for stage in ("incoming", "correcting", "outgoing"):
             for left in (self.root / stage).glob(".*"):
                 remove: Callable[[Path], None] = shutil.rmtree if left.is_dir() else os.unlink
                 with contextlib.suppress(OSError):
                     remove(left)
+        for folder in self._visible("incoming"):
+            # Only where it is empty.
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _remove(job: Path) -> None:
+    """At once, by a name that nobody looks for: a job of which only a part is left would be taken for another."""
+    gone = job.with_name(f".{job.name}.gone")
+    os.replace(job, gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _key(uid: str) -> str:

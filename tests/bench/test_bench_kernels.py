@@ -9,6 +9,7 @@ import zipfile
 import pytest
 import torch
 
+from bench.pages import readme
 from bench.speed import kernels, peers
 from bench.speed.case import COPY, Case, Goal
 from bench.speed.report import OURS, Measured, goal_rows, judge, markdown
@@ -66,15 +67,37 @@ def test_a_run_writes_page_and_table(monkeypatch, tmp_path):
     )
     threads = torch.get_num_threads()
     try:
-        kernels.run(argparse.Namespace(device="cpu", threads=[threads], out=tmp_path, peers=None, ops=["an_op"]))
+        args = argparse.Namespace(device="cpu", threads=[threads], out=tmp_path, peers=None, ops=["an_op"], machine="")
+        kernels.run(args)
+        args.machine = "other"
+        kernels.run(args)
     finally:
         torch.set_num_threads(threads)
+    assert (tmp_path / "kernels_cpu_other.md").is_file()
     why = "fails here, ValueError: no/thing"
     assert f"missing: {why}" in (tmp_path / "kernels_cpu.md").read_text()
     rows = list(csv.DictReader((tmp_path / "kernels_cpu.csv").open()))
     assert [row["what"] for row in rows] == [OURS, COPY, "broken"]
     assert rows[2]["missing"] == why
     assert all(row["commit"] and row["machine"] and row["date"] for row in rows)
+
+
+def test_every_machine_has_a_column_of_what_it_reached(monkeypatch, tmp_path):
+    monkeypatch.setattr(readme, "RESULTS", tmp_path)
+    head = "| op | size | threads | goal: at least | measured | verdict |"
+    goals = f"## Goals\n\n{head}\n| --- | --- | --- | --- | --- | --- |\n"
+    one, other = "| an_op | 4 | 2 | 6 x eager |", "| an_op | 8 | 2 | 6 x eager |"
+    (tmp_path / "kernels_cpu.md").write_text(
+        f"* machine: Intel(R) Xeon(R) Processor, 2 cores\n\n{goals}{one} 7.0 x | reached |\n{other} - | not yet run |\n"
+    )
+    (tmp_path / "kernels_cpu_b.md").write_text(
+        f"* machine: AMD EPYC, 2 cores\n\n{goals}{one} 5.0 x | missed by 17 % |\n{other} 6.5 x | reached |\n"
+    )
+    assert list(readme.BLOCKS["kernels"]())[::2] == [
+        "| op | size | threads | goal: at least | Intel Xeon | AMD EPYC |",
+        "| an_op | 4 | 2 | 6 x eager | 7.0 x | 5.0 x, missed by 17 % |",
+    ]
+    assert list(readme.BLOCKS["kernels"]())[3] == "| an_op | 8 | 2 | 6 x eager |  | 6.5 x |"
 
 
 def test_peers_come_from_a_folder_of_wheels_and_sources(monkeypatch, tmp_path):

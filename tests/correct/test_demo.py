@@ -88,6 +88,7 @@ def test_demo_corrects_scores_and_draws(bundled, case, tmp_path, capsys):
             assert image.width > 1300
     assert "Polar map, stress, AC (CT)" in (out / "report.html").read_text()
     assert len(list((out / "patient" / "corrected").glob("*_DL-AC.dcm"))) == 3
+    assert "Polar map, stress, By a map" in (out / "patient" / "report.html").read_text()
     for name in ("patient.png", "map.png"):
         with Image.open(out / "patient" / name) as image:
             assert image.width > 1200

@@ -77,6 +77,66 @@ def test_a_folder_that_goes_away_and_a_link_to_nothing_are_sentences(night):
         find_studies([night])
 
 
+def test_what_is_dicom_by_its_name_alone_is_mentioned(night):
+    """A copy that was cut off may be empty."""
+    whole = (night / "a" / "stress_SA_NC.dcm").read_bytes()
+    for name, length in (("empty.dcm", 0), ("cut.DCM", 131), ("bare.ima", 0), ("._mac.dcm", 40), ("notes.txt", 100)):
+        (night / name).write_bytes(whole[:length])
+    found = find_studies([night])
+    assert len(found.studies) == 2
+    assert found.failed == [
+        f"{night / name}: expected DICOM, as its name says, found a file that does not begin so."
+        for name in ("bare.ima", "cut.DCM", "empty.dcm")
+    ]
+
+
+@pytest.mark.parametrize("method", [8, 12, 14, 93, 99])
+def test_a_member_that_is_packed_otherwise_than_it_says_costs_only_itself(night, tmp_path, method):
+    path = tmp_path / "night.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        for case in "ab":
+            made.write(night / case / "stress_SA_NC.dcm", f"{case}.dcm")
+    raw = bytearray(path.read_bytes())
+    raw[8:10] = raw[(at := raw.index(b"PK\1\2") + 10) : at + 2] = method.to_bytes(2, "little")
+    path.write_bytes(raw)
+    found = find_studies([path])
+    assert [[source.path.name for source in study] for study in found.studies] == [["b.dcm"]]
+    (sentence,) = found.failed
+    assert sentence.startswith(f"{path / 'a.dcm'}: cannot be read from its archive (")
+
+
+def test_a_name_that_is_not_in_the_letters_it_claims_costs_nothing(night, tmp_path):
+    path = tmp_path / "night.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        for case in "ab":
+            made.write(night / case / "stress_SA_NC.dcm", f"{case}-ä.dcm")
+    path.write_bytes(b"before it" + path.read_bytes().replace("a-ä".encode(), b"a-\xff\xfe"))
+    before = path.read_bytes()
+    report = correct_files([path], tmp_path / "out", Times())
+    assert (len(report.written), report.failed) == (2, [])
+    assert path.read_bytes() == before
+
+
+def test_an_archive_in_a_folder_is_mentioned(night):
+    shutil.make_archive(night / "b" / "more", "zip", night / "a")
+    found = find_studies([night])
+    assert len(found.studies) == 2
+    assert found.skipped == [
+        f"{night / 'b' / 'more.zip'}: left out, since an archive is opened where it is named; "
+        "name the file itself to have it corrected."
+    ]
+
+
+def test_what_is_no_file_is_mentioned_and_not_waited_for(night):
+    os.mkfifo(night / "a" / "x.dcm")
+    (night / "b" / "z.dcm").symlink_to(os.devnull)
+    found = find_studies([night])
+    assert len(found.studies) == 2
+    assert found.failed == [
+        f"{night / each}: cannot be read (a pipe, a socket or a device)." for each in ("a/x.dcm", "b/z.dcm")
+    ]
+
+
 def test_links_are_followed_and_lead_to_each_file_once(night, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     shutil.move(night / "b", elsewhere)

@@ -72,7 +72,15 @@ def test_nsys_takes_the_place_of_the_command(tmp_path):
     code = "import os, sys; print(os.getpid(), flush=True); sys.argv = ['spectac', 'profile', '-d', 'cuda']\n"
     code += "from spectac_fast.commands.studies.profile import _under_nsys; _under_nsys()"
     path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PATH": path}, capture_output=True, text=True)
-    before, after = done.stdout.splitlines()
-    assert after.startswith(f"{before} 1 profile --trace=cuda,nvtx ")
-    assert after.endswith(" -m spectac_fast.cli profile -d cuda")
+    environment = os.environ | {"PATH": path, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # What is there, of whatever ending, is not replaced.
+    for name, ending in (("spectac-profile", "sqlite"), ("spectac-profile-2", "nsys-rep")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True
+        )
+        before, after = done.stdout.splitlines()
+        assert after.startswith(f"{before} 1 profile --trace=cuda,nvtx ")
+        assert f" -o {name} " in after
+        assert "overwrite" not in after
+        assert after.endswith(" -m spectac_fast.cli profile -d cuda")
+        (tmp_path / f"{name}.{ending}").write_text("")

@@ -20,10 +20,11 @@ import spectac_fast as sf
 from spectac_fast.checkpoints.weights import load_weights, save_weights
 from spectac_fast.correct import correct_files
 from spectac_fast.data import demo
-from spectac_fast.errors import InputError, SpectacError
+from spectac_fast.errors import InputError, SpectacError, UsageError
 from spectac_fast.integrations.bundle import export_bundle
 from spectac_fast.integrations.huggingface import PretrainedTranslator
 from spectac_fast.models.names import find
+from spectac_fast.outputs import NOTICE
 
 NC = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
@@ -158,6 +159,48 @@ def test_the_documented_command_corrects_a_folder(repository, bundle, tmp_path):
     correct_files([source], directly, sf.load("bbdm"))
     (expected,) = directly.rglob("*.dcm")
     assert pydicom.dcmread(corrected).PixelData == pydicom.dcmread(expected).PixelData
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["LICENSE", "configs/metadata.json", "configs/inference.json", "models/model.pt", "models/model.safetensors"],
+)
+def test_a_bundle_takes_no_place_of_other_things(tmp_path, name):
+    taken = tmp_path / name
+    taken.parent.mkdir(exist_ok=True)
+    taken.write_bytes(b"what took somebody a year")
+    with pytest.raises(UsageError, match="found one of another origin"):
+        export_bundle("bbdm", tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [taken]
+    assert taken.read_bytes() == b"what took somebody a year"
+
+
+def test_a_bundle_is_made_again_in_its_folder(bundle, tmp_path):
+    export_bundle("bbdm", tmp_path)
+    for name in ("configs/inference.json", "configs/metadata.json"):
+        (tmp_path / name).write_text(json.dumps({"notice": NOTICE}))
+    export_bundle("bbdm", tmp_path)
+    made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    assert made == {path.relative_to(bundle) for path in bundle.rglob("*") if path.is_file()}
+    for path in made:
+        assert path.suffix == ".pt" or (tmp_path / path).read_bytes() == (bundle / path).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "README.md"])
+def test_a_saved_model_takes_no_place_of_other_things(tmp_path, name):
+    (tmp_path / name).write_bytes(b'{"of": "others"}')
+    model = PretrainedTranslator("bbdm", "cpu")
+    if name == "README.md":
+        # The hub's own tools leave it.
+        model.save_pretrained(tmp_path)
+    else:
+        with pytest.raises(UsageError, match="found one of another origin"):
+            model.save_pretrained(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == b'{"of": "others"}'
+    (tmp_path / name).unlink()
+    for _ in range(2):
+        model.save_pretrained(tmp_path)
 
 
 def test_other_methods_make_no_bundle(tmp_path):

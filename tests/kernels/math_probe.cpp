@@ -1,5 +1,6 @@
 // Exposes the functions of csrc/math, and the lanes of csrc/cpu, to the tests, through ctypes.
 #include "cpu/normals.h"
+#include "math/divide.h"
 #include "math/half.h"
 #include "math/moments.h"
 #include "math/nearest.h"
@@ -49,6 +50,14 @@ int64_t probe_draw_size() { return sf::kCounters; }
 // The normals of one draw, as the CPU operators make them.
 void probe_draw(int64_t seed, uint32_t first, const uint32_t* rest, float* out) {
   sf::draw_normals(out, first, sf::NoiseStream(seed, rest[0], rest[1], rest[2]));
+}
+
+// Returns the first number whose quotient or rest is not that of division, or -1.
+int64_t probe_divide(uint32_t divisor, const uint32_t* numbers, int64_t n) {
+  const sf::Divider by = sf::divider_by(divisor);
+  for (int64_t i = 0; i < n; ++i)
+    if (by.quotient(numbers[i]) != numbers[i] / divisor || by.rest(numbers[i]) != numbers[i] % divisor) return numbers[i];
+  return -1;
 }
 
 void probe_normal_pairs(const uint32_t* words, int64_t n, float* out) {

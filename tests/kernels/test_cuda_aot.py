@@ -45,8 +45,11 @@ DOUBLE = {"slice_metrics", "ssim_loss"}
 
 
 def nvcc() -> str | None:
+    """A toolkit's, or that of the extra `nvcc`, which lies beside torch."""
     home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
-    return shutil.which("nvcc") or shutil.which("nvcc", path=str(Path(home, "bin")))
+    packages = Path(torch.__file__).parent.parent / "nvidia"
+    folders = [os.environ["PATH"], str(Path(home, "bin")), *map(str, sorted(packages.glob("cu*/bin")))]
+    return next(filter(None, (shutil.which("nvcc", path=folder) for folder in folders)), None)
 
 
 def cuobjdump() -> str | None:
@@ -56,12 +59,16 @@ def cuobjdump() -> str | None:
     )
 
 
-@pytest.fixture(scope="module", params=["sm_80", "sm_90"])
+# Those whose code a build holds, and those that compile its PTX when they load it.
+ARCHITECTURES = ["sm_80", "sm_90", *(pytest.param(name, marks=pytest.mark.large) for name in ("sm_100", "sm_120"))]
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
 def compiled(request, repository, tmp_path_factory):
     """{op: (compiler's report, cubin)} for one architecture."""
     compiler = nvcc()
     if compiler is None:
-        pytest.skip("no CUDA compiler (nvcc) here")
+        pytest.skip("no CUDA compiler here: neither a toolkit's nvcc nor the extra of that name")
     folder = tmp_path_factory.mktemp(request.param)
     # torch's headers are not ours to warn about. "cpu" lists the paths that need no CUDA build of torch.
     torch_headers = [f"-isystem={path}" for path in include_paths("cpu")]

@@ -44,6 +44,20 @@ def test_words_match_the_reference_bit_by_bit(probe):
     assert (ours == reference).all()
 
 
+def test_division_by_a_multiplication_is_exact(probe):
+    """Every power of two and its neighbours, and random divisors; numbers beside their multiples, up to 2^31 - 1."""
+    rng, top = np.random.default_rng(), 2**31 - 1
+    powers = [2**k + d for k in range(31) for d in (-1, 0, 1)]
+    divisors = {*powers, top, *range(1, 300), *rng.integers(1, top, 300).tolist()} - {0}
+    probe.probe_divide.restype = ctypes.c_int64
+    for divisor in divisors:
+        multiples = rng.integers(0, top // divisor + 1, 500) * divisor
+        numbers = np.concatenate([multiples, multiples - 1, multiples + divisor - 1, [0, top, top - 1]])
+        numbers = numbers[(numbers >= 0) & (numbers <= top)].astype(np.uint32)
+        at = numbers.ctypes.data_as(ctypes.c_void_p)
+        assert probe.probe_divide(ctypes.c_uint32(divisor), at, ctypes.c_int64(len(numbers))) == -1, divisor
+
+
 def draw_addresses():
     """A random (seed, first counter, rest of the counter), the first counter near its wrap at times."""
     rng = np.random.default_rng()

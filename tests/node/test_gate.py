@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 import pytest
@@ -14,13 +16,11 @@ from patience import HANGS_S, until
 
 pytest.importorskip("pynetdicom", reason="needs pynetdicom (extra: node)")
 
+from besiegers import FOUR_GB, HALF, Besiegers, request
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
 from spectac_fast.node import Limits, Node, Patience, Receiver, Spool
-
-FOUR_GB = b"\x01\0" + (2**32 - 1).to_bytes(4, "big")
-HALF = b"\x01\0\0\0\0\xce" + b"\0\1" + b"\0" * 30
 
 
 @pytest.fixture
@@ -86,6 +86,27 @@ def test_what_is_no_request_is_closed_at_once_with_a_line(start, caplog, content
     assert echo(port)
 
 
+def test_a_flood_is_counted_not_logged(start, caplog, monkeypatch):
+    port = start()
+    for connection in attacked(port, FOUR_GB, 60):
+        connection.settimeout(HANGS_S)
+        with contextlib.suppress(OSError):
+            connection.recv(1)
+    assert len(caplog.records) == 20
+    monkeypatch.setattr("spectac_fast.node.complaints._WITHIN_S", 0.0)
+    attacked(port, FOUR_GB, 1)[0].recv(1)
+    until(lambda: len(caplog.records) == 22)
+    assert caplog.records[20].getMessage() == "40 more connections were closed or turned away"
+
+
+def test_a_place_is_waited_for_and_peers_with_few_come_first(start):
+    port = start(patience=Patience(yields=0.2, unused=0.2, place=HANGS_S), limits=Limits(associations=2))
+    besiegers = Besiegers(port, 6, host="127.0.0.2", kinds=("held",))
+    until(lambda: besiegers.came["held"] >= 12)
+    assert all(echo(port) for _ in range(3))
+    besiegers.end()
+
+
 def test_half_a_pdu_is_waited_for_as_long_as_was_said(start, caplog):
     port = start(patience=Patience(request=0.2, pdu=0.3))
     silent, half = *attacked(port, b"", 1), *attacked(port, HALF, 1)
@@ -96,7 +117,7 @@ def test_half_a_pdu_is_waited_for_as_long_as_was_said(start, caplog):
 
 
 def test_associations_that_are_held_make_way(start):
-    port = start(patience=Patience(yields=0.05), limits=Limits(associations=3))
+    port = start(patience=Patience(unused=0.05), limits=Limits(associations=3))
     ae = AE(ae_title="CAMERA")
     ae.add_requested_context(Verification)
     held = [ae.associate("127.0.0.1", port, ae_title="SPECTAC") for _ in range(3)]
@@ -109,7 +130,7 @@ def test_associations_that_are_held_make_way(start):
 
 
 def test_associations_at_work_are_not_cut_off(start):
-    port = start(patience=Patience(yields=3600.0), limits=Limits(associations=2))
+    port = start(patience=Patience(yields=3600.0, unused=3600.0, place=0.1), limits=Limits(associations=2))
     ae = AE(ae_title="CAMERA")
     ae.add_requested_context(Verification)
     rejected = []
@@ -131,6 +152,65 @@ def test_a_request_that_makes_no_sense_is_one_line(start, caplog, rng):
     connection.close()
     assert echo(port)
     assert len([each for each in caplog.records if each.name.startswith("spectac_fast")]) <= 1
+
+
+def pdata(content, context=1, control=3):
+    """A P-DATA-TF PDU with one presentation data value."""
+    value = (len(content) + 2).to_bytes(4, "big") + bytes([context, control]) + content
+    return b"\x04\0" + len(value).to_bytes(4, "big") + value
+
+
+def element(number, value):
+    return b"\0\0" + number.to_bytes(2, "little") + len(value).to_bytes(4, "little") + value
+
+
+# After a whole request for an association: what no service class takes, of command sets and of PDUs.
+MALFORMED = {
+    "no control header": b"\x04\0\0\0\0\5\0\0\0\1\1",
+    "a value longer than its PDU": b"\x04\0\0\0\0\6\xff\xff\xff\xff\1\3",
+    "no command": pdata(b""),
+    "no command field": pdata(element(0x110, b"\1\0")),
+    "a field that is no number": pdata(element(0x100, b"\1")),
+    "an unknown command": pdata(element(0x100, b"\xff\xff") + element(0x800, b"\1\1")),
+    "no data set type": pdata(element(0x100, b"\1\0")),
+    "a sequence without end": pdata(element(0x100, b"\1\0") + b"\0\0\0\x51" + b"\xff" * 4 + b"\xfe\xff\0\xe0" * 50),
+    "rubbish": pdata(bytes(range(256))),
+    "an abort of another length": b"\x07\0\0\0\1\0" + b"x" * 256,
+    "a context that was not asked for": pdata(element(0x100, b"\1\0"), context=77),
+}
+
+
+def test_what_makes_no_sense_within_an_association_is_one_line(start, caplog, capfd):
+    port, asked, threads = start(), request(), threading.active_count()
+    for name, content in MALFORMED.items():
+        caplog.clear()
+        (connection,) = attacked(port, asked + content, 1)
+        connection.settimeout(HANGS_S)
+        with contextlib.suppress(OSError):
+            while connection.recv(4096):
+                pass
+        connection.close()
+        assert echo(port), name
+        mine = [each.getMessage() for each in caplog.records if each.name.startswith("spectac_fast")]
+        assert len(mine) <= 1, (name, mine)
+        assert not [each for each in caplog.records if each.name == "pydicom"], name
+    until(lambda: threading.active_count() <= threads)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_an_association_without_a_transfer_syntax_is_one_line(start, caplog, capfd):
+    port, asked = start(), request()
+    # The sub-items of the only presentation context are of a kind that nobody knows.
+    at = asked.index(b"\x40\0\0\x11")
+    (connection,) = attacked(port, asked[:at] + b"\x4f" + asked[at + 1 :], 1)
+    connection.settimeout(HANGS_S)
+    with contextlib.suppress(OSError):
+        while connection.recv(4096):
+            pass
+    connection.close()
+    assert echo(port)
+    assert len([each for each in caplog.records if each.name.startswith("spectac_fast")]) <= 1
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import os
 import time
 
 import pytest
+from cuts import Steps
 from fake_archive import Archive, destination_of
 from fake_study import Times, heart, write_nc
 from patience import until
@@ -125,6 +126,57 @@ def test_what_nobody_foresaw_sets_one_job_aside(rng, spool, run, monkeypatch, ca
     assert "KeyError" in caplog.text
     assert "DOE" not in caplog.text
     assert node.error is None
+
+
+@pytest.fixture
+def steps(spool, monkeypatch):
+    """What is done on the disk from here on, in its order."""
+    steps = Steps(spool.root, lambda number: False, None)
+    steps.install(monkeypatch.setattr)
+    return steps
+
+
+def lasts(names):
+    """The steps without those that are on the disk for good, by an fsync of a file or of the folder of a name."""
+    left = []
+    for name in names:
+        kind, _, place = name.partition(" ")
+        if kind == "fsync":
+            left = [each for each in left if place not in (each[1], os.path.dirname(each[1]))]
+        elif kind in ("mkdir", "replace", "write"):
+            left.append((kind, place))
+    return left
+
+
+def test_what_a_sender_hears_was_taken_outlasts_a_power_cut(spool, steps):
+    spool.receive("1.2", "1.2.3", b"one")
+    assert [name.partition(" ")[0] for name in steps.names][:4] == ["open", "write", "fsync", "mkdir"]
+    assert lasts(steps.names) == []
+
+
+def test_a_source_goes_when_what_was_made_of_it_outlasts_a_power_cut(rng, spool, steps):
+    write_nc(spool.root.parent / "SA.dcm", heart(rng))
+    spool.receive("1.2", "1.2.3", (spool.root.parent / "SA.dcm").read_bytes())
+    node = Node(Receiver(spool, "SPECTAC", port=0), Times(2.0))
+    node._correct(spool.take_stable(0))
+    (gone,) = [k for k, name in enumerate(steps.names) if name.endswith(".gone") and "replace" in name]
+    assert [each for each in lasts(steps.names[:gone]) if "manifest" not in each[1]] == []
+
+
+def test_a_study_of_which_nothing_was_kept_is_none(spool):
+    empty = spool.root / "incoming" / "a"
+    empty.mkdir()
+    assert spool.take_stable(0) is None
+    spool.close()
+    Spool(spool.root).close()
+    assert not empty.exists()
+
+
+def test_what_is_set_aside_says_why_from_the_first_moment(spool, steps):
+    spool.receive("1.2", "1.2.3", b"one")
+    spool.bury(spool.take_stable(0), "it would not do")
+    assert [name.partition(" ")[0] for name in steps.names][-3:] == ["open", "write", "replace"]
+    assert [path.read_text() for path in (spool.root / "dead").rglob("reason.txt")] == ["it would not do\n"]
 
 
 def test_a_spool_is_one_nodes(spool):

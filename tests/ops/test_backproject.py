@@ -10,20 +10,12 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch.library import opcheck
 
-from spectac_fast._op import BACKENDS, Op
+from spectac_fast._op import Op
 from spectac_fast.ops import attenuation_gradient, backproject, project, view_tables
 from spectac_fast.ops.project import sample_tables
 
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 OPS = {"backproject": backproject, "attenuation_gradient": attenuation_gradient}
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request, device):
-    reason = Op._all["backproject"].why_not(request.param, device.type)
-    if reason:
-        pytest.skip(reason)
-    return request.param
 
 
 def widened(call):

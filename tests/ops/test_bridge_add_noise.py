@@ -8,7 +8,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch.library import opcheck
 
-from spectac_fast._op import BACKENDS, Op
+from spectac_fast._op import Op
 from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.ops import TRAINING, bridge_add_noise, counter_normal
 from spectac_fast.ops.bridge_add_noise import OBJECTIVES
@@ -20,14 +20,6 @@ SHAPE = (3, 1, 37, 61)  # many blocks of the CPU loop, and not a multiple of fou
 STEP, SAMPLE = 2**32 - 2, 2**31 + 1
 # What rounding a float32 to the dtype may cost, as a share of the value and at the least.
 NARROWING = {torch.float32: (0.0, 0.0), torch.bfloat16: (2.0**-8, 0.0), torch.float16: (2.0**-11, 2.0**-25)}
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request, device):
-    reason = Op._all["bridge_add_noise"].why_not(request.param, device.type)
-    if reason:
-        pytest.skip(reason)
-    return request.param
 
 
 def draw_call(device, *, shape=SHAPE, objective="grad", noise="seeds", dtype=torch.float32):

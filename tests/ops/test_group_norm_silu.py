@@ -9,7 +9,7 @@ from torch._subclasses import FakeTensorMode
 from torch.library import opcheck
 from torch.nn import functional
 
-from spectac_fast._op import BACKENDS, Op
+from spectac_fast._op import Op
 from spectac_fast.ops import ACTIVATIONS, group_norm_silu, instance_norm
 
 ROUNDING = float(np.finfo(np.float32).eps) / 2
@@ -22,14 +22,6 @@ OUTPUT = {torch.float32: (0, 0), torch.bfloat16: (2**-7, 1e-38), torch.float16: 
 # three; more channels than a tile and more rows than a segment of the CPU's loops with channels last.
 SIZES = [((2, 6, 5, 7), 3), ((3, 32, 4, 4), 8), ((1, 4, 70, 70), 2), ((2, 4, 9), 1), ((1, 8, 3, 2, 5), 2)]
 LAST_SIZES = [((2, 6, 5, 7), 3), ((2, 520, 3, 5), 4), ((1, 24, 60, 60), 2), ((2, 3, 40, 40), 1)]
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request, device):
-    reason = Op._all["group_norm_silu"].why_not(request.param, device.type)
-    if reason:
-        pytest.skip(reason)
-    return request.param
 
 
 def draw_call(device, shape=(2, 6, 5, 7), groups=3, *, dtype=torch.float32, offset=0.0, last=False, **more):

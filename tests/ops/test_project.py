@@ -12,20 +12,12 @@ from scipy.special import erf
 from torch._subclasses import FakeTensorMode
 from torch.library import opcheck
 
-from spectac_fast._op import BACKENDS, Op
+from spectac_fast._op import Op
 from spectac_fast.ops import photon_survival, project, view_tables
 from spectac_fast.ops.project import sample_tables
 
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 OPS = {"project": project, "photon_survival": photon_survival}
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request, device):
-    reason = Op._all["project"].why_not(request.param, device.type)
-    if reason:
-        pytest.skip(reason)
-    return request.param
 
 
 def widened(call):

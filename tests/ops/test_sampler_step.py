@@ -10,20 +10,12 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch.library import opcheck
 
-from spectac_fast._op import BACKENDS, Op
+from spectac_fast._op import Op
 from spectac_fast.ops import counter_normal, sampler_step
 
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 NORMAL_TOLERANCE = 2e-6
 SHAPE = (2, 1, 37, 61)  # two blocks of the CPU loop, and not a multiple of four elements
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request, device):
-    reason = Op._all["sampler_step"].why_not(request.param, device.type)
-    if reason:
-        pytest.skip(reason)
-    return request.param
 
 
 def draw_call(

@@ -9,19 +9,11 @@ from torch._subclasses import FakeTensorMode
 from torch.library import opcheck
 
 import spectac_fast
-from spectac_fast._op import BACKENDS, Op
+from spectac_fast._op import Op
 from spectac_fast.ops import slice_metrics, ssim_loss
 from spectac_fast.ops.slice_metrics import ssim_of_windows
 
 ROUNDING = float(np.finfo(np.float32).eps) / 2
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request, device):
-    reason = Op._all["ssim_loss"].why_not(request.param, device.type)
-    if reason:
-        pytest.skip(reason)
-    return request.param
 
 
 def pair(shape, dtype=torch.float32, device="cpu", noise=0.1):

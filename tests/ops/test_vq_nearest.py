@@ -11,20 +11,12 @@ from safetensors.torch import load_file
 from torch._subclasses import FakeTensorMode
 from torch.library import opcheck
 
-from spectac_fast._op import BACKENDS, Op
+from spectac_fast._op import Op
 from spectac_fast.ops import vq_nearest
 
 FOLDER = GOLDEN / "taming_vq_f4"
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 NAN, INF = float("nan"), float("inf")
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request, device):
-    reason = Op._all["vq_nearest"].why_not(request.param, device.type)
-    if reason:
-        pytest.skip(reason)
-    return request.param
 
 
 def draw(device, shape=(2, 4, 5, 7), codes=200, *, dtype=torch.float32, book_dtype=torch.float32, last=False):

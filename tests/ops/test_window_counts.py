@@ -8,7 +8,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch.library import opcheck
 
-from spectac_fast._op import BACKENDS, Op
+from spectac_fast._op import Op
 from spectac_fast.data.geometry.resample import InPlane
 from spectac_fast.data.scale import to_counts, to_model
 from spectac_fast.ops import unwindow_counts, window_counts
@@ -26,14 +26,6 @@ GRIDS = [
     ((17, 40), (12.1, 4.0)),
     ((33, 9), (6.85, 4.11)),
 ]
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request, device):
-    reason = Op._all["window_counts"].why_not(request.param, device.type)
-    if reason:
-        pytest.skip(reason)
-    return request.param
 
 
 def draw_counts(device, dtype, *shape, top=900):

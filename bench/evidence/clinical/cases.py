@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from bench.outputs import appearing
 from spectac_fast.cohort.cohort import Cohort
 from spectac_fast.correct import correct_study
 from spectac_fast.data.study import Study
@@ -17,7 +18,6 @@ from spectac_fast.evaluate.regional.segments import means, percent_of_maximum, p
 from spectac_fast.evaluate.regional.ventricle import Ventricle, find
 from spectac_fast.formats.dicom.elements import stable_uid
 from spectac_fast.formats.series import Series
-from spectac_fast.outputs import appearing
 from spectac_fast.reconstruct.grid import Axes
 from spectac_fast.reconstruct.planes import cuts
 from spectac_fast.terms import PHASES, PLANES

@@ -36,9 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from bench.evidence.clinical.page import page
     from bench.evidence.clinical.plot import plot
+    from bench.outputs import appearing
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.models.registry import load
-    from spectac_fast.outputs import appearing, output_folder
+    from spectac_fast.outputs import output_folder
 
     out, translator = output_folder(args.out), load(args.model)
     kept = args.work / translator.weights_sha256[:16]

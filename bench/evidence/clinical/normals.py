@@ -8,23 +8,26 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.outputs import appearing
+
 NAMES = {"F": "women", "M": "men"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="cohort of training seeds")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="cohorts of training seeds")
     parser.add_argument("--store", action="store_true", help="put them into the package")
 
 
 def run(args: argparse.Namespace) -> int:
     from spectac_fast.cohort.cohort import Cohort
+    from spectac_fast.cohort.joined import JoinedCohort
     from spectac_fast.evaluate.regional import deficit
     from spectac_fast.evaluate.regional.segments import percent_of_maximum, polar_map
     from spectac_fast.evaluate.regional.ventricle import find
     from spectac_fast.progress import Progress
     from spectac_fast.terms import PHASES
 
-    cohort = Cohort(args.data)
+    cohort = JoinedCohort([Cohort(folder) for folder in args.data])
     normal = [i for i, case in enumerate(cohort.cases) if not case["defects"]]
     maps: dict[str, list[list[np.ndarray]]] = {"F": [], "M": []}
     with Progress(len(normal), "normals", "patients") as progress:
@@ -49,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{groups[sex]}, {kind}: SD {sd.min():.1f} to {sd.max():.1f}, mean {sd.mean():.1f} % of maximum")
     if args.store:
         place = Path(deficit.__file__).with_name(deficit.NORMALS)
-        np.savez_compressed(place, groups=json.dumps(groups), **arrays)
+        with appearing(place) as part, part.open("wb") as file:
+            np.savez_compressed(file, groups=json.dumps(groups), **arrays)
         print(place)
     return 0

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.outputs import MADE_BY, appearing
 from spectac_fast.evaluate.figures.figures import STYLE
-from spectac_fast.outputs import appearing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +34,7 @@ def plot(table: Mapping[str, Any], curves: Mapping[str, Any], folder: Path) -> N
             FigureCanvasAgg(figure)
             if draw(figure, table, curves):
                 with appearing(folder / f"{name}.png") as part:
-                    figure.savefig(part, dpi=120, format="png", metadata={"Software": None})
+                    figure.savefig(part, dpi=120, format="png", metadata=MADE_BY)
 
 
 def _agreement(figure: Figure, table: Mapping[str, Any], curves: Mapping[str, Any]) -> bool:

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.outputs import appearing, write
+
 RESULTS = Path(__file__).parents[2] / "results"
 INFERIOR, ANTERIOR = (3, 9, 14), (0, 6, 12)
 PICTURED = 8
@@ -42,8 +44,8 @@ def _protocols(args: argparse.Namespace) -> None:
 
     studies = draws.drawn(args.protocols)
     found = draws.measured(studies)
-    (args.out / "protocols.json").write_text(json.dumps(found, indent=1) + "\n")
-    (args.out / "protocols.md").write_text(draws.page(found))
+    write(args.out / "protocols.json", json.dumps(found, indent=1) + "\n")
+    write(args.out / "protocols.md", draws.page(found))
     draws.plot(args.out / "protocols.png", studies)
     picture(args.out / "protocol-patients.png", range(draws.FIRST_SEED, draws.FIRST_SEED + PICTURED))
     print((args.out / "protocols.md").read_text())
@@ -70,15 +72,12 @@ def _published(args: argparse.Namespace) -> None:
         from bench.evidence.cohort.causes import causes
 
         table["causes"] = causes(args.causes)
-    (args.out / "cohort.json").write_text(json.dumps(table, indent=1) + "\n")
-    (args.out / "cohort.md").write_text(page(table))
+    write(args.out / "cohort.json", json.dumps(table, indent=1) + "\n")
+    write(args.out / "cohort.md", page(table))
     pictured = Cohort(args.pictures or args.data)
-    patients_panel(
-        args.out / "cohort.png",
-        pictured,
-        range(0, len(pictured), max(len(pictured) // PICTURED, 1))[:PICTURED],
-        "stress",
-    )
+    chosen = range(0, len(pictured), max(len(pictured) // PICTURED, 1))[:PICTURED]
+    with appearing(args.out / "cohort.png") as part:
+        patients_panel(part, pictured, chosen, "stress")
     print((args.out / "cohort.md").read_text())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.outputs import MADE_BY, appearing
 from spectac_fast.phantom.people import Patient
 from spectac_fast.phantom.protocol import RANDOM, Protocol
 from spectac_fast.phantom.protocols import planned
@@ -154,4 +155,5 @@ def plot(path: Path, studies: Sequence[Study]) -> None:
         axis.text(0.2, y, name, va="center", fontsize=6)
     for axis in axes[len(NUMBERS) + 1 :]:
         axis.set_axis_off()
-    figure.savefig(path, dpi=90)
+    with appearing(path) as part:
+        figure.savefig(part, dpi=90, format="png", metadata=MADE_BY)

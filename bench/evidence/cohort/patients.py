@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench.outputs import MADE_BY, appearing
 from spectac_fast.cohort.cuts import working_stacks
 from spectac_fast.data.scale import count_scale
 from spectac_fast.phantom.people import Patient
@@ -46,7 +47,8 @@ def picture(path: Path, seeds: Sequence[int]) -> None:
                 axis.imshow(np.minimum(middle / peak, 1), vmin=0, vmax=1, cmap=perfusion())
         for axis in row:
             axis.set_axis_off()
-    figure.savefig(path, dpi=85)
+    with appearing(path) as part:
+        figure.savefig(part, dpi=85, format="png", metadata=MADE_BY)
 
 
 def said(patient: Patient, protocol: Protocol) -> str:

@@ -35,10 +35,11 @@ def run(args: argparse.Namespace) -> int:
     from bench.evidence.expected.fit import chosen, fitted, limits, moments, unseen
     from bench.evidence.expected.page import page, picture, table
     from bench.evidence.expected.studies import gathered
+    from bench.outputs import appearing
     from spectac_fast.cohort.expected_error import ExpectedError, expected_error_file, scaled, write_expected_error
     from spectac_fast.evaluate.provenance import commit
     from spectac_fast.models.names import find
-    from spectac_fast.outputs import appearing, output_folder
+    from spectac_fast.outputs import output_folder
 
     made_by, out = commit(), output_folder(args.out)
     single, combined = _rows(args.model, args.device)

@@ -115,7 +115,7 @@ def picture(studies: Studies, found: NDArray[np.float64], path: Path) -> None:
     """The ROC curve of "no better than NC", and every study's error against what was expected of it."""
     from matplotlib.figure import Figure
 
-    from spectac_fast.outputs import appearing
+    from bench.outputs import MADE_BY, appearing
 
     figure = Figure(figsize=(9.0, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -132,4 +132,4 @@ def picture(studies: Studies, found: NDArray[np.float64], path: Path) -> None:
     right.set(xscale="log", yscale="log", xlabel="expected error of segments, %", ylabel="error, %")
     right.legend(frameon=False)
     with appearing(path) as part:
-        figure.savefig(part, format="png", dpi=130)
+        figure.savefig(part, format="png", dpi=130, metadata=MADE_BY)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.outputs import appearing
 from spectac_fast.cohort.expected_error import describe_correction
 from spectac_fast.data.scale import to_model
 from spectac_fast.evaluate.regional.segments import segment_means
 from spectac_fast.evaluate.regional.ventricle import Ventricle
 from spectac_fast.evaluate.table.phase import Phase
-from spectac_fast.outputs import appearing
 from spectac_fast.terms import PHASES
 
 if TYPE_CHECKING:

@@ -41,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from bench.evidence.fields.page import write_page
+    from bench.outputs import appearing
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.cohort.surroundings import surroundings_file, write_surroundings
     from spectac_fast.evaluate.provenance import commit
     from spectac_fast.models.names import find
     from spectac_fast.models.registry import load
-    from spectac_fast.outputs import appearing
 
     made_by = commit()
     model, cohort = load(args.model, "cpu"), Cohort(args.data)
@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     alone, together, unfilled = (expected(rows, way) for way in (ALONE, TOGETHER, UNFILLED))
     if args.store:
         measured = replace(open_to_all, alone=alone, together=together)
-        write_surroundings(surroundings_file(find(args.model)), measured)
+        with appearing(surroundings_file(find(args.model))) as part:
+            write_surroundings(part, measured)
     facts = {
         "patients": len(seeds),
         "seeds": [min(seeds), max(seeds)],

@@ -9,8 +9,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from bench.outputs import MADE_BY, appearing
 from spectac_fast.correct.doubts.small_field import REFUSED, REFUSED_SHAPE, TOLERATED
-from spectac_fast.outputs import appearing
 
 
 def write_page(folder: Path) -> None:
@@ -119,4 +119,4 @@ def plot(facts: Mapping[str, Any], path: Path) -> None:
     pixels.axhline(100 * TOLERATED, color="grey", linewidth=0.8)
     pixels.set(xlabel="pixels, mm", ylabel="error in the heart, %", ylim=(0, None), title="other pixels, whole field")
     with appearing(path) as part:
-        figure.savefig(part, dpi=110, format="png")
+        figure.savefig(part, dpi=110, format="png", metadata=MADE_BY)

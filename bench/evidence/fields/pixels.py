@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from bench.evidence.fields.page import write_page
+    from bench.outputs import appearing
     from spectac_fast.evaluate.provenance import commit
     from spectac_fast.models.registry import load
-    from spectac_fast.outputs import appearing
 
     facts = {"commit": commit(), "rows": pixel_rows(load(args.model, "cpu"), args.data)}
     args.out.mkdir(parents=True, exist_ok=True)

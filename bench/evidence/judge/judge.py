@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from bench.evidence.judge import page
 from bench.evidence.judge.judge_cases import METHODS, cut
+from bench.outputs import appearing
 from spectac_fast.cohort.cohort import Cohort
 from spectac_fast.evaluate.provenance import commit
 from spectac_fast.formats.evidence import image
 from spectac_fast.formats.evidence.figures import NAMES, figures
-from spectac_fast.outputs import appearing
 from spectac_fast.terms import PHASES, PLANES
 
 RESULTS = Path(__file__).parents[2] / "results" / "judge"

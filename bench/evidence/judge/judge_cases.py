@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from scipy.ndimage import map_coordinates
 
+from bench.outputs import appearing
 from spectac_fast.phantom.anatomy import build
 from spectac_fast.phantom.people import draw
 from spectac_fast.phantom.protocol import HANOI
@@ -45,9 +45,8 @@ def run(args: argparse.Namespace) -> int:
     for seed in range(args.seed, args.seed + args.cases):
         target = args.out / f"case-{seed}.npz"
         if not target.exists():
-            part = target.with_name(f".{target.name}.part.npz")
-            np.savez_compressed(part, **reconstructed(seed))
-            os.replace(part, target)
+            with appearing(target) as part, part.open("wb") as file:
+                np.savez_compressed(file, **reconstructed(seed))
             print(target, flush=True)
     return 0
 

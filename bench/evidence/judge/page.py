@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from spectac_fast.outputs import appearing
+from bench.outputs import MADE_BY, appearing
 
 _COLUMNS = {
     "auc": ("AUC", "{:.4f}"),
@@ -66,4 +66,4 @@ def plot(odds: NDArray[np.float64], corrected: NDArray[np.bool_], table: dict[st
     odd.set(xlabel="log odds of AC", ylabel="images")
     odd.legend()
     with appearing(path) as part:
-        figure.savefig(part, dpi=120, format="png")
+        figure.savefig(part, dpi=120, format="png", metadata=MADE_BY)

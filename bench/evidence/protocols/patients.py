@@ -47,7 +47,7 @@ def scored(work: Path, protocol: str, cohort: Cohort, row: Row) -> list[dict[str
     """What `score` finds, from `work` where the same weights were scored on the same patients before, and in how many
     series of a patient the model is warned of ("flagged").
     """
-    from spectac_fast.outputs import appearing
+    from bench.outputs import appearing
 
     seeds = cohort.seeds
     name = f"{protocol}-{seeds[0]}-{len(seeds)}-{row.translator.weights_sha256[:16]}.json"

@@ -43,10 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from bench.evidence.protocols.page import page
     from bench.evidence.protocols.patients import made, scored
+    from bench.outputs import appearing
     from spectac_fast.evaluate.provenance import commit, machine
     from spectac_fast.evaluate.table.variants import expand
     from spectac_fast.models.registry import load
-    from spectac_fast.outputs import appearing, output_folder
+    from spectac_fast.outputs import output_folder
     from spectac_fast.progress import Progress
 
     names = [name.strip() for name in args.protocols.split(",") if name.strip()]

@@ -42,11 +42,12 @@ def run(args: argparse.Namespace) -> int:
 
     from bench.evidence.routes.page import page
     from bench.evidence.routes.patients import routes
+    from bench.outputs import appearing
     from spectac_fast.correct.physics.maps import PredictedMap
     from spectac_fast.evaluate.provenance import commit
     from spectac_fast.models.mumap import load_map_model
     from spectac_fast.models.registry import load
-    from spectac_fast.outputs import appearing, output_folder
+    from spectac_fast.outputs import output_folder
 
     torch.set_num_threads(1)
     made_by, out = commit(), output_folder(args.out)

@@ -44,10 +44,11 @@ def run(args: argparse.Namespace) -> int:
     from bench.evidence.protocols.patients import made
     from bench.evidence.trial.measures import measured
     from bench.evidence.trial.page import page
+    from bench.outputs import appearing
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.evaluate.provenance import commit, machine
     from spectac_fast.models.registry import load
-    from spectac_fast.outputs import appearing, output_folder
+    from spectac_fast.outputs import output_folder
 
     made_by, out, translator = commit(), output_folder(args.out), load(args.model, args.device)
     names = [name.strip() for name in args.protocols.split(",") if name.strip()]

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import zipfile
-from pathlib import Path
-from typing import Any
 
-from spectac_fast._version import __version__
 from spectac_fast.commands import _flags
 from spectac_fast.errors import InputError, UsageError
-from spectac_fast.outputs import PROGRAM, Kind, Permit, appearing
+from spectac_fast.outputs import Kind, Permit, appearing, mark_checkpoint
 from spectac_fast.terminal import say
 
 
@@ -25,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     file = _flags.the_file(args, "the weight file")
+    import torch
+
     from spectac_fast.checkpoints import layouts
     from spectac_fast.checkpoints.weights import load_weights
     from spectac_fast.models.registry import load
@@ -47,16 +45,7 @@ def run(args: argparse.Namespace) -> int:
     except InputError as error:
         raise UsageError(str(error)) from error
     with appearing(args.out) as part:
-        _save(content, part)
+        torch.save(content, part)
+        mark_checkpoint(part)
     say(f"{header['model']}: {len(tensors)} tensors in layout {args.layout}; written to {args.out}")
     return 0
-
-
-def _save(content: Any, path: Path) -> None:
-    """As torch.save, and a record that says whose the file is, of which torch.load takes no notice."""
-    import torch
-
-    torch.save(content, path)
-    with zipfile.ZipFile(path, "a") as archive:
-        folder = archive.namelist()[0].partition("/")[0]
-        archive.writestr(zipfile.ZipInfo(f"{folder}/{PROGRAM}"), __version__)

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     translator = load(args.model, device=args.device)
     out = output_folder(args.out)
-    for name in ("stress.png", "rest.png", "patient/patient.png"):
+    for name in ("stress.png", "rest.png", "patient/patient.png", "patient/map.png"):
         OWN.check(out / name, Kind.PICTURE)
     OWN.check(out / "report.html", Kind.PAGE)
     _synthetic(out, translator, args)
@@ -95,6 +95,9 @@ def _patient(out: Path, translator: Translator, args: argparse.Namespace) -> Non
     from spectac_fast.errors import SpectacError
     from spectac_fast.evaluate.figures.maps import map_panel
     from spectac_fast.evaluate.figures.patient import patient_panel
+    from spectac_fast.evaluate.report.gather import gather
+    from spectac_fast.evaluate.report.map_files import maps_of
+    from spectac_fast.evaluate.report.write import write_report
     from spectac_fast.formats.dicom import read_series
 
     source = demo.unpack_patient(out / "projections")
@@ -135,6 +138,8 @@ def _patient(out: Path, translator: Translator, args: argparse.Namespace) -> Non
         f"\nA real patient: {views} views, long axis found at azimuth {axes.azimuth:.0f} and elevation "
         f"{axes.elevation:.0f} degrees.\n"
     )
+    studies, found = gather([out / "nc", out / "corrected"])
+    pages, _ = write_report(studies[0], out / "report.html", model=lambda: translator, maps=maps_of(found))
     for folder, files in ((out / "nc", result.written), (out / "corrected", report.written)):
         say(f"{folder}{'':4}{len(files)} DICOM series")
-    say(*pictures)
+    say(*pictures, *pages)

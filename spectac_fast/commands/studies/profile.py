@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import sys
@@ -57,8 +58,15 @@ def _under_nsys() -> NoReturn:
     It takes the place of this process, so that whoever stops one stops the other.
     """
     command = [sys.executable, "-m", "spectac_fast.cli", *sys.argv[1:]]
-    nsys = ["nsys", "profile", "--trace=cuda,nvtx", "--stats=true", "--force-overwrite=true", "-o", "spectac-profile"]
+    nsys = ["nsys", "profile", "--trace=cuda,nvtx", "--stats=true", "-o", _free_name("spectac-profile")]
     os.execvpe(nsys[0], [*nsys, *command], {**os.environ, "SPECTAC_NVTX": "1"})
+
+
+def _free_name(name: str) -> str:
+    """The name, with a number where a file here has it, whatever ending nsys gives it: nothing is replaced."""
+    taken = {each.partition(".")[0] for each in os.listdir()}
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 def _table(correct, device) -> Iterator[str]:

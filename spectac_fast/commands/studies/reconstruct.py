@@ -29,9 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ac",
         default="none",
-        metavar="none|chang|predicted|FILE",
-        help="chang: from the body's outline; predicted: by a map that a network makes of NC; FILE: folder of a CT "
-        "series, or an NM attenuation map (default: none)",
+        metavar="none|chang|mu|predicted|FILE",
+        help="chang: from the body's outline; mu: by the attenuation map (NM, or a CT) of the same study or frame of "
+        "reference among IN; predicted: by a map that a network makes of NC; FILE: folder of a CT series, or an NM "
+        "attenuation map (default: none)",
     )
     parser.add_argument("--maps", type=Path, metavar="FILE", help="weights that predict maps (default: the shipped)")
     parser.add_argument(
@@ -78,7 +79,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make again what OUT's manifest says is finished, and replace files of others that have the name of an "
         "output (never an input, a manifest or a device)",
     )
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write what became of every file, as JSON")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write what became of every file, as JSON; or, to FILE.html, the page of `spectac report` on what was "
+        "made: NC, images corrected by the default model, those by the map, and the map (of several studies to "
+        "FILE-NAME.html)",
+    )
     parser.add_argument("--progress", choices=STYLES, default="auto", help="on stderr (default: auto)")
 
 
@@ -92,13 +100,14 @@ def run(args: argparse.Namespace) -> int:
     asked = {name: getattr(args, name) for name in names}
     settings = {name: value for name, value in asked.items() if value is not None}
     permit = Permit((*args.inputs, Path(args.ac)), args.overwrite)
+    page = args.report if args.report and args.report.suffix.lower() in (".html", ".htm") else None
     if args.report:
-        permit.check(args.report, Kind.JSON)
+        permit.check(args.report, Kind.PAGE if page else Kind.JSON)
     by = Reconstructor(
         told=Told(phase=args.phase), ac=args.ac, method=args.method.upper(), scatter=args.scatter, **settings
     )
     report = Report()
-    with reported(report, args.report, by, permit):
+    with reported(report, None if page else args.report, by, permit):
         with Progress(None, "searching", "files", style=style_of(args)) as searching:
             plan = by.plan(args.inputs, args.out, overwrite=args.overwrite, looked=searching.step)
         with (
@@ -114,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
             where = ", ".join(map(str, args.inputs))
             raise NoInputError(f"{where}: expected projections here, found {len(report.skipped)} files of other kinds.")
     _tell(report, by, args.out)
+    if page and not report.interrupted and (report.written or report.finished):
+        _report_page(page, [*report.written, *report.finished], permit)
     return report.exit_code
 
 
@@ -172,6 +183,25 @@ def _say(result: Reconstructed) -> None:
         )
     for warning in result.warnings:
         warn(f"note: {warning}")
+
+
+def _report_page(page: Path, files: list[Path], permit: Permit) -> None:
+    """Write the page of each study among files that were made, and say where."""
+    from spectac_fast.commands._flags import DEFAULT_MODEL
+    from spectac_fast.evaluate.report.gather import gather, pseudonym
+    from spectac_fast.evaluate.report.map_files import maps_of
+    from spectac_fast.evaluate.report.write import write_report
+    from spectac_fast.models.registry import load
+
+    studies, found = gather(files)
+    maps = maps_of(found)
+    for series in studies:
+        several = f"{page.stem}-{pseudonym(series[0])}{page.suffix}"
+        target = page if len(studies) == 1 else page.with_name(several)
+        written, _ = write_report(
+            series, target, model=lambda: load(DEFAULT_MODEL, device="cpu"), maps=maps, permit=permit
+        )
+        say(*written)
 
 
 def _tell(report: Report, by: Reconstructor, out: Path) -> None:

@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     with starting(args):
         from spectac_fast.errors import UsageError
         from spectac_fast.evaluate.report.gather import gather
+        from spectac_fast.evaluate.report.map_files import maps_of
         from spectac_fast.evaluate.report.write import read_geometry, write_report
         from spectac_fast.progress import Progress
 
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         check_folder(args.out)
     with Progress(None, "searching", "files", style=style_of(args)) as searching:
         studies, found = gather(args.inputs, searching.step)
+    maps = maps_of(found)
     if single and len(studies) > 1:
         raise UsageError(f"{args.out}: expected one study for one page, found {len(studies)}; name a folder with -o.")
     written: list[Path] = []
@@ -88,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
                 dicom=args.dicom,
                 colours=args.colours,
                 permit=permit,
+                maps=maps,
             )
             written += files
             progress.step()

@@ -15,6 +15,7 @@ from torch import Tensor
 from spectac_fast.data.search import dicom_files
 from spectac_fast.errors import InputError, NoInputError
 from spectac_fast.formats.dicom import file_content
+from spectac_fast.formats.dicom.patient import identity
 from spectac_fast.formats.dicom.tomo.maps import AttenuationMap, read_map_files
 from spectac_fast.formats.dicom.tomo.stacks import frame_of
 from spectac_fast.formats.projections import Projections
@@ -58,10 +59,10 @@ class MapSource(Protocol):
 
 
 class FileMap:
-    """A `MapSource` of a file, or of the CT series of a folder; raises as `load_map`."""
+    """A `MapSource` of what was read from files (`load_map`), whose SHA-256 is `digest`."""
 
-    def __init__(self, path: Path) -> None:
-        self._found, self.digest = load_map(path)
+    def __init__(self, found: AttenuationMap, digest: str) -> None:
+        self._found, self.digest = found, digest
         self.sources = self._found.sources
         self.words = "CT map" if self._found.unit == "HU" else "NM map"
 
@@ -124,9 +125,12 @@ def on_grid(found: AttenuationMap, grid: Grid, projections: Projections) -> tupl
     along = np.argmax(np.abs(found.steps[:, 2]))
     index[along] = np.clip(index[along], 0, mu.shape[along] - 1)
     values = map_coordinates(blurred, index, order=1, mode="constant", cval=0.0)
+    notes = list(found.notes)
+    if found.patient and found.patient != (identity(projections.header) or found.patient):
+        notes.append("the attenuation map names another patient, or the same one otherwise.")
     if found.frame == frame_of(projections):
-        return torch.from_numpy(values.astype(np.float32)), found.notes
-    notes = [*found.notes, "the attenuation map is placed with the axis of rotation at x = y = 0 of its coordinates."]
+        return torch.from_numpy(values.astype(np.float32)), tuple(notes)
+    notes += ["the attenuation map is placed with the axis of rotation at x = y = 0 of its coordinates."]
     if found.frame != str(projections.header.get("FrameOfReferenceUID") or ""):
         notes.append("the attenuation map has another frame of reference; it is taken to lie where the patient did.")
     return torch.from_numpy(values.astype(np.float32)), tuple(notes)

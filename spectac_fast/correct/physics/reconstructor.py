@@ -13,7 +13,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from spectac_fast._version import __version__
-from spectac_fast.correct.physics.maps import FileMap, MapSource, PredictedMap
+from spectac_fast.correct.physics.among import Among, maps_among
+from spectac_fast.correct.physics.maps import FileMap, MapSource, PredictedMap, load_map
 from spectac_fast.correct.physics.volumes import Made, make
 from spectac_fast.correct.physics.wanted import Wanted
 from spectac_fast.correct.store import Store
@@ -57,12 +58,15 @@ class Reconstructed:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to do: its files, results that are known beforehand, and where it writes (or None)."""
+    """What a run is to do: its files, the maps among them, results that are known beforehand, and where it writes (or
+    None).
+    """
 
     sources: tuple[Source, ...]
     known: tuple[Reconstructed, ...]
     root: Path
     store: Store | None
+    maps: Among = field(default_factory=Among)
 
 
 class Reconstructor:
@@ -117,8 +121,11 @@ class Reconstructor:
         found = find_studies(inputs, self.told, looked)
         known = [Reconstructed(skipped=(text,)) for text in found.skipped]
         known += [Reconstructed(failed=(text,)) for text in found.failed]
-        sources, taken = [], set()
-        for source in (each for study in found.studies for each in study):
+        sources, taken, maps = [], set(), Among(rest=tuple(each for study in found.studies for each in study))
+        if self.wanted.ac == "mu":
+            maps = maps_among(maps.rest, self.told)
+            known += [Reconstructed(skipped=(text,)) for text in maps.unused]
+        for source in maps.rest:
             name = output_path(source.path, root, Path())
             if name in taken and store is not None:
                 text = f"{source.path}: expected a name of its own, found that another file of this run has it."
@@ -126,7 +133,7 @@ class Reconstructor:
             else:
                 taken.add(name)
                 sources.append(source)
-        return Plan(tuple(sources), tuple(known), root, store)
+        return Plan(tuple(sources), tuple(known), root, store, maps)
 
     def run(self, plan: Plan, *, stop: threading.Event | None = None, progress: Any = None) -> Iterator[Reconstructed]:
         """Do what `plan` says, a file at a time. stop: set it to end after the file at hand. progress: counts files."""
@@ -148,7 +155,8 @@ class Reconstructor:
 
     def _one(self, source: Source, plan: Plan) -> Reconstructed:
         paths, times = (source.path,), [time.perf_counter()]
-        entry = plan.store.finished([source]) if plan.store is not None else None
+        together = [source, *plan.maps.of.get(source.path, ())]
+        entry = plan.store.finished(together) if plan.store is not None else None
         if entry is not None and plan.store is not None:
             return Reconstructed(
                 paths, written=tuple(plan.store.paths(entry)), finished=True, skipped=entry.skipped, failed=entry.failed
@@ -156,9 +164,10 @@ class Reconstructor:
         try:
             projections = self._read(source)
             times.append(time.perf_counter())
-            made = make(projections, self.wanted, self._map)
+            by = plan.maps.map(source) if self.wanted.ac == "mu" else self._map
+            made = make(projections, self.wanted, by)
             times.append(time.perf_counter())
-            written = self._write(source, projections, made, plan) if plan.store is not None else ()
+            written = self._write(together, projections, made, plan, by) if plan.store is not None else ()
             times.append(time.perf_counter())
         except (SetupError, UsageError):
             raise
@@ -175,24 +184,26 @@ class Reconstructor:
             raise InputError(f"{source.path}: expected projections (an NM TOMO file), found a stack of slices.")
         return read_projections(source.path, source.contents()[0], told=self.told)
 
-    def _write(self, source: Source, projections: Projections, made: Made, plan: Plan) -> list[Path]:
-        sources = self._map.sources if self._map is not None else ()
+    def _write(
+        self, together: list[Source], projections: Projections, made: Made, plan: Plan, by: MapSource | None
+    ) -> list[Path]:
+        sources = by.sources if by is not None else ()
         objects = []
         assert plan.store is not None
         for stack in made.stacks:
-            path = output_path(source.path, plan.root, plan.store.out, f"{stack.kind}_{stack.plane}")
+            path = output_path(together[0].path, plan.root, plan.store.out, f"{stack.kind}_{stack.plane}")
             objects.append((stack_object(projections, stack, sources if stack.corrected else ()), path))
-        return plan.store.place([source], objects)
+        return plan.store.place(together, objects)
 
 
 def _source(wanted: Wanted) -> MapSource | None:
     if wanted.ac == "predicted":
         return PredictedMap(load_map_model(wanted.maps, device="cpu"))
-    return FileMap(wanted.map_path) if wanted.map_path is not None else None
+    return FileMap(*load_map(wanted.map_path)) if wanted.map_path is not None else None
 
 
 def reconstruct(path: str | Path, **wanted: Any) -> Made:
-    """Reconstruct the projections in one NM TOMO file.
+    """Reconstruct the projections in one NM TOMO file, or in a folder with their attenuation map (`ac="mu"`).
 
         made = sf.reconstruct("tomo.dcm", ac="chang")
         made.volumes["NC"], made.axis, made.stacks
@@ -200,10 +211,11 @@ def reconstruct(path: str | Path, **wanted: Any) -> Made:
     wanted: as for `Reconstructor`. Raises InputError for a file that cannot be reconstructed as wanted, NoInputError
     where there is none, UsageError for settings that do not make sense together.
     """
-    by = Reconstructor(**wanted)
+    by, failed, skipped = Reconstructor(**wanted), list[str](), list[str]()
     for result in by.map([path]):
-        for text in (*result.failed, *result.skipped):
-            raise InputError(text)
         if result.made is not None:
             return result.made
+        failed, skipped = [*failed, *result.failed], [*skipped, *result.skipped]
+    for text in (*failed, *skipped):
+        raise InputError(text)
     raise NoInputError(f"{path}: expected projections (NM TOMO), found none.")

@@ -142,6 +142,11 @@ class _Making:
                 f"{p.path}: expected {TECHNETIUM} for attenuation correction, found {p.isotope}, for whose energies no "
                 "attenuation is known here; --ac none reconstructs it."
             )
+        if p.scatter_corrected and self.wanted.scatter in ("window", "estimate"):
+            raise InputError(
+                f"{p.path}: expected projections as acquired for a correction of scatter, found some without it; "
+                "--scatter none or auto takes them as they are."
+            )
         between = np.diff(p.angles)
         if self.how.method == "FBP" and np.ptp(between) > _FBP_UNEVEN * np.median(between):
             raise InputError(f"{p.path}: expected views at equal steps for filtered back-projection, found gaps.")
@@ -158,14 +163,14 @@ class _Making:
             if windows is not None and self.wanted.scatter in ("auto", "window"):
                 source, scattered = self._volume(None, windows), self._scatter_words(windows)
             # Broad-beam attenuation stands for what scatter adds; without it the narrow one holds.
-            mu = mu * (0.15 / BODY_MU if scattered else 1.0)
+            mu = mu * (0.15 / BODY_MU if scattered or self.p.scatter_corrected else 1.0)
             value = float(mu.max())
             words = f"Chang first order, uniform body of {value:.2f}/cm"
             return chang(source, self.acquired, mu), mu, scattered, words
         mu, notes = self.source.place(placed)
         self.notes += notes
         scatter, scattered = None, ""
-        if self.wanted.scatter != "none":
+        if self.wanted.scatter != "none" and not self.p.scatter_corrected:
             scatter, scattered = windows, self._scatter_words(windows)
             if windows is None:
                 scatter = estimated_scatter(self.acquired, self.how, mu, self.p.peak.width_kev or 28.1)
@@ -174,7 +179,7 @@ class _Making:
 
     def _window_scatter(self) -> Tensor | None:
         """Expected scatter by the windows of the file; None where it has none that will do, or none is wanted."""
-        if self.wanted.scatter not in ("auto", "window"):
+        if self.wanted.scatter not in ("auto", "window") or self.p.scatter_corrected:
             return None
         lower, upper = (_beside(self.p, side) for side in (-1, 1))
         if lower is None:

@@ -11,6 +11,8 @@ from spectac_fast.errors import InputError, UsageError
 from spectac_fast.reconstruct.camera import Collimator
 from spectac_fast.reconstruct.settings import Filter, Reconstruction, subsets_of, usual
 
+# Ways to correct attenuation by name; anything else is the path of a map.
+WAYS = ("none", "chang", "mu", "predicted")
 STACKS = ("SA", "VLA", "HLA", "TRA")
 SCATTER = ("auto", "none", "window", "estimate")
 # Of customary low-energy collimators: hole, length and intrinsic resolution, mm.
@@ -19,8 +21,9 @@ COLLIMATORS = {"LEHR": Collimator(), "LEGP": Collimator(hole=2.2), "LEAP": Colli
 
 @dataclass(frozen=True)
 class Wanted:
-    """ac: "none", "chang", "predicted" (a map that a network makes of NC), or the path of an attenuation map (a CT
-    series' folder, an NM object). maps: weight file of that network, None = the shipped one. planes: of `STACKS`.
+    """ac: "none", "chang", "mu" (the attenuation map of its study or frame of reference among the inputs), "predicted"
+    (a map that a network makes of NC), or the path of an attenuation map (a CT series' folder, an NM object).
+    maps: weight file of that network, None = the shipped one. planes: of `STACKS`.
 
     method: "OSEM" or "FBP". iterations, subsets: None = 32 updates in all, as the models were trained with, in a
     number of subsets that divides the views. scatter: "auto" corrects AC by the file's scatter windows or
@@ -61,7 +64,7 @@ class Wanted:
     @property
     def map_path(self) -> Path | None:
         """Where the attenuation map is, None where there is none."""
-        return None if str(self.ac) in ("none", "chang", "predicted") else Path(self.ac)
+        return None if str(self.ac) in WAYS else Path(self.ac)
 
     @property
     def by_map(self) -> bool:

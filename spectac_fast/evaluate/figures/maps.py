@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spectac_fast.evaluate.figures import colours
 from spectac_fast.evaluate.figures.figures import DPI, STYLE
-from spectac_fast.outputs import appearing
+from spectac_fast.outputs import PROGRAM, appearing
 from spectac_fast.reconstruct.acquired import central
 from spectac_fast.reconstruct.grid import Grid
 
@@ -72,7 +72,7 @@ def map_panel(
                 0.78 / width, (bottom + 0.5 * _TILE) / height, name, rotation=90, ha="right", va="center", fontsize=9
             )
         with appearing(path) as part:
-            figure.savefig(part, dpi=DPI, format="png", metadata={"Software": None})
+            figure.savefig(part, dpi=DPI, format="png", metadata={"Software": PROGRAM})
     return path
 
 

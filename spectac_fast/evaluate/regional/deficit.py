@@ -19,7 +19,7 @@ from spectac_fast.evaluate.regional.segments import segment_map
 LIMIT_SD, WORST_LOSS, WORST_SCORE = 2.5, 0.7, 4
 NORMALS = "normals.npz"
 # What a corrected image estimates is AC, so that AC's limits are its own.
-LIMITS_OF = {"NC": "NC", "corrected": "AC", "AC": "AC"}
+LIMITS_OF = {"NC": "NC", "corrected": "AC", "physics": "AC", "AC": "AC"}
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,11 +16,12 @@ from spectac_fast.evaluate.regional.deficit import Deficit, deficit, normal_maps
 from spectac_fast.evaluate.regional.segments import SEGMENT_NAMES, means, percent_of_maximum, polar_map
 from spectac_fast.evaluate.regional.ventricle import Ventricle, find, interpolate
 from spectac_fast.evaluate.report.gather import ReportStudy, Stack
+from spectac_fast.evaluate.report.words import NAMES
 
 # Changes of this many points and more, as they are shown, stand out.
 MARKED = 5
 # Of the kinds of image that are perfusion; a standard deviation is none.
-PERFUSION = ("NC", "corrected", "AC")
+PERFUSION = ("NC", "corrected", "physics", "AC")
 _RADIUS_USUAL_MM, _LARGEST_TILT_DEG, _LARGEST_SHIFT_MM = (18.0, 42.0), 12.0, 45.0
 _HOT_SHARE = 0.9
 _FEW_COUNTS = 40.0
@@ -30,6 +31,7 @@ _FEW_COUNTS = 40.0
 class Phase:
     """One phase.
 
+    frame: UID of the images' frame of reference, "" where none tells it or they have several.
     ventricle: found once, for all its images (None without a short-axis stack); set_by_hand: which of its fields were.
     found_on: the kind of image it was found on. peaks: counts that are 100 %, by kind. polar: % of maximum, [24, 72],
     by kind. segments: [17] by kind. deficits: against normal limits, by kind; normals: whose limits, in words, or why
@@ -38,6 +40,7 @@ class Phase:
 
     name: str
     stacks: dict[str, dict[str, Stack]]
+    frame: str = ""
     ventricle: Ventricle | None = None
     found_on: str = ""
     set_by_hand: tuple[str, ...] = ()
@@ -82,7 +85,8 @@ def _judge(phase: Phase, sex: str) -> None:
 
 
 def _phase(name: str, stacks: dict[str, dict[str, Stack]], by_hand: Mapping[str, Any]) -> Phase:
-    phase = Phase(name, stacks)
+    frames = {stack.frame for planes in stacks.values() for stack in planes.values()} - {""}
+    phase = Phase(name, stacks, frames.pop() if len(frames) == 1 else "")
     kind = next((k for k in PERFUSION if "SA" in stacks.get(k, {})), None)
     if kind is None:
         phase.warnings.append(f"{name}: no short-axis series, so there is no polar map.")
@@ -192,7 +196,7 @@ def emphasised(value: float) -> int:
 
 
 def _of(kind: str) -> str:
-    return {"NC": "NC", "corrected": "Corrected", "AC": "AC (CT)"}[kind]
+    return NAMES[kind]
 
 
 def warnings_of(study: ReportStudy, phases: Sequence[Phase]) -> list[str]:

@@ -31,8 +31,8 @@ def deficit_table(phases: Sequence[Phase]) -> Iterator[str]:
         yield f'<tr><th scope="row">{head}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
     yield "</tbody></table></div>"
     yield (
-        f"<p class=faint>Normal limits: {html.escape(judged[0].normals)}, NC against their NC, corrected and AC "
-        f"against their AC. A place counts {LIMIT_SD:g} SD below the normal mean; its score rises to 4 where "
+        f"<p class=faint>Normal limits: {html.escape(judged[0].normals)}, NC against their NC, all corrected "
+        f"ones against their AC. A place counts {LIMIT_SD:g} SD below the normal mean; its score rises to 4 where "
         f"{100 * WORST_LOSS:.0f} % of that is lost (Slomka 2005). Scores of segments, 0 to 4, summed: SSS of stress, "
         "SRS of rest, SDS their difference. TPD: total perfusion deficit; extent: share of the ventricle below the "
         "limit; severity: how far below the normal mean, on average. Synthetic normals are not your patients’.</p>"

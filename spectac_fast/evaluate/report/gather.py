@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,15 +16,18 @@ from spectac_fast.data.acquisition import apart, claim_of
 from spectac_fast.data.inputs import SHARED_UID, Found, Source, find_studies
 from spectac_fast.data.settle import settled
 from spectac_fast.errors import InputError, NoInputError, SpectacError
+from spectac_fast.evaluate.report.corrected import anonymous, correct_in_memory, derivation, unusual
+from spectac_fast.evaluate.report.map_files import is_map
+from spectac_fast.formats.dicom.derivation import UNMEASURED, reconstruction_of
 from spectac_fast.terms import PHASES, PLANES
 
 if TYPE_CHECKING:
-    from spectac_fast.correct.study import Prepared
     from spectac_fast.formats.series import Series
     from spectac_fast.models.translator import Translator
 
-# Kinds of image, in the order in which they are shown; AC is what a CT gave, where there was one.
-KINDS = ("NC", "corrected", "AC", "SD")
+# Kinds of image, in the order in which they are shown: "corrected" is made of NC images, "physics" reconstructed with a
+# map that nobody measured; AC is what a CT gave, where there was one.
+KINDS = ("NC", "corrected", "physics", "AC", "SD")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +35,14 @@ class Stack:
     """One plane in the customary order: SA apex to base, VLA septal to lateral, HLA inferior to anterior.
 
     counts: [slices, rows, columns]; spacing_mm: (slice, row, column); origin: first voxel's centre, LPS mm; steps:
-    rows of [3, 3], from voxel to voxel along (slice, row, column), LPS mm.
+    rows of [3, 3], from voxel to voxel along (slice, row, column), LPS mm. frame: UID of its frame of reference.
     """
 
     counts: NDArray[np.float32]
     spacing_mm: tuple[float, float, float]
     origin: NDArray[np.float64]
     steps: NDArray[np.float64]
+    frame: str = ""
 
     def point(self, index: Sequence[float]) -> NDArray[np.float64]:
         """Index (slice, row, column) -> LPS mm."""
@@ -70,7 +74,7 @@ def stack_of(series: Series) -> Stack:
     """A series in counts."""
     steps = np.array(series.spacing_mm)[:, None] * series.directions
     counts = np.asarray(series.counts, np.float32)
-    return Stack(counts, series.spacing_mm, np.array(series.position, float), steps)
+    return Stack(counts, series.spacing_mm, np.array(series.position, float), steps, series.frame_of_reference)
 
 
 def gather(inputs: Sequence[Path], looked: Callable[[], None] | None = None) -> tuple[list[list[Series]], Found]:
@@ -97,13 +101,20 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
     Raises InputError where there is neither a corrected series nor a model and NC series to correct.
     """
     by_kind, warnings = _chosen(series)
-    made_by = list(dict.fromkeys(_joint(_derivation(one)) for one in by_kind["corrected"].values()))
-    if not by_kind["corrected"]:
-        if translator is None or not by_kind["NC"]:
-            raise InputError(f"{series[0].path}: expected corrected or NC series of this study, found neither.")
-        made_by = [_correct(by_kind, translator)]
-    if translator is not None and all(translator.weights_sha256 in text for text in made_by):
-        warnings += _unusual(by_kind, translator)
+    made_by = list(dict.fromkeys(_joint(derivation(one)) for one in by_kind["corrected"].values()))
+    if not by_kind["corrected"] and by_kind["NC"] and translator is not None:
+        try:
+            made_by = [correct_in_memory(by_kind, translator, warnings)]
+        except InputError as reason:
+            if not by_kind["physics"]:
+                raise
+            warnings.append(anonymous(str(reason), by_kind["NC"].values()))
+    if not (by_kind["corrected"] or by_kind["physics"]):
+        raise InputError(f"{series[0].path}: expected corrected or NC series of this study, found neither.")
+    if translator is not None and by_kind["corrected"] and all(translator.weights_sha256 in text for text in made_by):
+        warnings += unusual(by_kind, translator)
+    reconstructed = [one for kind in ("physics", "AC") for one in by_kind[kind].values()]
+    made_by += list(dict.fromkeys(said for one in reconstructed if (said := _reconstruction(one))))
     stacks: dict[str, dict[str, dict[str, Stack]]] = {}
     for phase in PHASES:
         kinds = {
@@ -174,7 +185,7 @@ def pseudonym(series: Series) -> str:
 
 def _settled(series: Sequence[Series]) -> list[Series]:
     """Series of a study, each as it lies; what was derived from another one at hand lies as that does."""
-    plain = [one for one in series if kind_of(one) in ("NC", "AC")]
+    plain = [one for one in series if kind_of(one) in ("NC", "physics", "AC")]
     found = dict(zip(plain, settled(plain)))
     leads = {uid: one for one in found.values() for uid in _uids(one)}
     made = [one for one in series if kind_of(one) == "corrected" and _source_of(one) not in leads]
@@ -211,7 +222,8 @@ def _read(source: Source, found: Found) -> Series | None:
     try:
         series = source.series(source.contents(), force=True)
     except SpectacError as reason:
-        found.skipped.append(str(reason))
+        if not is_map(source):
+            found.skipped.append(str(reason))
         return None
     if series.doubt:
         found.skipped.append(f"{series.path}: it is open whether this is NC or AC: {series.doubt}.")
@@ -225,70 +237,15 @@ def kind_of(series: Series) -> str:
         return "SD"
     if description.endswith("DL-AC"):
         return "corrected"
-    return "AC" if series.attenuation_corrected else "NC"
+    if not series.attenuation_corrected:
+        return "NC"
+    return "physics" if UNMEASURED.search(_reconstruction(series)) else "AC"
 
 
-def _derivation(series: Series) -> str:
-    from spectac_fast.formats.dicom.derivation import derivation_of
-    from spectac_fast.models.names import NAMED
-
-    return derivation_of(series.header, NAMED)
-
-
-def _unusual(by_kind: Mapping[str, Mapping[tuple[str, str], Series]], translator: Translator) -> list[str]:
-    """What a model finds unusual about series, which are called by phase and plane: file names may name a patient."""
-    from spectac_fast.correct.study import prepare
-    from spectac_fast.data.study import Study
-
-    named = tuple(replace(one, path=Path(f"{one.phase} {one.plane}")) for one in by_kind["NC"].values())
-    try:
-        prepared = prepare(Study(named), translator, {}, 0)
-    except InputError as reason:
-        return [str(reason)]
-    return [*prepared.warnings, *_far_apart(by_kind["SD"], prepared, translator)]
-
-
-def _far_apart(written: Mapping[tuple[str, str], Series], prepared: Prepared, translator: Translator) -> Iterator[str]:
-    """Whose samples lie further apart than in the training population, by the deviations that were written.
-
-    Where planes are averaged, what is written is at most the largest of their deviations: if it is too large, one of
-    them is. Too small a one says nothing here.
-    """
-    from spectac_fast.data.spread import central_slices, heart_spread
-    from spectac_fast.models.uncertainty import calibration_of
-
-    population = getattr(translator, "population", None)
-    known = population.spread if population else None
-    for series, scale in zip(prepared.study.series, prepared.scales):
-        one = written.get((series.phase, series.plane))
-        drawn = re.search(r"deviation of samples (\d+)", _derivation(one)) if one is not None else None
-        usual = drawn is not None and not re.search(r"\bsteps (?!1\b)", _derivation(one))
-        if known is None or not usual or int(drawn[1]) < known.samples:
-            continue
-        stack = one.counts * np.float32(2.0 / (scale * translator.gain))
-        taken = stack[central_slices(len(stack), one.slice_mm)]
-        spread = calibration_of(translator).undone(heart_spread(taken, stack.shape, one.spacing_mm))
-        text = known.warning(series.path, series.plane, spread) if known.score(series.plane, spread) > 0 else None
-        if text:
-            yield text
-
-
-def _correct(by_kind: Mapping[str, dict[tuple[str, str], Series]], translator: Translator) -> str:
-    from spectac_fast._version import __version__
-    from spectac_fast.correct import correct_study
-    from spectac_fast.data.study import Study
-
-    nc = by_kind["NC"]
-    counts = correct_study(Study(tuple(nc.values())), translator)
-    for (key, one), corrected in zip(nc.items(), counts):
-        by_kind["corrected"][key] = replace(one, counts=corrected, attenuation_corrected=True, header=None)
-    weights = f" (weights SHA-256 {translator.weights_sha256})" if translator.weights_sha256 else ""
-    return (
-        f"Corrected for this report by spectac_fast {__version__}, model {translator.name}{weights}; "
-        "nothing corrected was at hand."
-    )
+def _reconstruction(series: Series) -> str:
+    return reconstruction_of(series.header) if series.header is not None else ""
 
 
 def needs_model(series: Sequence[Series]) -> bool:
     """Whether nothing corrected is among the series of a study."""
-    return not any(kind_of(one) == "corrected" for one in series)
+    return not any(kind_of(one) in ("corrected", "physics") for one in series)

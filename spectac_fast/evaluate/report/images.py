@@ -42,6 +42,16 @@ def half_extent(phases: Sequence[Phase], plane: str) -> float:
     return max(reach, default=40.0)
 
 
+def ventricle_middle(phase: Phase) -> NDArray[np.float64] | None:
+    """The middle of the ventricle, LPS mm; None where none was found."""
+    sa, v = phase.stacks.get(phase.found_on, {}).get("SA"), phase.ventricle
+    if v is None or sa is None:
+        return None
+    size = [(n - 1) / 2 for n in sa.counts.shape]
+    where = (0.5 * (v.apex_mm + v.base_limit_mm), *v.centre_mm[1:])
+    return sa.point([c + sign * mm / d for c, sign, mm, d in zip(size, (-1, -1, 1), where, sa.spacing_mm)])
+
+
 def window(phase: Phase, plane: str, stack: Stack, half_mm: float) -> Window:
     """The slices within `half_mm` of the ventricle's middle, at most fourteen; of the stack's where it was not found.
 
@@ -49,14 +59,9 @@ def window(phase: Phase, plane: str, stack: Stack, half_mm: float) -> Window:
     """
     count = len(stack.counts)
     middle = (np.array(stack.counts.shape) - 1) / 2
-    sa = phase.stacks.get(phase.found_on, {}).get("SA")
-    if phase.ventricle is not None and sa is not None:
-        v = phase.ventricle
-        between = 0.5 * (v.apex_mm + v.base_limit_mm)
-        size = [(n - 1) / 2 for n in sa.counts.shape]
-        where = (between, *v.centre_mm[1:])
-        index = [c + sign * mm / d for c, sign, mm, d in zip(size, (-1, -1, 1), where, sa.spacing_mm)]
-        inside = stack.index(sa.point(index))
+    heart = ventricle_middle(phase)
+    if heart is not None:
+        inside = stack.index(heart)
         # Stress and rest, or planes of two frames of reference, may not know of each other.
         if (np.abs(inside - middle) * stack.spacing_mm < 60).all():
             middle = inside

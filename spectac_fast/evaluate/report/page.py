@@ -24,6 +24,8 @@ from spectac_fast.evaluate.report.analysis import (
 from spectac_fast.evaluate.report.bullseye import bullseye
 from spectac_fast.evaluate.report.deficits import DEFICIT_LINK, deficit_table
 from spectac_fast.evaluate.report.gather import ReportStudy
+from spectac_fast.evaluate.report.map_files import ReportMap
+from spectac_fast.evaluate.report.map_section import MAP_LINK, map_for, map_section
 from spectac_fast.evaluate.report.words import NAMES, ORDER
 from spectac_fast.outputs import NOTICE, PROGRAM
 
@@ -35,8 +37,17 @@ ON_THEIR_OWN = (
 )
 
 
-def page(study: ReportStudy, phases: Sequence[Phase], *, title: str = "", colours: str = "warm") -> str:
-    """The whole page. title: what the user calls it; a pseudonym without. colours: of `figures.colours.TABLES`."""
+def page(
+    study: ReportStudy,
+    phases: Sequence[Phase],
+    *,
+    title: str = "",
+    colours: str = "warm",
+    maps: Sequence[ReportMap] = (),
+) -> str:
+    """The whole page. title: what the user calls it; a pseudonym without. colours: of `figures.colours.TABLES`. maps:
+    attenuation maps of the study.
+    """
     perfusion = f"perfusion-{colours}"
     name = html.escape(title or f"Study {study.pseudonym}")
     style = files("spectac_fast.evaluate.report").joinpath("style.css").read_text(encoding="utf-8")
@@ -54,18 +65,31 @@ def page(study: ReportStudy, phases: Sequence[Phase], *, title: str = "", colour
         '<nav aria-label="Contents"><ul><li><a href="#maps">Polar maps</a></li>'
         f"{DEFICIT_LINK if any(phase.normals for phase in phases) else ''}"
         '<li><a href="#segments">Segments</a></li>'
-        '<li><a href="#slices">Slices</a></li><li><a href="#making">How it was made</a></li></ul></nav>',
+        '<li><a href="#slices">Slices</a></li>'
+        f"{MAP_LINK if any(map_for(phase, maps) for phase in phases) else ''}"
+        '<li><a href="#making">How it was made</a></li></ul></nav>',
         '<main id="main">',
         *_cards(study, phases),
         *_maps(phases, perfusion),
         *deficit_table(phases),
         *_table(phases),
         *_slices(phases, perfusion),
+        *map_section(phases, maps),
         *_making(study, phases),
-        f"</main><footer><p>{NOTICE} Corrected images are estimated from NC images alone; compare them with NC. "
+        f"</main><footer><p>{NOTICE} {_origin(phases)} Compare them with NC. "
         f"No patient identity is in this page. spectac_fast {__version__}.</p></footer></body></html>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _origin(phases: Sequence[Phase]) -> str:
+    """What corrected images are made of, a sentence."""
+    if not any("physics" in phase.stacks for phase in phases):
+        return "Corrected images are estimated from NC images alone."
+    return (
+        "Corrected images are estimated from NC images alone; those by a map are the patient’s own counts, "
+        "reconstructed with an attenuation map that nobody measured."
+    )
 
 
 def _cards(study: ReportStudy, phases: Sequence[Phase]) -> Iterator[str]:

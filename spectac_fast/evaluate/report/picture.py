@@ -104,11 +104,13 @@ def _scores(figure: Figure, phases: Sequence[Phase], bottom: float, height: floa
 
 def _row(figure: Figure, phase: Phase, perfusion: str, bottom: float, height: float) -> None:
     """One phase: its polar maps at the left, the middle slice of every plane at the right."""
-    drawn = [(NAMES[kind], phase.polar[kind], perfusion) for kind in ("NC", "corrected") if kind in phase.polar]
-    if len(drawn) == 2:
+    shown = [kind for kind in ("NC", "corrected", "physics") if kind in phase.stacks]
+    drawn = [(NAMES[kind], phase.polar[kind], perfusion) for kind in shown if kind in phase.polar]
+    if len(drawn) == 2 and "physics" not in shown:
         drawn.append((NAMES["difference"], drawn[1][1] - drawn[0][1], "difference"))
     _discs(figure, phase.name, drawn, bottom, height)
-    for i, kind in enumerate(("NC", "corrected")):
+    share = 0.86 / max(len(shown), 2)
+    for i, kind in enumerate(shown):
         for j, plane in enumerate(("SA", "VLA", "HLA")):
             stack = phase.stacks.get(kind, {}).get(plane)
             if stack is None or kind not in phase.peaks:
@@ -117,8 +119,9 @@ def _row(figure: Figure, phase: Phase, perfusion: str, bottom: float, height: fl
             row = images.tiles(stack, window, phase.peaks[kind])
             middle = row.shape[1] // images.TILE // 2
             tile = row[:, middle * images.TILE : (middle + 1) * images.TILE]
-            side = 0.43 * _ROW / _WIDTH
-            box = (0.64 + (side + 0.005) * j, bottom + (0.03 + 0.44 * (1 - i)) * height, side, 0.43 * height)
+            side = share * _ROW / _WIDTH
+            low = bottom + (0.03 + (share + 0.01) * (max(len(shown), 2) - 1 - i)) * height
+            box = (0.64 + (side + 0.005) * j, low, side, share * height)
             axes = figure.add_axes(box)
             axes.imshow(images.rgb(tile, perfusion), interpolation="bicubic", aspect="auto")
             axes.set_axis_off()

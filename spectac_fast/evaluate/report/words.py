@@ -2,5 +2,12 @@
 
 from __future__ import annotations
 
-NAMES = {"NC": "NC", "corrected": "Corrected", "AC": "AC (CT)", "difference": "Corrected − NC", "SD": "Uncertainty"}
-ORDER = ("NC", "corrected", "difference", "AC", "SD")
+NAMES = {
+    "NC": "NC",
+    "corrected": "Corrected",
+    "physics": "By a map",
+    "AC": "AC (CT)",
+    "difference": "Corrected − NC",
+    "SD": "Uncertainty",
+}
+ORDER = ("NC", "corrected", "difference", "physics", "AC", "SD")

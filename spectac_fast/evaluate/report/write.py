@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from spectac_fast.errors import InputError, SetupError
 from spectac_fast.evaluate.report.analysis import Phase, analyse
 from spectac_fast.evaluate.report.gather import needs_model, study_of
+from spectac_fast.evaluate.report.map_files import ReportMap
 from spectac_fast.evaluate.report.page import page
 from spectac_fast.outputs import OWN, Kind, Permit, appearing, output_folder
 
@@ -29,6 +30,7 @@ def write_report(
     dicom: bool = False,
     colours: str = "warm",
     permit: Permit = OWN,
+    maps: Sequence[ReportMap] = (),
 ) -> tuple[list[Path], list[Phase]]:
     """Write the report of one study.
 
@@ -41,6 +43,7 @@ def write_report(
         png, dicom: also write the summary in these forms.
         colours: of perfusion, one of `figures.colours.TABLES`.
         permit: what may be replaced besides reports of this program.
+        maps: attenuation maps (`map_files.maps_of`), of which those of this study are shown.
 
     Returns the files written, and what they say of each phase.
     Raises InputError for series without NC and corrected ones, SetupError where the files
@@ -54,7 +57,8 @@ def write_report(
     beside |= {Kind.OBJECT: path.with_suffix(".dcm")} if dicom else {}
     for kind, target in {Kind.PAGE: path, **beside}.items():
         permit.check(target, kind)
-    written = [_put(path, page(study, phases, title=title, colours=colours).encode())]
+    mine = [one for one in maps if study.header is not None and one.study == str(study.header.StudyInstanceUID)]
+    written = [_put(path, page(study, phases, title=title, colours=colours, maps=mine).encode())]
     if png or dicom:
         from spectac_fast.evaluate.report.picture import summary_picture
 

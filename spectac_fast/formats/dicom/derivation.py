@@ -28,6 +28,25 @@ _DERIVATION = re.compile(
     rf"(?: Mean of the corrections of this plane and, on the same voxels, of {_PLANES}\.)?"
     rf" Settings: (?:not stated|{_KEYS} {_VALUES}(?:, {_KEYS} {_VALUES})*)\."
 )
+# Of what `tomo.stacks` writes: a reconstruction, whose attenuation map may be one that nobody measured.
+_NUMBER = r"\d+(?:\.\d+)?"
+_FILTER = rf"(?:none|Gaussian {_NUMBER} mm|(?:Butterworth|Hann) {_NUMBER}/cm(?: order {_NUMBER})?)"
+_UNMEASURED = (
+    rf"(?:map predicted from NC by mumap, weights [0-9a-f]{{12}}|Chang first order, uniform body of {_NUMBER}/cm)"
+)
+UNMEASURED = re.compile(f"attenuation correction: {_UNMEASURED}")
+_RECONSTRUCTION = re.compile(
+    rf"{re.escape(RESEARCH)} Reconstructed from projections by spectac_fast \d[\d.]{{0,20}}: "
+    rf"(?:OSEM \d+i\d+s(?: RR)?|FBP), filter {_FILTER}, "
+    r"(?:no scatter correction|scatter correction: (?:dual energy window|triple energy window|effective source)), "
+    rf"(?:no attenuation correction|attenuation correction: (?:CT map|NM map|{_UNMEASURED}))\."
+)
+
+
+def reconstruction_of(ds: Dataset) -> str:
+    """The Derivation Description where it is one of a reconstruction by this program, else ""."""
+    text = ds.get("DerivationDescription") or ""
+    return text if isinstance(text, str) and _RECONSTRUCTION.fullmatch(text) else ""
 
 
 def averaged(planes: str) -> str:

@@ -1,11 +1,9 @@
 """Attenuation maps: of CT and of NM objects, on the grid of a reconstruction, or a sentence."""
 
 import numpy as np
-import pydicom
 import pytest
 import torch
-from fake_patient import ANGLES, GRID, WATER, body, ct_of, write_ct, write_patient
-from fake_study import write_nc
+from fake_patient import ANGLES, GRID, WATER, body, ct_of, write_ct, write_map, write_patient
 
 from spectac_fast.correct.physics.maps import check_overlap, load_map, on_grid
 from spectac_fast.correct.physics.volumes import grid_of
@@ -30,17 +28,6 @@ def sentence(path, error=InputError):
     assert "SECRET" not in str(caught.value)
     assert str(caught.value).endswith(".")
     return str(caught.value)
-
-
-def write_map(path, values, image_type="TRANSMISSION", **geometry):
-    """An NM object of values [z, y, x], whole numbers, on the grid of the reconstruction."""
-    given = {"orientation": (1, 0, 0, 0, 1, 0), "pixel_mm": 6.8, "slice_mm": 6.8}
-    first = (GRID.axis_x()[0], GRID.axis_y()[0], GRID.axis_z()[0])
-    write_nc(path, np.rint(values), **{**given, "position": first, **geometry})
-    ds = pydicom.dcmread(path)
-    ds.ImageType = ["ORIGINAL", "PRIMARY", "RECON TOMO", image_type]
-    ds.save_as(path)
-    return path
 
 
 def test_the_grid_is_that_of_the_file(projections):
@@ -136,3 +123,65 @@ def test_a_map_that_does_not_overlap(ct, projections):
         check_overlap(mu, body() > 0.5, found, 300.0)
     with pytest.raises(InputError, match=r"covers \d+ %"):
         check_overlap(mu.roll(20, 2), body() > 0.5, found, 0.0)
+
+
+def test_a_ct_as_other_scanners_write_it(tmp_path, projections):
+    """A scout in the series, a prone patient, unsigned values of another slope a slice, a tilted gantry: one map."""
+    hu = ct_of(WATER * body())
+    hu[:, :, 20:30] += 80
+    plain = write_ct(tmp_path / "plain", hu)
+    expected = on_grid(load_map(plain)[0], GRID, projections)[0]
+
+    def scout(ds):
+        if ds.InstanceNumber == 1:
+            ds.ImageType, ds.ImageOrientationPatient = ["ORIGINAL", "PRIMARY", "LOCALIZER"], [1, 0, 0, 0, 0, -1]
+
+    def unsigned(ds):
+        values = np.frombuffer(ds.PixelData, "<i2").astype(int) - 1024
+        slope, intercept = (2, -1100) if ds.InstanceNumber % 2 else (1, -2000)
+        ds.PixelRepresentation, ds.RescaleSlope, ds.RescaleIntercept = 0, str(slope), str(intercept)
+        ds.PixelData = ((values - intercept) // slope).astype("<u2").tobytes()
+
+    def prone(ds):
+        x, y, z = map(float, ds.ImagePositionPatient)
+        down, right = map(float, ds.PixelSpacing)
+        ds.PixelData = np.frombuffer(ds.PixelData, "<i2").reshape(ds.Rows, -1)[::-1, ::-1].tobytes()
+        ds.ImageOrientationPatient = [-1, 0, 0, 0, -1, 0]
+        ds.ImagePositionPatient = [x + (ds.Columns - 1) * right, y + (ds.Rows - 1) * down, z]
+
+    extra = write_ct(tmp_path / "scout", hu, change=scout)
+    first = [-(n - 1) / 2 * mm for n, mm in zip(hu.shape[::-1], (3.4, 3.4, 6.8))]
+    write_ct(extra, hu[:1], first=first, change=lambda ds: setattr(ds, "SOPInstanceUID", "9.9"))
+    for folder, atol in (
+        (extra, 1e-6),
+        (write_ct(tmp_path / "unsigned", hu, change=unsigned), 2e-4),
+        (write_ct(tmp_path / "prone", hu, change=prone), 1e-6),
+    ):
+        found = on_grid(load_map(folder)[0], GRID, projections)[0]
+        torch.testing.assert_close(found, expected, atol=atol, rtol=0)
+
+
+def test_slices_that_do_not_lie_straight_above_each_other(tmp_path, projections):
+    """Each slice is a voxel further to the back, and so is what it shows."""
+    hu = np.full((32, 160, 80), -1000.0)
+    hu[:, 60:110, 20:60] = 0
+    straight = on_grid(load_map(write_ct(tmp_path / "straight", hu))[0], GRID, projections)[0]
+    aside = np.stack([np.roll(image, -(k - 16), 0) for k, image in enumerate(hu)])
+
+    def change(ds):
+        x, y, z = ds.ImagePositionPatient
+        ds.ImagePositionPatient = [x, float(y) + 3.4 * (int(ds.InstanceNumber) - 1 - 16), z]
+
+    there = on_grid(load_map(write_ct(tmp_path / "aside", aside, change=change))[0], GRID, projections)[0]
+    torch.testing.assert_close(there, straight, atol=2e-3, rtol=0)
+    bent = write_ct(tmp_path / "bent", hu, change=lambda ds: ds.InstanceNumber > 16 and change(ds))
+    assert "evenly spaced" in sentence(bent)
+
+
+def test_another_unit_and_another_patient(tmp_path, projections):
+    hu = ct_of(WATER * body())
+    assert "Rescale Type" in sentence(
+        write_ct(tmp_path / "z", hu, change=lambda ds: setattr(ds, "RescaleType", "Z_EFF"))
+    )
+    other = write_ct(tmp_path / "other", hu, change=lambda ds: setattr(ds, "PatientID", "SOMEBODY"))
+    assert "names another patient" in " ".join(on_grid(load_map(other)[0], GRID, projections)[1])

@@ -97,19 +97,24 @@ def test_a_full_circle_begins_at_its_gap_or_anywhere(tmp_path, made):
     np.testing.assert_array_equal(found.peak.counts[order], made[0])
 
 
-def test_two_heads_that_see_the_same_angles_are_averaged(file, made):
+def test_angles_that_two_heads_see_are_averaged(tmp_path, made):
+    """Opposite heads, a full circle each."""
+    path = write_tomo(tmp_path / "tomo.dcm", made, angles=20 + 15.0 * np.arange(VIEWS))
+
     def twice(ds):
-        every = list(range(VIEWS)) * 2
-        keep(ds, every)
-        ds.PixelData = np.concatenate([frames(ds)[:VIEWS], 3 * frames(ds)[VIEWS:]]).tobytes()
+        whole = frames(ds)
+        keep(ds, list(range(VIEWS)) * 2)
+        ds.PixelData = np.concatenate([whole, 3 * np.roll(whole, -VIEWS // 2, axis=0)]).tobytes()
         ds.DetectorVector = [1] * VIEWS + [2] * VIEWS
         ds.NumberOfDetectors = 2
-        head = ds.DetectorInformationSequence[0]
-        head.StartAngle = ds.RotationInformationSequence[0].StartAngle
-        ds.DetectorInformationSequence = [head, head]
+        heads = [copy.deepcopy(ds.DetectorInformationSequence[0]) for _ in range(2)]
+        heads[0].StartAngle, heads[1].StartAngle = "160", "340"
+        heads[1].ImageOrientationPatient = [-float(each) for each in heads[0].ImageOrientationPatient[:3]] + [0, 0, -1]
+        ds.DetectorInformationSequence = heads
 
-    found = read_projections(edited(file, twice))
-    np.testing.assert_allclose(found.peak.counts, 2 * made[0])
+    found = read_projections(edited(path, twice))
+    order = np.argsort((found.angles - 20 + 1e-6) % 360)
+    np.testing.assert_allclose(found.peak.counts[order], 2 * made[0])
     assert any("taken from 24 angles" in note for note in found.notes)
 
 
@@ -199,3 +204,12 @@ def test_a_real_study(tmp_path):
     assert found.covered == pytest.approx(180)
     assert (found.phase, found.isotope, found.collimator) == ("stress", "Tc-99m", "LEHR")
     assert found.notes == ()
+
+
+def test_a_rounded_step_is_that_of_its_arc(tmp_path, made):
+    def change(ds):
+        rotation = ds.RotationInformationSequence[0]
+        rotation.StartAngle, rotation.AngularStep, rotation.ScanArc = "225", "7.8", "180"
+
+    path = write_tomo(tmp_path / "tomo.dcm", made[:, :23], angles=ANGLES[:23])
+    np.testing.assert_allclose(read_projections(edited(path, change)).angles, -45 + 180 / 23 * np.arange(23), atol=1e-6)

@@ -136,7 +136,7 @@ def test_detectors_with_one_start(file, rng):
     def change(ds):
         with_heads(2, rng)(ds)
         for item in ds.DetectorInformationSequence:
-            del item.StartAngle
+            del item.StartAngle, item.ImageOrientationPatient
         ds.RotationInformationSequence[0].StartAngle = "225"
 
     assert "for each of 2 detectors" in sentence(edited(file, change))

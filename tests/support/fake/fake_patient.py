@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pydicom
 import torch
+from fake_study import write_nc
 from fake_tomo import write_tomo
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -70,6 +72,7 @@ def write_ct(folder, hu, *, spacing=(6.8, 3.4, 3.4), first=None, series="1.2.3",
         ds.file_meta = FileMetaDataset()
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         ds.SOPClassUID, ds.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", f"{series}.{k + 1}"
+        ds.InstanceNumber = k + 1
         ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = "1.2", series, "1.2.9"
         ds.Modality, ds.PatientName = "CT", "SECRET"
         ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -82,6 +85,17 @@ def write_ct(folder, hu, *, spacing=(6.8, 3.4, 3.4), first=None, series="1.2.3",
         change(ds)
         ds.save_as(folder / f"{series}-{len(hu) - k:03d}.dcm", enforce_file_format=True)
     return folder
+
+
+def write_map(path, values, image_type="TRANSMISSION", **geometry):
+    """An NM object of values [z, y, x], whole numbers, on the grid of the reconstruction."""
+    given = {"orientation": (1, 0, 0, 0, 1, 0), "pixel_mm": 6.8, "slice_mm": 6.8}
+    first = (GRID.axis_x()[0], GRID.axis_y()[0], GRID.axis_z()[0])
+    write_nc(path, np.rint(values), **{**given, "position": first, **geometry})
+    ds = pydicom.dcmread(path)
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "RECON TOMO", image_type]
+    ds.save_as(path)
+    return path
 
 
 def ct_of(mu):

@@ -15,6 +15,7 @@ from spectac_fast.errors import InputError, NotApplicableError
 from spectac_fast.formats.dicom.depth import check_depth
 from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE
 from spectac_fast.formats.dicom.parse import parse, sentences, uid_name
+from spectac_fast.formats.dicom.patient import identity
 from spectac_fast.formats.dicom.read import slice_numbers
 from spectac_fast.formats.dicom.values.pixels import stored_pixels
 from spectac_fast.formats.evidence.header import emission_doubts
@@ -33,7 +34,8 @@ class AttenuationMap:
     """values: float32 [slices, rows, columns], in `unit`, "HU" or "1/cm". first: centre of voxel (0, 0, 0) (LPS), mm.
 
     steps: from voxel to voxel along slices, rows and columns, mm, [3, 3]. frame: UID of the frame of reference, perhaps
-    "". path: of the first file. sources: (class, instance) UIDs of its objects. notes: as in `Projections`.
+    "". path: of the first file. sources: (class, instance) UIDs of its objects. patient: `patient.identity`.
+    notes: as in `Projections`.
     """
 
     values: NDArray[np.float32]
@@ -44,6 +46,7 @@ class AttenuationMap:
     path: Path
     sources: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
+    patient: str = ""
 
 
 def read_map_files(files: Sequence[tuple[Path, bytes]]) -> AttenuationMap:
@@ -60,7 +63,7 @@ def read_map_files(files: Sequence[tuple[Path, bytes]]) -> AttenuationMap:
             kind = str(ds.get("SOPClassUID", ""))
             if kind == NM_IMAGE_STORAGE and len(files) == 1:
                 return _of_nm(ds, path)
-            if kind == CT_IMAGE_STORAGE:
+            if kind == CT_IMAGE_STORAGE and "LOCALIZER" not in (ds.get("ImageType") or ()):
                 ds.filename = path
                 slices.setdefault(str(ds.get("SeriesInstanceUID", "")), []).append(ds)
             elif len(files) == 1:
@@ -87,18 +90,20 @@ def _of_ct(slices: list[Dataset], path: Path) -> AttenuationMap:
     row, column = cosines[0, :3], cosines[0, 3:]
     normal = np.cross(row, column)
     order = np.argsort(places @ normal)
-    between = np.diff((places @ normal)[order])
-    if between.min() <= 0 or np.ptp(between) > _UNEVEN * np.median(between):
+    between, mean = np.diff((places @ normal)[order]), (places[order[-1]] - places[order[0]]) / (len(slices) - 1)
+    aside = np.abs(places[order] - places[order[0]] - np.arange(len(slices))[:, None] * mean).max()
+    if between.min() <= 0 or np.ptp(between) > _UNEVEN * np.median(between) or aside > _UNEVEN * between.max():
         raise InputError(f"{path}: expected evenly spaced CT slices, found gaps or repetitions.")
     values = np.stack([_hounsfield(slices[k], path) for k in order])
     if not np.isfinite(values).all() or (values < _AIR_BELOW).mean() in (0.0, 1.0) or not _within(values, *_BODY).any():
         raise InputError(
             f"{path}: expected Hounsfield units of a patient in air, found {values.min():.0f} to {values.max():.0f}."
         )
-    steps = np.stack([normal * np.median(between), column * spacing[0, 0], row * spacing[0, 1]])
+    # Of a tilted gantry the slices do not lie straight above each other.
+    steps = np.stack([mean, column * spacing[0, 0], row * spacing[0, 1]])
     return AttenuationMap(
         values, "HU", places[order[0]], steps, str(slices[0].get("FrameOfReferenceUID") or ""), path,
-        tuple((str(slices[k].SOPClassUID), str(slices[k].SOPInstanceUID)) for k in order),
+        tuple((str(slices[k].SOPClassUID), str(slices[k].SOPInstanceUID)) for k in order), patient=identity(slices[0]),
     )  # fmt: skip
 
 
@@ -106,6 +111,10 @@ def _hounsfield(ds: Dataset, path: Path) -> NDArray[np.float32]:
     stored = stored_pixels(ds, path)
     if "RescaleSlope" not in ds:
         raise InputError(f"{path}: expected a Rescale Slope to Hounsfield units, found none.")
+    unit = str(ds.get("RescaleType") or "HU").strip().upper()
+    if unit not in ("HU", "US"):
+        # What is no customary unit may hold anything and is not repeated.
+        raise InputError(f"{path}: expected Hounsfield units of a CT, found another Rescale Type.")
     values = stored.values[0] * float(ds.RescaleSlope) + float(ds.get("RescaleIntercept") or 0)
     if stored.padded is not None:
         values = np.where(stored.padded[0], -1000.0, values)
@@ -116,9 +125,17 @@ def _within(values: NDArray, low: float, high: float) -> NDArray[np.bool_]:
     return (values > low) & (values < high)
 
 
+def reconstructed_map(ds: Dataset) -> bool:
+    """Whether an NM object is a reconstruction that its header says to be of transmission, or a map."""
+    return _is_reconstruction(ds) and bool(emission_doubts(ds))
+
+
+def _is_reconstruction(ds: Dataset) -> bool:
+    return [*map(str, ds.get("ImageType") or ()), "", "", ""][2] == "RECON TOMO"
+
+
 def _of_nm(ds: Dataset, path: Path) -> AttenuationMap:
-    image_type = [*map(str, ds.get("ImageType") or ()), "", "", ""]
-    if image_type[2] != "RECON TOMO":
+    if not _is_reconstruction(ds):
         raise NotApplicableError(
             f"{path}: expected a reconstructed attenuation map (RECON TOMO), found another object."
         )
@@ -141,7 +158,7 @@ def _of_nm(ds: Dataset, path: Path) -> AttenuationMap:
     steps = np.stack([np.cross(row, column) * spacing, column * down, row * right])
     source = ((str(ds.SOPClassUID), str(ds.SOPInstanceUID)),)
     frame = str(ds.get("FrameOfReferenceUID") or "")
-    return AttenuationMap(scaled, "1/cm", place, steps, frame, path, source, notes)
+    return AttenuationMap(scaled, "1/cm", place, steps, frame, path, source, notes, identity(ds))
 
 
 def _real_world(ds: Dataset) -> tuple[float, float]:
