@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -211,7 +211,7 @@ def _score_case(
     return score_patient(cut), floor, score_patient(of_ac) if of_ac else None
 
 
-def _pairs(found: Planes, wanted: Planes, hearts: Planes) -> list[SeriesPair]:
+def _pairs(found: Planes, wanted: Planes, hearts: Mapping[str | None, np.ndarray]) -> list[SeriesPair]:
     return [SeriesPair(stack, wanted[plane], hearts[plane]) for plane, stack in found.items()]
 
 
