@@ -191,12 +191,12 @@ class Prepared:
         """A sentence for every correction that is expected to be wrong, or was cut off (`doubts`)."""
         gain = translator.gain
         alone = self._alone(outputs, gain)
-        images = (
+        own, together = (
             [to_model(stack, scale * gain) for stack, scale in zip(stacks, self.scales)]
             for stacks in (alone, self._agreed(alone, gain))
         )
         cut_off = cut_off_hearts(self.study.series, self.grids, outputs, translator)
-        return cut_off + doubtful_corrections(self.study.series, self.grids, self.inputs, *images, translator)
+        return cut_off + doubtful_corrections(self.study.series, self.grids, self.inputs, own, together, translator)
 
     def foreign_spread(
         self, outputs: Sequence[NDArray[np.float32]], translator: Translator, samples: int
@@ -225,7 +225,7 @@ def prepare(study: Study, translator: Translator, options: Mapping[str, Any], se
     claims = [claim_of(series) for series in study.series]
     differ = functools.cache(lambda a, b: _difference(views[a], views[b]))
     scales, unlike = scales_of(study.series, claims, grids, nc, differ)
-    alone = [()] * len(study.series)
+    alone: list[tuple[int, ...]] = [()] * len(study.series)
     partners = alone if gives_single_sample(translator, options) else partners_of(study.series, claims, differ)
     for one, field, others in zip(study.series, fields, partners):
         warnings += field_warnings(one.path, field, translator, alone=len(others) < 2)

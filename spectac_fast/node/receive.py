@@ -168,7 +168,7 @@ class _Host(RequestHandler):
     def _create_association(self) -> Association:
         association, once = super()._create_association(), _Once()
         for thread in (association, association.dul):
-            thread.run = functools.partial(_to_the_end, thread.run, association, once)  # type: ignore[method-assign]
+            thread.run = functools.partial(_to_the_end, thread.run, association, once)
         return association
 
 

@@ -222,7 +222,7 @@ def score_patient(pairs: Sequence[SeriesPair]) -> PatientScores:
     for pair in pairs:
         prediction, reference = _as_pair(pair.prediction, pair.reference)
         # NaN counts as filled, so that it reaches the scores instead of vanishing with the slice.
-        filled = ~(reference <= -1).all(axis=(1, 2))
+        filled = ~np.all(reference <= -1, axis=(1, 2))
         squared = (prediction - reference) ** 2
         after = (rescaled(pair, factor).prediction - reference) ** 2
         ssim = ssim_map(prediction, reference)

@@ -195,7 +195,7 @@ def _averaged(
     return dict(zip(planes, found, strict=True))
 
 
-def _lattices(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> dict[str, Lattice]:
+def _lattices(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> dict[str | None, Lattice]:
     """Where the planes of a phantom lie to each other: about one centre, along the axes of the heart."""
     long, up = np.eye(3)[:2]
     planes = cuts(Axes(long, up, np.cross(up, long), np.zeros(3)))

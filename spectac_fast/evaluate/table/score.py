@@ -288,7 +288,7 @@ def _of_phases(found: Mapping[str | None, np.ndarray]) -> list[np.ndarray]:
     return [found.get(phase, np.full(17, np.nan)) for phase in PHASES]
 
 
-def _pairs(found: Planes, wanted: Planes, hearts: Planes) -> list[SeriesPair]:
+def _pairs(found: Planes, wanted: Planes, hearts: Mapping[str | None, np.ndarray]) -> list[SeriesPair]:
     return [SeriesPair(stack, wanted[plane], hearts[plane]) for plane, stack in found.items()]
 
 

@@ -81,8 +81,8 @@ def _region(
         entry[name] = _plain(bootstrap.mean(_column(result.patients, region, name), indices))
     linear = next((r for r in baselines if r.row.translator.name == "linear"), None)
     if linear is not None:
-        rmse = (_shown(of, region, profile)["rmse"] for of in (result, linear))
-        entry["rmse_over_linear"] = _plain(bootstrap.ratio(*rmse, indices))
+        rmse, of_linear = (_shown(of, region, profile)["rmse"] for of in (result, linear))
+        entry["rmse_over_linear"] = _plain(bootstrap.ratio(rmse, of_linear, indices))
     if baselines and not result.row.is_baseline:
         entry["separated_from_baselines"] = all(_better_and_separated(own, pooled(b)) for b in baselines)
     if len(result.trainings) > 1:
@@ -199,8 +199,8 @@ def build(
     ref = None
     if scores.segments is not None and "truth" in scores.segments:
         limits = limits or limits_of_table(cases, scores.segments["AC"])
-        known = [scores.segments[kind] for kind in ("NC", "AC", "truth")]
-        ref = regional.reference(cases, PHASES, *known, indices, limits)
+        nc, ac, truth = (scores.segments[kind] for kind in ("NC", "AC", "truth"))
+        ref = regional.reference(cases, PHASES, nc, ac, truth, indices, limits)
     patients = scores.rows[0].patients
     # The rows that are no networks need no device; a table of them alone was made on the CPU.
     device = scores.rows[-1].row.translator.device

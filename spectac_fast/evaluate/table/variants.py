@@ -114,12 +114,17 @@ def _variants(name: str, translator: Translator, steps: int, samples: int, noise
         # The published list of latent diffusion has its one node at the other end.
         one = {"steps": 1, "samples": 1, "solver": "ddim"}
         estimates = _estimate(f"{name}, 1 evaluation", translator, one)
-        return [*estimates, *_sampled(name, translator, noise_steps or translator.defaults["steps"], samples)]
+        return [*estimates, *_sampled(name, translator, noise_steps or _own_steps(translator), samples)]
     if translator.name in FIRST_STAGES:
         return [Row(f"{name}, round trip of AC", translator, given="AC")]
     if translator.name in BASELINES:
         return [Row(name, translator)]
     return _estimate(name, translator, {})
+
+
+def _own_steps(translator: Any) -> int:
+    """What the weights of one that predicts noise say."""
+    return translator.defaults["steps"]
 
 
 def _estimate(label: str, translator: Translator, options: dict[str, Any]) -> list[Row]:

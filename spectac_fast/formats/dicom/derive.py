@@ -161,7 +161,7 @@ def _derive(
     kind: _Kind,
     others: Sequence[Series],
 ) -> Dataset:
-    source = series.header
+    source = _header(series)
     ds = copy.deepcopy(source)
     _drop_private(ds)
     for keyword in (*_STALE, *_RENEWED):
@@ -191,6 +191,11 @@ def _derive(
     return ds
 
 
+def _header(series: Series) -> Dataset:
+    assert series.header is not None
+    return series.header
+
+
 def _drop_private(ds: Dataset) -> None:
     """Delete private elements at every level, unread: what a vendor's own dictionary makes of them may be an error."""
     for tag in list(ds.keys()):
@@ -216,7 +221,7 @@ def _complete_geometry(ds: Dataset, source_uid: str) -> None:
 def _made(provenance: Provenance | None, others: Sequence[Series]) -> str:
     """What an object was made by and from, besides its source."""
     settings = dict(sorted(provenance.settings.items())) if provenance else {}
-    sources = sorted(str(other.header.SOPInstanceUID) for other in others)
+    sources = sorted(str(_header(other).SOPInstanceUID) for other in others)
     by = [provenance.model, provenance.weights, provenance.version] if provenance else []
     return json.dumps([*by, settings, sources])
 
@@ -240,7 +245,7 @@ def _describe(
     ds: Dataset, series: Series, provenance: Provenance | None, kind: _Kind, others: Sequence[Series]
 ) -> None:
     """Which objects it was derived from, how, and by what."""
-    source = series.header
+    source = _header(series)
     ds.SourceImageSequence = _sources(series, "YES")
     for other in others:
         ds.SourceImageSequence.extend(_sources(other, "NO"))
@@ -265,10 +270,10 @@ def _describe(
 
 
 def _sources(series: Series, locations_preserved: str) -> list[Dataset]:
-    items = []
-    for uid in series.instances or (series.header.SOPInstanceUID,):
+    items, source = [], _header(series)
+    for uid in series.instances or (source.SOPInstanceUID,):
         item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = series.header.SOPClassUID, uid
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, uid
         item.SpatialLocationsPreserved = locations_preserved
         item.PurposeOfReferenceCodeSequence = [code("DCM", "121322", "Source image for image processing operation")]
         items.append(item)

@@ -90,7 +90,8 @@ def place_of(
     cosines: as `cosines_of` gives them. order: the stored frames in the order of their slices. Raises InputError for
     spacings that are missing or no spacings, and for frames whose own positions are uneven.
     """
-    pixel_mm = _numbers(ds, path, "PixelSpacing", 2)
+    row_mm, column_mm = _numbers(ds, path, "PixelSpacing", 2)
+    pixel_mm = row_mm, column_mm
     if min(pixel_mm) <= 0:
         raise InputError(f"{path}: expected positive spacings, found pixels of {pixel_mm} mm.")
     slice_mm, notes = _slice_spacing(ds, path)
@@ -103,8 +104,8 @@ def place_of(
         slice_mm = -abs(slice_mm) if last_first else abs(slice_mm)
         turn = AS_STORED if slice_mm > 0 else Turn(flips=(True, False, False))
         orientation = (*map(float, columns), *map(float, rows))
-        position = _about_origin(orientation, pixel_mm, slice_mm, shape)
-        return Place(pixel_mm, slice_mm, orientation, position, ("orientation", "position"), turn, (*notes, said))
+        middle = _about_origin(orientation, pixel_mm, slice_mm, shape)
+        return Place(pixel_mm, slice_mm, orientation, middle, ("orientation", "position"), turn, (*notes, said))
     orientation, slice_mm, notes = cosines[name], own_mm, (*notes, *said_of_frames)
     turn = _signed(turn, slice_mm) if turn else AS_STORED
     notes += tuple(_contradictions(ds, plane, cosines, name, turn))

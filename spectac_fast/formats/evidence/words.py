@@ -14,7 +14,7 @@ from spectac_fast.formats.evidence.places import phase_in, plane_in
 from spectac_fast.formats.evidence.tokens import tokens
 
 # Vietnamese writes one word as several.
-_PHRASES = {
+_PHRASES: dict[tuple[str, ...], str] = {
     ("HIEU", "CHINH"): "HIEUCHINH",
     ("SUY", "GIAM"): "SUYGIAM",
     ("SUY", "HAO"): "SUYHAO",

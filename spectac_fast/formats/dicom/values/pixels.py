@@ -87,7 +87,7 @@ def _decompressed(ds: Dataset, dtype: np.dtype) -> NDArray:
     return np.frombuffer(_even(content, dtype.itemsize), dtype)
 
 
-def _even(content: bytes | bytearray, size: int) -> memoryview:
+def _even(content: bytes | bytearray | memoryview, size: int) -> memoryview:
     """As much of the bytes as are whole samples."""
     return memoryview(content)[: len(content) // size * size]
 
