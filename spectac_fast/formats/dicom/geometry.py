@@ -255,11 +255,8 @@ def _steps(orientation: Sequence[float], pixel_mm: tuple[float, float], slice_mm
 
 def _numbers(ds: Dataset, path: Path, keyword: str, count: int, *, absent: bool = False) -> tuple[float, ...]:
     """The numbers of an attribute; absent: it may be missing or empty, which gives ()."""
-    try:
-        value = ds.get(keyword)
-        values = [] if value is None or value == "" else [float(v) for v in np.atleast_1d(np.asarray(value, float))]
-    except ValueError:
-        raise InputError(f"{path}: expected {count} finite numbers in {keyword}, found another value.") from None
+    value = ds.get(keyword)
+    values = [] if value is None or value == "" else [float(v) for v in np.atleast_1d(np.asarray(value, dtype=float))]
     if absent and not values:
         return ()
     if len(values) != count or not all(map(math.isfinite, values)):

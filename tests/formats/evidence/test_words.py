@@ -124,6 +124,10 @@ def test_maps_and_transmission_are_told_from_emission(text, words):
     ("text", "word"),
     [
         ("STRESS - REST SUBTRACTION", "SUBTRACTION"),
+        ("SA LV MASK", "MASK"),
+        ("SPECT/CT fusion SA", "FUSION"),
+        ("Stress MIP", "MIP"),
+        ("SA scatter window", "SCATTER WINDOW"),
         ("soustraction effort-repos", "SOUSTRACTION"),
         ("SA Differenz", "DIFFERENZ"),
         ("差分 SA", "差分"),
