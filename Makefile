@@ -76,6 +76,7 @@ docs: $(VENV)/docs-ready
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 $(VENV)/bin/python:
 	@mkdir -p $(VENV)

@@ -221,6 +221,7 @@ if __name__ == "__main__":
                 "data/demo/**/*",
                 "data/geometry/*.json",
                 "evaluate/regional/*.npz",
+                "evaluate/own/*.css",
                 "evaluate/report/*.css",
                 "formats/evidence/*.json",
             ]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from spectac_fast.errors import UsageError
-from spectac_fast.outputs import OWN, PROGRAM, Kind, Permit
+from spectac_fast.outputs import OWN, PROGRAM, Kind, Permit, temporary
 
 # What says in a picture whose it is.
 MADE_BY = {"Software": PROGRAM}
@@ -38,7 +38,7 @@ def appearing(path: Path) -> Iterator[Path]:
     to which.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    part = temporary(path)
     try:
         yield part
         sentence = _permit.get().obstacle(path, _Alike(part.read_bytes()))

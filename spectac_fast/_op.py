@@ -81,6 +81,7 @@ class Op:
         return None
 
     def _run_triton(self, *args: Any) -> Any:
+        assert self._triton is not None
         module, _, function = self._triton.partition(":")
         return getattr(importlib.import_module(module), function)(*args)
 

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import os
+import secrets
 import stat
 import tempfile
 import zipfile
@@ -95,7 +96,8 @@ def _card(content: bytes) -> bool:
 
 
 def _table(content: bytes) -> bool:
-    return content.startswith((b"# NC to AC: results on ", b"row,region,metric,value,"))
+    heads = (b"# NC to AC: results on ", b"row,region,metric,value,", b"patient,phase,plane,NC,AC,in no pair")
+    return content.startswith(heads)
 
 
 def _volume(content: bytes) -> bool:
@@ -175,7 +177,7 @@ def _obstacle(path: Path, kind: Form | None, inputs: Sequence[Path], overwrite: 
     except (OSError, ValueError) as error:
         return f"{path}: expected the name of a file to write, found {_reason(error)}."
     expected = f"{path}: expected a new file or one that {PROGRAM} wrote in this form"
-    if path.name.startswith(_MANIFEST) and path.suffix == ".jsonl":
+    if is_manifest(path):
         return f"{expected}, found the name of a manifest, which is never replaced."
     if found is None:
         return ""
@@ -216,10 +218,20 @@ def output_folder(path: Path) -> Path:
     return path
 
 
+def temporary(path: Path) -> Path:
+    """A name beside `path` that nobody has or foresees: a link put there would lead what is written elsewhere."""
+    return path.with_name(f".{path.name}.tmp-{secrets.token_hex(5)}")
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a path has the name of a record of what is finished."""
+    return path.name.startswith(_MANIFEST) and path.suffix == ".jsonl"
+
+
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it becomes `path` on success and vanishes on failure."""
-    part = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    part = temporary(path)
     try:
         yield part
         os.replace(part, path)

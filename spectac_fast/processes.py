@@ -17,7 +17,9 @@ def process_pool(jobs: int | None = None) -> ProcessPoolExecutor:
 
 def _end_with_parent() -> None:
     """A process that was killed has no time to tell its workers; one that waits for work would wait for ever."""
-    threading.Thread(target=_leave_after, args=(parent_process().sentinel,), daemon=True).start()
+    parent = parent_process()
+    assert parent is not None
+    threading.Thread(target=_leave_after, args=(parent.sentinel,), daemon=True).start()
 
 
 def _leave_after(parent: int) -> None:

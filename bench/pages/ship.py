@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
         write(FOLDER / source.name, source.read_bytes())
         write(FOLDER / f"{name}64.json", (run / "card.json").read_bytes())
         card = json.loads((run / "card.json").read_text())
-        write(FOLDER / f"{name}64.md", model_card(name, card, rows[name], table["head"]))
+        page = args.table.resolve().parent.name
+        write(FOLDER / f"{name}64.md", model_card(name, card, rows[name], table["head"], page))
         print(f"{name}: {size / 1e6:.2f} MB")
     return 0
 
@@ -59,12 +60,14 @@ def _over_linear(row: Mapping[str, Any], region: str) -> float:
     return (row[region].get("rmse_over_linear") or {}).get("value", float("inf"))
 
 
-def model_card(name: str, card: Mapping[str, Any], rows: list[Mapping[str, Any]], head: Mapping[str, Any]) -> str:
-    """The Markdown card of one model: its training's card and its rows of the table."""
+def model_card(
+    name: str, card: Mapping[str, Any], rows: list[Mapping[str, Any]], head: Mapping[str, Any], page: str = "table1"
+) -> str:
+    """The Markdown card of one model: its training's card and its rows of the table, which the folder `page` holds."""
     data, recipe = card["data"], card["recipe"]
     given = "AC, encoded and decoded" if rows[0]["label"].endswith("round trip of AC") else "NC"
     facts = {
-        "what it does": f"{name} of the comparison in `bench/results/table1/table.md`; given {given}",
+        "what it does": f"{name} of the comparison in `bench/results/{page}/table.md`; given {given}",
         "size": f"{card['parameters'] / 1e6:.2f} M parameters trained; far smaller than the published networks",
         "training data": f"{data['cases']} patients: {_trained_on(data)}; {data['slices']} slices",
         "recipe": f"`{recipe['name']}`, seed {card['seed']}, {card['steps']} steps in {card['minutes']:.0f} minutes on "
@@ -77,13 +80,21 @@ def model_card(name: str, card: Mapping[str, Any], rows: list[Mapping[str, Any]]
             for key in ("ssim", "rmse")
             for region, where in (("whole", "whole field"), ("heart", "heart region"))
         ]
-        facts[row["label"]] = ", ".join(parts)
+        facts[row["label"]] = ", ".join(parts + _segments(row))
     lines = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
     return (
         f"# Model card: {name}64\n\n| | |\n|---|---|\n{lines}\n\n"
         "**Use.** A row to compare with, trained for minutes; the model to correct with is `bbdm`.\n\n"
         f"**Limits.** Not a medical device, not for diagnosis. {_limits(data)}\n"
     )
+
+
+def _segments(row: Mapping[str, Any]) -> list[str]:
+    """What the 17 segments of a row are off by, beside NC's; nothing where the table has none."""
+    found = row.get("segments") or {}
+    if not found.get("error") or not found.get("error_over_nc"):
+        return []
+    return [f"segments {found['error']['value']:.1f} % from AC, {found['error_over_nc']['value']:.2f} of NC's"]
 
 
 def _trained_on(data: Mapping[str, Any]) -> str:

@@ -26,10 +26,12 @@ _RANGES: dict[str, tuple[float, float]] = {
     "samples": (1, 10_000), "order": (1, 16), "eta": (0.0, 1e3), "dropout": (0.0, 1.0), "num_res_blocks": (0, 256),
     "context_slices": (0, 64), "attenuation_paths": (0, 64), "channel_mult": (1, 4096.0),
     **dict.fromkeys(("model_channels", "head_channels", "channels", "in_channels", "out_channels"), (1, 2**16)),
-    "norm_groups": (1, 2**16),
+    "norm_groups": (1, 2**16), **dict.fromkeys(("num_heads", "num_head_channels", "num_heads_upsample"), (-1, 2**16)),
 }  # fmt: skip
 # Names of numbers that some networks give a word instead.
 _WORDS = {"dropout"}
+# Names of words among the defaults of sampling.
+_TEXTS = {"solver", "spacing"}
 _MOST_PIXELS = 8192
 # Networks may make parts that they then do without.
 _SLACK = 2_000_000
@@ -47,6 +49,7 @@ def check_header(header: Any, name: str) -> dict[str, Any]:
             raise InputError(f"{name}: expected {expected} in {key!r} of its header, found {_shown(header.get(key))}.")
     _check_depth(header["card"], "card", name, 0)
     _check(header["config"], "config", name, 0)
+    _check_defaults(header["config"].get("defaults", {}), name)
     size = header["config"].get("size")
     if size is not None:
         pair = isinstance(size, list) and len(size) == 2
@@ -109,6 +112,16 @@ def _check(value: Any, key: str, name: str, depth: int) -> None:
             )
     elif isinstance(value, (int, float)) and not abs(value) <= (_LARGEST if isinstance(value, int) else _FARTHEST):
         raise InputError(f"{name}: expected a number that can be in {key} of its header, found {_shown(value)}.")
+
+
+def _check_defaults(defaults: Any, name: str) -> None:
+    """Each is a text or a number: what is not is first met when a study is corrected."""
+    if not isinstance(defaults, Mapping):
+        raise InputError(f"{name}: expected an object in config.defaults of its header, found {_shown(defaults)}.")
+    for key, value in defaults.items():
+        text, kind = key in _TEXTS, "a text" if key in _TEXTS else "a number"
+        if (key in _RANGES or text) and not (isinstance(value, str) if text else _is_number(value)):
+            raise InputError(f"{name}: expected {kind} in config.defaults.{key} of its header, found {_shown(value)}.")
 
 
 def _check_depth(value: Any, key: str, name: str, depth: int) -> None:

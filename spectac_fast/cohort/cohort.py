@@ -112,8 +112,8 @@ class Cohort:
         """Rows and columns of every slice. Raises InputError where cases have their own."""
         return self._of_all("size of slices", [shape[1:] for shape, _ in self._grids])
 
-    def spacing_of(self, case: int) -> tuple[float, float, float]:
-        """(slice, row, column) spacing of a case's stacks, mm."""
+    def spacing_of(self, case: int, phase: str | None = None, plane: str | None = None) -> tuple[float, float, float]:
+        """(slice, row, column) spacing of a case's stacks, which is one, mm."""
         return self._grids[case][1]
 
     def _of_all(self, what: str, values: list[Any]) -> Any:

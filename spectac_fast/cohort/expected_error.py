@@ -143,7 +143,8 @@ def describe_correction(
     nc, alone, together: [slices, rows, columns] in model units: NC, and AC as this plane gives it and as all planes of
     its volume do; the last two are alike where there is one plane. template: of the population of SA.
     """
-    spacing = tuple(abs(float(mm)) for mm in spacing_mm)
+    slice_mm, row_mm, column_mm = (abs(float(mm)) for mm in spacing_mm)
+    spacing = slice_mm, row_mm, column_mm
     before, own, after = (
         np.maximum((np.asarray(stack, np.float64) + 1.0) / 2.0, 0.0) for stack in (nc, alone, together)
     )
@@ -221,11 +222,12 @@ def read_expected_error(path: Path, weights: str) -> ExpectedError | None:
             if head["weights_sha256"] != weights:
                 return None
             arrays = {name: file[name].astype(np.float64) for name in (*_ARRAYS, "at")}
+        below, above = map(float, head["limits"])
         known = ExpectedError(
             **arrays,
             length=float(head["length"]),
             slope=float(head["slope"]),
-            limits=tuple(map(float, head["limits"])),
+            limits=(below, above),
             about=str(head["about"]),
             belongs_to=weights,
         )

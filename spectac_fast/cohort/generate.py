@@ -281,7 +281,7 @@ def _store_dicom(folder: Path, case: Case, counts: np.ndarray, wanted: Wanted) -
                     )
         if wanted.projections:
             _store_projections(temporary, case, study)
-        known = {kind.lower(): counts[:, :, k] for k, kind in enumerate(wanted.kinds) if k >= 2}
+        known: dict[str, Any] = {kind.lower(): counts[:, :, k] for k, kind in enumerate(wanted.kinds) if k >= 2}
         np.savez_compressed(temporary / "truth.npz", **known)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
@@ -298,7 +298,7 @@ def _store_projections(folder: Path, case: Case, key: str) -> None:
             folder / f"{phase}_TOMO.dcm",
             case.views[i, None].cpu().numpy(),
             windows_kev=[PEAK_KEV],
-            angles=view_angles(camera.views, camera.arc, camera.mirrored),
+            angles=view_angles(camera.views, camera.arc, camera.mirrored).tolist(),
             radius_mm=settings.radius_mm,
             pixel_mm=detector.dx,
             top_mm=float(detector.axis_z()[-1]),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from spectac_fast.cohort.cohort import Cohort, SeriesKey
 from spectac_fast.cohort.map_cohort import MapCohort
+from spectac_fast.cohort.own.grid import OneGrid
 from spectac_fast.cohort.pairs import PairFolder
 from spectac_fast.errors import InputError
 
@@ -19,7 +20,7 @@ class JoinedCohort:
     hold maps as of `MapCohort`.
     """
 
-    def __init__(self, parts: Sequence[Cohort | PairFolder | MapCohort]) -> None:
+    def __init__(self, parts: Sequence[Cohort | PairFolder | OneGrid | MapCohort]) -> None:
         self.parts = tuple(parts)
         first = self.parts[0]
         for part in self.parts[1:]:
@@ -66,6 +67,10 @@ class JoinedCohort:
         """Each kind of one stack where a part has it in a mapped array."""
         part, i = self._where[case]
         return part.mapped(i, phase, plane)
+
+    def spacing_of(self, case: int, phase: str | None = None, plane: str | None = None) -> tuple[float, float, float]:
+        """(slice, row, column) spacing of every stack, mm."""
+        return self.spacing_mm
 
     def scale(self, case: int, phase: str | None) -> float:
         """The phase's count scale: from its NC short-axis stack."""

@@ -28,6 +28,8 @@ class PairedCohort(Protocol):
 
     def mapped(self, i: int, phase: str | None, plane: str | None) -> dict[str, NDArray[np.uint16]] | None: ...
 
+    def spacing_of(self, i: int, phase: str | None = None, plane: str | None = None) -> tuple[float, float, float]: ...
+
     def scale(self, i: int, phase: str | None) -> float: ...
 
 
@@ -47,6 +49,7 @@ def left_ventricle_gain(cohort: PairedCohort, cases: Sequence[int]) -> float:
     for i in cases:
         series = cohort.series(i)
         for phase in dict.fromkeys(phase for phase, _ in series):
-            _, ac = cohort.pair(i, phase, reference_plane(series, phase))
-            gains.append(count_scale(ac, cohort.spacing_mm) / cohort.scale(i, phase))
+            plane = reference_plane(series, phase)
+            _, ac = cohort.pair(i, phase, plane)
+            gains.append(count_scale(ac, cohort.spacing_of(i, phase, plane)) / cohort.scale(i, phase))
     return float(np.median(gains))

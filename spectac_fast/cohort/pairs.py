@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from spectac_fast.cohort.cohort import SeriesKey, reference_plane
 from spectac_fast.data.scale import count_scale
+from spectac_fast.data.search import PART10, is_part10
 from spectac_fast.errors import InputError
 from spectac_fast.formats.images import ENDINGS, read_counts
 from spectac_fast.formats.pictures import read_picture
@@ -100,6 +101,10 @@ class PairFolder:
     def mapped(self, case: int, phase: str | None, plane: str | None) -> None:
         """None: files of their own are no mapped array."""
 
+    def spacing_of(self, case: int, phase: str | None = None, plane: str | None = None) -> tuple[float, float, float]:
+        """(slice, row, column) spacing of every stack, mm."""
+        return self.spacing_mm
+
     def scale(self, case: int, phase: str | None) -> float:
         """The phase's count scale: from its NC short-axis stack, or the first plane at hand where there is none."""
         return self._scales[case][phase]
@@ -163,8 +168,20 @@ def _check_each_once(folder: Path, cases: Sequence[Mapping[str, Any]]) -> None:
 
 
 def is_pair_folder(folder: Path) -> bool:
-    """Whether a folder has a side of pairs in it."""
-    return any((folder / name).is_dir() for name in SIDES) or all((folder / n).is_dir() for n in _PUBLISHED.values())
+    """Whether a folder has a side of pairs in it; sides of DICOM or NIfTI alone are those of studies instead."""
+    sides = [folder / name for name in SIDES if (folder / name).is_dir()]
+    if not sides and all((folder / name).is_dir() for name in _PUBLISHED.values()):
+        sides = [folder / name for name in _PUBLISHED.values()]
+    held = [path for side in sides for path in side.iterdir() if not path.name.startswith(".")]
+    stacks = any(path.suffix.lower() in ENDINGS for path in held)
+    return bool(sides) and (stacks or not any(map(_is_of_study, held)))
+
+
+def _is_of_study(path: Path) -> bool:
+    if path.is_dir() or path.name.lower().endswith((".nii", ".nii.gz")):
+        return True
+    with path.open("rb") as file:
+        return is_part10(file.read(PART10), path, lambda trouble: None)
 
 
 def _shades(path: Path) -> NDArray[np.float32]:

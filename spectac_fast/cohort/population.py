@@ -128,8 +128,8 @@ def describe(
 ) -> NDArray[np.float64]:
     """The `FEATURES` of a stack [slices, rows, columns] in model units, float64."""
     counts = np.maximum((np.asarray(stack, np.float64) + 1.0) / 2.0, 0.0)
-    spacing = [abs(mm) for mm in spacing_mm]
-    heart = heart_mask(counts.shape, tuple(spacing))
+    spacing = slice_mm, row_mm, column_mm = [abs(mm) for mm in spacing_mm]
+    heart = heart_mask(counts.shape, (slice_mm, row_mm, column_mm))
     inside = counts[heart]
     middle = template_of(stack, spacing_mm)
     likeness = _correlation(middle, template)
@@ -242,10 +242,12 @@ def read_population(path: Path, weights: str = "") -> Population | None:
             raise ValueError(f"format {content['format']!r} or features of another version")
         planes = {}
         for name, plane in content["planes"].items():
-            parts = [np.array(plane[key], np.float64) for key in ("template", "mean", "covariance")]
-            if [part.shape for part in parts] != [TEMPLATE_SHAPE, (count,), (count, count)]:
+            template, mean, covariance = (
+                np.array(plane[key], np.float64) for key in ("template", "mean", "covariance")
+            )
+            if (template.shape, mean.shape, covariance.shape) != (TEMPLATE_SHAPE, (count,), (count, count)):
                 raise ValueError(f"arrays of plane {name} of another shape")
-            planes[name] = PlanePopulation(*parts, float(plane["limit"]))
+            planes[name] = PlanePopulation(template, mean, covariance, float(plane["limit"]))
         if "SA" not in planes:
             raise ValueError("no plane SA")
         spread = spread_from_json(content["spread"]) if "spread" in content else None

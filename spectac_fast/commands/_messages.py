@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from spectac_fast._version import __version__
 from spectac_fast.errors import SetupError
+from spectac_fast.outputs import is_manifest
 from spectac_fast.terminal import log_to_stderr
 
 _log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def messages(args: argparse.Namespace) -> Iterator[None]:
 def _copied(path: Path, logger: logging.Logger) -> Iterator[None]:
     """Records of every level and lines of both streams are appended to a file too; the terminal gets what it did."""
     try:
-        if path.is_file() and path.stat().st_size and not _is_log(path):
+        if is_manifest(path) or (path.is_file() and path.stat().st_size and not _is_log(path)):
             raise SetupError(f"--log-file {path}: expected a log of this program or a new name, found another file")
         file = path.open("a", encoding="utf-8")
     except OSError as error:

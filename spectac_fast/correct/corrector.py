@@ -186,7 +186,7 @@ class Corrector:
         found = find_studies(inputs, self.told, looked)
         known = [Corrected(skipped=(text,)) for text in found.skipped]
         known += [Corrected(failed=(text,)) for text in found.failed]
-        studies = [group for study in found.studies for group in without_copies(study)]
+        studies: list[Sequence[Source]] = [group for study in found.studies for group in without_copies(study)]
         if store is not None:
             studies = _one_target_each(_not_made_here(studies, store.made(), known), store, known)
         index, count = shard
@@ -201,8 +201,9 @@ class Corrector:
         progress: Progress | None = None,
     ) -> Iterator[Corrected]:
         """Do what `plan` says. stop: set it to end after the batch under way. progress: counts slices."""
-        if self._asked is None and plan.store is not None and plan.store.batch_size():
-            self.network.start_at(plan.store.batch_size())
+        usual = plan.store.batch_size() if self._asked is None and plan.store is not None else None
+        if usual:
+            self.network.start_at(usual)
         stages = Stages(self.network, self.seed, plan.root, plan.store, force=self.force)
         pipeline: Pipeline[tuple[Source, ...], Corrected] = Pipeline(
             stages.read,
@@ -220,6 +221,7 @@ class Corrector:
             for result in pipeline.run(frames.items()):
                 count = expected.pop(result.sources)
                 if progress:
+                    assert progress.total is not None
                     progress.total -= count - sum(map(len, result.counts))
                 yield result
             if expected and not pipeline.stop.is_set():

@@ -14,7 +14,7 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from io import FileIO
 from pathlib import Path, PurePosixPath
@@ -27,7 +27,7 @@ from spectac_fast.outputs import OWN, Permit
 try:
     import fcntl
 except ImportError:  # Only POSIX systems can lock; elsewhere two runs into one folder are the user's care.
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 NAME = "spectac-manifest"
 FORMAT = 1
@@ -258,8 +258,8 @@ def _parse(line: bytes) -> Entry | None:
         if values.pop("format") != FORMAT:
             return None
         outputs = tuple(Output(**output) for output in values.pop("outputs"))
-        texts: dict[str, Sequence[str]] = {key: tuple(values.pop(key)) for key in ("skipped", "failed")}
-        entry = Entry(outputs=outputs, **texts, **values)
+        skipped, failed = (tuple(values.pop(key)) for key in ("skipped", "failed"))
+        entry = Entry(outputs=outputs, skipped=skipped, failed=failed, **values)
         return entry if _is_plausible(entry) else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

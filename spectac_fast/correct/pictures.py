@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,7 +93,7 @@ def _corrected(
     half = (np.where(top > 0, top, 1.0) / 2.0).astype(np.float32)[:, None, None]
     slices = torch.from_numpy(pages / half - 1.0)[:, None]
     seeds = torch.tensor([stable_seed(f"{seed} {page.tobytes().hex()}") for page in pages])
-    options = {"steps": steps, "samples": samples}
+    options: dict[str, Any] = {"steps": steps, "samples": samples}
     given = {name: value for name, value in options.items() if value is not None}
     return (translator.translate(slices, seeds, **given)[:, 0].cpu().numpy() + 1.0) * half
 

@@ -51,10 +51,10 @@ class Stages:
         started = time.perf_counter()
         paths = tuple(source.path for source in sources)
         if read.entry is not None and self._store is not None:
-            written, entry = tuple(self._store.paths(read.entry)), read.entry
-            seconds = {"read": read.seconds}
+            entry, seconds = read.entry, {"read": read.seconds}
+            before = tuple(self._store.paths(entry))
             return Corrected(
-                paths, written=written, finished=True, skipped=entry.skipped, failed=entry.failed, seconds=seconds
+                paths, written=before, finished=True, skipped=entry.skipped, failed=entry.failed, seconds=seconds
             )
         counts: tuple[NDArray[np.float32], ...] = ()
         uncertainty: tuple[NDArray[np.float32], ...] = ()

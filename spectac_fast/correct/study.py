@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spectac_fast.correct.agreement import agreed, partners_of
+from spectac_fast.correct.doubts.bounded import cut_off_hearts
 from spectac_fast.correct.doubts.correction import doubtful_corrections, foreign_spread
 from spectac_fast.correct.doubts.foreign import foreign_input
 from spectac_fast.correct.doubts.small_field import field_warnings
@@ -79,7 +80,7 @@ def correct_study(
     def image(nc: Tensor, **given: Any) -> Tensor:
         return translator.translate(nc, **given, **options)
 
-    outputs = [output[:, 0] for output in _run(image, 1, prepared, translator, options, batch_size, on_slices)]
+    outputs = [output[:, 0] for output in run_batches(image, 1, prepared, translator, options, batch_size, on_slices)]
     counts = prepared.finish(outputs, translator)
     for sentence in prepared.doubts(outputs, translator):
         if on_doubt is not None:
@@ -122,7 +123,7 @@ def correct_study_with_std(
     def both(nc: Tensor, **given: Any) -> Tensor:
         return torch.cat(translate_with_std(translator, nc, **given, std_samples=std_samples, **options), dim=1)
 
-    outputs = _run(both, 2, prepared, translator, options, batch_size, on_slices)
+    outputs = run_batches(both, 2, prepared, translator, options, batch_size, on_slices)
     deviations = [output[:, 1] for output in outputs]
     means = [output[:, 0] for output in outputs]
     counts = prepared.finish(means, translator)
@@ -187,14 +188,15 @@ class Prepared:
         ]
 
     def doubts(self, outputs: Sequence[NDArray[np.float32]], translator: Translator) -> tuple[str, ...]:
-        """A sentence for every correction that is expected to be wrong (`doubtful_corrections`)."""
+        """A sentence for every correction that is expected to be wrong, or was cut off (`doubts`)."""
         gain = translator.gain
         alone = self._alone(outputs, gain)
-        images = (
+        own, together = (
             [to_model(stack, scale * gain) for stack, scale in zip(stacks, self.scales)]
             for stacks in (alone, self._agreed(alone, gain))
         )
-        return doubtful_corrections(self.study.series, self.grids, self.inputs, *images, translator)
+        cut_off = cut_off_hearts(self.study.series, self.grids, outputs, translator)
+        return cut_off + doubtful_corrections(self.study.series, self.grids, self.inputs, own, together, translator)
 
     def foreign_spread(
         self, outputs: Sequence[NDArray[np.float32]], translator: Translator, samples: int
@@ -223,7 +225,7 @@ def prepare(study: Study, translator: Translator, options: Mapping[str, Any], se
     claims = [claim_of(series) for series in study.series]
     differ = functools.cache(lambda a, b: _difference(views[a], views[b]))
     scales, unlike = scales_of(study.series, claims, grids, nc, differ)
-    alone = [()] * len(study.series)
+    alone: list[tuple[int, ...]] = [()] * len(study.series)
     partners = alone if gives_single_sample(translator, options) else partners_of(study.series, claims, differ)
     for one, field, others in zip(study.series, fields, partners):
         warnings += field_warnings(one.path, field, translator, alone=len(others) < 2)
@@ -254,14 +256,14 @@ def slice_seeds(seed: int, series_uid: str, slices: int) -> NDArray[np.int64]:
     return np.full(slices, stable_seed(f"{seed}/{series_uid}"), np.int64)
 
 
-def _run(
+def run_batches(
     compute: Callable[..., Tensor],
     channels: int,
     prepared: Prepared,
     translator: Translator,
-    options: Mapping[str, int],
-    batch_size: int,
-    on_slices: Callable[[int], None] | None,
+    options: Mapping[str, Any],
+    batch_size: int = 64,
+    on_slices: Callable[[int], None] | None = None,
 ) -> list[NDArray[np.float32]]:
     """compute(nc [b, 1, H, W], seeds=, neighbours=) -> [b, channels, H, W] for all stacks of a study, one array
     [slices, channels, rows, columns] a series; stacks with slices of one shape travel in common batches.

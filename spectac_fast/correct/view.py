@@ -45,7 +45,7 @@ class View:
     source: NDArray[np.float32]
     counts: NDArray[np.float32]
     known: NDArray[np.bool_] | None
-    part: tuple[slice, slice, slice]
+    part: tuple[slice, ...]
     lattice: Lattice
 
     def own(self, stack: NDArray) -> NDArray:
@@ -62,10 +62,10 @@ def view_of(series: Series, field: Field, grid: InPlane, translator: Translator)
     known = np.ones(shape, bool)
     if field.inside is not None:
         known = grid.to_model(field.inside.astype(np.float32)) > _KNOWN
-    sides = ((0, 0), (0, 0), (0, 0))
+    sides = [(0, 0), (0, 0), (0, 0)]
     if field.ends_within and _surroundings(translator, series.plane):
-        missing = [max(least - n, 0) for least, n in zip(translator.field_px, shape[1:])]
-        sides = ((0, 0), *((extra // 2, extra - extra // 2) for extra in missing))
+        missing = [max(least - n, 0) for least, n in zip(getattr(translator, "field_px", (0, 0)), shape[1:])]
+        sides = [(0, 0), *((extra // 2, extra - extra // 2) for extra in missing)]
     part = tuple(slice(before, before + n) for (before, _), n in zip(sides, shape))
     counts, known = np.pad(counts, sides), np.pad(known, sides)
     before = np.array([first for first, _ in sides])

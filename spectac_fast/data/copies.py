@@ -11,8 +11,11 @@ from typing import Protocol, TypeVar
 class Instance(Protocol):
     """A file. instance: the SOP Instance UID that it has, "" where it has none."""
 
-    path: Path
-    instance: str
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def instance(self) -> str: ...
 
 
 T = TypeVar("T", bound=Instance)

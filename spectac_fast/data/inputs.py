@@ -133,10 +133,10 @@ def find_studies(inputs: Sequence[Path], told: Told = NOTHING, looked: Callable[
                 stacks.setdefault((uid, patient, stack), []).append(known)
     if not studies and missing == len(found.failed) and not found.skipped:
         raise NoInputError(f"{', '.join(map(str, inputs))}: expected DICOM files here, found none.")
-    for (*study, _), slices in stacks.items():
+    for (uid, patient, _), slices in stacks.items():
         for group in without_copies(slices):
             if len(group) > 1:
-                _join(studies[tuple(study)], group)
+                _join(studies[uid, patient], group)
     reused = {uid for uid, held in contents.items() if len(held) > 1}
     shared = Counter(uid for uid, _ in studies)
     for (uid, _), sources in studies.items():
@@ -209,7 +209,7 @@ def _sources(inputs: Sequence[Path], found: Found) -> Iterator[Source]:
     expanded = [each for path in inputs for each in _expand(path.absolute(), found)]
     seen: set[Path | tuple[int, int]] = set()
     for source in sorted(expanded, key=lambda source: not source.named):
-        keys = {source.path, *_identity(source)}
+        keys: set[Path | tuple[int, int]] = {source.path, *_identity(source)}
         # What was named under two names is two files, as the user sees it.
         if source.path not in seen and (source.named or not keys & seen):
             yield source

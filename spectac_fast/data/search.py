@@ -82,7 +82,8 @@ def _collect(
     start: Path, found: dict[tuple[int, int], Path], entered: set[tuple[int, int]], trouble: Trouble
 ) -> list[Path]:
     """Put the files at and below `start` into `found`; returns the links that were come upon."""
-    links, stack = [], [start]
+    links: list[Path] = []
+    stack = [start]
     while stack:
         path = stack.pop()
         try:

@@ -132,7 +132,8 @@ def _by_planes(members: list[Series], look: _Look) -> list[Series]:
     @functools.cache
     def agree(a: int, way_a: int, b: int, way_b: int) -> bool:
         one, other = ways[a][way_a].series, ways[b][way_b].series
-        return difference(one.counts, other.counts, *map(Lattice.of_voxels, (one, other)), _EVERY)[0] <= SAME
+        lattices = Lattice.of_voxels(one), Lattice.of_voxels(other)
+        return difference(one.counts, other.counts, *lattices, _EVERY)[0] <= SAME
 
     def agreeing(chosen: Sequence[int]) -> list[tuple[int, int]]:
         return [(a, b) for a, b in pairs if agree(a, chosen[a], b, chosen[b])]
@@ -218,6 +219,7 @@ def _doubted(one: Series, look: _Look) -> Series:
     if flips is None:
         return one
     seen = turn_to_view(VIEWS[one.plane], "SA")
+    assert seen is not None
     looks = [look for look, axis in zip(_LOOKS, seen.axes) if flips[axis]]
     said = "its header" if one.header is not None else "what its file says"
     note = f"its image contradicts {said}: {', '.join(looks)}; check which way it lies."

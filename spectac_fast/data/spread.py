@@ -72,7 +72,9 @@ def heart_spread(spread: NDArray[np.floating], shape: Sequence[int], spacing_mm:
     that lies outside the region counts for nothing; NaN where there is none inside.
     """
     taken = central_slices(shape[0], spacing_mm[0])
-    heart = heart_mask(tuple(shape), tuple(abs(mm) for mm in spacing_mm))[taken]
+    slices, rows, columns = shape
+    slice_mm, row_mm, column_mm = (abs(mm) for mm in spacing_mm)
+    heart = heart_mask((slices, rows, columns), (slice_mm, row_mm, column_mm))[taken]
     inside = np.asarray(spread, np.float64)[heart]
     return math.sqrt(float(np.mean(np.square(inside)))) if inside.size else math.nan
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -202,7 +202,7 @@ def write_corrected(
     if uncertainty and len(uncertainty) != len(study.series):
         raise ValueError(f"expected one uncertainty for each of {len(study.series)} series, found {len(uncertainty)}")
     out = Path(out)
-    work = []
+    work: list[tuple[Series, str, Callable[..., Any], NDArray[np.floating]]] = []
     others = [[study.series[k] for k in numbers] for numbers in partners or [()] * len(counts)]
     for s, array, beside in zip(study.series, counts, others):
         derive = partial(_encoded, MARKS[0], beside) if s.form else partial(derive_corrected, others=beside)
@@ -242,6 +242,7 @@ def _encoded(
     made = f" {provenance.version}, {provenance.model}" if provenance else ""
     planes = " " + "+".join(each.plane for each in (series, *others)) if others else ""
     # What must be read stands first: a description has 79 characters.
+    assert series.form is not None
     note = f"{mark}{planes}. Research use only, not a medical device. By spectac_fast{made}"
     return series.form.encode(series.turn.undo(np.asarray(counts)), note)
 

@@ -104,6 +104,7 @@ class BridgeSampler:
         result = collected.result()
         if reduce is not None:
             return result
+        assert isinstance(result, Tensor)
         return result[0] if num_samples is None else result.expand(count, *result.shape[1:]).contiguous()
 
     def _batch(self, y: Tensor, seeds: Tensor, context: Tensor, part: slice) -> Tensor:

@@ -84,7 +84,8 @@ def fit_table(
         raise ValueError("only a table that boots, then draws no noise, corrects and clips nothing can be fitted.")
     context = y if context is None else context
     rows = np.array(table.rows)
-    x, history = path.states[table.t[1]].double(), []
+    x = path.states[table.t[1]].double()
+    history: list[Tensor] = []
     base = y.double()
     for i in range(1, len(table)):
         t = torch.full((len(y),), table.t[i], dtype=torch.int64, device=y.device)

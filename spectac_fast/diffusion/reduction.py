@@ -24,6 +24,7 @@ class KeptSamples:
         self._samples[number, part] = values
 
     def result(self) -> Tensor:
+        assert self._samples is not None
         return self._samples
 
 
@@ -53,6 +54,7 @@ class RunningMoments:
             self._squares[part].addcmul_(off, values - mean)
 
     def result(self) -> Tensor | tuple[Tensor, Tensor]:
+        assert self._mean is not None
         if self._squares is None:
             return self._mean
         # One sample stands for equal ones.

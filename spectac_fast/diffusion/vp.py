@@ -78,7 +78,7 @@ class VPProcess:
     @cached_property
     def level(self) -> NDArray[np.float64]:
         """a_t (alpha-bar, Palette's gamma), float64 [T], decreasing."""
-        return np.cumprod(1.0 - self.beta)
+        return np.cumprod(1.0 - self.beta, dtype=np.float64)
 
     def levels(self, t: Tensor) -> Tensor:
         """a_t as float32 [B], for t int64 [B]."""

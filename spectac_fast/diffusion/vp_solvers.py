@@ -53,7 +53,7 @@ def vp_table(
     counted = isinstance(steps, (int, np.integer))
     t = (
         _nodes(process, int(steps), spacing)
-        if counted
+        if isinstance(steps, (int, np.integer))
         else checked_list([int(i) for i in steps], len(process.level) - 1)
     )
     level = [float(process.level[i]) for i in t]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -47,7 +48,7 @@ def _estimate(value: float, draws: np.ndarray, patients: int) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def mean(values: np.ndarray, indices: np.ndarray) -> Estimate:
+def mean(values: ArrayLike, indices: np.ndarray) -> Estimate:
     """Mean over patients. values: float [patients]; indices: of ``resample``."""
     values = np.asarray(values, dtype=np.float64)
     return _estimate(float(values.mean()), values[indices].mean(axis=1), len(values))

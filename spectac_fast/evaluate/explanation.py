@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from spectac_fast.correct.study import prepare
+from spectac_fast.data.lineup import kind_of
 from spectac_fast.data.scale import percentile
 from spectac_fast.data.study import Study
 from spectac_fast.errors import InputError
 from spectac_fast.evaluate.figures.figures import DPI, PLANE_NAMES, STYLE, VIEW_MM, crop
-from spectac_fast.evaluate.report.gather import kind_of
 from spectac_fast.formats.series import Series
 from spectac_fast.models.explain import Explanation, explain_slice
 from spectac_fast.outputs import NOTICE, PROGRAM, Kind, Permit, appearing
@@ -25,6 +25,7 @@ from spectac_fast.terms import PHASES, PLANES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
     from spectac_fast.models.translator import Translator
@@ -227,7 +228,9 @@ def _beside(row: Explained) -> NDArray[np.float64]:
     return row.shares[1:].sum(axis=0)
 
 
-def _show(axes: Axes, tile: NDArray[np.floating], row: Explained, cmap: object, low: float, high: float) -> None:
+def _show(
+    axes: Axes, tile: NDArray[np.floating], row: Explained, cmap: str | Colormap, low: float, high: float
+) -> None:
     aspect = abs(row.pixel_mm[0] / row.pixel_mm[1])
     axes.imshow(crop(tile, row.pixel_mm), cmap=cmap, vmin=low, vmax=high, interpolation="nearest", aspect=aspect)
     region = crop(row.explanation.region.numpy().astype(float), row.pixel_mm)
@@ -236,7 +239,7 @@ def _show(axes: Axes, tile: NDArray[np.floating], row: Explained, cmap: object, 
     axes.spines[:].set_visible(False)
 
 
-def _bar(figure: Figure, left: float, right: float, cmap: object, low: float, high: float, label: str) -> None:
+def _bar(figure: Figure, left: float, right: float, cmap: str | Colormap, low: float, high: float, label: str) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.ticker import MaxNLocator

@@ -32,7 +32,10 @@ def match(nc: Sequence[Series], corrected: Sequence[Series], ac: Sequence[Series
             if not same:
                 raise InputError(f"{partner.path}: expected the size and spacing of {series.path}, found others.")
             partners.append(partner.counts)
-        found.setdefault(series.phase, {})[series.plane] = Stacks(series.counts, *partners, series.spacing_mm)
+        corrected_counts, ac_counts = partners
+        found.setdefault(series.phase, {})[series.plane] = Stacks(
+            series.counts, corrected_counts, ac_counts, series.spacing_mm
+        )
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from spectac_fast.outputs import temporary
+
 
 def stage_bytes(content: bytes | memoryview, path: Path) -> Path:
     """Write `content` to a temporary file beside `path`, onto the disk, and return it; the caller renames it.
@@ -12,9 +14,9 @@ def stage_bytes(content: bytes | memoryview, path: Path) -> Path:
     Missing folders are made. Raises OSError, and leaves nothing behind then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    staged = temporary(path)
     try:
-        with open(staged, "wb") as file:
+        with open(staged, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,8 @@ def nifti_series(path: Path, raw: bytes, plane: str, phase: str) -> Series:
     """The series in the (inflated) bytes of a NIfTI file; raises InputError, or what nibabel does for a damaged one."""
     image = _image(raw)
     shape = _stack_shape(path, image)
-    check_shape(path, shape, image.get_data_dtype(), len(raw) - int(image.dataobj.offset))
+    stored: Any = image.dataobj
+    check_shape(path, shape, image.get_data_dtype(), len(raw) - int(stored.offset))
     unit = _MM.get(image.header.get_xyzt_units()[0], 1.0)
     lps = _LPS @ image.affine * unit
     if not np.isfinite(lps).all() or abs(np.linalg.det(lps[:3, :3])) < 1e-6:

@@ -54,14 +54,15 @@ def export_bundle(name_or_path: str | Path, folder: str | Path) -> Path:
     model_pt = io.BytesIO()
     torch.save(state.state_dict(), model_pt)
     mark_checkpoint(model_pt)
-    licence = metadata.distribution("spectac_fast").read_text("licenses/LICENSE").encode()
+    licence = metadata.distribution("spectac_fast").read_text("licenses/LICENSE")
+    assert licence is not None
     files = {
         "configs/metadata.json": (_json(_metadata(header)), Kind.JSON),
         "configs/inference.json": (_json(_inference(header["config"])), Kind.JSON),
         _SAFETENSORS: (path.read_bytes(), Kind.WEIGHTS),
         "models/model.pt": (model_pt.getvalue(), Kind.CHECKPOINT),
         "docs/README.md": (model_card(path, header).encode(), Kind.CARD),
-        "LICENSE": (licence, None),
+        "LICENSE": (licence.encode(), None),
     }
     write_files(root, files)
     return root

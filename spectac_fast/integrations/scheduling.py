@@ -52,6 +52,15 @@ class BridgeScheduler:
     # What `step` makes of its two tensors.
     _step_output: Callable[[Tensor, Tensor], Any] = BridgeStep
 
+    table: StepTable
+    _running: StepTable
+    _begin: int | None
+    _row: int | None
+    _first: int
+    _history: list[Tensor]
+    _anchor: Tensor | None
+    _end: Tensor | None
+
     def __init__(self, process: BrownianBridge, steps: int | Sequence[int] = 6, **options: Any) -> None:
         self.process, self.options = process, options
         self._source: Tensor | None = None
@@ -90,7 +99,9 @@ class BridgeScheduler:
         """
         if (num_inference_steps is None) == (timesteps is None):
             raise ValueError("set_timesteps: give num_inference_steps or timesteps, one of them.")
-        self._use(num_inference_steps if timesteps is None else list(timesteps), device)
+        steps = num_inference_steps if timesteps is None else list(timesteps)
+        assert steps is not None
+        self._use(steps, device)
 
     def set_begin_index(self, begin_index: int = 0) -> None:
         """Let the next loops start with this row; any but the first from a noised image, and with `set_source`."""
@@ -197,17 +208,17 @@ class BridgeScheduler:
         return tuple(image.view(x0.shape).to(x0.dtype) for image in pair)
 
     def _use(self, steps: int | Sequence[int], device: str | torch.device | None) -> None:
-        self.table: StepTable = solver_table(self.process, steps, **self.options)
+        self.table = solver_table(self.process, steps, **self.options)
         self.timesteps = torch.tensor(self.table.t, device=device)
         self.num_inference_steps = len(self.table)
-        self._begin: int | None = None
+        self._begin = None
         self._restart()
 
     def _restart(self) -> None:
-        self._row: int | None = None
-        self._history: list[Tensor] = []
-        self._anchor: Tensor | None = None
-        self._end: Tensor | None = None
+        self._row = None
+        self._history = []
+        self._anchor = None
+        self._end = None
 
     def _start(self, row: int) -> None:
         """Begin a loop with this row."""
@@ -229,6 +240,7 @@ class BridgeScheduler:
         unseen = isinstance(timestep, Tensor) and timestep.device.type != "cpu"
         if self._row is None:
             self._start(self.index_for_timestep(timestep) if self._begin is None else self._begin)
+        assert self._row is not None
         if unseen:
             return self._row
         t, next_t = int(timestep), self.table.t[self._row]

@@ -50,7 +50,11 @@ class SliceMetrics(Metric):
     ) -> None:
         super().__init__(**settings)
         _check(data_range, window, sample_covariance)
-        self.arguments = {"data_range": data_range, "window": window, "sample_covariance": sample_covariance}
+        self.arguments: dict[str, Any] = {
+            "data_range": data_range,
+            "window": window,
+            "sample_covariance": sample_covariance,
+        }
         for name in _SUMS:
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 

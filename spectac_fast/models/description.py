@@ -29,13 +29,20 @@ class Description:
     weights_sha256: str
 
 
+def _shortened(text: str) -> str:
+    """Without the middle of what would fill a page."""
+    return text if len(text) <= 300 else f"{text[:200]} … {text[-80:]}"
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """While a header is turned into a model: InputError naming the file for whatever does not fit."""
     try:
         yield
     except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, AttributeError, RuntimeError) as error:
-        raise InputError(f"the description in the weight file {path} cannot be used: {error!r}") from error
+        raise InputError(
+            f"the description in the weight file {path} cannot be used: {_shortened(repr(error))}"
+        ) from error
 
 
 def describe(header: dict[str, Any], path: Path) -> Description:

@@ -33,11 +33,11 @@ def read_published(name: str, tensors: dict[str, Tensor], source: str) -> Import
 
 def check_runs(translator: Translator, source: str) -> None:
     """InputError beginning with `source` unless a translator can draw with its own defaults."""
-    sampler = getattr(translator, "sampler", None)
-    if sampler is None:
+    drawing: Any = translator
+    if getattr(translator, "sampler", None) is None:
         return
     try:
-        sampler(translator.evaluations(None, None), None, None, None)
+        drawing.sampler(drawing.evaluations(None, None), None, None, None)
     except ValueError as error:
         raise InputError(f"{source}: its samples cannot be drawn as its settings say: {error}") from error
 

@@ -19,7 +19,7 @@ FORMAT = 1
 _NUMBERS = ("slope", "offset", "gain", "pixel_mm")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Row:
     """ac = slope nc + offset in model units: identity (1, 0), scale (a, a - 1), linear (a, b). A `Translator`."""
 
@@ -48,8 +48,9 @@ def load_row(path: Path, device: torch.device) -> Row:
         raise InputError(f"the model file {path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"the model file {path} does not describe a row of format {FORMAT}")
-    numbers = {key: check_number(content.get(key), key, f"the model file {path}") for key in _NUMBERS}
+    numbers = [check_number(content.get(key), key, f"the model file {path}") for key in _NUMBERS]
     card, digest = content.get("card", {}), hashlib.sha256(raw).hexdigest()
     if not isinstance(content.get("model"), str) or not isinstance(card, dict):
         raise InputError(f"the model file {path}: expected a name and an object in 'model' and 'card', found others.")
-    return Row(content["model"], **numbers, card=card, weights_sha256=digest, device=device)
+    slope, offset, gain, pixel_mm = numbers
+    return Row(content["model"], slope, offset, gain, pixel_mm, card, digest, device)

@@ -246,6 +246,8 @@ class Gate:
             for way in ways:
                 way.cancel()
             service.close()
+            # What the other way has met in the same moment is of no interest any more.
+            await asyncio.gather(*ways, return_exceptions=True)
 
     async def _inward(
         self, guest: _Guest, pdu: bytes | None, reader: asyncio.StreamReader, service: asyncio.StreamWriter

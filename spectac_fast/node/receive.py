@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import socket
 import ssl
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
-from pynetdicom import AE, evt
+from pynetdicom import AE, Association, evt
 from pynetdicom.sop_class import Verification
-from pynetdicom.transport import AssociationServer
+from pynetdicom.transport import AssociationServer, RequestHandler
 
 from spectac_fast.errors import InputError
-from spectac_fast.formats.dicom import NM_IMAGE_STORAGE, glance
+from spectac_fast.formats.dicom import NM_IMAGE_STORAGE, glance, quiet_pydicom
+from spectac_fast.node.complaints import Complaints
 from spectac_fast.node.gate import Gate, Patience
 from spectac_fast.node.spool import Spool
 
@@ -81,12 +85,14 @@ class Receiver:
         )
         self.port = self._gate.port
         _quieten()
-        self._service = ae.make_server(("127.0.0.1", self.port), evt_handlers=handlers, server_class=_Indoors)
+        classes = {"server_class": _Indoors, "request_handler": _Host}
+        self._service = ae.make_server(("127.0.0.1", self.port), evt_handlers=handlers, **classes)
         self._gate.start(self._service.process_request)
 
     def stop(self) -> None:
         """Take nothing more; what is being received is cut off, so its sender knows that it was not stored."""
         self._gate.stop()
+        _complaints.end()
         for association in self._service.active_associations:
             association.join(_DECODED_WITHIN_S)
         self._service.server_close()
@@ -122,7 +128,7 @@ class Receiver:
         self._received.pop(id(event.assoc), None)
 
     def _said(self, event: evt.Event) -> None:
-        _log.warning("an association was rejected: calling or called AE title")
+        _complaints.say("an association was rejected: calling or called AE title")
 
 
 class _Indoors(AssociationServer):
@@ -135,21 +141,61 @@ class _Indoors(AssociationServer):
         pass
 
 
+class _Once:
+    """What both threads of an association may say, once."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def say(self) -> None:
+        if not self._said:
+            self._said = True
+            _complaints.say("what a peer sent could not be understood; its association was closed")
+
+
+class _Here(threading.local):
+    """What a thread may say."""
+
+    once: _Once | None = None
+
+
+_complaints, _here = Complaints(), _Here()
+
+
+class _Host(RequestHandler):
+    """Makes associations whose threads end with a line, and not with a page that quotes what was sent."""
+
+    def _create_association(self) -> Association:
+        association, once = super()._create_association(), _Once()
+        for thread in (association, association.dul):
+            thread.run = functools.partial(_to_the_end, thread.run, association, once)
+        return association
+
+
+def _to_the_end(work: Callable[[], None], association: Association, once: _Once) -> None:
+    """What a thread of an association does; whatever pynetdicom did not foresee closes the connection."""
+    _here.once = once
+    try:
+        # pydicom reads commands, too, and quotes what it finds odd.
+        with quiet_pydicom():
+            work()
+    except Exception:
+        once.say()
+        connection = association.dul.socket
+        if connection is not None and connection.socket is not None:
+            with contextlib.suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_RDWR)
+
+
 class _OneLine(logging.Handler):
     """A line where pynetdicom logs an exception: its own may run over a page and quote what was sent.
 
     Connections that break are the gate's business, and of one association it logs several.
     """
 
-    _last: tuple[int | None, float] = (None, 0.0)
-
     def emit(self, record: logging.LogRecord) -> None:
-        thread, since = self._last
-        if not record.exc_info or isinstance(record.exc_info[1], OSError):
-            return
-        if record.thread != thread or record.created - since > _DECODED_WITHIN_S:
-            _log.warning("what a peer sent could not be understood; its association was closed")
-        self._last = (record.thread, record.created)
+        if record.exc_info and not isinstance(record.exc_info[1], OSError):
+            (_here.once or _Once()).say()
 
 
 def _quieten() -> None:

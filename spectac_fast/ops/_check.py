@@ -126,7 +126,8 @@ class _Memory:
         if self.of != other.of or self.past <= other.first or other.past <= self.first:
             return False
         try:
-            return np.shares_memory(self._cells, other._cells, max_work=_MOST_WORK)
+            # numpy's stubs know its two named amounts of work alone.
+            return np.shares_memory(self._cells, other._cells, max_work=_MOST_WORK)  # type: ignore[arg-type]
         except np.exceptions.TooHardError:
             return True
 
@@ -159,6 +160,7 @@ def check_tensors(
     with_gaps: the output that may have gaps between the slices of its batch, each of which is one block.
     """
     first, like = next(iter(inputs.items()))
+    assert like is not None
     shape = like.shape
     for name, tensor in (*inputs.items(), *outputs.items()):
         if tensor is not None:

@@ -54,13 +54,17 @@ class ViewTables:
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> ViewTables:
         """The same elsewhere; in float64 for the reference."""
-        moved = {name: getattr(self, name) for name in ("index", "weight", "span", "turn", "taps")}
+
+        def moved(t: Tensor) -> Tensor:
+            return t.to(device, dtype if t.is_floating_point() else t.dtype)
+
         return replace(
             self,
-            **{
-                name: None if t is None else t.to(device, dtype if t.is_floating_point() else t.dtype)
-                for name, t in moved.items()
-            },
+            index=moved(self.index),
+            weight=moved(self.weight),
+            span=moved(self.span),
+            turn=moved(self.turn),
+            taps=None if self.taps is None else moved(self.taps),
         )
 
 
@@ -85,7 +89,14 @@ def view_tables(n: int, voxel_mm: float, angles: Sequence[float], sigma_mm: np.n
     index, weight = _stencils(n, turned)
     turn = np.stack([np.cos(np.radians(turned)), np.sin(np.radians(turned))], -1)
     taps = None if sigma_mm is None else _taps(n, len(turned), np.asarray(sigma_mm, dtype=np.float64) / voxel_mm)
-    return ViewTables(*map(torch.from_numpy, (index, weight, _spans(weight), turn)), taps, voxel_mm / 10)
+    return ViewTables(
+        index=torch.from_numpy(index),
+        weight=torch.from_numpy(weight),
+        span=torch.from_numpy(_spans(weight)),
+        turn=torch.from_numpy(turn),
+        taps=taps,
+        voxel_cm=voxel_mm / 10,
+    )
 
 
 def _stencils(n: int, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +116,7 @@ def _neighbours(n: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _spans(weight: np.ndarray) -> np.ndarray:
-    inside = (weight > 0).any(-1)
+    inside = np.any(weight > 0, axis=-1)
     first, past = inside.argmax(-1), inside.shape[-1] - inside[..., ::-1].argmax(-1)
     return np.stack([first, np.where(inside.any(-1), past, first)], -1).astype(np.int32)
 

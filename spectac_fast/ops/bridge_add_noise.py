@@ -140,6 +140,8 @@ def _check(inputs: dict[str, Tensor | None], outputs: dict[str, Tensor | None], 
     name, x0, schedule = "bridge_add_noise", inputs["x0"], inputs["schedule"]
     if objective not in OBJECTIVES:
         raise ValueError(f"{name}: objective must be one of {', '.join(OBJECTIVES)}, found {objective!r}.")
+    assert x0 is not None
+    assert schedule is not None
     if x0.dim() < 1:
         raise ValueError(f"{name}: x0 must be [B, ...], found shape [].")
     if (inputs["seeds"] is None) == (inputs["noise"] is None):

@@ -168,8 +168,7 @@ def instance_norm(
     With the affine of a batch normalisation it gives each sample what that layer in training mode gives it alone.
     """
     channels = x.shape[1] if x.dim() > 1 else 1
-    more = {"eps": eps, "activation": activation, "out": out, "backend": backend}
-    return group_norm_silu(x, max(channels, 1), weight, bias, **more)
+    return group_norm_silu(x, max(channels, 1), weight, bias, eps=eps, activation=activation, out=out, backend=backend)
 
 
 def _check_values(x: Tensor, groups: int, eps: float, activation: str) -> None:

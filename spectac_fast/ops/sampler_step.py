@@ -158,6 +158,7 @@ def sampler_step(
 
 def _check(inputs: dict[str, Tensor | None], outputs: dict[str, Tensor | None]) -> None:
     name, x = "sampler_step", inputs["x"]
+    assert x is not None
     if x.dim() != 4:
         raise ValueError(f"{name}: x must be [B, C, H, W], found shape {list(x.shape)}.")
     shapes = {"row": (len(COLUMNS),), "seeds": x.shape[:1]}

@@ -174,7 +174,7 @@ def slice_metrics(
         map_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         written = x.new_empty((*x.shape[:2], *(side - taps + 1 for side in x.shape[2:])), dtype=map_dtype)
     scores = op(x, y, float(data_range), taps, bool(sample_covariance), written, backend=backend)
-    if widened:
+    if widened and ssim_map is not None:
         ssim_map.copy_(written)
     return scores
 

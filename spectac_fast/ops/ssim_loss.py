@@ -112,7 +112,7 @@ def _differentiable(
 ) -> tuple[Tensor | None, ...]:
     """The gradients in x and y with a graph of their own."""
     # Views, because one image may stand for both.
-    images = [image.view_as(image) for image in (x, y)]
+    images = x.view_as(x), y.view_as(y)
     wanted = [image for image, one in zip(images, needed) if one]
     found = iter(torch.autograd.grad(_by_definition(*images, data_range), wanted, upstream, create_graph=True))
     return tuple(next(found) if one else None for one in needed)

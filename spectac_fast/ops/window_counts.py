@@ -64,13 +64,15 @@ def _resample(values: Tensor, height: int, width: int, axes: tuple[int, ...]) ->
 
 def _window_reference(counts: Tensor, gain: float, *rest: Any) -> None:
     *axes, out = rest
-    out.copy_(_resample(counts, *out.shape[2:], tuple(axes)) * gain - 1.0)
+    height, width = out.shape[2:]
+    out.copy_(_resample(counts, height, width, tuple(axes)) * gain - 1.0)
 
 
 def _unwindow_reference(x: Tensor, gain: float, *rest: Any) -> None:
     *axes, counts, saturated = rest
     largest = torch.iinfo(counts.dtype).max
-    rounded = ((_resample(x, *counts.shape[2:], tuple(axes)) + 1.0) * gain).round()
+    height, width = counts.shape[2:]
+    rounded = ((_resample(x, height, width, tuple(axes)) + 1.0) * gain).round()
     tallies = [flag.flatten(2).sum(2) for flag in (rounded < 0, rounded > largest, rounded.isnan())]
     saturated.copy_(torch.stack(tallies, -1))
     counts.copy_(rounded.nan_to_num(0.0).clamp(0, largest).to(torch.int32))
@@ -166,8 +168,9 @@ def _windowed(
     """Size of the result, and its axes, for counts of this size."""
     op = "window_counts"
     pixels, models = _check_millimetres(op, pixel_mm, model_mm)
-    size = [math.ceil(n * mm / to - _SPARE) for n, mm, to in zip(source, pixels, models)]
-    size = tuple(max(1, n) if n_in else 0 for n, n_in in zip(size, source))
+    fitting = [math.ceil(n * mm / to - _SPARE) for n, mm, to in zip(source, pixels, models)]
+    rows, columns = (max(1, n) if n_in else 0 for n, n_in in zip(fitting, source))
+    size = rows, columns
     return size, tuple(_axes(op, source, size, pixels, models))
 
 
@@ -228,10 +231,10 @@ def _unwindowed(
     pixels, models = _check_millimetres(op, pixel_mm, model_mm)
     if size is None and pixels != models:
         raise ValueError(f"{op}: size must be given where pixel_mm and model_mm differ, found None.")
-    size = tuple(source) if size is None else tuple(size)
-    if len(size) != 2 or min(size) < 0 or (0 in source and 0 not in size):
-        raise ValueError(f"{op}: size must be (rows, columns) that x can fill, found {size}.")
-    return size, tuple(_axes(op, source, size, models, pixels))
+    wanted = tuple(source) if size is None else tuple(size)
+    if len(wanted) != 2 or min(wanted) < 0 or (0 in source and 0 not in wanted):
+        raise ValueError(f"{op}: size must be (rows, columns) that x can fill, found {wanted}.")
+    return wanted, tuple(_axes(op, source, wanted, models, pixels))
 
 
 _kept_unwindowed = lru_cache(maxsize=64)(_unwindowed)

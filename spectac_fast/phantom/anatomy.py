@@ -87,8 +87,8 @@ def _torso(p: Patient, c: Canvas) -> dict[str, Tensor]:
             body = torch.maximum(
                 body, occupancy(c.ellipsoid(centre, (54 + 0.45 * t, 0.55 * t + 16, 46 + 0.4 * t)), 2.0)
             )
-    for centre, radii in implants(p, half_width, TORSO_CENTRE_Y - half_depth - 8):
-        covered = tuple(r + COVER_MM for r in radii)
+    for centre, (wide, deep, high) in implants(p, half_width, TORSO_CENTRE_Y - half_depth - 8):
+        covered = (wide + COVER_MM, deep + COVER_MM, high + COVER_MM)
         body = torch.maximum(body, occupancy(c.ellipsoid(centre, covered), 2.0))
     for arm, _ in arms(p, c, skin_width):
         body = torch.maximum(body, occupancy(arm, 2.0))

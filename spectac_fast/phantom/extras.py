@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ FLUID_UPTAKE = 0.02
 # Skin and fat over an implant, mm.
 COVER_MM = 10.0
 
+Point: TypeAlias = tuple[float, float, float]
+
 
 @dataclass(frozen=True)
 class Part:
@@ -38,7 +41,7 @@ def _cold(where: Tensor, mu: float, uptake: float = 0.0) -> Part:
     return Part(where, mu, dict.fromkeys(PHASES, uptake))
 
 
-def implants(patient: Patient, half_width: float, front: float) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+def implants(patient: Patient, half_width: float, front: float) -> list[tuple[Point, Point]]:
     """(centre, radii) of breast implants: oblate, 0.45 as deep as wide, on the chest wall at y = front, none over the
     breastbone however narrow the chest."""
     found = []

@@ -91,13 +91,16 @@ def ventricle(patient: Patient) -> Ventricle:
     def cavity(volume: float) -> float:
         return _bisect(lambda c: _truncated_volume(aspect * c, c, equator) - volume, 5.0, longest)
 
+    def wall_of(radius: float, length: float) -> float:
+        return _bisect(lambda wall: wall_volume(radius, length, wall) - muscle, 2.0, 40.0)
+
     diastolic = cavity(patient.edv)
     muscle = wall_volume(aspect * diastolic, diastolic, patient.wall)
     shells = []
     for time in (np.arange(CYCLE_PHASES) + 0.5) / CYCLE_PHASES:
         length = cavity(patient.edv * (1 - patient.ejection_fraction * math.sin(math.pi * min(time / 0.9, 1.0)) ** 2))
         radius = aspect * length
-        wall = _bisect(lambda w, r=radius, c=length: wall_volume(r, c, w) - muscle, 2.0, 40.0)
+        wall = wall_of(radius, length)
         shells.append(Shell(radius, length, radius + wall, length + apical * wall))
     return Ventricle(axes(patient), equator, tuple(shells))
 
@@ -146,7 +149,7 @@ class HeartFrame:
         # The septum ends nearer to the apex than the free wall: the membranous septum takes up no tracer.
         base_cut = 6 - 9 * torch.cos(torch.deg2rad(self.angle - 180))
         open_base = occupancy(self.s - 0.9 * (12 - base_cut), 2.5)
-        filled, muscle, round_rho = 0.0, 0.0, self._outside_septum()
+        filled, muscle, round_rho = self.s.new_zeros(()), self.s.new_zeros(()), self._outside_septum()
         for shell in self.lv.shells:
             inner = self.depth(shell.endo_radius, shell.endo_length)
             outer = self.depth(shell.epi_radius, shell.epi_length, round_rho)

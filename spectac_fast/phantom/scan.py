@@ -91,8 +91,9 @@ class Scan:
         collimator = COLLIMATORS[camera.collimator][0] if how.resolution_recovery else None
         projector = self._projector(self.image.n, self.image.dx, collimator)
         attenuation = {} if mu is None else projector.through(to_columns(mu))
-        settings = {"iterations": how.iterations, "subsets": how.subsets}
-        return to_volume(osem(projector, counts, scatter=scatter, **attenuation, **settings))
+        return to_volume(
+            osem(projector, counts, scatter=scatter, **attenuation, iterations=how.iterations, subsets=how.subsets)
+        )
 
     def back_project(self, counts: Tensor) -> Tensor:
         """Filtered back-projection of the reconstructed rows."""
@@ -100,7 +101,7 @@ class Scan:
 
     def _projector(self, n: int, mm: float, collimator: Collimator | None) -> Projector:
         radius = tuple(self.radius.tolist())
-        return Projector(n, mm, self.angles, radius_mm=radius, collimator=collimator, device=self.device)
+        return Projector(n, mm, self.angles.tolist(), radius_mm=radius, collimator=collimator, device=self.device)
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,8 @@ def orbit(anatomy: Anatomy, camera: Camera, angles: np.ndarray) -> np.ndarray:
     # What is beside the detector: 100 mm above and below the heart.
     beside = np.abs(grid.axis_z()) < 100
     body = (anatomy.mu_emission[torch.from_numpy(beside)].amax(0) > 0.05).cpu().numpy()
-    y, x = np.nonzero(body)
-    x, y = (x - grid.n / 2 + 0.5) * grid.dx, (y - grid.n / 2 + 0.5) * grid.dx
+    row, column = np.nonzero(body)
+    x, y = (column - grid.n / 2 + 0.5) * grid.dx, (row - grid.n / 2 + 0.5) * grid.dx
     turn = np.radians(angles)[:, None]
     reach = (x * np.sin(turn) - y * np.cos(turn)).max(1) + camera.clearance_mm
     return reach if camera.contour else np.full(len(angles), reach.max())

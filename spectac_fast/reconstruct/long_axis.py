@@ -141,7 +141,7 @@ def _candidates(field: Array, places: Array, mm: float) -> Iterator[Array]:
         chosen, score = np.where(value > score, k, chosen), np.maximum(value, score)
     for _ in range(_CANDIDATES):
         at = np.unravel_index(int(score.argmax()), field.shape)
-        where = places[(slice(None), *at)]
+        where = places[:, at[0], at[1], at[2]]
         start = starts[chosen[at]].copy()
         start[2:5] = where
         yield start

@@ -47,7 +47,8 @@ class Fields:
         falls = rng.choice(self.falls_mm, size=size)
         out = images.clone()
         for k in np.flatnonzero(chosen):
-            nearest, share = _outside(tuple(images.shape[-2:]), pixel_mm, halves[k], bool(discs[k]), float(falls[k]))
+            shape = images.shape[-2], images.shape[-1]
+            nearest, share = _outside(shape, pixel_mm, halves[k], bool(discs[k]), float(falls[k]))
             row, column = (torch.from_numpy(index) for index in nearest)
             kept = images[k][:, row, column]
             out[k] = (kept + 1.0) * torch.from_numpy(share) - 1.0

@@ -60,7 +60,7 @@ class EncoderFeatures(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         h = self.encoder.conv_in(x.expand(-1, self.channels, -1, -1))
-        maps = []
+        maps: list[Tensor] = []
         for level in self.encoder.down:
             if maps:
                 h = self.encoder.down[len(maps) - 1].downsample(h)

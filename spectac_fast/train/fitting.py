@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from spectac_fast.checkpoints.weights import load_weights, save_weights
@@ -40,7 +41,8 @@ def fitted_table(
 
 def central_nc(cohort: PairedCohort, translator: BridgeTranslator, cases: Sequence[int]) -> tuple[Tensor, Tensor]:
     """NC of a slice near the middle of every stack of some patients, and what lies beside it, as `translate` takes."""
-    slices, around = [], []
+    slices: list[NDArray[np.float32]] = []
+    around: list[NDArray[np.float32]] = []
     for case in cases:
         for phase, plane in cohort.series(case):
             given = to_model(cohort.pair(case, phase, plane)[0], cohort.scale(case, phase))

@@ -107,6 +107,7 @@ def train(
     glance = _validation(validation, pairs, learner, device, _GLANCE) if rank() == 0 else None
 
     def validate() -> dict[str, float]:
+        assert glance is not None
         return glance.scores(learner.estimate(state.weights.eval()))
 
     log = optimise(state, carried_out, budget, run, identity, validate if glance else None)

@@ -55,8 +55,8 @@ def _stored(counts: NDArray[np.float32]) -> NDArray[np.uint16] | NDArray[np.floa
 
 def _by_kind(cohort: PairedCohort, case: int, phase: str | None, plane: str | None, ideal: bool) -> dict[str, NDArray]:
     """NC, AC and, where it is wanted, IDEAL of a stack [slices, H, W]: mapped ones stay on disk."""
-    held = cohort.mapped(case, phase, plane)
-    if held is None:
+    held: dict[str, NDArray] = dict(cohort.mapped(case, phase, plane) or {})
+    if not held:
         held = {kind: _stored(stack) for kind, stack in zip(("NC", "AC"), cohort.pair(case, phase, plane), strict=True)}
     if ideal and IDEAL not in held:
         held[IDEAL] = _stored(cohort.ideal(case, phase, plane))
@@ -106,7 +106,7 @@ class SlicePairs:
         counts = np.empty((*indices.shape, *self.shape), np.float32)
         of_each = np.broadcast_to(kinds, indices.shape)
         for where, index in np.ndenumerate(indices):
-            counts[where] = self._stacks[self._stack_of[index]][of_each[where]][self._within[index]]
+            counts[where] = self._stacks[self._stack_of[index]][str(of_each[where])][self._within[index]]
         return counts
 
     def fit_line(self) -> tuple[float, float]:

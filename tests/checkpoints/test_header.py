@@ -53,7 +53,9 @@ def outcome(path, tensors, header):
     """ "loaded", or "refused" in one sentence."""
     save_file(tensors, path, metadata={"spectac_fast": header})
     try:
-        load(path, device="cpu")
+        model = load(path, device="cpu")
+        # What is loaded is a model: nothing of its description is first met when a study is corrected.
+        model.translate(torch.zeros(1, 1, 16, 16))
     except InputError as reason:
         sentence = str(reason)
     else:
@@ -92,6 +94,19 @@ def outcome(path, tensors, header):
         (("config", "bridge", "num_timesteps"), "1000000000"),
         (("config", "bridge", "max_var"), "NaN"),
         (("config", "defaults", "steps"), "1e9"),
+        (("config", "defaults", "steps"), "[1, 1]"),
+        (("config", "defaults", "steps"), "{}"),
+        (("config", "defaults", "samples"), "[1]"),
+        (("config", "defaults", "samples"), "null"),
+        (("config", "defaults", "order"), "[]"),
+        (("config", "defaults", "eta"), "null"),
+        (("config", "defaults", "eta"), "[[[]]]"),
+        (("config", "defaults", "solver"), "[]"),
+        (("config", "defaults", "solver"), "{}"),
+        (("config", "defaults", "solver"), "true"),
+        (("config", "defaults"), "null"),
+        (("config", "network", "num_head_channels"), "0.5"),
+        (("config", "bridge", "objective"), str([1] * 1000)),
         (("config", "size"), "[16]"),
         (("config", "size"), "[0, 16]"),
         (("config", "size"), "16"),

@@ -218,7 +218,7 @@ def test_what_cannot_be_paired_is_one_sentence(folder, tmp_path, capsys, spoil, 
 def test_no_pairs_at_all(tmp_path, capsys):
     run = tmp_path / "run"
     assert cli.main(["train", "linear", "--data", str(tmp_path), "-o", str(run)]) == 2
-    assert "or pairs in the folders NC and AC, found neither" in capsys.readouterr().err
+    assert "or stacks in the folders NC and AC, found none of these" in capsys.readouterr().err
     for side in ("NC", "AC"):
         (tmp_path / side).mkdir()
         (tmp_path / side / "1.jpg").write_bytes(b"")

@@ -118,6 +118,7 @@ def test_retired_codes_of_older_systems(file):
         state.CodeValue, state.CodingSchemeDesignator, state.CodeMeaning = "F-01602", "SRT", "Resting State"
         ds.DetectorInformationSequence[0].ViewCodeSequence = [view]
         ds.AcquisitionContextSequence[0].ConceptCodeSequence = [state]
+        ds.SeriesDescription = ds.ImageID = ""
 
     edit(file, change)
     series = read_series(file)

@@ -189,6 +189,28 @@ def test_stale_and_private_attributes_are_dropped(tmp_path, rng):
     assert after.CountsAccumulated is None
 
 
+def test_what_the_standard_requires_is_there_where_the_source_lacks_it(tmp_path, rng):
+    write_nc(tmp_path / "SA.dcm", heart(rng))
+
+    def change(ds):
+        del ds.FrameOfReferenceUID, ds.SpacingBetweenSlices
+        del ds.DetectorInformationSequence[0].ImageOrientationPatient
+        del ds.DetectorInformationSequence[0].ImagePositionPatient
+        ds.add_new(0x00330010, "LO", "SIEMENS MED NM")
+        ds.add_new(0x00331011, "UN", b"no such float")
+
+    edit(tmp_path / "SA.dcm", change)
+    study = read_study(tmp_path / "SA.dcm")
+    (path,) = write_corrected(study, [study.series[0].counts], tmp_path / "out")
+    ds = pydicom.dcmread(path)
+    assert ds.FrameOfReferenceUID.startswith("2.25.")
+    assert ds["SpacingBetweenSlices"].is_empty
+    assert ds.DetectorInformationSequence[0]["ImageOrientationPatient"].is_empty
+    assert not [element for element in ds if element.tag.is_private]
+    if shutil.which("dciodvfy"):
+        assert complaints(path) == set()
+
+
 def test_signed_source_becomes_unsigned(tmp_path, rng):
     counts = heart(rng, peak=20000)
 

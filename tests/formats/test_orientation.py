@@ -5,11 +5,13 @@ import itertools
 import numpy as np
 import pydicom
 import pytest
-from fake_study import write_nc
+from fake_study import edit, write_nc
+from pydicom.dataset import Dataset
 from restored import WAYS, restore, rewritten
 from scipy.spatial.transform import Rotation
 
 from spectac_fast import read_study, write_corrected
+from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom import read_series
 from spectac_fast.formats.orientation import AS_STORED, VIEWS, Turn, turn_to_view
 from spectac_fast.terms import PLANES
@@ -114,3 +116,53 @@ def test_a_file_stored_in_any_way_is_read_alike_and_written_back_as_it_was(tmp_p
         slope = after.RealWorldValueMappingSequence[0].RealWorldValueSlope
         np.testing.assert_allclose(after.pixel_array * slope, 2.0 * before.pixel_array, atol=slope / 2)
         np.testing.assert_allclose(read_series(written).directions, heart, atol=1e-6)
+
+
+def with_positions(ds, places):
+    """A change of a data set: positions of its frames in functional groups, mm along their normal from the first."""
+    item = ds.DetectorInformationSequence[0]
+    orientation = np.array(item.ImageOrientationPatient, float)
+    first = np.array(item.ImagePositionPatient, float)
+    ds.PerFrameFunctionalGroupsSequence = []
+    for place in places:
+        plane, group = Dataset(), Dataset()
+        position = first + place * np.cross(orientation[:3], orientation[3:])
+        plane.ImagePositionPatient = [f"{mm:.4f}" for mm in position]
+        group.PlanePositionSequence = [plane]
+        ds.PerFrameFunctionalGroupsSequence.append(group)
+
+
+def test_positions_of_frames_stand_above_the_spacing(tmp_path, fresh):
+    counts = fresh.integers(0, 900, (6, 7, 8)).astype(np.float32)
+    path = tmp_path / "SA.dcm"
+    write_nc(path, counts, slice_mm=7.25)
+    before = read_series(path)
+    edit(path, lambda ds: with_positions(ds, 7.25 * np.arange(6)))
+    same = read_series(path)
+    np.testing.assert_array_equal(same.counts, counts)
+    np.testing.assert_allclose(same.position, before.position, atol=1e-3)
+    assert same.notes == before.notes
+    edit(path, lambda ds: with_positions(ds, -7.25 * np.arange(6)))
+    turned = read_series(path)
+    np.testing.assert_array_equal(turned.counts, counts[::-1])
+    assert any(
+        "frames lie -7.25 mm apart by their positions, 7.25 mm by their spacing" in note for note in turned.notes
+    )
+    edit(path, lambda ds: with_positions(ds, [0, 7, 14, 28, 35, 42]))
+    with pytest.raises(InputError, match="expected evenly spaced frames"):
+        read_series(path)
+
+
+@pytest.mark.parametrize(("coded", "taken", "why"), [("131186000", "SA", "by the directions"), ("103340004", "SA", "")])
+def test_a_code_of_the_plane_that_the_name_contradicts(tmp_path, fresh, coded, taken, why):
+    path = tmp_path / "x.dcm"
+    write_nc(path, fresh.integers(0, 900, (6, 7, 8)).astype(np.float32))
+
+    def change(ds):
+        ds.DetectorInformationSequence[0].ViewCodeSequence[0].CodeValue = coded
+        ds.SeriesDescription = "STRESS NC SA" if coded == "131186000" else "STRESS NC HLA"
+
+    edit(path, change)
+    series = read_series(path)
+    assert series.plane == taken
+    assert any("its view code says" in note and why in note for note in series.notes)

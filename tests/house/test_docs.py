@@ -28,6 +28,7 @@ README = ROOT / "README.md"
 SHOWN = {"text"}
 # What a reader of a page is left with.
 LEFT = {
+    "guides/pairs.md": ["own-study/statement.html", "own-study/matching.csv", "own-line-table/statement.md"],
     "guides/files.md": ["corrected-nifti/patient7_stress_SA_DL-AC.nii.gz", "corrected-npy/counts_DL-AC.npy"],
     "people/physicist.md": ["table/table.md", "cohort/cohort.json"],
     "people/researcher.md": ["palette.safetensors", "again.pth", "test/fake_B/p01.png", "run/bbdm64.safetensors"],

@@ -199,6 +199,26 @@ def test_a_manifest_is_never_replaced(at, tmp_path, name, capsys):
     assert (out / "spectac-manifest.jsonl").read_bytes() == before
 
 
+def test_a_manifest_is_no_log(at, tmp_path, capsys):
+    log = tmp_path / "out" / "spectac-manifest.jsonl"
+    log.parent.mkdir()
+    assert run((*correct(at, tmp_path / "out"), "--log-file", log)) == 4
+    assert "expected a log of this program" in capsys.readouterr().err
+    assert not log.exists()
+
+
+def test_no_name_in_a_folder_of_others_leads_elsewhere(at, tmp_path):
+    """Links by the names that a process of this number could have for its temporary files."""
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("SA_DL-AC.dcm", "run.json"):
+        (out / f".{name}.tmp-{os.getpid()}").symlink_to(at / "row.json")
+    before = (at / "row.json").read_bytes()
+    assert run((*correct(at, out), "--report", out / "run.json")) == 0
+    assert (at / "row.json").read_bytes() == before
+    assert not (out / "run.json").is_symlink()
+
+
 @pytest.mark.parametrize("thing", [*NEVER, "a socket"])
 def test_a_manifest_that_is_no_file_is_one_sentence(at, tmp_path, thing, capsys):
     path = tmp_path / "out" / "spectac-manifest.jsonl"

@@ -115,6 +115,15 @@ def test_blocks_are_those_of_the_committed_results() -> None:
         assert filled(changed) == text
 
 
+def _of_machines(row: str) -> list[str]:
+    """The lines of the pages of single machines that a row of the table of kernels is made of."""
+    *case, first, last = (cell.strip() for cell in row.strip("|").split("|"))
+    machines = [first, last] if len(case) == 4 else [last]
+    case = case if len(case) == 4 else [*case, first]
+    found = [cell.partition(", ") for cell in machines if cell]
+    return [f"| {' | '.join(case)} | {measured} | {verdict or 'reached'} |" for measured, _, verdict in found]
+
+
 def test_figures_are_those_of_the_committed_results() -> None:
     """Tables are copied from bench/results line by line, never typed; those of README cell by cell."""
     committed = "\n".join(path.read_text() for path in (ROOT / "bench" / "results").rglob("*.md"))
@@ -122,7 +131,7 @@ def test_figures_are_those_of_the_committed_results() -> None:
         rows = [line for line in page.read_text().splitlines() if re.match(r"\|.*\d+\.\d+.*\|", line)]
         assert rows
         for row in rows:
-            assert row in committed, row
+            assert row in committed or all(line in committed for line in _of_machines(row)), row
     rows = [line for line in README.read_text().splitlines() if re.match(r"\|.*\d+.*\|", line)]
     assert len(rows) == 1 + 5
     table = json.loads((ROOT / "bench/results/quality/table.json").read_text())

@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 import pytest
@@ -15,7 +16,7 @@ from patience import HANGS_S, until
 
 pytest.importorskip("pynetdicom", reason="needs pynetdicom (extra: node)")
 
-from besiegers import FOUR_GB, HALF, Besiegers
+from besiegers import FOUR_GB, HALF, Besiegers, request
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
@@ -151,6 +152,65 @@ def test_a_request_that_makes_no_sense_is_one_line(start, caplog, rng):
     connection.close()
     assert echo(port)
     assert len([each for each in caplog.records if each.name.startswith("spectac_fast")]) <= 1
+
+
+def pdata(content, context=1, control=3):
+    """A P-DATA-TF PDU with one presentation data value."""
+    value = (len(content) + 2).to_bytes(4, "big") + bytes([context, control]) + content
+    return b"\x04\0" + len(value).to_bytes(4, "big") + value
+
+
+def element(number, value):
+    return b"\0\0" + number.to_bytes(2, "little") + len(value).to_bytes(4, "little") + value
+
+
+# After a whole request for an association: what no service class takes, of command sets and of PDUs.
+MALFORMED = {
+    "no control header": b"\x04\0\0\0\0\5\0\0\0\1\1",
+    "a value longer than its PDU": b"\x04\0\0\0\0\6\xff\xff\xff\xff\1\3",
+    "no command": pdata(b""),
+    "no command field": pdata(element(0x110, b"\1\0")),
+    "a field that is no number": pdata(element(0x100, b"\1")),
+    "an unknown command": pdata(element(0x100, b"\xff\xff") + element(0x800, b"\1\1")),
+    "no data set type": pdata(element(0x100, b"\1\0")),
+    "a sequence without end": pdata(element(0x100, b"\1\0") + b"\0\0\0\x51" + b"\xff" * 4 + b"\xfe\xff\0\xe0" * 50),
+    "rubbish": pdata(bytes(range(256))),
+    "an abort of another length": b"\x07\0\0\0\1\0" + b"x" * 256,
+    "a context that was not asked for": pdata(element(0x100, b"\1\0"), context=77),
+}
+
+
+def test_what_makes_no_sense_within_an_association_is_one_line(start, caplog, capfd):
+    port, asked, threads = start(), request(), threading.active_count()
+    for name, content in MALFORMED.items():
+        caplog.clear()
+        (connection,) = attacked(port, asked + content, 1)
+        connection.settimeout(HANGS_S)
+        with contextlib.suppress(OSError):
+            while connection.recv(4096):
+                pass
+        connection.close()
+        assert echo(port), name
+        mine = [each.getMessage() for each in caplog.records if each.name.startswith("spectac_fast")]
+        assert len(mine) <= 1, (name, mine)
+        assert not [each for each in caplog.records if each.name == "pydicom"], name
+    until(lambda: threading.active_count() <= threads)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_an_association_without_a_transfer_syntax_is_one_line(start, caplog, capfd):
+    port, asked = start(), request()
+    # The sub-items of the only presentation context are of a kind that nobody knows.
+    at = asked.index(b"\x40\0\0\x11")
+    (connection,) = attacked(port, asked[:at] + b"\x4f" + asked[at + 1 :], 1)
+    connection.settimeout(HANGS_S)
+    with contextlib.suppress(OSError):
+        while connection.recv(4096):
+            pass
+    connection.close()
+    assert echo(port)
+    assert len([each for each in caplog.records if each.name.startswith("spectac_fast")]) <= 1
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from pynetdicom.sop_class import Verification
 FOUR_GB = b"\x01\0" + (2**32 - 1).to_bytes(4, "big")
 HALF = b"\x01\0\0\0\0\xce" + b"\0\1" + b"\0" * 30
 # One that was cut off comes again after so long.
-_COMES_BACK_S = 0.5
+_COMES_BACK_S = 2.0
 
 
 def request(called="SPECTAC", calling="CAMERA"):

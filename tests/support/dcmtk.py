@@ -16,5 +16,5 @@ def dcmtk(name):
 
 def complaints(path):
     """The error lines of dciodvfy (Debian: dicom3tools)."""
-    result = subprocess.run(["dciodvfy", path], capture_output=True, text=True)
+    result = subprocess.run(["dciodvfy", path], capture_output=True, text=True, errors="replace")
     return {line for line in (result.stdout + result.stderr).splitlines() if line.startswith("Error")}

@@ -28,10 +28,10 @@ def bridge_and_network(tensors: Mapping[str, Tensor], source: str) -> tuple[dict
     shapes = Shapes(tensors, "denoise_fn.", source)
     heads, assumed = heads_of(shapes, _HEAD_CHANNELS)
     network, bridge = unet_config(shapes, heads), bridge_config(tensors, source)
-    config = {"bridge": bridge, "network": network, "clip": None}
-    config["defaults"] = {**_steps(bridge), **_DEFAULTS}
+    defaults = {**_steps(bridge), **_DEFAULTS}
+    config = {"bridge": bridge, "network": network, "clip": None, "defaults": defaults}
     assumed |= {"bridge.objective": OBJECTIVE, "clip": _CLIP, "size": SIZE, "fit": SIZE}
-    return config, assumed | {f"defaults.{name}": SAMPLING for name in config["defaults"]}
+    return config, assumed | {f"defaults.{name}": SAMPLING for name in defaults}
 
 
 def following(config: Mapping[str, Any]) -> dict[str, Any]:

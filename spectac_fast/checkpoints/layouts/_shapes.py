@@ -78,7 +78,7 @@ def unet_config(shapes: Shapes, heads: Mapping[str, Any], embedding: str = "time
     per_level = blocks // levels
     starts = [1 + level * per_level for level in range(levels)]
     widths = [shapes.of(f"input_blocks.{n}.0.in_layers.2.weight", 4)[0] for n in starts]
-    embedding = shapes.of("input_blocks.1.0.emb_layers.1.weight", 2)[0]
+    film = shapes.of("input_blocks.1.0.emb_layers.1.weight", 2)[0]
     return {
         "kind": "unet",
         "in_channels": first[1],
@@ -88,7 +88,7 @@ def unet_config(shapes: Shapes, heads: Mapping[str, Any], embedding: str = "time
         "attention_resolutions": [2**i for i, n in enumerate(starts) if f"input_blocks.{n}.1.qkv.weight" in shapes],
         "channel_mult": [channels // width for channels in widths],
         "conv_resample": not updown and bool(learned),
-        "use_scale_shift_norm": embedding == 2 * widths[0],
+        "use_scale_shift_norm": film == 2 * widths[0],
         "resblock_updown": bool(updown),
         **heads,
     }
@@ -156,7 +156,7 @@ def bridge_config(tensors: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     m, variance = tensors["m_t"].double(), tensors["variance_t"].double()
     peak = int(variance.argmax())
     found = float(variance[peak] / (2.0 * m[peak] * (1.0 - m[peak])))
-    rounded = {"kept": "float16"} if torch.equal(tensors["m_t"].half().double(), m) else {}
+    rounded: dict[str, Any] = {"kept": "float16"} if torch.equal(tensors["m_t"].half().double(), m) else {}
     # A rounded schedule tells max_var to three digits; only where no plain number gives it exactly do these have to do.
     tolerances = (_BUFFER_TOLERANCE, _ROUNDED_TOLERANCE) if rounded else (_BUFFER_TOLERANCE,)
     for tolerance, max_var, schedule in itertools.product(tolerances, _plain_numbers(found), SCHEDULES):

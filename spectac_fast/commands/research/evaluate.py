@@ -16,10 +16,13 @@ from spectac_fast.outputs import Kind, Permit, check_folder, output_folder
 from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
-    from spectac_fast.cohort.cohort import Cohort
-    from spectac_fast.cohort.pairs import PairFolder
+    from spectac_fast.cohort.paired import PairedCohort
     from spectac_fast.evaluate.regional.normals import NormalLimits
     from spectac_fast.evaluate.table.variants import Row
+
+_FILES = {"table.md": Kind.TABLE, "table.csv": Kind.TABLE, "table.json": Kind.JSON, "panel.png": Kind.PICTURE}
+# Of one's own studies besides.
+_OWN_FILES = {"statement.html": Kind.PAGE, "statement.md": Kind.TABLE, "matching.csv": Kind.TABLE}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: strict)",
     )
     parser.add_argument("--cases", type=_flags.positive_int, metavar="N", help="only the first N patients")
-    _flags.add_output(parser, "folder for table.md, table.csv, table.json and the picture")
+    _flags.add_output(
+        parser, "folder for table.md, table.csv, table.json and the picture; of studies also a statement of one page"
+    )
     for flag, metavar, default, help in (
         ("--steps", "N", 6, "evaluations per sample in the sampled rows"),
         ("--samples", "K", 8, "samples in the row of means"),
@@ -73,17 +78,25 @@ def run(args: argparse.Namespace) -> int:
     (folder,) = args.inputs
     if not folder.is_dir():
         raise NoInputError(f"--data {folder}: expected a cohort folder, found none.")
+    from spectac_fast.cohort.own.studies import StudyPairs
+
     # Before torch, so that what is wrong with the data is said at once.
     cohort = open_cohort(folder, args)
     check_folder(args.out)
     permit = Permit((folder, *(args.normals or ())), args.overwrite)
-    kinds = {"table.md": Kind.TABLE, "table.csv": Kind.TABLE, "table.json": Kind.JSON, "panel.png": Kind.PICTURE}
-    for name, kind in kinds.items():
+    own = isinstance(cohort, StudyPairs)
+    if own and not (args.pixel_mm is None and args.slice_mm is None):
+        raise UsageError(
+            f"--pixel-mm and --slice-mm are for stacks without headers; the files in {folder} say their own."
+        )
+    for name, kind in (_FILES | (_OWN_FILES if own else {})).items():
         permit.check(args.out / name, kind)
 
-    from spectac_fast.evaluate.regional.known import hearts_are_known
+    from spectac_fast.evaluate.own.seen import Collector
+    from spectac_fast.evaluate.own.statement import statement
+    from spectac_fast.evaluate.own.write import write_statement
     from spectac_fast.evaluate.table import render, table, variants
-    from spectac_fast.evaluate.table.score import score_cohort
+    from spectac_fast.evaluate.table.score import planes_are_known, score_cohort
     from spectac_fast.models.registry import load
     from spectac_fast.progress import Progress
 
@@ -91,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     rows = variants.expand(
         names, lambda name: load(name, device=args.device), args.steps, args.samples, args.noise_steps
     )
-    if not hearts_are_known(cohort.cases):
+    if not planes_are_known(cohort):
         rows = variants.separate(rows)
     limits = _limits(args, cohort)
     folder = output_folder(args.out)
@@ -99,38 +112,46 @@ def run(args: argparse.Namespace) -> int:
     series = sum(len(cohort.series(i)) for i in range(count))
     with Progress(series * len(rows), "evaluating", "series", style=style_of(args)) as progress:
         progress.show()
-        scores = score_cohort(cohort, rows, seed=args.seed, cases=count, step=progress.step)
-    numbers = table.build(scores, cohort.cases[:count], seed=args.seed, limits=limits, profile=args.metric_profile)
-    written = [*table.write(numbers, folder), _picture(folder / "panel.png", cohort, rows, args.seed)]
+        collector = Collector(variants.shown_rows(rows)[0]) if own else None
+        look = {"look": collector.look} if collector else {}
+        scores = score_cohort(cohort, rows, seed=args.seed, cases=count, step=progress.step, **look)
+    numbers = table.build(scores, scores.cases, seed=args.seed, limits=limits, profile=args.metric_profile)
+    statements = []
+    if collector:
+        numbers["statement"] = said = statement(
+            collector.seen, collector.row, numbers["head"], left=cohort.left, notes=cohort.notes, seed=args.seed
+        )
+        statements = write_statement(said, collector.seen, cohort, folder)
+    index = cohort.cases.index(scores.cases[0])
+    panel = _picture(folder / "panel.png", cohort, index, rows, args.seed)
+    written = [*statements, *table.write(numbers, folder), panel]
     print(render.terminal(render.pooled_values(numbers)))
     for line in render.remarks(numbers["head"]):
         print(f"\n{textwrap.fill(line, 100)}")
-    patients = "1 patient" if count == 1 else f"{count} patients"
+    patients = "1 patient" if len(scores.cases) == 1 else f"{len(scores.cases)} patients"
     print(f"\n{patients}, pooled per patient, data range 2. Intervals, tests and conventions:")
     for path in written:
         say(f"  {path}")
     return 0
 
 
-def _picture(path: Path, cohort: Cohort | PairFolder, rows: Sequence[Row], seed: int) -> Path:
-    """The first patient, of every network as `correct` writes it: its first row with planes combined, if there is one.
+def _picture(path: Path, cohort: PairedCohort, index: int, rows: Sequence[Row], seed: int) -> Path:
+    """One patient, of every network as `correct` writes it: its first row with planes combined, if there is one.
 
     Without networks, whatever there is.
     """
     from spectac_fast.cohort.paired import phases_of
     from spectac_fast.evaluate.figures.pictures import comparison_panel
     from spectac_fast.evaluate.table.score import corrected_stacks
-    from spectac_fast.evaluate.table.variants import COMBINED
+    from spectac_fast.evaluate.table.variants import shown_rows
 
-    networks = dict.fromkeys(row.name for row in rows if not row.is_baseline)
-    own = ([row for row in rows if row.name == name] for name in networks)
-    shown = [min(group, key=lambda row: row.together != COMBINED) for group in own] or rows[-1:]
-    phase = next(iter(phases_of(cohort, 0)))
-    stacks = {row.label: corrected_stacks(cohort, 0, phase, row, seed=seed) for row in shown}
+    shown = shown_rows(rows)
+    phase = next(iter(phases_of(cohort, index)))
+    stacks = {row.label: corrected_stacks(cohort, index, phase, row, seed=seed) for row in shown}
     return comparison_panel(path, phase, stacks, gain=rows[0].translator.gain)
 
 
-def _limits(args: argparse.Namespace, cohort: Cohort | PairFolder) -> NormalLimits | None:
+def _limits(args: argparse.Namespace, cohort: PairedCohort) -> NormalLimits | None:
     """Those of the cohorts given by --normals; UsageError where there can be none."""
     from spectac_fast.evaluate.regional.known import hearts_are_known
     from spectac_fast.evaluate.regional.normals import limits_of_group

@@ -6,15 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectac_fast.commands._cohorts import add_spacing, open_cohort, open_joined
+from spectac_fast.commands._cohorts import add_spacing, open_joined, open_on_grid
 from spectac_fast.commands._flags import add_device, add_in, add_output, add_seed, add_settings, positive_int, settings
 from spectac_fast.errors import UsageError
 from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
-    from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.cohort.joined import JoinedCohort
-    from spectac_fast.cohort.pairs import PairFolder
+    from spectac_fast.cohort.paired import PairedCohort
     from spectac_fast.train.loop.budget import Budget
 
 ROWS = ("identity", "scale", "linear")
@@ -95,7 +94,7 @@ def _train_network(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
         device=resolve_device(args.device),
         compiled=args.compile,
     )
-    validation = open_cohort(args.validation, args) if args.validation else None
+    validation = open_on_grid(args.validation, args, cohort) if args.validation else None
     if validation:
         _check_apart(cohort, validation)
     return train(cohort, validation, args.out, load_recipe(args.model, args.recipe, settings(args)), options)
@@ -108,7 +107,7 @@ def _budget(args: argparse.Namespace) -> Budget | None:
     return Budget(**given) if any(value is not None for value in given.values()) else None
 
 
-def _check_apart(cohort: JoinedCohort, validation: Cohort | PairFolder) -> None:
+def _check_apart(cohort: JoinedCohort, validation: PairedCohort) -> None:
     """Synthetic patients are kept apart by their seeds; what else is given for both would flatter the model."""
     known = {case.get("sha256") for case in cohort.cases} - {None}
     both = sum(case.get("sha256") in known for case in validation.cases)

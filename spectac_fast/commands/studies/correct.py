@@ -162,7 +162,9 @@ def _rehearse(args: argparse.Namespace, corrector: Corrector, part: tuple[int, i
     from spectac_fast.commands._contents import described_study
 
     plan = _plan(args, corrector, part)
-    finished, refused = 0, []
+    assert plan.store is not None
+    finished = 0
+    refused: list[str] = []
     for study in plan.studies:
         entry = plan.store.finished(study)
         if entry is not None:

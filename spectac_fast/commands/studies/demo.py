@@ -111,6 +111,7 @@ def _patient(out: Path, translator: Translator, args: argparse.Namespace) -> Non
         name: {series.plane: series.counts for series in map(read_series, paths)}
         for name, paths in (("NC", stacks["NC"]), ("by a map", stacks["AC"]), ("by images", report.written))
     }
+    assert result.projections is not None
     views, axes, made = result.projections.views, result.made.axes, result.made
     origin = "Nobody knows this patient's truth. Projections: GhasemHajianfar/RIMD-DLAC-SPECT-MPI, Apache-2.0."
     pictures = [

@@ -56,6 +56,6 @@ def run(args: argparse.Namespace) -> int:
                 failed.append(str(reason))
                 continue
             say(*write(folder, rows, translator))
-    for reason in failed:
-        say(f"failed: {reason}")
+    for text in failed:
+        say(f"failed: {text}")
     return 1 if failed else 0

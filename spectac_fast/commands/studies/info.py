@@ -73,8 +73,9 @@ def _model(name: str, device: str) -> Iterable[str]:
         return
     translator = load(name, device=device)
     yield _headline(translator)
+    usual = getattr(translator, "defaults", {}).get("sample_steps")
     for count, table in sorted(getattr(translator, "fitted", {}).items()):
-        own = "the solver of its samples" if count == translator.defaults["sample_steps"] else "a solver"
+        own = "the solver of its samples" if count == usual else "a solver"
         yield f"  fitted table of {count} evaluations, {own}: timesteps {', '.join(map(str, table.t))}"
     yield from _settings(name, set(translator.card.get("origin", {}).get("assumed", ())))
     for key, value in translator.card.items():
@@ -119,8 +120,8 @@ def _settings(name: str, assumed: set[str]) -> Iterable[str]:
         if part != "fitted":
             said = f"{rest if dot else key} {json.dumps(value)}{' (assumed)' if key in assumed else ''}"
             parts.setdefault(part if dot else "as a whole", []).append(said)
-    for part, said in parts.items():
-        yield f"  {part}: {', '.join(said)}"
+    for part, sentences in parts.items():
+        yield f"  {part}: {', '.join(sentences)}"
 
 
 def _headline(translator: Translator) -> str:

@@ -174,7 +174,7 @@ def collimator(text: str) -> Any:
 
 def _say(result: Reconstructed) -> None:
     """The long axis of a file, and what is unusual about it."""
-    if result.made is not None:
+    if result.made is not None and result.projections is not None:
         name, views = result.sources[0].name, result.projections.views
         axes = result.made.axes
         say(

@@ -85,8 +85,9 @@ def carry_out_on_ray(
     try:
         for known in plan.known:
             report.add(known)
-        if plan.store is not None and plan.store.batch_size():
-            network.start_at(plan.store.batch_size())
+        usual = plan.store.batch_size() if plan.store is not None else None
+        if usual:
+            network.start_at(usual)
         waiting = collections.deque(_unfinished(plan, report, progress))
         if waiting:
             actors = _actors(ray, {**settings, "batch_size": network.batch_size}, workers, len(waiting))
@@ -100,6 +101,7 @@ def carry_out_on_ray(
                 report.seconds += done.seconds
                 if progress:
                     slices = sum(map(len, result.counts))
+                    assert progress.total is not None
                     progress.total -= sum(source.frames for source in study) - slices
                     progress.step(slices)
     finally:
@@ -114,10 +116,11 @@ def _unfinished(plan: Plan, report: Report, progress: Progress | None) -> Iterat
     """The studies that an earlier run has not finished; the others go to `report`."""
     for study in plan.studies:
         entry = plan.store.finished(study) if plan.store else None
-        if entry is None:
+        if entry is None or plan.store is None:
             yield study
             continue
         if progress:
+            assert progress.total is not None
             progress.total -= sum(source.frames for source in study)
         paths, written = _paths(study), tuple(plan.store.paths(entry))
         report.add(Corrected(paths, written=written, finished=True, skipped=entry.skipped, failed=entry.failed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Callable
 from pathlib import Path
@@ -31,10 +32,9 @@ class FreedMemory:
     """
 
     def __init__(self) -> None:
-        try:
+        self._trim: Callable[[int], object] | None = None
+        with contextlib.suppress(AttributeError, OSError, TypeError):
             self._trim = ctypes.CDLL(None).malloc_trim
-        except (AttributeError, OSError, TypeError):
-            self._trim = None
         self._usual: int | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -89,10 +89,10 @@ def _peak_bytes(run: Callable[[], object], device: torch.device) -> int | None:
         run()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    before = _reset_peak()
+    start = _reset_peak()
     run()
-    after = _status("VmHWM")
-    return None if before is None or after is None else max(after - before, 0)
+    end = _status("VmHWM")
+    return None if start is None or end is None else max(end - start, 0)
 
 
 def _reset_peak() -> int | None:
@@ -113,9 +113,9 @@ def _free_bytes(device: torch.device) -> int | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return None
-    free = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")), None)
+    available = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")), None)
     limit = _group_limit()
-    return limit if free is None else free if limit is None else min(free, limit)
+    return limit if available is None else available if limit is None else min(available, limit)
 
 
 def _group_limit() -> int | None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,8 @@ class Pipeline(Generic[Task, Result]):
     read only while fewer than `limit` slices are under way, or when it is the only one.
     """
 
-    read: Callable[[Task], tuple[Prepared | None, object]]
-    write: Callable[[Task, object, Outputs | InputError | None], Result]
+    read: Callable[[Task], tuple[Prepared | None, Any]]
+    write: Callable[[Task, Any, Outputs | InputError | None], Result]
     network: Network
     jobs: int = 2
     ordered: bool = True

@@ -75,7 +75,7 @@ class FileMap:
 class PredictedMap:
     """A `MapSource` of a network that sees the NC reconstruction."""
 
-    sources = ()
+    sources: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, model: MapModel) -> None:
         self._model, self.digest = model, model.weights_sha256

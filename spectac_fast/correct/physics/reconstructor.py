@@ -116,8 +116,8 @@ class Reconstructor:
         """
         root, store = common_root(inputs), None
         if out is not None:
-            how = {"overwrite": overwrite or again, "told": self.told, "permit": Permit(tuple(inputs), overwrite)}
-            store = Store(out, root, self.provenance, **how)
+            permit = Permit(tuple(inputs), overwrite)
+            store = Store(out, root, self.provenance, overwrite=overwrite or again, told=self.told, permit=permit)
         found = find_studies(inputs, self.told, looked)
         known = [Reconstructed(skipped=(text,)) for text in found.skipped]
         known += [Reconstructed(failed=(text,)) for text in found.failed]
@@ -189,6 +189,7 @@ class Reconstructor:
     ) -> list[Path]:
         sources = by.sources if by is not None else ()
         objects = []
+        assert plan.store is not None
         for stack in made.stacks:
             path = output_path(together[0].path, plan.root, plan.store.out, f"{stack.kind}_{stack.plane}")
             objects.append((stack_object(projections, stack, sources if stack.corrected else ()), path))

@@ -107,7 +107,8 @@ class _Making:
             axis = find_long_axis(nc, self.grid)
             axes = axis.axes
         else:
-            axes = axes_at(*self.wanted.axis[:2], np.array(self.wanted.axis[2:]))
+            azimuth, elevation, *centre = self.wanted.axis
+            axes = axes_at(azimuth, elevation, np.array(centre))
         volumes = {"NC": nc}
         how = {"NC": ("IRNC", self._scatter_words(scatter) if corrected_nc else "", "")}
         mu = None
@@ -186,8 +187,9 @@ class _Making:
                 raise InputError(f"{self.p.path}: expected a scatter window below the photopeak, found none.")
             return None
         self._windows = "triple energy window" if upper else "dual energy window"
-        both = [(_columns(window), window.width_kev) if window else None for window in (lower, upper)]
-        return window_scatter(self.p.peak.width_kev, both[0], both[1], self.p.pixel_mm)
+        below = _columns(lower), lower.width_kev
+        above = (_columns(upper), upper.width_kev) if upper else None
+        return window_scatter(self.p.peak.width_kev, below, above, self.p.pixel_mm)
 
     def _scatter_words(self, scatter: Tensor | None) -> str:
         return "" if scatter is None else self._windows

@@ -49,7 +49,8 @@ class Expected:
 
     def at(self, across_mm: float) -> tuple[float, float]:
         """(mean, worst) of a field, linear between those that were measured."""
-        return tuple(float(np.interp(across_mm, self.field_mm, each)) for each in (self.mean, self.worst))
+        mean, worst = (float(np.interp(across_mm, self.field_mm, each)) for each in (self.mean, self.worst))
+        return mean, worst
 
     def least(self, mean: float, shape: float) -> float:
         """The least field from which on neither the mean nor the shape's exceeds so much, mm."""

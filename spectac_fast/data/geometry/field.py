@@ -47,7 +47,7 @@ def field_of(series: Series) -> Field:
     """The field of a series, from its padding and its counts."""
     counts, shape = series.counts, series.counts.shape
     padded = None if series.padding is None else ~np.isnan(series.padding)
-    inside = np.ones(shape[1:], bool) if padded is None else ~padded.all(axis=0)
+    inside = np.ones(shape[1:], bool) if padded is None else ~np.all(padded, axis=0)
     try:
         scale = count_scale(counts, series.spacing_mm)
     except ValueError:
@@ -71,12 +71,12 @@ def _across(inside: NDArray[np.bool_], pixel_mm: tuple[float, float]) -> float:
 
 def _zeroed(counts: NDArray[np.float32], scale: float, pixel_mm: tuple[float, float]) -> NDArray[np.bool_] | None:
     """Pixels [rows, columns] that zeros were put around, None where there are no such zeros."""
-    held = counts.any(axis=0)
+    held = np.any(counts, axis=0)
     if held.all() or not held.any():
         return None
     sharp = _sharp(counts, _spanned(held), scale)
-    rows = _sides(held.any(axis=1), sharp.sum(axis=1) * pixel_mm[1])
-    columns = _sides(held.any(axis=0), sharp.sum(axis=0) * pixel_mm[0])
+    rows = _sides(np.any(held, axis=1), sharp.sum(axis=1) * pixel_mm[1])
+    columns = _sides(np.any(held, axis=0), sharp.sum(axis=0) * pixel_mm[0])
     box = np.zeros_like(held)
     box[rows, columns] = True
     return _circle(sharp & _within(held.shape), pixel_mm) if box.all() else box

@@ -35,6 +35,7 @@ def likeness(stack: NDArray[np.floating], plane: str, spacing_mm: Sequence[float
     (slice, row, column).
     """
     turn = turn_to_view(VIEWS[plane], "SA")
+    assert turn is not None
     seen, spacing = turn.apply(np.asarray(stack)), [abs(spacing_mm[k]) for k in turn.axes]
     slices, rows, columns = (
         linear_weights(n, mm, m + 2 * SHIFT, VOXEL_MM) for n, mm, m in zip(seen.shape, spacing, SHAPE)
@@ -54,7 +55,8 @@ def turned_over(found: NDArray[np.float64]) -> tuple[int, int, int] | None:
     best = np.unravel_index(int(np.argmax(found)), found.shape)
     if found[best] < LEAST or found[best] - found[0, 0, 0] < MARGIN:
         return None
-    return tuple(map(int, best))
+    slices, rows, columns = map(int, best)
+    return slices, rows, columns
 
 
 @functools.cache
@@ -62,6 +64,6 @@ def _templates() -> NDArray[np.float64]:
     """The mean image turned over in each of eight ways, [8, voxels], of mean 0 and length 1."""
     mean = np.array(json.loads(files("spectac_fast.data.geometry").joinpath("heart.json").read_text())["mean"])
     axes = itertools.product((0, 1), repeat=3)
-    turned = np.stack([np.flip(mean, [k for k in range(3) if flips[k]]).ravel() for flips in axes])
+    turned = np.stack([np.flip(mean, tuple(k for k in range(3) if flips[k])).ravel() for flips in axes])
     turned = turned - turned.mean(axis=1, keepdims=True)
     return turned / np.linalg.norm(turned, axis=1, keepdims=True)

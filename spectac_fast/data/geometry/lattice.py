@@ -70,7 +70,7 @@ class Overlap:
     falling to 0 on its outermost voxels and outside; without a jump, so that no edge shows.
     """
 
-    part: tuple[slice, slice, slice]
+    part: tuple[slice, ...]
     weight: NDArray[np.float32]
     _where: NDArray[np.float32]
 

@@ -102,13 +102,14 @@ class InPlane:
         same = [abs(mm / model_mm - 1) <= SAME_PIXEL for mm in pixel_mm]
         self._axes = [None if s else _Axis(n, mm, model_mm) for s, n, mm in zip(same, shape, pixel_mm)]
         self.unchanged = all(same)
-        self.pixel_mm = tuple(mm if s else model_mm for s, mm in zip(same, pixel_mm))
+        row_mm, column_mm = (mm if s else model_mm for s, mm in zip(same, pixel_mm))
+        self.pixel_mm = row_mm, column_mm
 
-    def to_model(self, stack: NDArray[np.float32]) -> NDArray[np.float32]:
+    def to_model(self, stack: NDArray[np.floating]) -> NDArray[np.float32]:
         """[slices, rows, columns] on the source's grid -> the same field on the model's grid, float32."""
         return self._apply(stack, "to_model")
 
-    def to_source(self, stack: NDArray[np.float32]) -> NDArray[np.float32]:
+    def to_source(self, stack: NDArray[np.floating]) -> NDArray[np.float32]:
         """The way back onto the source's grid; detail finer than the coarser grid is gone."""
         return self._apply(stack, "to_source")
 
@@ -167,7 +168,7 @@ class InPlane:
         detail = nc - self.to_source(nc_model)
         return np.abs(self.to_source(std_model) + self.to_source(relative) * detail).astype(np.float32)
 
-    def _apply(self, stack: NDArray[np.float32], way: str) -> NDArray[np.float32]:
+    def _apply(self, stack: NDArray[np.floating], way: str) -> NDArray[np.float32]:
         rows, columns = (None if axis is None else getattr(axis, way) for axis in self._axes)
         if rows is not None:
             stack = rows @ stack

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from spectac_fast.terms import PLANES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
 
 PLANE_NAMES = {"SA": "short axis", "VLA": "vertical long axis", "HLA": "horizontal long axis"}
 VIEW_MM = 220.0
@@ -24,7 +25,7 @@ DPI = 160
 _NOTE_LETTERS_PER_INCH = 18
 _INK = "#1b1b1f"
 _FAINT = "#6b6b73"
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
     "text.color": _INK,
@@ -133,7 +134,7 @@ class _Layout:
         return x / w, y / h, width / w, height / h
 
 
-def _text(figure: Figure, layout: _Layout, x: float, y: float, text: str, **style: object) -> None:
+def _text(figure: Figure, layout: _Layout, x: float, y: float, text: str, **style: Any) -> None:
     """Text at x, y in inches from the lower left."""
     width, height = layout.size
     figure.text(x / width, y / height, text, **style)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def map_panel(
             # From head to feet, as a reader expects it.
             shown = [*(volume[k] for k in heights), volume[::-1, y], volume[::-1, :, x]]
             bottom = height - 0.62 - (line + 1) * (_TILE + 0.22) + 0.22
-            how = {"cmap": "gray", "vmin": 0, "vmax": _MU_MOST}
+            how: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": _MU_MOST}
             if name not in maps:
                 how = {"cmap": colours.perfusion(), "vmin": 0, "vmax": _full(volume, grid, heart_mm)}
             for column, (head, image) in enumerate(zip(heads, shown)):

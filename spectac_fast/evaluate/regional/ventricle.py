@@ -160,6 +160,7 @@ def _coarse(smooth: NDArray, spacing_mm: Spacing) -> Ventricle:
         k = int(np.argmax(score))
         if score[k] > best:
             best, chosen = score[k], replace(shape, centre_mm=tuple(shifts[:, k]))
+    assert chosen is not None
     return chosen
 
 
@@ -183,8 +184,8 @@ def _drawn_to_ridge(found: Ventricle, smooth: NDArray, spacing_mm: Spacing, reac
     stretch = math.exp(step[6])
     return replace(
         found,
-        centre_mm=tuple(map(float, np.array(found.centre_mm) + step[:3] @ found.axes)),
-        tilt_deg=tuple(map(float, np.degrees(tilt + step[3:5]))),
+        centre_mm=tuple((np.array(found.centre_mm) + step[:3] @ found.axes).tolist()),
+        tilt_deg=tuple(np.degrees(tilt + step[3:5]).tolist()),
         radius_mm=found.radius_mm * math.exp(step[5]),
         length_mm=found.length_mm * stretch,
         base_mm=found.base_mm * stretch,

@@ -65,7 +65,7 @@ def analyse(study: ReportStudy, geometry: Mapping[str, Mapping[str, Any]] | None
     The ventricle is sought on NC, before any model has touched the counts: of the three it comes closest to the known
     one (bench/results/clinical). Raises UsageError for a geometry that has other fields.
     """
-    phases = [_phase(name, stacks, (geometry or {}).get(name, {})) for name, stacks in study.stacks.items()]
+    phases = [examined(name, stacks, (geometry or {}).get(name, {})) for name, stacks in study.stacks.items()]
     sex = str(getattr(study.header, "PatientSex", None) or "")
     for phase in phases:
         _judge(phase, sex)
@@ -84,7 +84,10 @@ def _judge(phase: Phase, sex: str) -> None:
         phase.normals = normal.group
 
 
-def _phase(name: str, stacks: dict[str, dict[str, Stack]], by_hand: Mapping[str, Any]) -> Phase:
+def examined(name: str, stacks: dict[str, dict[str, Stack]], by_hand: Mapping[str, Any]) -> Phase:
+    """One phase with its ventricle, maps, segments and doubts. stacks: {kind: {plane: stack}}; by_hand: fields of its
+    `Ventricle`.
+    """
     frames = {stack.frame for planes in stacks.values() for stack in planes.values()} - {""}
     phase = Phase(name, stacks, frames.pop() if len(frames) == 1 else "")
     kind = next((k for k in PERFUSION if "SA" in stacks.get(k, {})), None)

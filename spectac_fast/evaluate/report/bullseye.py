@@ -39,10 +39,10 @@ def spokes() -> list[tuple[float, float, float, float]]:
 
 
 def bullseye(polar: NDArray[np.float64], scale: str, phase: str, name: str) -> str:
-    """One map. scale: "perfusion" or "difference"; phase, name: for those who hear the page."""
+    """One map. scale: "perfusion", "difference" or "bias"; phase, name: for those who hear the page."""
     values = means(polar)
     low, high = int(values.argmin()), int(values.argmax())
-    if scale == "difference":
+    if scale in images.SIGNED:
         texts = [signed(v) for v in values]
         said = f"from {signed(values[low])} points in {segment(low)} to {signed(values[high])} in {segment(high)}"
     else:

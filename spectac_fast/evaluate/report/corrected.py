@@ -23,6 +23,8 @@ def derivation(series: Series) -> str:
     from spectac_fast.formats.dicom.derivation import derivation_of
     from spectac_fast.models.names import NAMED
 
+    if series.header is None:
+        return "Corrected by spectac_fast, as its name says; such a file does not state how."
     return derivation_of(series.header, NAMED)
 
 

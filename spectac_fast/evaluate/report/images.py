@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 VIEW_MM = 128.0
 TILE = 96
 MOST_TILES = 14
-# Limits in % of maximum: perfusion, difference, standard deviation.
-FULL, DIFFERENCE, DEVIATION = 100.0, 30.0, 15.0
+# Limits in % of maximum: perfusion, difference, standard deviation, mean difference of many patients.
+FULL, DIFFERENCE, DEVIATION, BIAS = 100.0, 30.0, 15.0, 10.0
+# Scales with zero in their middle.
+SIGNED = ("difference", "bias")
 # Radius of a polar map -> depth from base to apex: rings of one width, as the 17 segments are customarily drawn.
 _RINGS, _DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0), (1.0, 0.87, 0.62, 0.34, 0.0)
 
@@ -110,6 +112,11 @@ def difference_colour(values: NDArray) -> NDArray[np.uint8]:
     return _place(0.5 + values / (2 * DIFFERENCE))
 
 
+def bias_colour(values: NDArray) -> NDArray[np.uint8]:
+    """The same of a mean over patients, which is smaller."""
+    return _place(0.5 + values / (2 * BIAS))
+
+
 def deviation_colour(values: NDArray) -> NDArray[np.uint8]:
     """% of maximum -> place in ``PALETTES["deviation"]``."""
     return _place(values / DEVIATION)
@@ -118,6 +125,7 @@ def deviation_colour(values: NDArray) -> NDArray[np.uint8]:
 COLOURS: dict[str, Callable[[NDArray], NDArray[np.uint8]]] = {
     "perfusion": perfusion_colour,
     "difference": difference_colour,
+    "bias": bias_colour,
     "deviation": deviation_colour,
 }
 
@@ -133,7 +141,7 @@ def palette(scale: str) -> NDArray[np.uint8]:
 
         chosen: Colormap = colormaps["viridis"]
     else:
-        chosen = colours.difference() if scale == "difference" else colours.table(scale.partition("-")[2] or "warm")
+        chosen = colours.difference() if scale in SIGNED else colours.table(scale.partition("-")[2] or "warm")
     return np.rint(chosen(np.linspace(0, 1, 255))[:, :3] * 255).astype(np.uint8)
 
 

@@ -130,7 +130,7 @@ def _maps(phases: Sequence[Phase], perfusion: str) -> Iterator[str]:
         drawn = [(kind, reversible[kind], "difference") for kind in ORDER if kind in reversible]
         yield from _discs("stress minus rest", "Stress − rest (reversibility)", drawn)
         yield "<p class=faint>Below zero, blue: less at stress than at rest.</p>"
-    yield f'<div class="bars">{_bar(perfusion)}{_bar("difference")}</div></section>'
+    yield f'<div class="bars">{bar(perfusion)}{bar("difference")}</div></section>'
 
 
 def _discs(phase: str, head: str, drawn: Sequence[tuple[str, np.ndarray, str]]) -> Iterator[str]:
@@ -142,11 +142,12 @@ def _discs(phase: str, head: str, drawn: Sequence[tuple[str, np.ndarray, str]]) 
     yield "</div>"
 
 
-def _bar(scale: str) -> str:
-    """A colour bar with its ticks and unit."""
+def bar(scale: str) -> str:
+    """A colour bar with its ticks and unit. scale: of `images.COLOURS`, of perfusion with its table behind a dash."""
     ticks, unit = {
         "perfusion": (("0", "25", "50", "75", "100"), "% of each image’s maximum in the left ventricle"),
         "difference": (("−30", "−15", "0", "+15", "+30"), "difference, percentage points"),
+        "bias": (("−10", "−5", "0", "+5", "+10"), "mean difference, percentage points"),
         "deviation": (("0", "5", "10", "15"), "standard deviation, % of maximum"),
     }[scale.partition("-")[0]]
     stops = ", ".join("#{:02x}{:02x}{:02x}".format(*images.palette(scale)[k]) for k in range(0, 255, 12))
@@ -223,7 +224,7 @@ def _slices(phases: Sequence[Phase], perfusion: str) -> Iterator[str]:
                 f'<div class="numbers" style="--n:{count}">{shown}</div></figure>'
             )
         yield "</div>"
-    bars = "".join(_bar(scale) for scale in (perfusion, "difference", "deviation") if scale in scales)
+    bars = "".join(bar(scale) for scale in (perfusion, "difference", "deviation") if scale in scales)
     yield f'<div class="bars">{bars}</div></section>'
 
 

@@ -54,16 +54,33 @@ _PAIRS = {
     "normal limits, defect contrast and truth, because nothing tells where the ventricle lies, who is normal and what "
     "was taken up",
 }
+_STUDIES = {
+    "rows": _ROWS.format(_COMBINED, ", segments of the first of them"),
+    "scale": _SCALE.format(", or of the first plane there is,"),
+    "rmse": "pooled over all voxels of a patient (every pair there is), then mean over patients",
+    "matching": "NC and AC of one study, phase, plane and acquisition by their headers, as the report lines series up; "
+    "kinds judged by header, words and image; every pair on the voxels of its NC file, corrected as `spectac correct` "
+    "does it",
+    "segments": "17 segments, % of the polar map's 99th percentile, by the ventricle found on NC; error = mean "
+    "absolute difference to AC, bias = mean difference, phases of a patient averaged",
+    "left_out": "normal limits, defect contrast and truth, because nothing tells who is normal and what was taken up",
+}
 
 
 def convention(scores: CohortScores, limits: NormalLimits | None, profile: str) -> dict[str, str]:
     """The sentences, by what they are about. limits: None where there are too few normal patients."""
     rows, columns = scores.shape
+    size = f"{rows} x {columns} " if len(scores.grids) == 1 else ""
     ssim = (
-        f"Gaussian window 11 x 11, sigma 1.5, population covariance, windows inside the {rows} x {columns} slice, mean "
+        f"Gaussian window 11 x 11, sigma 1.5, population covariance, windows inside the {size}slice, mean "
         "over slices; heart region: mean of the SSIM map over the region's voxels"
     )
-    own = _PAIRS if scores.segments is None else _HEARTS_KNOWN | {"normal_limit": _said(limits)}
+    if scores.segments is None:
+        own = _PAIRS
+    elif "truth" in scores.segments:
+        own = _HEARTS_KNOWN | {"normal_limit": _said(limits)}
+    else:
+        own = _STUDIES
     return _EVERY_TABLE | {"ssim": ssim, "bounded": _cut(scores)} | own | (_PAPER if profile == "paper" else {})
 
 

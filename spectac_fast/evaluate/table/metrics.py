@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from spectac_fast.errors import InputError
 from spectac_fast.ops import slice_metrics
 from spectac_fast.ops.slice_metrics import GAUSSIAN_TAPS as TAPS
 
@@ -36,6 +37,15 @@ def _as_pair(prediction: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray,
     if min(prediction.shape[1:]) < TAPS:
         raise ValueError(f"SSIM needs slices of at least {TAPS} x {TAPS} pixels, got {prediction.shape[1:]}")
     return prediction, reference
+
+
+def check_taps(name: str, shape: Sequence[int]) -> None:
+    """Raise InputError for slices (rows, columns) that are smaller than the window. name: of what has them."""
+    if min(shape) < TAPS:
+        raise InputError(
+            f"{name}: expected slices of at least {TAPS} x {TAPS} pixels, the window of SSIM, found {shape[0]} x "
+            f"{shape[1]}."
+        )
 
 
 def ssim_map(prediction: np.ndarray, reference: np.ndarray, data_range: float = DATA_RANGE) -> np.ndarray:
@@ -212,7 +222,7 @@ def score_patient(pairs: Sequence[SeriesPair]) -> PatientScores:
     for pair in pairs:
         prediction, reference = _as_pair(pair.prediction, pair.reference)
         # NaN counts as filled, so that it reaches the scores instead of vanishing with the slice.
-        filled = ~(reference <= -1).all(axis=(1, 2))
+        filled = ~np.all(reference <= -1, axis=(1, 2))
         squared = (prediction - reference) ** 2
         after = (rescaled(pair, factor).prediction - reference) ** 2
         ssim = ssim_map(prediction, reference)

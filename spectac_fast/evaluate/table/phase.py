@@ -16,10 +16,12 @@ from spectac_fast.correct.agreement import agreed
 from spectac_fast.data.geometry.lattice import Lattice
 from spectac_fast.data.geometry.neighbours import neighbours
 from spectac_fast.data.geometry.resample import InPlane
-from spectac_fast.data.scale import count_scale, to_counts, to_model
+from spectac_fast.data.scale import count_scale, heart_mask, to_counts, to_model
 from spectac_fast.data.seeds import stable_seed
 from spectac_fast.errors import InputError, SpectacError
 from spectac_fast.evaluate.regional.known import key_of
+from spectac_fast.evaluate.regional.segments import segment_means
+from spectac_fast.evaluate.regional.ventricle import Ventricle
 from spectac_fast.reconstruct.grid import Axes
 from spectac_fast.reconstruct.planes import cuts
 
@@ -49,9 +51,22 @@ class Phase:
             if not (np.isfinite(nc).all() and np.isfinite(ac).all()):
                 raise InputError(f"{self._where(plane)}: NC or AC holds values that are not finite.")
             self.nc[plane], self.ac[plane] = nc, ac
-        self._seed = seed
+        self._seed, self._lv = seed, case.get("lv")
         self._views: dict[float, _View] = {}
         self._known: dict[Any, tuple[Planes, float]] = {}
+
+    @property
+    def hearts(self) -> dict[str | None, NDArray[np.bool_]]:
+        """The heart region of every plane."""
+        return {plane: heart_mask(nc.shape, self.spacing_mm) for plane, nc in self.nc.items()}
+
+    def spacing_of(self, plane: str | None) -> tuple[float, float, float]:
+        """(slice, row, column) spacing of a plane, mm."""
+        return self.spacing_mm
+
+    def segments(self, stacks: Planes) -> NDArray[np.float64]:
+        """The 17 segments of the short-axis stack in % of maximum, by the known ventricle of a synthetic patient."""
+        return segment_means(stacks["SA"], Ventricle.of_phantom(self._lv), self.spacing_mm)
 
     def correct(self, row: Row) -> tuple[Planes, float]:
         """({plane: corrected counts}, seconds): as `correct` makes them, none below zero.
@@ -180,7 +195,7 @@ def _averaged(
     return dict(zip(planes, found, strict=True))
 
 
-def _lattices(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> dict[str, Lattice]:
+def _lattices(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> dict[str | None, Lattice]:
     """Where the planes of a phantom lie to each other: about one centre, along the axes of the heart."""
     long, up = np.eye(3)[:2]
     planes = cuts(Axes(long, up, np.cross(up, long), np.zeros(3)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spectac_fast.evaluate.own.segments import section as own_segments
 from spectac_fast.evaluate.table import floor
 from spectac_fast.evaluate.table.render_models import cell, sections
 from spectac_fast.evaluate.table.render_models import markdown_table as _markdown_table
@@ -12,6 +13,7 @@ from spectac_fast.evaluate.table.render_models import markdown_table as _markdow
 _NAMES = {"whole": "Whole field", "heart": "Heart region"}
 _HEAD_NAMES = {
     "rows": "Rows",
+    "matching": "Matching",
     "scale": "Scale",
     "bounded": "Bounded networks",
     "data_range": "Data range",
@@ -99,10 +101,10 @@ def _per_slice(table: Mapping[str, Any]) -> str:
 
 def _segments(table: Mapping[str, Any]) -> str:
     lines = []
-    for label, cells in [
-        *table["reference_segments"].items(),
-        *((row["label"], row["segments"]) for row in table["rows"]),
-    ]:
+    known = [*table["reference_segments"].items(), *((row["label"], row["segments"]) for row in table["rows"])]
+    if table["head"]["case_seeds"] is None:
+        return own_segments(known[:1] + known[2:])
+    for label, cells in known:
         low = ["–", "–"]
         if cells["low"] is not None:
             low = [f"{cells['low']} of {cells['normal_segments']}", str(cells["new_low"])]
@@ -132,17 +134,25 @@ def _facts(head: Mapping[str, Any]) -> list[str]:
         f"Commit {head['commit']}, spectac_fast {head['version']}; device {head['device']}; {head['machine']}",
     ]
     said = head["convention"]
-    return _not_unseen(head) + facts + [f"{name}: {said[key]}" for key, name in _HEAD_NAMES.items() if key in said]
+    return (
+        _not_unseen(head)
+        + facts
+        + _refused(head)
+        + [f"{name}: {said[key]}" for key, name in _HEAD_NAMES.items() if key in said]
+    )
 
 
 def _patients(head: Mapping[str, Any]) -> str:
     if head["case_seeds"] is not None:
         return f"{head['patients']} ({head['normal_patients']} normal), seeds {_span(head['case_seeds'])}"
     stacks = ", ".join(f"{count} {name}" for name, count in head["stacks"].items())
-    rows, columns = head["shape"]
-    depth, pixel, _ = head["spacing_mm"]
-    size = f"{rows} x {columns} pixels of {pixel:g} mm, slices {depth:g} mm apart"
-    return f"{head['patients']}, stacks: {stacks}; {size}; SHA-256 of their NC counts {head['pairs_sha256'][:16]}"
+    sizes = [
+        f"{rows} x {columns} pixels of {pixel:g} mm, slices {depth:g} mm apart"
+        + (f" ({many} stacks)" if len(head["grids"]) > 1 else "")
+        for rows, columns, (depth, pixel, _), many in head["grids"]
+    ]
+    digest = f"SHA-256 of their NC counts {head['pairs_sha256'][:16]}"
+    return f"{head['patients']}, stacks: {stacks}; {', '.join(sizes)}; {digest}"
 
 
 def _not_unseen(head: Mapping[str, Any]) -> list[str]:
@@ -152,10 +162,16 @@ def _not_unseen(head: Mapping[str, Any]) -> list[str]:
     return [f"Not unseen: trained on patients of this table, which flatters: {trained}"] if trained else []
 
 
+def _refused(head: Mapping[str, Any]) -> list[str]:
+    """Whose studies a model does not take, if there are any."""
+    said = " ".join(head["refused"]).rstrip(".")
+    return [f"Patients left out, whom a model does not take: {said}"] if said else []
+
+
 def remarks(head: Mapping[str, Any]) -> list[str]:
     """What a reader of the figures alone must know too, one sentence each; often nothing."""
     left = head["convention"].get("left_out")
-    return [f"{line}." for line in (*_not_unseen(head), *([f"Left out: {left}"] if left else []))]
+    return [f"{line}." for line in (*_not_unseen(head), *_refused(head), *([f"Left out: {left}"] if left else []))]
 
 
 def markdown(table: Mapping[str, Any]) -> str:

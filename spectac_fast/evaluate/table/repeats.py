@@ -50,8 +50,8 @@ def _means(trainings: Sequence[Sequence[PatientScores]]) -> list[PatientScores]:
 
 def _mean(scores: Sequence[PatientScores]) -> PatientScores:
     capped = round(float(np.mean([s.capped_slices for s in scores])))
-    regions = {name: _mean_region([getattr(s, name) for s in scores]) for name in ("whole", "heart")}
-    return replace(scores[0], **regions, capped_slices=capped)
+    whole, heart = (_mean_region([getattr(s, name) for s in scores]) for name in ("whole", "heart"))
+    return replace(scores[0], whole=whole, heart=heart, capped_slices=capped)
 
 
 def _mean_region(scores: Sequence[RegionScores]) -> RegionScores:

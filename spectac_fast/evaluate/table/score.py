@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from spectac_fast.cohort.own.studies import Grid, StudyPairs
 from spectac_fast.cohort.paired import PairedCohort, left_ventricle_gain, phases_of
 from spectac_fast.data.geometry.resample import check_pixels
-from spectac_fast.data.scale import heart_mask, to_counts, to_model
+from spectac_fast.data.scale import to_counts, to_model
 from spectac_fast.errors import InputError
 from spectac_fast.evaluate.figures.pictures import Stacks
+from spectac_fast.evaluate.own.phase import StudyPhase
 from spectac_fast.evaluate.regional.known import hearts_are_known, seen_in_training
-from spectac_fast.evaluate.regional.segments import segment_means
-from spectac_fast.evaluate.regional.ventricle import Ventricle
-from spectac_fast.evaluate.table.metrics import TAPS, PatientScores, SeriesPair, best_factor, rescaled, score_patient
+from spectac_fast.evaluate.table.metrics import (
+    PatientScores,
+    SeriesPair,
+    best_factor,
+    check_taps,
+    rescaled,
+    score_patient,
+)
 from spectac_fast.evaluate.table.phase import Phase, Planes
 from spectac_fast.evaluate.table.variants import Row
-from spectac_fast.terms import IDEAL
+from spectac_fast.terms import IDEAL, PHASES
+
+AnyPhase = Phase | StudyPhase
 
 
 @dataclass
@@ -27,9 +37,10 @@ class RowResult:
     """What one row reached.
 
     patients: one per case, in cohort order; ideal: the same against IDEAL, empty where the cohort has none. segments:
-    float64 [case, phase, 17], % of maximum, of the corrected short-axis stack; empty where it is not known where hearts
-    lie. seconds: of all ``translate`` calls, of combining planes and of resampling, device synchronised, the first
-    (warm-up) call not counted. seen: how many of the patients the model was trained on, as far as its card tells.
+    float64 [case, phase, 17], % of maximum, of the corrected short-axis stack, NaN without one; empty where it is not
+    known where hearts lie. seconds: of all ``translate`` calls, of combining planes and of resampling, device
+    synchronised, the first (warm-up) call not counted. seen: how many of the patients the model was trained on, as far
+    as its card tells.
     """
 
     row: Row
@@ -49,15 +60,19 @@ class RowResult:
 class CohortScores:
     """All rows, and what they are compared with.
 
-    segments: {"NC", "AC", "truth", and "IDEAL" where there is one: float64 [case, phase, 17]}, % of maximum, of the
-    short-axis stacks; None where it is not known where hearts lie. gain: of the table's AC, the first row's.
-    patients_gain: AC/NC gain of the patients themselves. cut: scores of every patient's AC cut at [-1, 1], beyond which
-    no network that ends in a tanh goes. floor: of "AC" and, where there is one, "IDEAL", the scores of every patient's
-    NC at its best scale, which nobody knows who has NC alone. ac_to_ideal: of AC as acquired against IDEAL, empty where
-    there is none. stacks: how many there are of each phase and plane, {"stress SA": 2}. shape: (rows, columns) of a
-    slice.
+    cases: the records of the patients that were scored. refused: sentences on studies that a model does not take,
+    whose patients were left out of all rows.
+    segments: {"NC", "AC", and of synthetic patients "truth" and "IDEAL", if there is one: float64 [case, phase, 17]}, %
+    of maximum, of the short-axis stacks; None where it is not known where hearts lie. gain: of the table's AC, the
+    first row's. patients_gain: AC/NC gain of the patients themselves. cut: scores of every patient's AC cut at [-1, 1],
+    beyond which no network that ends in a tanh goes. floor: of "AC" and, where there is one, "IDEAL", the scores of
+    every patient's NC at its best scale, which nobody knows who has NC alone. ac_to_ideal: of AC as acquired against
+    IDEAL, empty where there is none. stacks: how many there are of each phase and plane, {"stress SA": 2}. grids: how
+    many of each size and spacing.
     """
 
+    cases: list[Mapping[str, Any]]
+    refused: list[str]
     rows: list[RowResult]
     segments: dict[str, np.ndarray] | None
     gain: float
@@ -66,8 +81,17 @@ class CohortScores:
     floor: dict[str, list[PatientScores]]
     ac_to_ideal: list[PatientScores]
     stacks: dict[str, int]
-    shape: tuple[int, int]
-    spacing_mm: tuple[float, float, float]
+    grids: Counter[Grid]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of most slices."""
+        return self.grids.most_common()[0][0][:2]
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """(slice, row, column) spacing of most stacks."""
+        return self.grids.most_common()[0][0][2]
 
 
 def score_cohort(
@@ -77,36 +101,52 @@ def score_cohort(
     seed: int = 0,
     cases: int | None = None,
     step: Callable[[], None] = lambda: None,
+    look: Callable[[AnyPhase], None] = lambda phase: None,
 ) -> CohortScores:
     """Translate every series of the first ``cases`` patients (all by default) with every row, and score it against AC
     and, where the cohort holds it, IDEAL.
 
     The AC image is scaled by the phase's NC scale times one gain, that of the first row. ``step()`` is called after
-    each series of each row. Rows of combined planes and segments need a cohort whose hearts are known
-    (``hearts_are_known``).
+    each series of each row, ``look()`` with every phase when all rows have corrected it. Rows of combined planes need a
+    cohort that tells how planes lie (``planes_are_known``). One's own studies that a model does not take leave their
+    patient out.
 
     Raises:
         InputError: the cohort holds no case, slices too small for SSIM or pixels far from a row's model's, or a case
-            whose NC or AC is not finite.
+            whose NC or AC is not finite; of one's own studies, none that all models take.
         SpectacError: a row returns values that are not finite, or another shape.
     """
     count = len(cohort.cases) if cases is None else min(cases, len(cohort.cases))
     if not count:
         raise InputError("the cohort holds no case to evaluate, expected at least one.")
-    known = hearts_are_known(cohort.cases)
-    first = Phase(cohort, 0, next(iter(phases_of(cohort, 0))), seed)
-    shape = next(iter(first.nc.values())).shape[1:]
-    _check_sizes(shape, cohort.spacing_mm, rows)
+    own_studies = isinstance(cohort, StudyPairs)
+    if not own_studies:
+        _check_sizes(cohort, rows)
     results = [RowResult(row, seen_in_training(row.translator.card, cohort.cases, count)) for row in rows]
-    for result in results:
-        first.warm_up(result.row)
     gain = rows[0].translator.gain
-    known_images = [_score_case(cohort, index, results, gain, seed, step) for index in range(count)]
-    cut, floors, of_ac = zip(*known_images, strict=True)
-    stacks = Counter(series_name(*key) for i in range(count) for key in cohort.series(i))
-    own_gain = left_ventricle_gain(cohort, range(count))
-    segments = _segments_of_images(cohort, count) if known else None
+    scored, refused, known_images = [], [], []
+    for index in range(count):
+        before = [(result.seconds, result.slices) for result in results]
+        try:
+            if not scored:
+                _warm_up(cohort, index, rows, seed)
+            known_images.append(_score_case(cohort, index, results, gain, seed, step, look))
+        except InputError as reason:
+            if not own_studies:
+                raise
+            refused.append(str(reason))
+            for result, (seconds, slices) in zip(results, before):
+                result.seconds, result.slices = seconds, slices
+        else:
+            scored.append(index)
+    if not scored:
+        raise InputError(f"the cohort holds no patient that all models take; {refused[0]}")
+    cut, floors, of_ac, images = zip(*known_images, strict=True)
+    own_gain = left_ventricle_gain(cohort, scored)
+    segments = {kind: np.array([each[kind] for each in images]) for kind in images[0]} if images[0] else None
     return CohortScores(
+        cases=[cohort.cases[i] for i in scored],
+        refused=refused,
         rows=results,
         segments=segments,
         gain=gain,
@@ -114,20 +154,35 @@ def score_cohort(
         cut=list(cut),
         floor={kind: [floor[kind] for floor in floors] for kind in floors[0]},
         ac_to_ideal=[scores for scores in of_ac if scores],
-        stacks=dict(stacks),
-        shape=shape,
-        spacing_mm=cohort.spacing_mm,
+        stacks=dict(Counter(series_name(*key) for i in scored for key in cohort.series(i))),
+        grids=_grids(cohort, scored),
     )
+
+
+def planes_are_known(cohort: PairedCohort) -> bool:
+    """Whether it is known how the planes of a phase lie to each other: of synthetic patients, and of studies whose
+    headers tell.
+    """
+    return isinstance(cohort, StudyPairs) or hearts_are_known(cohort.cases)
+
+
+def phase_of(cohort: PairedCohort, index: int, phase: str | None, seed: int) -> AnyPhase:
+    """One phase of a patient, to be corrected."""
+    if isinstance(cohort, StudyPairs):
+        return StudyPhase(cohort, index, str(phase), seed)
+    return Phase(cohort, index, phase, seed)
 
 
 def corrected_stacks(
     cohort: PairedCohort, index: int, phase: str | None, row: Row, *, seed: int = 0
 ) -> dict[str | None, Stacks]:
     """One phase of one patient as counts, by plane, for a picture; the plane that sets the count scale first."""
-    planes = Phase(cohort, index, phase, seed)
+    planes = phase_of(cohort, index, phase, seed)
     counts, _ = planes.correct(row)
     order = sorted(planes.nc, key=lambda plane: plane != planes.reference)
-    return {plane: Stacks(planes.nc[plane], counts[plane], planes.ac[plane], planes.spacing_mm) for plane in order}
+    return {
+        plane: Stacks(planes.nc[plane], counts[plane], planes.ac[plane], planes.spacing_of(plane)) for plane in order
+    }
 
 
 def series_name(phase: str | None, plane: str | None) -> str:
@@ -135,83 +190,105 @@ def series_name(phase: str | None, plane: str | None) -> str:
     return " ".join((phase, plane)) if phase and plane else "of unknown phase and plane"
 
 
-def _check_sizes(shape: tuple[int, int], spacing_mm: tuple[float, float, float], rows: Sequence[Row]) -> None:
-    if min(shape) < TAPS:
-        raise InputError(
-            f"the cohort: expected slices of at least {TAPS} x {TAPS} pixels, the window of SSIM, found {shape[0]} x "
-            f"{shape[1]}."
-        )
+def _check_sizes(cohort: PairedCohort, rows: Sequence[Row]) -> None:
+    shape = cohort.pair(0, *cohort.series(0)[0])[0].shape[1:]
+    check_taps("the cohort", shape)
     for row in rows:
-        check_pixels(f"row {row.label!r}", spacing_mm[1:], row.translator.pixel_mm)
+        check_pixels(f"row {row.label!r}", cohort.spacing_mm[1:], row.translator.pixel_mm)
 
 
-def _segments_of_images(cohort: PairedCohort, count: int) -> dict[str, np.ndarray]:
-    """Segments of NC, AC, the phantom's own activity and, where there is one, IDEAL."""
-    found: dict[str, list[list[np.ndarray]]] = {}
-    for i in range(count):
-        phases = list(phases_of(cohort, i))
-        nc, ac = zip(*(cohort.pair(i, phase, "SA") for phase in phases), strict=True)
-        images = {"NC": nc, "AC": ac, "truth": [cohort.truth(i, phase, "SA") for phase in phases]}
-        if IDEAL in cohort.kinds:
-            images[IDEAL] = [cohort.ideal(i, phase, "SA") for phase in phases]
-        for name, stacks in images.items():
-            found.setdefault(name, []).append([_segments(cohort, i, stack) for stack in stacks])
-    return {name: np.array(values) for name, values in found.items()}
+def _grids(cohort: PairedCohort, cases: Sequence[int]) -> Counter[Grid]:
+    if isinstance(cohort, StudyPairs):
+        return cohort.grids(cases)
+    rows, columns = cohort.pair(0, *cohort.series(0)[0])[0].shape[1:]
+    return Counter({(rows, columns, cohort.spacing_mm): sum(len(cohort.series(i)) for i in cases)})
 
 
-def _segments(cohort: PairedCohort, index: int, stack: np.ndarray) -> np.ndarray:
-    return segment_means(stack, Ventricle.of_phantom(cohort.cases[index]["lv"]), cohort.spacing_mm)
+def _warm_up(cohort: PairedCohort, index: int, rows: Sequence[Row], seed: int) -> None:
+    first = phase_of(cohort, index, next(iter(phases_of(cohort, index))), seed)
+    for row in rows:
+        first.warm_up(row)
+
+
+_OfCase = tuple[PatientScores, dict[str, PatientScores], PatientScores | None, dict[str, list[np.ndarray]]]
 
 
 def _score_case(
-    cohort: PairedCohort, index: int, results: list[RowResult], gain: float, seed: int, step: Callable[[], None]
-) -> tuple[PatientScores, dict[str, PatientScores], PatientScores | None]:
+    cohort: PairedCohort,
+    index: int,
+    results: list[RowResult],
+    gain: float,
+    seed: int,
+    step: Callable[[], None],
+    look: Callable[[AnyPhase], None],
+) -> _OfCase:
     """Score one patient in every row. Returns the scores of its AC cut at [-1, 1], of its NC at its best scale against
-    each reference, and of its AC against IDEAL.
+    each reference, and of its AC against IDEAL, and the segments of its images, by kind and phase.
     """
-    known = hearts_are_known(cohort.cases)
     kinds = ("AC", IDEAL) if IDEAL in cohort.kinds else ("AC",)
     pairs: list[dict[str, list[SeriesPair]]] = [{kind: [] for kind in kinds} for _ in results]
-    segments: list[list[np.ndarray]] = [[] for _ in results]
+    segments: list[dict[str | None, np.ndarray]] = [{} for _ in results]
+    images: dict[str, dict[str | None, np.ndarray]] = {}
     cut: list[SeriesPair] = []
     of_nc: dict[str, list[SeriesPair]] = {kind: [] for kind in kinds}
     of_ac: list[SeriesPair] = []
+    seen: list[AnyPhase] = []
     for phase in phases_of(cohort, index):
-        planes = Phase(cohort, index, phase, seed)
-        scale = planes.scale * gain
+        planes = phase_of(cohort, index, phase, seed)
+        scale, hearts = planes.scale * gain, planes.hearts
         references = {"AC": {plane: to_model(ac, scale) for plane, ac in planes.ac.items()}}
         if IDEAL in kinds:
             references[IDEAL] = {plane: to_model(cohort.ideal(index, phase, plane), scale) for plane in planes.nc}
-        hearts = {plane: heart_mask(nc.shape, planes.spacing_mm) for plane, nc in planes.nc.items()}
         own_nc = {plane: to_model(nc, planes.scale) for plane, nc in planes.nc.items()}
         bounded = {plane: ac.clip(-1, 1) for plane, ac in references["AC"].items()}
         cut += _pairs(bounded, references["AC"], hearts)
         of_ac += _pairs(references["AC"], references[IDEAL], hearts) if IDEAL in kinds else []
         for kind in kinds:
             of_nc[kind] += _pairs(own_nc, references[kind], hearts)
+        for kind, stacks in _known_images(cohort, index, planes).items():
+            images.setdefault(kind, {})[phase] = planes.segments(stacks)
         for k, result in enumerate(results):
             counts, seconds = planes.correct(result.row)
             # In the units of the table's AC, whatever gain the row's own model has.
             predictions = {plane: to_model(stack, scale) for plane, stack in counts.items()}
             for kind in kinds:
                 pairs[k][kind] += _pairs(predictions, references[kind], hearts)
-            if known:
-                segments[k].append(_segments(cohort, index, to_counts(predictions["SA"], scale)))
+            if images:
+                segments[k][phase] = planes.segments({p: to_counts(made, scale) for p, made in predictions.items()})
             result.seconds += seconds
             result.slices += sum(map(len, counts.values()))
             for _ in planes.nc:
                 step()
+        seen.append(planes)
+    for planes in seen:
+        look(planes)
     for k, result in enumerate(results):
         result.patients.append(score_patient(pairs[k]["AC"]))
         if IDEAL in kinds:
             result.ideal.append(score_patient(pairs[k][IDEAL]))
-        if known:
-            result.segments.append(np.stack(segments[k]))
+        if images:
+            result.segments.append(np.stack(_of_phases(segments[k])))
     floor = {kind: _at_its_best(of) for kind, of in of_nc.items()}
-    return score_patient(cut), floor, score_patient(of_ac) if of_ac else None
+    of_images = {kind: _of_phases(found) for kind, found in images.items()}
+    return score_patient(cut), floor, score_patient(of_ac) if of_ac else None, of_images
 
 
-def _pairs(found: Planes, wanted: Planes, hearts: Planes) -> list[SeriesPair]:
+def _known_images(cohort: PairedCohort, index: int, planes: AnyPhase) -> dict[str, Planes]:
+    """By kind what segments can be had of: nothing where it is not known where hearts lie."""
+    if isinstance(planes, StudyPhase):
+        return {"NC": planes.nc, "AC": planes.ac}
+    if not hearts_are_known(cohort.cases):
+        return {}
+    images = {"NC": planes.nc, "AC": planes.ac, "truth": {"SA": cohort.truth(index, planes.phase, "SA")}}
+    return images | ({IDEAL: {"SA": cohort.ideal(index, planes.phase, "SA")}} if IDEAL in cohort.kinds else {})
+
+
+def _of_phases(found: Mapping[str | None, np.ndarray]) -> list[np.ndarray]:
+    """Segments of stress and rest, NaN for what there is none of."""
+    return [found.get(phase, np.full(17, np.nan)) for phase in PHASES]
+
+
+def _pairs(found: Planes, wanted: Planes, hearts: Mapping[str | None, np.ndarray]) -> list[SeriesPair]:
     return [SeriesPair(stack, wanted[plane], hearts[plane]) for plane, stack in found.items()]
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from spectac_fast._version import __version__
 from spectac_fast.cohort.pairs import pairs_sha256
 from spectac_fast.evaluate import bootstrap, provenance
 from spectac_fast.evaluate.bootstrap import Estimate
+from spectac_fast.evaluate.own import segments as own
 from spectac_fast.evaluate.regional import scores as regional
 from spectac_fast.evaluate.regional.known import key_of
 from spectac_fast.evaluate.regional.normals import NormalLimits, limits_of_table
@@ -38,6 +39,7 @@ PROFILES = {
     "strict": {"ssim": "ssim", "psnr": "psnr", "rmse": "rmse"},
     "paper": {"ssim": "ssim", "psnr": "slice_psnr", "rmse": "slice_rmse"},
 }
+_OfSegments = Callable[[Any], dict[str, Any] | None]
 PER_SLICE = ("slice_psnr", "slice_rmse", "psnr_gap")
 
 
@@ -79,8 +81,8 @@ def _region(
         entry[name] = _plain(bootstrap.mean(_column(result.patients, region, name), indices))
     linear = next((r for r in baselines if r.row.translator.name == "linear"), None)
     if linear is not None:
-        rmse = (_shown(of, region, profile)["rmse"] for of in (result, linear))
-        entry["rmse_over_linear"] = _plain(bootstrap.ratio(*rmse, indices))
+        rmse, of_linear = (_shown(of, region, profile)["rmse"] for of in (result, linear))
+        entry["rmse_over_linear"] = _plain(bootstrap.ratio(rmse, of_linear, indices))
     if baselines and not result.row.is_baseline:
         entry["separated_from_baselines"] = all(_better_and_separated(own, pooled(b)) for b in baselines)
     if len(result.trainings) > 1:
@@ -170,6 +172,14 @@ class _Floors:
         return self.errors(IDEAL, self.scores.ac_to_ideal, (self.scores.segments or {}).get("AC"))
 
 
+def _of_segments(scores: CohortScores, ref: regional.Reference | None, seed: int, resamples: int) -> _OfSegments:
+    """What is said of segments [case, phase, 17]: None where hearts are not known, little where nobody knows truth."""
+    known = scores.segments
+    if known is not None and ref is None:
+        return lambda found: _plain(own.against_ac(np.asarray(found), known["NC"], known["AC"], seed, resamples))
+    return lambda found: _regional(found, ref)
+
+
 def build(
     scores: CohortScores,
     cases: Sequence[Mapping[str, Any]],
@@ -187,15 +197,16 @@ def build(
     """
     indices = bootstrap.resample(len(cases), seed, resamples)
     ref = None
-    if scores.segments is not None:
+    if scores.segments is not None and "truth" in scores.segments:
         limits = limits or limits_of_table(cases, scores.segments["AC"])
-        known = [scores.segments[kind] for kind in ("NC", "AC", "truth")]
-        ref = regional.reference(cases, PHASES, *known, indices, limits)
+        nc, ac, truth = (scores.segments[kind] for kind in ("NC", "AC", "truth"))
+        ref = regional.reference(cases, PHASES, nc, ac, truth, indices, limits)
     patients = scores.rows[0].patients
     # The rows that are no networks need no device; a table of them alone was made on the CPU.
     device = scores.rows[-1].row.translator.device
     merged_rows = merged(scores.rows)
     floors = _Floors(scores, cases, indices)
+    of_segments = _of_segments(scores, ref, seed, resamples)
     rows = []
     for result in merged_rows:
         entry: dict[str, Any] = {
@@ -209,7 +220,7 @@ def build(
         }
         entry |= {region: _region(result, region, merged_rows, indices, profile) for region in REGIONS}
         entry["floor"] = floors.of_row(result)
-        entry["segments"] = _regional(result.trainings[0].segments, ref)
+        entry["segments"] = of_segments(result.trainings[0].segments)
         entry["seconds_per_slice"] = result.seconds_per_slice
         entry["capped_slices"] = sum(p.capped_slices for p in result.patients)
         entry["patients"] = [_patient(case, p) for case, p in zip(cases, result.patients, strict=True)]
@@ -228,6 +239,8 @@ def build(
         "stacks": scores.stacks,
         "shape": list(scores.shape),
         "spacing_mm": list(scores.spacing_mm),
+        "grids": [[rows, columns, list(mm), many] for (rows, columns, mm), many in scores.grids.most_common()],
+        "refused": scores.refused,
         "slices": sum(p.slices for p in patients),
         "empty_slices": sum(p.empty_slices for p in patients),
         "gain": scores.gain,
@@ -246,7 +259,7 @@ def build(
         "rows": rows,
         "floor": floors.of_nc(profile),
         "ac_to_ideal": floors.of_ac(),
-        "reference_segments": {name: _regional(values, ref) for name, values in images} or None,
+        "reference_segments": {name: of_segments(values) for name, values in images} or None,
         "models": trained.models(merged_rows),
         "published": published.beside(rows),
     }

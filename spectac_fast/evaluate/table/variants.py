@@ -94,6 +94,15 @@ def separate(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.together == SEPARATE]
 
 
+def shown_rows(rows: Sequence[Row]) -> list[Row]:
+    """Every network as `correct` writes it: its first row with planes combined, if there is one; without networks the
+    last row.
+    """
+    networks = dict.fromkeys(row.name for row in rows if not row.is_baseline)
+    own = ([row for row in rows if row.name == name] for name in networks)
+    return [min(group, key=lambda row: row.together != COMBINED) for group in own] or list(rows[-1:])
+
+
 def _variants(name: str, translator: Translator, steps: int, samples: int, noise_steps: int | None) -> list[Row]:
     """The rows of one model."""
     if translator.name in BRIDGES:
@@ -105,12 +114,17 @@ def _variants(name: str, translator: Translator, steps: int, samples: int, noise
         # The published list of latent diffusion has its one node at the other end.
         one = {"steps": 1, "samples": 1, "solver": "ddim"}
         estimates = _estimate(f"{name}, 1 evaluation", translator, one)
-        return [*estimates, *_sampled(name, translator, noise_steps or translator.defaults["steps"], samples)]
+        return [*estimates, *_sampled(name, translator, noise_steps or _own_steps(translator), samples)]
     if translator.name in FIRST_STAGES:
         return [Row(f"{name}, round trip of AC", translator, given="AC")]
     if translator.name in BASELINES:
         return [Row(name, translator)]
     return _estimate(name, translator, {})
+
+
+def _own_steps(translator: Any) -> int:
+    """What the weights of one that predicts noise say."""
+    return translator.defaults["steps"]
 
 
 def _estimate(label: str, translator: Translator, options: dict[str, Any]) -> list[Row]:

@@ -90,6 +90,7 @@ _STALE = (
     "DoubleFloatPixelPaddingRangeLimit",
     "WindowCenterWidthExplanation",
 )
+_PLACES = ("ImageOrientationPatient", "ImagePositionPatient")
 # Written anew below; a source may give them another VR than the standard does, which a new value must not keep.
 _RENEWED = (
     "SOPInstanceUID",
@@ -160,9 +161,9 @@ def _derive(
     kind: _Kind,
     others: Sequence[Series],
 ) -> Dataset:
-    source = series.header
+    source = _header(series)
     ds = copy.deepcopy(source)
-    ds.remove_private_tags()
+    _drop_private(ds)
     for keyword in (*_STALE, *_RENEWED):
         if keyword in ds:
             del ds[keyword]
@@ -181,9 +182,7 @@ def _derive(
     ds.ImageComments = kind.comment
     _describe(ds, series, provenance, kind, others)
     keep_codes_alone(ds)
-    if "SpacingBetweenSlices" not in ds:
-        # Must be there, and may be empty.
-        ds.SpacingBetweenSlices = None
+    _complete_geometry(ds, str(source.SOPInstanceUID))
     put_words(ds, words, order, joined=bool(series.instances), meaning=kind.values)
     made = _made(provenance, others)
     content = encoded_sha256(ds)
@@ -192,10 +191,37 @@ def _derive(
     return ds
 
 
+def _header(series: Series) -> Dataset:
+    assert series.header is not None
+    return series.header
+
+
+def _drop_private(ds: Dataset) -> None:
+    """Delete private elements at every level, unread: what a vendor's own dictionary makes of them may be an error."""
+    for tag in list(ds.keys()):
+        if tag.is_private:
+            del ds[tag]
+        elif ds[tag].VR == "SQ":
+            for item in ds[tag].value or ():
+                _drop_private(item)
+
+
+def _complete_geometry(ds: Dataset, source_uid: str) -> None:
+    """Write what must be there, and may be empty, where the source lacks it; a frame of reference may not."""
+    for home, keyword in [
+        (ds, "SpacingBetweenSlices"),
+        *((item, keyword) for item in ds.get("DetectorInformationSequence") or () for keyword in _PLACES),
+    ]:
+        if keyword not in home:
+            setattr(home, keyword, None)
+    if not ds.get("FrameOfReferenceUID"):
+        ds.FrameOfReferenceUID = stable_uid("frame of reference", source_uid)
+
+
 def _made(provenance: Provenance | None, others: Sequence[Series]) -> str:
     """What an object was made by and from, besides its source."""
     settings = dict(sorted(provenance.settings.items())) if provenance else {}
-    sources = sorted(str(other.header.SOPInstanceUID) for other in others)
+    sources = sorted(str(_header(other).SOPInstanceUID) for other in others)
     by = [provenance.model, provenance.weights, provenance.version] if provenance else []
     return json.dumps([*by, settings, sources])
 
@@ -219,7 +245,7 @@ def _describe(
     ds: Dataset, series: Series, provenance: Provenance | None, kind: _Kind, others: Sequence[Series]
 ) -> None:
     """Which objects it was derived from, how, and by what."""
-    source = series.header
+    source = _header(series)
     ds.SourceImageSequence = _sources(series, "YES")
     for other in others:
         ds.SourceImageSequence.extend(_sources(other, "NO"))
@@ -244,10 +270,10 @@ def _describe(
 
 
 def _sources(series: Series, locations_preserved: str) -> list[Dataset]:
-    items = []
-    for uid in series.instances or (series.header.SOPInstanceUID,):
+    items, source = [], _header(series)
+    for uid in series.instances or (source.SOPInstanceUID,):
         item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = series.header.SOPClassUID, uid
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, uid
         item.SpatialLocationsPreserved = locations_preserved
         item.PurposeOfReferenceCodeSequence = [code("DCM", "121322", "Source image for image processing operation")]
         items.append(item)

@@ -6,6 +6,7 @@ an element of a file that was read here therefore asks a `Header`, and its items
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydicom.dataelem import DataElement
@@ -17,8 +18,9 @@ from spectac_fast.formats.dicom.elements import quiet_pydicom
 
 class _Quiet(Dataset):
     def __getitem__(self, key: Any) -> Any:
-        # What was asked for before needs no silence, which all threads have to agree on.
-        element = self._dict.get(key) if isinstance(key, int) else None
+        # What was asked for before needs no silence, which all threads have to agree on. A tag is found by its number.
+        known: Mapping[Any, Any] = self._dict
+        element = known.get(key) if isinstance(key, int) else None
         if isinstance(element, DataElement) and element.VR != "SQ":
             return element
         with quiet_pydicom():
@@ -40,7 +42,7 @@ class Item(_Quiet):
 class Header(_Quiet, FileDataset):
     """The data set of a file."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Header:
+    def __deepcopy__(self, memo: dict[int, Any]) -> FileDataset:
         with quiet_pydicom():
             return super().__deepcopy__(memo)
 

@@ -22,6 +22,8 @@ from spectac_fast.formats.orientation import AS_STORED, ENDS, VIEWS, Turn, turn_
 
 # Of unit vectors that are at right angles, and between two sets of direction cosines that are the same.
 _SKEW, _SAME = 0.01, 0.01
+# Of the distance between frames, and mm: positions are written with few digits.
+_UNEVEN, _ASIDE_MM = 0.02, 1.0
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 # Slice Progression Direction of each plane: whether frames then run against the order in which they are shown.
 _AGAINST = {
@@ -74,29 +76,40 @@ def cosines_of(ds: Dataset, path: Path) -> dict[str, tuple[float, ...]]:
     return found
 
 
-def place_of(ds: Dataset, path: Path, plane: str, cosines: Mapping[str, tuple[float, ...]], frames: int) -> Place:
+def shows(cosines: Mapping[str, tuple[float, ...]], plane: str) -> bool:
+    """Whether frames with these direction cosines (`cosines_of`) are slices of a plane of the heart."""
+    turn = _chosen(cosines, plane)[1]
+    return turn is not None and turn.axes[0] == 0
+
+
+def place_of(
+    ds: Dataset, path: Path, plane: str, cosines: Mapping[str, tuple[float, ...]], order: NDArray[np.int64]
+) -> Place:
     """Where the stack of a plane ("SA", "VLA", "HLA", or "TRA", which is not turned) lies.
 
-    cosines: as `cosines_of` gives them. Raises InputError for spacings that are missing or no spacings.
+    cosines: as `cosines_of` gives them. order: the stored frames in the order of their slices. Raises InputError for
+    spacings that are missing or no spacings, and for frames whose own positions are uneven.
     """
-    pixel_mm = _numbers(ds, path, "PixelSpacing", 2)
+    row_mm, column_mm = _numbers(ds, path, "PixelSpacing", 2)
+    pixel_mm = row_mm, column_mm
     if min(pixel_mm) <= 0:
         raise InputError(f"{path}: expected positive spacings, found pixels of {pixel_mm} mm.")
     slice_mm, notes = _slice_spacing(ds, path)
-    shape = (frames, int(ds.Rows), int(ds.Columns))
+    shape = (len(order), int(ds.Rows), int(ds.Columns))
     name, turn = _chosen(cosines, plane)
+    first, own_mm, said_of_frames = _by_frames(ds, path, cosines.get(name), slice_mm, order)
     if plane in VIEWS and turn is None:
         last_first, said = _customary(ds, plane, slice_mm, bool(cosines))
         _, rows, columns = VIEWS[plane]
         slice_mm = -abs(slice_mm) if last_first else abs(slice_mm)
         turn = AS_STORED if slice_mm > 0 else Turn(flips=(True, False, False))
         orientation = (*map(float, columns), *map(float, rows))
-        position = _about_origin(orientation, pixel_mm, slice_mm, shape)
-        return Place(pixel_mm, slice_mm, orientation, position, ("orientation", "position"), turn, (*notes, said))
-    orientation = cosines[name]
+        middle = _about_origin(orientation, pixel_mm, slice_mm, shape)
+        return Place(pixel_mm, slice_mm, orientation, middle, ("orientation", "position"), turn, (*notes, said))
+    orientation, slice_mm, notes = cosines[name], own_mm, (*notes, *said_of_frames)
     turn = _signed(turn, slice_mm) if turn else AS_STORED
     notes += tuple(_contradictions(ds, plane, cosines, name, turn))
-    position = position_of(ds, path, name)
+    position = first or position_of(ds, path, name)
     if position is None:
         position = _about_origin(orientation, pixel_mm, slice_mm, shape)
         notes += ("ImagePositionPatient is missing; the planes of a volume are taken to share their middle.",)
@@ -189,6 +202,37 @@ def _slice_spacing(ds: Dataset, path: Path) -> tuple[float, tuple[str, ...]]:
     return mm, (
         f"SpacingBetweenSlices is missing; frames are taken to lie SliceThickness, {mm:g} mm, apart (row x column).",
     )
+
+
+def _by_frames(
+    ds: Dataset,
+    path: Path,
+    orientation: tuple[float, ...] | None,
+    slice_mm: float,
+    order: NDArray[np.int64],
+) -> tuple[tuple[float, ...] | None, float, tuple[str, ...]]:
+    """Position of the first slice and signed distance between slices by the positions of all frames, and a sentence
+    where SpacingBetweenSlices is another; None and the latter where frames have no positions of their own.
+    """
+    groups = list(ds.get("PerFrameFunctionalGroupsSequence") or ())
+    planes = [(group.get("PlanePositionSequence") or [Dataset()])[0] for group in groups]
+    found = [_numbers(plane, path, "ImagePositionPatient", 3, absent=True) for plane in planes]
+    if orientation is None or len(found) != len(order) or len(order) < 2 or not all(found):
+        return None, slice_mm, ()
+    places = np.array(found)[order]
+    normal = np.cross(orientation[:3], orientation[3:])
+    steps = np.diff(places, axis=0)
+    along = steps @ normal
+    step = float(np.median(along))
+    aside = np.linalg.norm(steps - np.outer(along, normal), axis=1).max()
+    if not step or np.abs(along - step).max() > _UNEVEN * abs(step) or aside > _ASIDE_MM:
+        raise InputError(
+            f"{path}: expected evenly spaced frames, found gaps, repetitions or shifts in their positions."
+        )
+    if abs(step - slice_mm) <= _UNEVEN * abs(step):
+        return tuple(places[0]), slice_mm, ()
+    note = f"frames lie {step:.4g} mm apart by their positions, {slice_mm:.4g} mm by their spacing; the former is used."
+    return tuple(places[0]), step, (note,)
 
 
 def position_of(ds: Dataset, path: Path, name: str) -> tuple[float, ...] | None:

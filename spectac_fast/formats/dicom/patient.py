@@ -66,14 +66,14 @@ class Facts:
 def facts_of(ds: Dataset) -> Facts:
     """What a header says; a value that cannot be read says nothing."""
     with quiet_pydicom():
-        own = {str(ds.get("SOPInstanceUID") or "")} - {""}
+        own = frozenset({str(ds.get("SOPInstanceUID") or "")}) - {""}
         return Facts(
             patient=identity(ds),
             study=str(ds.get("StudyInstanceUID") or ""),
             lying=_readable(_lying, ds, ("", ""))[0],
             moment=_readable(_moment, ds, ""),
             window=_readable(_window, ds, ()),
-            references=own | _readable(_references, ds, frozenset()),
+            references=own | _readable(_references, ds, frozenset[str]()),
         )
 
 

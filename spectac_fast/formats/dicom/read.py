@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from spectac_fast.errors import InputError, NotApplicableError
 from spectac_fast.formats.dicom.depth import check_depth
 from spectac_fast.formats.dicom.elements import PATIENT_STATE, STATE_CODES, VIEW_CODES
-from spectac_fast.formats.dicom.geometry import cosines_of, place_of
+from spectac_fast.formats.dicom.geometry import cosines_of, place_of, shows
 from spectac_fast.formats.dicom.kind.frames import check_frames, frame_notes
 from spectac_fast.formats.dicom.kind.objects import check_kind
 from spectac_fast.formats.dicom.kind.tracer import tracer_notes
@@ -68,8 +68,8 @@ def series_of(
     made = (*tracer_notes(ds, path, force=force), *frame_notes(ds, frames.counts[order], path))
     cosines = cosines_of(ds, path)
     texts = texts_of(ds, path)
-    plane = _plane(ds, path, texts, cosines.values(), force)
-    place = place_of(ds, path, plane, cosines, len(frames.counts))
+    plane, contradicted = _plane(ds, path, texts, cosines, force)
+    place = place_of(ds, path, plane, cosines, order)
     phase, notes = stated_phase(ds, path, told)
     series = Series(
         counts=frames.counts[order],
@@ -86,7 +86,7 @@ def series_of(
         step=frames.step,
         padding=None if frames.padding is None else frames.padding[order],
         assumed=place.assumed,
-        notes=(*frames.notes, *place.notes, *posture_note(lying(ds)[0]), *notes, *made),
+        notes=(*frames.notes, *contradicted, *place.notes, *posture_note(lying(ds)[0]), *notes, *made),
     )
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         if not re.fullmatch(r"[0-9.]{1,64}", str(ds.get(keyword, ""))):
@@ -131,17 +131,36 @@ def slice_numbers(ds: Dataset, path: Path) -> NDArray[np.int64]:
     return numbers - 1
 
 
-def _plane(ds: Dataset, path: Path, texts: list[str], cosines: Iterable[tuple[float, ...]], force: bool) -> str:
+def _plane(
+    ds: Dataset, path: Path, texts: list[str], cosines: Mapping[str, tuple[float, ...]], force: bool
+) -> tuple[str, tuple[str, ...]]:
+    """The plane, and a sentence where the series' own name contradicts its code."""
+    coded, named = _coded_plane(ds), plane_in(texts[:2])
+    if coded and named not in (None, coded):
+        fits = [plane for plane in (coded, named) if shows(cosines, plane)]
+        plane = fits[0] if len(fits) == 1 else coded
+        why = f", by the directions of its frames {plane}" if len(fits) == 1 else ""
+        return plane, (f"its view code says {coded}, its description {named}{why}; taken as {plane}.",)
+    return coded or _named_plane(ds, path, texts, cosines, force), ()
+
+
+def _coded_plane(ds: Dataset) -> str | None:
     for item in (*(ds.get("DetectorInformationSequence") or ()), ds):
         for view in item.get("ViewCodeSequence") or ():
             if view.get("CodeValue") in _PLANE_OF_VIEW:
                 return _PLANE_OF_VIEW[view.CodeValue]
+    return None
+
+
+def _named_plane(
+    ds: Dataset, path: Path, texts: list[str], cosines: Mapping[str, tuple[float, ...]], force: bool
+) -> str:
     plane = plane_in(texts)
     if plane is None and str(ds.get("SliceProgressionDirection", "")) in ("APEX_TO_BASE", "BASE_TO_APEX"):
         plane = "SA"
     if plane is not None:
         return plane
-    if any(abs(np.cross(each[:3], each[3:])[2]) > 0.99 for each in cosines):
+    if any(abs(np.cross(each[:3], each[3:])[2]) > 0.99 for each in cosines.values()):
         if force:
             return TRANSAXIAL
         raise NotApplicableError(

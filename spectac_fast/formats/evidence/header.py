@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
-from spectac_fast.formats.evidence.words import Said, correction_in, map_in
+from spectac_fast.formats.evidence.words import Said, computed_in, correction_in, map_in
 
 
 class Weight(IntEnum):
@@ -82,6 +82,14 @@ def emission_doubts(ds: Dataset) -> list[str]:
     units = [str(unit).upper().replace(" ", "") for unit in _units(ds) + values_of(ds, "RescaleType")]
     doubts += [f"its unit is {unit}" for unit in units if unit in _MAP_UNITS]
     return doubts
+
+
+def computed_doubts(ds: Dataset) -> list[str]:
+    """Clauses on why slices are no counts of one state: a difference, a ratio or scores were computed from others."""
+    types = [("Image Type", str(value)) for value in values_of(ds, "ImageType")]
+    # How it was derived may tell what was subtracted from it.
+    texts = [(name, text) for name, text in series_texts(ds) if not name.startswith("Derivation")]
+    return [f"its {name} says {word}" for name, text in (*types, *texts) if (word := computed_in(text))]
 
 
 def series_texts(ds: Dataset) -> list[tuple[str, str]]:
@@ -166,9 +174,9 @@ def _kind_in(text: str) -> str:
 
 def _items(ds: Dataset) -> Iterator[Dataset]:
     """Every code two levels deep at most: deeper ones are about other objects."""
-    for element in ds:
-        if element.VR == "SQ" and not element.tag.is_private:
-            for item in element.value or ():
+    for tag in list(ds.keys()):
+        if not tag.is_private and ds[tag].VR == "SQ":
+            for item in ds[tag].value or ():
                 yield item
                 for keyword in ("ConceptCodeSequence", "DerivationCodeSequence"):
                     yield from item.get(keyword) or ()
@@ -179,7 +187,12 @@ def private_elements(ds: Dataset) -> Iterator[tuple[DataElement, str]]:
     for tag, _ in list(ds.items()):
         if tag.is_private and tag.elem >= 0x1000:
             creator = ds.get((tag.group, tag.elem >> 8))
-            yield ds[tag], str(creator.value) if creator is not None else ""
+            try:
+                element = ds[tag]
+            except Exception:
+                # Its creator's dictionary expects another kind of value: nobody can say what it is.
+                continue
+            yield element, str(creator.value) if creator is not None else ""
 
 
 def place_of(tag: BaseTag) -> tuple[int, int]:

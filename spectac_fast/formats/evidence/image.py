@@ -74,9 +74,17 @@ class Looks:
 def looks() -> Looks:
     """The regression that ships."""
     told = json.loads(files(__package__).joinpath(COEFFICIENTS).read_text(encoding="utf-8"))
-    arrays = {name: np.array(told[name]) for name in ("means", "scales", "weights", "centres", "precision")}
-    pairs = {name: tuple(told[name]) for name in ("open_between", "sure_beyond")}
-    return Looks(**arrays, **pairs, bias=told["bias"], limit=told["limit"])
+    return Looks(
+        means=np.array(told["means"]),
+        scales=np.array(told["scales"]),
+        weights=np.array(told["weights"]),
+        bias=told["bias"],
+        centres=np.array(told["centres"]),
+        precision=np.array(told["precision"]),
+        limit=told["limit"],
+        open_between=tuple(told["open_between"]),
+        sure_beyond=tuple(told["sure_beyond"]),
+    )
 
 
 def opinion(

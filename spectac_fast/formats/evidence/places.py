@@ -33,7 +33,7 @@ _TERMS = {
     "VLA": _between(rf"VLAX?|(?:{_VERTICAL})[ _-]*(?:{_LONG})|(?:{_LONG})[ _-]*(?:{_VERTICAL})"),
     "HLA": _between(rf"HLAX?|(?:{_HORIZONTAL})[ _-]*(?:{_LONG})|(?:{_LONG})[ _-]*(?:{_HORIZONTAL})"),
     "stress": _between(
-        r"STRESS\w{0,3}|STRS|STR|EXERCI[SC]E\w?|EXERC|TREADMILL|BRUCE|ERGO\w*|ADENO|(?:REG)?ADENOS\w*|REGA"
+        r"(?:POST)?STRESS\w{0,3}|STRS|STR|EXERCI[SC]E\w?|EXERC|TREADMILL|BRUCE|ERGO\w*|ADENO|(?:REG)?ADENOS\w*|REGA"
         r"|LEXISCAN|RAPISCAN|DIPYRIDAM\w*|DIPIRIDAM\w*|DIPY|PERSANTIN\w*|DOBU\w*|PHARMACOLOGICAL|EFFORTS?|BELAST\w*"
         r"|ESFUERZO|ESTRES(?:SE)?|SFORZO|ESERCIZIO|ESFORCO|INSPANNING\w*|WYSIL\w*|OBCIAZ\w*|EFORT?\w{0,2}|EGZERSIZ|STRES"
         r"|ARBETS?\w*|ANSTRENGN\w*|ZATEZ\w*|TERHELES\w*|RASITUS\w*|GANG[ _-]*SUC|НАГРУЗ\w*|СТРЕСС?\w*|ΚΟΠΩΣ\w*"
@@ -41,7 +41,14 @@ _TERMS = {
     ),
     "rest": _between(
         r"REST|RST|RESTING|REPOS|REPOSO|RIPOSO|REPOUSO|RUHE\w*|RUST|SPOCZYN\w*|ISTIRAHAT\w*|DINLEN\w*|VILA|VILO\w*"
-        r"|HVILE\w*|KLIDO?\w?|NYUGAL\w*|LEPO\w{0,2}|REPAUS|NGHI|ПОКО[ЙИЕЮЯ]\w?|ΗΡΕΜΙΑ\w*|מנוחה|راحة|REDIST\w*|REINJ\w*"
+        r"|HVILE\w*|KLIDO?\w?|NYUGAL\w*|LEPO\w{0,2}|REPAUS|NGHI|KLIDOV\w*|UMVERTEIL\w*|RIDISTRIB\w*|REIN[IYJ]E\w*|ПОКО[ЙИЕЮЯ]\w?|ΗΡΕΜΙΑ\w*|מנוחה|راحة|REDIST\w*|REINJ\w*"
+    ),
+}
+# Words that tell a phase where nothing else does: they may also be about anatomy or time.
+_WEAK = {
+    "stress": _between(r"EXER\w{0,2}|EX|TMT|PHARM\w*|FARMA[CK]O\w*|LEXI|VASODILAT\w*|EJERCICIO|ARBEJD\w*"),
+    "rest": _between(
+        r"BASALE?|BASELINE|DELAY\w*|LATE|TARDI\w*|SPAE?T(?:E[NRS]?|AUFNAHME\w{0,1})?|NTG|NITRO\w*|再分布|遅延|延迟|延遲"
     ),
 }
 # Where ideographs stand together nothing sets words apart.
@@ -69,7 +76,12 @@ def plane_in(text: str) -> str | None:
 
 def phase_in(text: str) -> str | None:
     """The phase that `text` names, "stress" or "rest"; one that names both tells nothing."""
-    return _only(text, PHASES)
+    if phase := _only(text, PHASES):
+        return phase
+    if any(_TERMS[name].search(plain(text)) for name in PHASES):
+        return None
+    weak = [name for name, term in _WEAK.items() if term.search(plain(text))]
+    return weak[0] if len(weak) == 1 else None
 
 
 def without_places(text: str) -> str:

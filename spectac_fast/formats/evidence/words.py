@@ -10,10 +10,11 @@ import re
 from dataclasses import dataclass
 
 from spectac_fast.formats.evidence import vocabulary as v
+from spectac_fast.formats.evidence.places import phase_in, plane_in
 from spectac_fast.formats.evidence.tokens import tokens
 
 # Vietnamese writes one word as several.
-_PHRASES = {
+_PHRASES: dict[tuple[str, ...], str] = {
     ("HIEU", "CHINH"): "HIEUCHINH",
     ("SUY", "GIAM"): "SUYGIAM",
     ("SUY", "HAO"): "SUYHAO",
@@ -26,11 +27,18 @@ _PHRASES = {
     ("W", "/", "OUT"): "WITHOUT",
     ("W", ".", "O", "."): "WITHOUT",
     ("W", ".", "O"): "WITHOUT",
+    ("W", "-", "O"): "WITHOUT",
+    ("W", "\\", "O"): "WITHOUT",
+    ("W", "O"): "WITHOUT",
     ("W", "/"): "WITH",
     ("C", "/"): "WITH",
     ("DL", "-", "AC"): "AC",
     ("N", "/", "A"): "NONE",
+    # 減弱補正(-).
+    **{("(", sign, ")"): "OFF" for sign in "-–−"},
 }
+# In one language without, in another stress, and, or something else: "s/ AC", "o. AC", "u. AC", "ss CA".
+_AMBIGUOUS = (("S", "/"), ("S", "."), ("O", "."), ("U", "."), ("SS",))
 # "A/C", "A.C.", "N-AC".
 _SPELT = {("A", "C"): "AC", ("N", "C"): "NC", ("N", "A", "C"): "NAC", ("N", "AC"): "NAC"}
 
@@ -63,6 +71,20 @@ def map_in(text: str) -> str | None:
             return word
         if v.MAP.match(word) and (of := _beside(words, k, -1) or _beside(words, k, +1)):
             return f"{of} {word}"
+    return None
+
+
+def computed_in(text: str) -> str | None:
+    """The word by which `text` names an image that was computed from others, as a difference or scores are, or None.
+
+    What is taken from an image to correct it, "scatter subtraction", makes it none.
+    """
+    words = _merged(tokens(text))
+    for k, word in enumerate(words):
+        if v.COMPUTED.match(word) and not _negated(words, k) and not _of_other(words, k):
+            return word
+        if v.COMPUTED_IMAGE.match(word) and k + 1 < len(words) and v.PICTURE.match(words[k + 1]):
+            return f"{word} {words[k + 1]}"
     return None
 
 
@@ -105,8 +127,7 @@ def _term(words: list[str], k: int) -> str:
 
 
 def _unless_ambiguous(words: list[str], k: int) -> str:
-    """In Spanish "s/ AC" is without AC, elsewhere it may be stress with AC."""
-    return "both" if words[max(k - 2, 0) : k] == ["S", "/"] else ""
+    return "both" if any(tuple(words[max(k - len(sign), 0) : k]) == sign for sign in _AMBIGUOUS) else ""
 
 
 def _is_map(words: list[str], k: int) -> bool:
@@ -140,8 +161,10 @@ def _of_other(words: list[str], k: int) -> bool:
         return True
     while after < len(words) and v.SMALL.match(words[after]):
         after += 1
-    # "corrected motion" is seldom written, "corrected for motion" often.
-    return k + 1 < after < len(words) and bool(v.OTHER.match(words[after]))
+    if after == len(words):
+        return False
+    # "corrected scatter" is seldom written, "corrected for scatter" and "corregido movimiento" often.
+    return bool(v.MOTION.match(words[after]) or (after > k + 1 and v.OTHER.match(words[after])))
 
 
 def _negated(words: list[str], k: int) -> bool:
@@ -173,8 +196,9 @@ def _off_after(words: list[str], k: int) -> bool:
         if v.OFF.match(word) or v.UNCORRECTED.match(word):
             return True
         if v.NOT.match(word):
-            ends = not re.match(r"\w", after) or v.DONE.match(after) or v.CORRECTED.match(after)
-            return bool(colon or (ends and word not in ("N", "0")))
+            goes_on = re.match(r"[^\W\d]", after) and not (phase_in(after) or plane_in(after))
+            ends = not goes_on or v.DONE.match(after) or v.CORRECTED.match(after)
+            return bool(colon or (ends and word not in ("N", "F", "0")))
         colon = colon or word in (":", "=")
         if not (colon and word in (":", "=")) and not v.SMALL.match(word) and not v.CORRECTED.match(word):
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ def in_batches(compute: Callable[..., Any], *tensors: Tensor) -> Any:
     for part in runs(len(tensors[0])):
         count = part.stop - part.start
         found = compute(*(_filled(tensor[part], padded_size(count)) for tensor in tensors))
-        parts.append(_map(lambda column, count=count: column[0][:count], [found]))
+        parts.append(_map(partial(_first, count), [found]))
     return _map(torch.cat, parts)
 
 
@@ -34,6 +35,10 @@ def _filled(tensor: Tensor, size: int) -> Tensor:
     """Slices [b, ...] and empty ones behind them, or seeds and zeros."""
     value = NO_COUNTS if tensor.is_floating_point() else 0
     return F.pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, size - len(tensor)), value=value)
+
+
+def _first(count: int, column: list[Tensor]) -> Tensor:
+    return column[0][:count]
 
 
 def _map(function: Callable[[list[Tensor]], Tensor], parts: list[Any]) -> Any:

@@ -85,10 +85,10 @@ class Convolution:
         out = x.new_empty(batch, height, width, self.out_channels)
         at_a_time = max(1, 4 * _TILES // (height * width))
         for first in range(0, batch, at_a_time):
-            self._winograd_part(x[first : first + at_a_time], out[first : first + at_a_time])
+            self._winograd_part(self._products, x[first : first + at_a_time], out[first : first + at_a_time])
         return out
 
-    def _winograd_part(self, x: Tensor, out: Tensor) -> None:
+    def _winograd_part(self, multiply: Products, x: Tensor, out: Tensor) -> None:
         batch, channels, height, width = x.shape
         tiles = (batch, height // 2, width // 2)
         padded = _padded(x)
@@ -98,7 +98,7 @@ class Convolution:
         into = _scratch.take("into", 4, 4, *tiles, channels)
         _transform_four(read, half)
         _transform_four(read=half.transpose(0, 1), out=into.transpose(0, 1))
-        products = [each.view(*tiles, self.out_channels) for each in self._products(into.view(16, -1, channels))]
+        products = [each.view(*tiles, self.out_channels) for each in multiply(into.view(16, -1, channels))]
 
         back = _scratch.take("back", 2, 4, *tiles, self.out_channels)
         for column in range(4):

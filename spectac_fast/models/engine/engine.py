@@ -98,7 +98,7 @@ class Engine:
             film = self._film(timestep_embedding(t, self._embedding_channels))
             return self._finish(self._run(x, film, self._hold(context)), x, t, context)
 
-    def prepare(self, context: Tensor | None, timesteps: Sequence[int]) -> Callable[[Tensor, Tensor, Any], Tensor]:
+    def prepare(self, context: Tensor | None, timesteps: Sequence[int]) -> Callable[..., Tensor]:
         """(x, t, anything) -> prediction, for the slices of one context and a table's timesteps.
 
         The timestep must be the same for the whole batch and one of `timesteps`, or ValueError is raised; that is only

@@ -18,21 +18,19 @@ class Products:
     """
 
     def __init__(self, matrices: Tensor) -> None:
-        self._matrices: Tensor | None = matrices
-        self._packed: list[Tensor] | None = None
-        if _packs():
-            self._packed = _pack(matrices)
-            self._matrices = None
+        packs = _packs()
+        self._matrices = None if packs else matrices
+        self._packed = _pack(matrices) if packs else []
 
     def __call__(self, rows: Tensor) -> Sequence[Tensor]:
-        if self._packed is None:
+        if self._matrices is not None:
             return torch.bmm(rows, self._matrices).unbind()
         multiply = torch.ops.mkldnn._linear_pointwise
         return [multiply(part, packed, None, "none", [], "") for part, packed in zip(rows, self._packed, strict=True)]
 
     def __reduce__(self) -> tuple[type[Products], tuple[Tensor]]:
         # What is packed has no storage that a copy could be made of.
-        if self._packed is None:
+        if self._matrices is not None:
             return Products, (self._matrices,)
         return Products, (torch.stack([each.to_dense().t() for each in self._packed]),)
 

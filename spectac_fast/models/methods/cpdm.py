@@ -53,6 +53,7 @@ class CPDM(LatentBBDM):
 
     @property
     def context_slices(self) -> int:
+        assert self.cond_stage_model is not None
         return self.cond_stage_model.context_slices(1)
 
     def start(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,11 +67,13 @@ class CPDM(LatentBBDM):
     def context(self, attention: Tensor, attenuation: Tensor, beside: Tensor | None = None) -> Tensor:
         """What the network sees of the two maps, attention first, and of neighbours [B, 2 context, H, W]."""
         seen = attention if beside is None else torch.cat([attention, beside], dim=1)
+        assert self.cond_stage_model is not None
         return torch.cat([self.cond_stage_model(seen), self.cond_stage_model_1(attenuation)], dim=1)
 
     def predicted(self, nc: Tensor) -> tuple[Tensor, Tensor]:
         """(attention {0, 1}, mu in 1/cm) that `map_fn` reads from slices of any size, each [B, 1, H, W]."""
         height, width = nc.shape[-2:]
+        assert self.map_fn is not None
         multiple = self.map_fn.multiple
         padded = F.pad(nc, (0, -width % multiple, 0, -height % multiple), value=NO_COUNTS)
         logit, mu = self.map_fn(padded, nc.new_zeros(len(nc), dtype=torch.int64))[..., :height, :width].split(1, dim=1)
@@ -119,8 +122,8 @@ class CPDMTranslator(BridgeTranslator):
     ) -> tuple[Tensor, Tensor]:
         """([NC, attention, attenuation, neighbours] at the working size, seeds)."""
         check_slices(nc, seeds)
-        given = {"attention": attention, "attenuation": attenuation}
-        given = {name: _checked(name, value, nc) for name, value in given.items() if value is not None}
+        both = {"attention": attention, "attenuation": attenuation}
+        given = {name: _checked(name, value, nc) for name, value in both.items() if value is not None}
 
         count = len(self.context_mm)
 
@@ -162,6 +165,7 @@ class CPDMTranslator(BridgeTranslator):
         if self.attenuation_source == "ones":
             return torch.ones_like(nc)
         mu = predicted if self.attenuation_source == "network" else self.mu * contour_from_nc(nc)
+        assert mu is not None
         return torch.exp(-mu) if self.kind == "pointwise" else path_transmission(mu, self.pixel_mm)
 
 

@@ -83,7 +83,7 @@ class DDPMTranslator(NoiseTranslator):
             sample = sample_diffusion(denoiser, copies.shape[1:], table, seeds=seeds, sample=k)
             yield sample.mean(dim=1, keepdim=True)
 
-    def denoiser(self, condition: Tensor, table: StepTable) -> Callable[[Tensor, Tensor], Tensor]:
+    def denoiser(self, condition: Tensor, table: StepTable) -> Callable[..., Tensor]:
         """The network as a function of state and a timestep of the table, for some slices and their neighbours."""
         return self.engine.prepare(condition, table.t)
 

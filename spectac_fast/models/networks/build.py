@@ -76,6 +76,12 @@ def build_network(config: Mapping[str, Any], attenuation: Attenuation | None = N
         raise ValueError(f"the arguments of network {kind!r} do not fit: {error}.") from error
 
 
+def is_bounded(config: Mapping[str, Any]) -> bool:
+    """Whether the network of a configuration (`build_network`) ends in a tanh, so that nothing it gives passes 1."""
+    free = config.get("attenuation_paths") or config.get("residual")
+    return config.get("kind") in (*_BOUNDED, "unit") and not free
+
+
 def _residual(kind: str, arguments: dict[str, Any], paths: int) -> Residual:
     """A generator that adds to its slice; ValueError where it cannot."""
     if kind not in _BOUNDED or paths:

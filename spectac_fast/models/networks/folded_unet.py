@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spectac_fast.models.networks.unet import UNetModel, zero_last_layers
+from spectac_fast.models.networks.unet import UNetModel, zero, zero_last_layers
 
 
 class FoldedUNet(nn.Module):
@@ -54,12 +54,13 @@ class FoldedUNet(nn.Module):
     def _initialise(self) -> None:
         zero_last_layers(self.body)
         last = self.body.out[-1]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
         # One kernel repeated for the four pixels of a block: no grid at the start (ICNR, Aitken et al. 2017).
         with torch.no_grad():
             last.weight.copy_(last.weight[::4].repeat_interleave(4, dim=0))
             last.bias.zero_()
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        zero(self.head)
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         images = torch.cat([x, context], dim=1)

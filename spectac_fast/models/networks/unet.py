@@ -127,6 +127,7 @@ class AttentionBlock(nn.Module):
 class EmbedSequential(nn.Sequential):
     """A sequence whose residual blocks also receive the timestep embedding."""
 
+    # It is a Sequential for its layers' names in published weight files.
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         for layer in self:
             x = layer(x, emb) if isinstance(layer, ResBlock) else layer(x)
@@ -230,7 +231,9 @@ class UNetModel(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None = None) -> Tensor:
         embed = self.get_submodule(self.embedding)
-        emb = embed(timestep_embedding(t, self.model_channels).to(embed[0].weight.dtype))
+        weight = embed.get_submodule("0").weight
+        assert isinstance(weight, Tensor)
+        emb = embed(timestep_embedding(t, self.model_channels).to(weight.dtype))
         h = x if context is None else torch.cat([x, context], dim=1)
         skips = []
         for block in self.input_blocks:
@@ -252,8 +255,12 @@ def zero_last_layers(net: nn.Module) -> None:
     """Start every residual branch at zero, as guided-diffusion does, so that a new network begins as its skips."""
     for module in net.modules():
         if isinstance(module, ResBlock):
-            nn.init.zeros_(module.out_layers[-1].weight)
-            nn.init.zeros_(module.out_layers[-1].bias)
+            zero(module.out_layers[-1])
         elif isinstance(module, AttentionBlock):
-            nn.init.zeros_(module.proj_out.weight)
-            nn.init.zeros_(module.proj_out.bias)
+            zero(module.proj_out)
+
+
+def zero(layer: nn.Module) -> None:
+    """Start a layer at zero, its bias too."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)

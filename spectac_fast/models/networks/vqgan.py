@@ -126,7 +126,7 @@ class Encoder(nn.Module):
         for i, level in enumerate(self.down):
             h = level(h)
             if i + 1 < len(self.down):
-                h = level.downsample(h)
+                h = level.get_submodule("downsample")(h)
         return self.conv_out(F.silu(self.norm_out(self.mid(h))))
 
 
@@ -162,5 +162,5 @@ class Decoder(nn.Module):
         for i, level in reversed(list(enumerate(self.up))):
             h = level(h)
             if i:
-                h = level.upsample(h)
+                h = level.get_submodule("upsample")(h)
         return self.conv_out(F.silu(self.norm_out(h)))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spectac_fast.checkpoints.weights import fill
 from spectac_fast.models.description import Description, describe, reading
 from spectac_fast.models.networks.attenuation import Attenuation, of_image
-from spectac_fast.models.networks.build import build_network
+from spectac_fast.models.networks.build import build_network, is_bounded
 from spectac_fast.models.translators.network import NetworkTranslator
 
 
@@ -19,8 +19,11 @@ class GeneratorTranslator(NetworkTranslator):
     """Base of the GAN translators; a method adds its `name`.
 
     model: forward(x [B, model.in_channels, H, W], seeds int64 [B]) -> [B, C, H, W]. A network that was trained on
-    colour copies of grey images gets copies, and the mean of its channels is the answer.
+    colour copies of grey images gets copies, and the mean of its channels is the answer. bounded: whether that passes
+    nowhere 1 (`is_bounded`).
     """
+
+    bounded = False
 
     def __init__(self, model: nn.Module, context_slices: int, description: Description, device: torch.device) -> None:
         if context_slices and model.in_channels != 1 + 2 * context_slices:
@@ -47,6 +50,7 @@ class GeneratorTranslator(NetworkTranslator):
                     f"set context_slices, 0 for copies of the slice{neighbours}."
                 )
             translator = cls(model, int(context), describe(header, path), device)
+            translator.bounded = is_bounded(config["network"])
         fill(model, tensors, str(path))
         return translator
 

@@ -29,7 +29,10 @@ class Budget:
         """The whole budget in its unit."""
         if self.minutes is not None:
             return round(60 * self.minutes)
-        return self.steps if self.steps is not None else self.slices
+        if self.steps is not None:
+            return self.steps
+        assert self.slices is not None
+        return self.slices
 
     @property
     def unit(self) -> str:

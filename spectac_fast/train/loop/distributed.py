@@ -36,11 +36,15 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     """Replace every gradient by its mean over the processes; all in one message."""
     if not dist.is_initialized() or not parameters:
         return
-    flat = torch.cat([p.grad.flatten() for p in parameters])
+    gradients = []
+    for parameter in parameters:
+        assert parameter.grad is not None
+        gradients.append(parameter.grad)
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
-    for parameter, mean in zip(parameters, flat.split([p.numel() for p in parameters])):
-        parameter.grad.copy_(mean.view_as(parameter.grad))
+    for gradient, mean in zip(gradients, flat.split([each.numel() for each in gradients])):
+        gradient.copy_(mean.view_as(gradient))
 
 
 def agree(value: float) -> float:

@@ -73,10 +73,11 @@ class MapSlices:
         indices = np.where(near, rng.choice(self._near, size), rng.choice(self._far, size))
         factors = rng.uniform(1 - jitter, 1 + jitter, size)
         shifts = rng.integers(-shift_px, shift_px + 1, size=(size, 2))
+        chosen = [self._slices[index] for index in indices]
         group = torch.stack(
             [
-                shifted(self._images(*self._slices[index], context, factor), int(dy), int(dx))
-                for index, factor, (dy, dx) in zip(indices, factors, shifts, strict=True)
+                shifted(self._images(case, kind, z, context, factor), int(dy), int(dx))
+                for (case, kind, z), factor, (dy, dx) in zip(chosen, factors, shifts, strict=True)
             ]
         )
         nc, beside, mu, heart = (

@@ -1,9 +1,16 @@
 """What a header says about itself, on data sets as vendors write them."""
 
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from spectac_fast.formats.evidence.header import Weight, correction_evidence, emission_doubts, series_texts
+from spectac_fast.formats.evidence.header import (
+    Weight,
+    computed_doubts,
+    correction_evidence,
+    emission_doubts,
+    series_texts,
+)
 
 
 def header(**values):
@@ -125,3 +132,17 @@ def test_clauses_hold_no_value_as_it_stands():
 def test_texts_of_a_series_come_with_their_names():
     ds = header(SeriesDescription="SA", ImageID="x")
     assert series_texts(ds) == [("Series Description", "SA"), ("Image ID", "x")]
+
+
+def test_counts_of_one_state_are_told_from_what_was_computed():
+    assert computed_doubts(header(SeriesDescription="SA STRESS-REST SUBTRACTION"))
+    assert computed_doubts(header(ImageType=["DERIVED", "PRIMARY", "RECON TOMO", "DIFFERENCE"]))
+    assert not computed_doubts(header(SeriesDescription="STRESS SA", DerivationDescription="DEW subtraction"))
+
+
+def test_a_private_element_that_its_dictionary_cannot_read_says_nothing(tmp_path):
+    ds = header(SeriesDescription="STRESS SA AC")
+    ds.add_new(0x00330010, "LO", "SIEMENS MED NM")
+    ds.add_new(0x00331011, "UN", b"Flash3D AC ")
+    ds.save_as(tmp_path / "x", implicit_vr=True, little_endian=True)
+    assert kinds(dcmread(tmp_path / "x", force=True)) == {"AC"}

@@ -16,10 +16,13 @@ PLANES = {
 PHASES = {
     "stress": "STRESS|STRS_SA|StressSA|SASTRESS|STRAC|Exercise|Adenosine|regadenoson|dipyridamole|dobutamine|effort"
     "|Belastung|Belastungs-SPECT|Ergometrie|esfuerzo|estrés|sforzo|esforço|inspanning|wysiłek|Wysiłkowe|efor|arbete|zátěž"
-    "|terheléses|gắng sức|нагрузка|負荷|负荷|運動負荷|부하|스트레스|POST STRESS|ストレス",
+    "|terheléses|gắng sức|нагрузка|負荷|负荷|運動負荷|부하|스트레스|POST STRESS|ストレス"
+    "|POSTSTRESS|EXER_SA|ejercicio|PHARM SA|SA delayed stress",
     "rest": "REST|RST|RestIRNC|Resting|repos|REPOS SA|Ruhe|RUHE-SPECT|Ruheaufnahme|reposo|riposo|repouso|rust|spoczynek"
-    "|istirahat|dinlenme|vila|hvile|klid|nyugalmi|nghỉ|покой|в покое|安静|静息|靜息|휴식|안정|redistribution",
-    None: "STRUCTURE|FOREST|ARREST|STRESS REST|restaurant|distress|RE|",
+    "|istirahat|dinlenme|vila|hvile|klid|nyugalmi|nghỉ|покой|в покое|安静|静息|靜息|휴식|안정|redistribution"
+    "|basal SA|4h delayed|Spätaufnahme|Umverteilung|klidová|再分布|baseline",
+    None: "STRUCTURE|FOREST|ARREST|STRESS REST|restaurant|distress|RE"
+    "|lateral|spatial|example|basal stress rest|pharm SA, basal|",
 }
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from spectac_fast.formats.evidence.vocabulary import code_says, units_of
-from spectac_fast.formats.evidence.words import correction_in, map_in
+from spectac_fast.formats.evidence.words import computed_in, correction_in, map_in
 
 # What may stand around a term in a series description or a file's name.
 AROUND = ("{}", "STRESS SA {}", "{} REST_SA", "SA {} 001", "rest_{}_HLA")
@@ -20,7 +20,7 @@ korrigiert|mit AK|schwächungskorrigiert|Schwaechungskorrektur|absorptionskorrig
 corregido|corretto|correzione dell'attenuazione|corrigido|correção de atenuação|gecorrigeerd|verzwakkingscorrectie
 korekcja osłabienia|z korekcją|skorygowane|attenueringskorrigerad|korrigerad|atenüasyon düzeltmeli|düzeltilmiş
 hiệu chỉnh suy giảm|có hiệu chỉnh suy giảm|с коррекцией ослабления
-減弱補正|減弱補正あり|吸収補正|衰减校正|衰減校正|已校正|감쇠보정|감약 보정
+減弱補正(+)|AC(+)|SC(-) AC(+)|AC 적용|с АС|減弱補正|減弱補正あり|吸収補正|衰减校正|衰減校正|已校正|감쇠보정|감약 보정
 """
 UNCORRECTED = """
 NC|NAC|N/AC|N-AC|N.A.C.|NOAC|noac|NonAC|non-AC|no AC|w/o AC|wo AC|without AC|StressNoAC|RestNC|AC無し|無AC
@@ -34,6 +34,9 @@ sans correction d'atténuation|correction d'atténuation: non|ohne AK|ohne AC|un
 ohne Absorptionskorrektur|Schwächungskorrektur aus|keine Schwächungskorrektur|sin CA|no corregido|senza AC|non corretto
 sem CA|não corrigido|zonder AC|ongecorrigeerd|niet gecorrigeerd|bez AC|bez korekcji|nieskorygowane|utan AC|okorrigerad
 ej korrigerad|uden AC|düzeltilmemiş|düzeltmesiz|không hiệu chỉnh|без коррекции
+AC(-)|CTAC (-)|SC(+)AC(-)|減弱補正(-)|減弱補正（－）|未做衰减校正|没有校正|무보정|AC 미적용|без АС
+w-o AC|w_o AC|AC turned off|AC excluded|AC deselected|AC: F|AC? no|AC uit|CA non|CA não|never corrected
+aucune correction|corr. attenuazione NO|NATTN
 減弱補正なし|補正なし|補正前|未校正|未衰减校正|無補正
 보정 전|미보정|감쇠보정 없음
 """
@@ -42,6 +45,7 @@ resolution recovery corrected
 TAC|cardiac|SAC|ACQ|acquisition|ACC|MAC|Isaac|Zodiac|Jacques|McAndrew|Acosta|Machado|Nancy|Maccabi|ACUTE SACRUM|ACS
 CORRIDOR 4DM|Corrigan|Correa|Correia|Attila|Attenborough|Korea|CORONAL|COR|NCO|PACS|NCCT|Cardiac Accuracy|STRESS SA
 SC|motion corrected|Motion Correction|corrected for motion|decay corrected|scatter corrected|scatter uncorrected
+Mo Corr|corr. moto|corregido movimiento|gating corrected
 uniformity correction|bewegungskorrigiert|Streukorrektur|散乱補正|散射校正|AC MAP|attenuation map|TruCorr
 """
 
@@ -62,7 +66,7 @@ def test_words_say_what_they_mean(words, kind, around):
     assert found == dict.fromkeys(found, kind)
 
 
-@pytest.mark.parametrize("text", ["AC/NC", "AC & NAC", "AC and non-AC", "s/ AC"])
+@pytest.mark.parametrize("text", ["AC/NC", "AC & NAC", "AC and non-AC", "s/ AC", "o. AC", "u. AC", "ss CA"])
 def test_a_text_that_names_both_says_so(text):
     assert kind_of(text) == "both"
 
@@ -114,3 +118,27 @@ def test_units_cover_every_letter():
 )
 def test_maps_and_transmission_are_told_from_emission(text, words):
     assert map_in(text) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("STRESS - REST SUBTRACTION", "SUBTRACTION"),
+        ("SA LV MASK", "MASK"),
+        ("SPECT/CT fusion SA", "FUSION"),
+        ("Stress MIP", "MIP"),
+        ("SA scatter window", "SCATTER WINDOW"),
+        ("soustraction effort-repos", "SOUSTRACTION"),
+        ("SA Differenz", "DIFFERENZ"),
+        ("差分 SA", "差分"),
+        ("Summed Stress Score", "SCORE"),
+        ("SA std dev", "STD DEV"),
+        ("polar map", "POLAR MAP"),
+        ("scatter subtraction", None),
+        ("background subtracted SA", None),
+        ("SA, no subtraction", None),
+        ("stress phase SA, normal", None),
+    ],
+)
+def test_computed_images_are_told_from_counts(text, word):
+    assert computed_in(text) == word

@@ -6,7 +6,7 @@ from fake_study import edit, heart, write_nc
 
 from spectac_fast.errors import InputError, NotApplicableError
 from spectac_fast.formats.dicom import read_series
-from spectac_fast.formats.dicom.kind.frames import repeats, shown_at_once
+from spectac_fast.formats.dicom.kind.frames import beside, in_turn, repeats, shown_at_once
 
 
 def beating(rng, gates=8, slices=29):
@@ -103,7 +103,7 @@ def test_one_heart_does_not_repeat(rng, slices, mm):
     body = 40.0 * ((y / 160) ** 2 + (x / 180) ** 2 < 1) * np.ones_like(z)
     shell = 400 * np.exp(-0.5 * ((np.sqrt(z**2 / 2 + y**2 + x**2) - 35) / 10) ** 2)
     counts = rng.poisson(body + shell)
-    assert (repeats(counts), shown_at_once(counts)) == (0, 0)
+    assert (repeats(counts), shown_at_once(counts), in_turn(counts), beside(counts)) == (0, 0, 0, 0)
     # Slices between slices, as interpolation makes them, are no gates.
     assert shown_at_once(np.repeat(counts, 2, axis=0)[:-1] + np.repeat(counts, 2, axis=0)[1:]) == 0
 
@@ -133,4 +133,22 @@ def test_a_whole_body_scan_is_refused(file):
 )
 def test_other_image_types_are_named(file, third, word):
     edit(file, headed(ImageType=["ORIGINAL", "PRIMARY", third, "EMISSION"]))
+    assert word in refused(file)
+
+
+@pytest.mark.parametrize("stacks", [2, 3])
+def test_frames_of_several_stacks_in_turn_are_found(tmp_path, rng, stacks):
+    shifted = [np.roll(heart(rng), 16 * k, axis=1) for k in range(stacks)]
+    write_nc(tmp_path / "SA.dcm", np.stack(shifted, 1).reshape(-1, 64, 64))
+    assert f"each goes on {stacks} frames later" in refused(tmp_path / "SA.dcm")
+
+
+@pytest.mark.parametrize(("rows", "columns", "word"), [(32, 128, "beside"), (32, 64, "each goes on 2 frames later")])
+def test_frames_of_other_sizes_than_the_header_says(file, rows, columns, word):
+    def change(ds):
+        ds.Rows, ds.Columns = rows, columns
+        ds.NumberOfFrames = ds.NumberOfSlices = 29 * 64 * 64 // (rows * columns)
+        ds.SliceVector = list(range(1, ds.NumberOfFrames + 1))
+
+    edit(file, change)
     assert word in refused(file)

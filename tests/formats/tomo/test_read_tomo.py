@@ -204,3 +204,12 @@ def test_a_real_study(tmp_path):
     assert found.covered == pytest.approx(180)
     assert (found.phase, found.isotope, found.collimator) == ("stress", "Tc-99m", "LEHR")
     assert found.notes == ()
+
+
+def test_a_rounded_step_is_that_of_its_arc(tmp_path, made):
+    def change(ds):
+        rotation = ds.RotationInformationSequence[0]
+        rotation.StartAngle, rotation.AngularStep, rotation.ScanArc = "225", "7.8", "180"
+
+    path = write_tomo(tmp_path / "tomo.dcm", made[:, :23], angles=ANGLES[:23])
+    np.testing.assert_allclose(read_projections(edited(path, change)).angles, -45 + 180 / 23 * np.arange(23), atol=1e-6)

@@ -77,6 +77,10 @@ RIGHT = {
     "2 heads, arc of one": (to.heads(2, arc=90),),
     "2 heads, arc of all": (to.heads(2, arc=180),),
     "2 heads, one feet first": (to.heads(2), lambda ds: feet_first(ds, 1)),
+    "2 heads, a rotation of each": (to.heads(2, own="rotation"), to.numbered_by_detector),
+    "2 heads, rotation and windows of each": (
+        to.windows(SCATTER), to.heads_of_windows(2), to.numbered_by_detector,
+    ),
     "2 rotations": (to.rotations(),),
     "2 rotations, back": (to.rotations(back=True),),
     "2 rotations, start in the detector too": (to.rotations(own=True),),
@@ -108,6 +112,9 @@ RIGHT = {
     "an orientation from the front": (to.set_in("detector", ImageOrientationPatient=[1, 0, 0, 0, 0, -1]),),
     "zoom": (to.set_in("detector", ZoomFactor=[1.46, 1.46], ZoomCenter=[0, 0]),),
     "another table": (to.set_in("rotation", TableHeight="12", TableTraverse="-900"),),
+    "signed": (to.stored("<i2"),),
+    "words of 32 bits": (to.stored("<u4"),),
+    "a slope": (to.stored("<u2", slope=0.5),),
     "continuous": (to.set_in("", TypeOfDetectorMotion="CONTINUOUS"),),
     "no collimator's type": (to.set_in("detector", CollimatorType="", FocalDistance=None),),
     "a second detector's item": (lambda ds: ds.DetectorInformationSequence.append(to.head(ds, 135.44)),),
@@ -116,7 +123,8 @@ RIGHT = {
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_the_same_acquisition(file, plain, fresh, name):
-    changes = RIGHT[name] if name == "no vectors" else (*RIGHT[name], to.reordered(fresh))
+    in_order = name in ("no vectors", "words of 32 bits")
+    changes = RIGHT[name] if in_order else (*RIGHT[name], to.reordered(fresh))
     found = read_projections(file, changed(file, *changes))
     scale = found.peak.counts.sum(dtype=np.float64) / plain.peak.counts.sum(dtype=np.float64)
     assert scale == pytest.approx({"2 rotations of unequal time": 2, "there and back": 0.5}.get(name, 1), abs=1e-6)
@@ -187,6 +195,11 @@ def leftover_rotations(ds):
     ds.RotationInformationSequence.append(to.turn(ds, 45.44, 30))
 
 
+def renumbered(ds):
+    to.some_views(np.arange(30) != 12, promise=False)(ds)
+    ds.AngularViewVector = [*range(1, 30)]
+
+
 def higher(ds):
     to.heads(2)(ds)
     x, y, z = map(float, ds.DetectorInformationSequence[1].ImagePositionPatient)
@@ -212,6 +225,7 @@ REFUSED = {
     "a time that is not told": (one_untold_time, "Frame Duration"),
     "without the first views": (to.some_views(slice(2, None), promise=False), "numbered from 1"),
     "without the last views": (to.some_views(slice(28), promise=True), "found 28"),
+    "without a view, numbered anew": (renumbered, "cover 174"),
     "the scatter window alone": (to.only_window(2, None, SCATTER), "found 108 to 126"),
     "a window that is told to be elsewhere": (to.only_window(1, (30, 80, "Tc99m")), "found 30 to 80"),
     "an arc beyond the steps": (to.set_in("rotation", ScanArc="360"), "found 360 degrees"),
@@ -246,6 +260,10 @@ def test_frames_that_nothing_tells_apart(file, fresh):
 def test_what_is_said(file):
     for change, words in (
         (to.set_in("rotation", RotationDirection="CC"), "about the heart's side"),
+        (
+            lambda ds: to.put(ds, np.minimum(to.pixels(ds), 60), AngularViewVector=np.arange(30) + 1),
+            "largest count, 60",
+        ),
         (to.set_in("", CountsAccumulated="1000"), "tells 1000 counts, its frames hold 3949221"),
         (to.windows((100, 180, "Tc99m")), "2 of its energy windows hold the peak"),
         (

@@ -104,12 +104,15 @@ def test_counts_that_were_too_large_are_refused(tmp_path, rng):
             counts_and_notes(tmp_path, smooth(rng, peak) % 2 ** (8 * np.dtype(dtype).itemsize), dtype=dtype)
 
 
-@pytest.mark.parametrize(("dtype", "largest"), [("<u2", 65535), ("<i2", 32767)])
+@pytest.mark.parametrize(("dtype", "largest"), [("<u2", 65535), ("<i2", 32767), ("<u1", 255)])
 def test_counts_that_were_cut_off_are_said(tmp_path, rng, dtype, largest):
     values = np.minimum(smooth(rng, 1.5 * largest), largest)
     counts, notes = counts_and_notes(tmp_path, values, dtype=dtype)
     np.testing.assert_array_equal(counts, values)
-    assert f"{(values == largest).sum()} values are {largest}, the largest that 16 bits hold" in notes
+    assert (
+        f"{(values == largest).sum()} values are {largest}, the largest that {8 * np.dtype(dtype).itemsize} bits hold"
+        in notes
+    )
 
 
 def test_too_few_bits_stored(tmp_path, rng):
@@ -132,6 +135,24 @@ def test_an_overlay_above_the_values_is_left_out(tmp_path, rng):
     counts, notes = counts_and_notes(tmp_path, values | overlay, largest(4000), stored=12)
     np.testing.assert_array_equal(counts, values)
     assert notes == ""
+
+
+def test_an_overlay_that_the_header_names_needs_no_word(tmp_path, rng):
+    values = smooth(rng, 1000).astype(int)
+    words = values.copy()
+    words[:, 4:20, 4:28] |= 0x1000
+
+    def named(ds, bit=12):
+        ds.add_new(0x60000010, "US", 32)
+        ds.add_new(0x60000011, "US", 32)
+        ds.add_new(0x60000100, "US", 16)
+        ds.add_new(0x60000102, "US", bit)
+
+    counts, notes = counts_and_notes(tmp_path, words, named, stored=10)
+    np.testing.assert_array_equal(counts, values)
+    assert notes == ""
+    _, notes = counts_and_notes(tmp_path, words, lambda ds: named(ds, 13), stored=10)
+    assert "bits above BitsStored 10 are in use" in notes
 
 
 def test_values_from_the_highest_bit_down(tmp_path, rng):
@@ -182,5 +203,5 @@ def test_big_endian_stays_refused(tmp_path, rng):
     ds.PixelData = np.frombuffer(ds.PixelData, "<u2").astype(">u2").tobytes()
     ds.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
     pydicom.dcmwrite(path, ds, implicit_vr=False, little_endian=False, force_encoding=True)
-    with pytest.raises(InputError, match="expected uncompressed or RLE pixels, found Explicit VR Big Endian"):
+    with pytest.raises(InputError, match="little-endian pixels, uncompressed or RLE, found Explicit VR Big Endian"):
         read_series(path)

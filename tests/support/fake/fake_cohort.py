@@ -57,6 +57,9 @@ class FakeCohort:
     def pair(self, index, phase, plane):
         return self._stacks[index, phase, plane]
 
+    def spacing_of(self, index, phase=None, plane=None):
+        return self.spacing_mm
+
     def truth(self, index, phase, plane):
         return gaussian_filter(self._stacks[index, phase, plane][1], 1)
 
@@ -72,9 +75,6 @@ class FakeIdealCohort(FakeCohort):
     @property
     def seeds(self):
         return [case["seed"] for case in self.cases]
-
-    def spacing_of(self, index):
-        return self.spacing_mm
 
     def ideal(self, index, phase, plane):
         _, ac = self.pair(index, phase, plane)

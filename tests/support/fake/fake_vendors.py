@@ -268,3 +268,50 @@ def without_starts(ds):
     """Detectors that differ in their orientation alone."""
     for item in ds.DetectorInformationSequence:
         del item.StartAngle
+
+
+def numbered_by_detector(ds):
+    """Every detector has a rotation and windows of its own number; their starts are in the rotations' items."""
+    count, of = int(ds.NumberOfDetectors), np.array(ds.DetectorVector)
+    ds.RotationVector, ds.NumberOfRotations = of.tolist(), count
+    kinds = len(ds.EnergyWindowInformationSequence)
+    ds.EnergyWindowVector = (np.array(ds.EnergyWindowVector) + kinds * (of - 1)).tolist()
+    ds.EnergyWindowInformationSequence = Sequence(list(ds.EnergyWindowInformationSequence) * count)
+    ds.NumberOfEnergyWindows = kinds * count
+
+
+def stored(dtype, *, slope=1, intercept=0):
+    """The same counts in other words."""
+
+    def change(ds):
+        kind = np.dtype(dtype)
+        values = np.rint((pixels(ds).astype(np.float64) - intercept) / slope).astype(kind)
+        ds.BitsAllocated = ds.BitsStored = 8 * kind.itemsize
+        ds.HighBit, ds.PixelRepresentation = ds.BitsStored - 1, int(kind.kind == "i")
+        for keyword in ("SmallestImagePixelValue", "LargestImagePixelValue", "WindowCenter", "WindowWidth"):
+            if keyword in ds:
+                del ds[keyword]
+        ds.PixelData = values.tobytes()
+        if slope != 1 or intercept:
+            ds.RescaleSlope, ds.RescaleIntercept = f"{slope:g}", f"{intercept:g}"
+
+    return change
+
+
+def heads_of_windows(count):
+    """Detectors share the arc of a file of several windows, their starts in items of Rotation Information."""
+
+    def change(ds):
+        kinds = len(ds.EnergyWindowInformationSequence)
+        views = int(ds.NumberOfFrames) // kinds
+        first = rotation_of(ds)
+        step = float(first.AngularStep) * (-1 if first.RotationDirection == "CW" else 1)
+        begin = float(first.StartAngle) + step * np.arange(0, views, views // count)
+        of = (np.array(ds.AngularViewVector) - 1) // (views // count)
+        view = (np.array(ds.AngularViewVector) - 1) % (views // count)
+        put(ds, pixels(ds), EnergyWindowVector=ds.EnergyWindowVector, DetectorVector=of + 1, AngularViewVector=view + 1)
+        ds.NumberOfDetectors = count
+        ds.DetectorInformationSequence = Sequence([head(ds, each, own=False) for each in begin])
+        ds.RotationInformationSequence = Sequence([turn(ds, each, views // count) for each in begin])
+
+    return change

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -36,6 +37,8 @@ _FEWEST_SLICES = 4
 # mean and at nearly all ends: 1.2 in ordinary stacks, 1.4 and more in gated ones of few counts.
 _LARGER_STEP, _NEARLY_ALL = 1.3, 0.9
 _FEWEST_GATES, _FEWEST_STEPS = 6, 8
+# Slices in turn of several stacks, or parts of slices; and images beside each other in one frame.
+_MOST_IN_TURN, _MOST_BESIDE = 5, 4
 
 
 def check_frames(ds: Dataset, path: Path) -> None:
@@ -74,6 +77,16 @@ def frame_notes(ds: Dataset, counts: NDArray[np.float32], path: Path) -> tuple[s
             f"{path}: expected a stack that shows every slice once, found {len(counts)} frames that show each slice "
             f"{gates} times, as a gated reconstruction has them."
         )
+    if stacks := in_turn(counts):
+        raise NotApplicableError(
+            f"{path}: expected slices that follow each other, found that each goes on {stacks} frames later: frames of "
+            f"{stacks} stacks in turn, or of other Rows, Columns and Number of Frames than the header says."
+        )
+    if images := beside(counts):
+        raise NotApplicableError(
+            f"{path}: expected one slice in every frame, found {images} alike beside each other: a montage, or frames "
+            "of other Rows and Columns than the header says."
+        )
     for number in _TIMES:
         if (count := int(ds.get(number) or 0)) > 1:
             return (f"its header speaks of {count} {_said(number)}, but its slices do not repeat; taken as one stack.",)
@@ -106,6 +119,29 @@ def shown_at_once(counts: NDArray[np.floating]) -> int:
             larger = between.mean() > _LARGER_STEP * np.mean(within, axis=1).max()
             if larger and np.mean(between > np.median(within, axis=0)) > _NEARLY_ALL:
                 return gates
+    return 0
+
+
+def in_turn(counts: NDArray[np.floating]) -> int:
+    """After how many slices a stack [slices, rows, columns] goes on where the next one does not, 0 where each does."""
+    slices, flat = len(counts), _coarse(counts)
+    for period in range(2, min(_MOST_IN_TURN, slices // _FEWEST_SLICES) + 1):
+        if slices % period == 0:
+            near = _likeness(flat, period)
+            if near > _LIKE and near > max(_likeness(flat, lag) for lag in range(1, period)) + _MORE_LIKE:
+                return period
+    return 0
+
+
+def beside(counts: NDArray[np.floating]) -> int:
+    """How many images alike stand beside each other in the frames of a stack [slices, rows, columns], 0 for one."""
+    columns = counts.shape[2]
+    for images in range(2, _MOST_BESIDE + 1):
+        width = columns // images
+        if columns % images == 0 and width >= _FEWEST_SLICES * _BIN:
+            parts = [_coarse(counts[:, :, k * width : (k + 1) * width]).reshape(1, -1) for k in range(images)]
+            if all(_likeness(np.concatenate(pair), 1) > _LIKE for pair in itertools.pairwise(parts)):
+                return images
     return 0
 
 

@@ -10,7 +10,7 @@ from pydicom.uid import UID, MediaStorageDirectoryStorage
 from spectac_fast.errors import InputError, NotApplicableError
 from spectac_fast.formats.dicom.elements import NM_IMAGE_STORAGE
 from spectac_fast.formats.dicom.parse import uid_name
-from spectac_fast.formats.evidence.header import emission_doubts
+from spectac_fast.formats.evidence.header import computed_doubts, emission_doubts
 
 # Value 3 of the Image Type (PS3.3 C.8.4.9), in words.
 OTHER_TYPES = {
@@ -52,4 +52,8 @@ def check_kind(ds: Dataset, path: Path) -> None:
         raise NotApplicableError(
             f"{path}: expected counts that the patient emitted, found transmission or a map of attenuation: "
             f"{'; '.join(doubts)}."
+        )
+    if doubts := computed_doubts(ds):
+        raise NotApplicableError(
+            f"{path}: expected the counts of one state, found an image computed from others: {'; '.join(doubts)}."
         )

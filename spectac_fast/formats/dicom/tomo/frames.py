@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from spectac_fast.errors import InputError, NotApplicableError
+from spectac_fast.formats.dicom.tomo.windows import windows_of
 
 # What tells frames apart: (vector, number of different values, what one of them is called).
 _WINDOW = ("EnergyWindowVector", "NumberOfEnergyWindows", "energy windows")
@@ -74,13 +75,17 @@ def frames_of(ds: Dataset, path: Path) -> Frames:
     rotation, of_rotations = _index(ds, path, _ROTATION, known, total)
     interval, of_intervals = _index(ds, path, _INTERVAL, known, total)
     slot, of_slots = _index(ds, path, _SLOT, known, total)
-    windows, detectors, rotations = map(len, (of_windows, of_detectors, of_rotations))
+    detector_items = _described(ds, path, "DetectorInformationSequence", of_detectors)
+    window_items = _described(ds, path, "EnergyWindowInformationSequence", of_windows)
+    window, window_items = _of_any_detector(window, detector, window_items)
+    turns = _turns(ds, path, len(of_detectors), of_rotations)
+    rotation, turns = _of_one_detector_each(rotation, detector, turns)
+    windows, detectors, rotations = len(window_items), len(detector_items), len(turns[0])
     gate, gates = interval * len(of_slots) + slot, len(of_intervals) * len(of_slots)
     group = np.ravel_multi_index((window, detector, rotation, gate), (windows, detectors, rotations, gates))
     groups = windows * detectors * rotations * gates
     notes = (f"its {gates} gates are summed.",) if gates > 1 else ()
     view, noted = _views(path, known[_VIEW[0]], detector * rotations + rotation, groups, total)
-    turns = _turns(ds, path, detectors, of_rotations)
     views = int(view.max()) + 1
     there = np.bincount(group * views + view, minlength=groups * views)
     complete = len(there) == groups * views and (there == 1).all()
@@ -92,10 +97,8 @@ def frames_of(ds: Dataset, path: Path) -> Frames:
             f"{total}{'' if total != promised else ', some of them twice'}."
         )
     return Frames(
-        window, detector, rotation, gate, view, windows, detectors, rotations, gates, views,
-        _described(ds, path, "EnergyWindowInformationSequence", of_windows),
-        _described(ds, path, "DetectorInformationSequence", of_detectors),
-        turns, (*notes, *noted),
+        window, detector, rotation, gate, view, windows, detectors, rotations, gates, views, window_items,
+        detector_items, turns, (*notes, *noted),
     )  # fmt: skip
 
 
@@ -157,6 +160,31 @@ def _turns(ds: Dataset, path: Path, detectors: int, numbers: list[int]) -> tuple
             "items that differ."
         )
     return (of,) * detectors
+
+
+def _of_any_detector(
+    window: NDArray[np.int64], detector: NDArray[np.int64], items: tuple[Dataset, ...]
+) -> tuple[NDArray[np.int64], tuple[Dataset, ...]]:
+    """Windows of which each is of one detector alone, as the windows that all detectors have: those of equal limits are
+    one. Anything else stays as it is.
+    """
+    limits = windows_of(items)
+    per_detector = [set(detector[window == k].tolist()) for k in range(len(items))]
+    known = list(dict.fromkeys(limits))
+    detectors = int(detector.max()) + 1
+    if detectors == 1 or len(known) * detectors != len(items) or any(len(each) != 1 for each in per_detector):
+        return window, items
+    return np.array([known.index(each) for each in limits])[window], tuple(items[limits.index(each)] for each in known)
+
+
+def _of_one_detector_each(
+    rotation: NDArray[np.int64], detector: NDArray[np.int64], turns: tuple[tuple[Dataset, ...], ...]
+) -> tuple[NDArray[np.int64], tuple[tuple[Dataset, ...], ...]]:
+    """Rotations of which each is of one detector alone, as one rotation that each detector describes for itself."""
+    pairs = sorted(set(zip(detector.tolist(), rotation.tolist())))
+    if not len(turns) == len(turns[0]) == len(pairs) > 1 or len({r for _, r in pairs}) < len(pairs):
+        return rotation, turns
+    return np.zeros_like(rotation), tuple((turns[d][r],) for d, r in pairs)
 
 
 def _course(rotation: Dataset) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ def number(value: object) -> float:
 
 def floats(value: object, count: int) -> Vector | None:
     """So many finite numbers of a header, None for anything else."""
-    values = [] if value is None or value == "" else np.atleast_1d(np.asarray(value, object))
+    values: Iterable[object] = [] if value is None or value == "" else np.atleast_1d(np.asarray(value, object))
     numbers = [number(each) for each in values]
     return np.array(numbers) if len(numbers) == count and np.isfinite(numbers).all() else None
 

@@ -166,8 +166,7 @@ def _step(rotation: Dataset, frames: Frames, path: Path) -> float:
         step = arc / frames.views if frames.detectors == 1 else math.nan
         if not 0 < step < 90:
             raise InputError(f"{path}: expected an Angular Step or a Scan Arc, found neither.")
-    elif arc % 90 == 0 and abs(arc / frames.views - step) < _rounding(rotation):
-        # The step was rounded, the arc is as it was planned.
+    elif arc % 90 == 0 and _rounded(step, arc, frames.views, rotation):
         step = arc / frames.views
     return -step if direction == "CW" else step
 
@@ -183,9 +182,13 @@ def check_scan_arc(frames: Frames, path: Path) -> None:
             )
 
 
-def _rounding(rotation: Dataset) -> float:
-    """Half of the last digit that an Angular Step is written with."""
-    return 0.5 * 10.0 ** -len(str(rotation.AngularStep).partition(".")[2])
+def _rounded(step: float, arc: float, views: int, rotation: Dataset) -> bool:
+    """Whether a step is that of so many views of an arc, written with too few digits.
+
+    One of which the arc has a whole number is exact, and a view is missing.
+    """
+    digit = 10.0 ** -len(str(rotation.AngularStep).partition(".")[2])
+    return abs(arc / views - step) < 0.5 * digit and abs(arc / step - round(arc / step)) > 1e-3
 
 
 def _covers(arc: float, step: float, frames: Frames) -> bool:

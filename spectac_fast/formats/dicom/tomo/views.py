@@ -22,6 +22,8 @@ _HEART, _FAR = 45.0, 60.0
 # by half of that, in 30 by a quarter; where heads were exchanged, by half as much again. More than this share of such
 # neighbours is no single mistake.
 _MOST_STRANGERS = 0.25
+# So many bins of the largest count, and so many times those of each of the five counts below, are no chance.
+_PLATEAU, _STEEP = 20, 5
 # Below this share of the counts' variance that difference is not told from noise.
 _TOLD = 0.05
 
@@ -69,6 +71,7 @@ def check_counts(counts: NDArray[np.float32], angles: NDArray[np.float64], path:
         )
     few = totals < _FEW_COUNTS * np.median(totals)
     notes = [f"it has hardly any counts at {_said(angles[few])}."] if few.any() else []
+    notes += _cut_off(counts)
     strangers = _strangers(counts, angles)
     if strangers.mean() > _MOST_STRANGERS:
         raise InputError(
@@ -85,6 +88,16 @@ def check_counts(counts: NDArray[np.float32], angles: NDArray[np.float64], path:
             )
         notes.append(f"its views at {where} are as different as any two.")
     return tuple(notes)
+
+
+def _cut_off(counts: NDArray[np.float32]) -> list[str]:
+    """A sentence where so many bins hold the largest count that more of it was lost."""
+    levels, bins = np.unique(counts, return_counts=True)
+    if bins[-1] < _PLATEAU or bins[-1] < _STEEP * bins[-6:-1].mean():
+        return []
+    return [
+        f"{bins[-1]} of its bins hold the same largest count, {levels[-1]:g}; what they had beyond that may be lost."
+    ]
 
 
 def _strangers(counts: NDArray[np.float32], angles: NDArray[np.float64]) -> NDArray[np.bool_]:

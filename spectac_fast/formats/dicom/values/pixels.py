@@ -49,7 +49,7 @@ def stored_pixels(ds: Dataset, path: Path) -> Stored:
     syntax = ds.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
     if syntax not in _READABLE or (syntax == RLELossless and keyword != "PixelData"):
         found = uid_name(syntax, "an unknown transfer syntax")
-        raise InputError(f"{path}: expected uncompressed or RLE pixels, found {found}.")
+        raise InputError(f"{path}: expected little-endian pixels, uncompressed or RLE, found {found}.")
     size = int(ds.BitsAllocated) // 8
     if keyword == "PixelData":
         dtype = np.dtype(f"<u{size}")
@@ -87,7 +87,7 @@ def _decompressed(ds: Dataset, dtype: np.dtype) -> NDArray:
     return np.frombuffer(_even(content, dtype.itemsize), dtype)
 
 
-def _even(content: bytes | bytearray, size: int) -> memoryview:
+def _even(content: bytes | bytearray | memoryview, size: int) -> memoryview:
     """As much of the bytes as are whole samples."""
     return memoryview(content)[: len(content) // size * size]
 

@@ -18,9 +18,9 @@ _MUCH_SMOOTHER = 0.5
 _NOISE = 0.8
 # In an image, neighbours that differ by so much of the whole range are counts that were too large for it.
 _TORN = 0.9
-# Of values that were cut off at the largest possible one there are more than of those within a hundredth of it; with
-# steps as coarse as that, of 8 bits, a broad peak looks the same.
-_FEWEST_CUT, _CLOSE = 4, 100
+# Of values that were cut off at the largest possible one there are more than of those within a hundredth of it, or
+# ten steps; towards the top of a peak there are fewer and fewer.
+_FEWEST_CUT, _CLOSE, _STEPS = 4, 100, 10
 _LIMITS = ("LargestImagePixelValue", "SmallestImagePixelValue")
 
 
@@ -55,6 +55,7 @@ def values_of(ds: Dataset, words: NDArray, path: Path) -> tuple[NDArray, NDArray
     high = stored - 1 if high is None else int(high)
     field = Field(min(max(high + 1 - stored, 0), width - stored), stored, bool(ds.get("PixelRepresentation") or 0))
     padded = _padded(ds, words, field)
+    words = _without_overlays(ds, words, field, padded)
     known = words if padded is None else words[~padded]
     if not known.size:
         return field.of(words), padded, ()
@@ -66,6 +67,22 @@ def values_of(ds: Dataset, words: NDArray, path: Path) -> tuple[NDArray, NDArray
     _check_whole(values, padded, field, path)
     notes += _note_cut(values, padded, field)
     return values if padded is None else _with_padding(ds, words, field, values), padded, notes
+
+
+def _without_overlays(ds: Dataset, words: NDArray, field: Field, padded: NDArray[np.bool_] | None) -> NDArray:
+    """The words without overlays that the header places in the bits above their values, where nothing else is there."""
+    width, bits = 8 * words.dtype.itemsize, 0
+    for group in range(0x6000, 0x6020, 2):
+        place = ds.get((group, 0x0102))
+        embedded = place is not None and (group, 0x3000) not in ds
+        if embedded and field.bits <= (position := int(place.value or 0)) < width:
+            bits |= 1 << position
+    if not bits or field.low:
+        return words
+    values = field.of(words).view(words.dtype)
+    if padded is not None:
+        values = np.where(padded, words, values)
+    return words if ((words ^ values) & ~words.dtype.type(bits)).any() else values
 
 
 def _with_padding(ds: Dataset, words: NDArray, field: Field, values: NDArray) -> NDArray:
@@ -191,8 +208,8 @@ def _note_cut(values: NDArray, padded: NDArray[np.bool_] | None, field: Field) -
     """A sentence where more values are the largest that their bits hold than come close to it."""
     largest = (1 << field.bits - field.signed) - 1
     known = values if padded is None else values[~padded]
-    at, near = int((known == largest).sum()), int((known >= largest - largest // _CLOSE).sum())
-    if largest < 5 * _CLOSE or at < _FEWEST_CUT or 2 * at <= near:
+    at, near = (int((known >= largest - below).sum()) for below in (0, max(largest // _CLOSE, _STEPS)))
+    if at < _FEWEST_CUT or 2 * at <= near:
         return ()
     return (f"{at} values are {largest}, the largest that {field.bits} bits hold; what was above it has been lost.",)
 
