@@ -12,7 +12,7 @@ from emulation.translate import translated
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=str(why_not()))
 
 ORDERS = [FORWARD, REVERSE, 19, 20]
-of_racing_probes = pytest.mark.skipif(KIND == "thread", reason="ThreadSanitizer ends such a launch, as another test has it")
+of_racing_probes = pytest.mark.skipif(KIND == "thread", reason="ThreadSanitizer ends such a launch")
 
 
 @pytest.fixture
