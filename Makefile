@@ -30,9 +30,9 @@ test: $(VENV)/ready $(VENV)/nvcc-looked-for
 	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # What a newcomer does, in a fresh clone of the committed state: set up, see the demo, pass the tests. Then what takes
-# long: more than 2^31 elements, newer GPUs' code, the kernels under sanitizers, a night's work (crash, fuzz, soak,
-# Orthanc, Ray), and the report in a browser. Figures are printed and put into bench/results/acceptance.md of the clone.
-# Needs Debian's dcmtk, orthanc and chromium; what cannot run counts as failed.
+# long: more than 2^31 elements, the kernels under sanitizers, a night's work (crash, fuzz, soak, Orthanc, Ray), and the
+# report in a browser. Figures are printed and put into bench/results/acceptance.md of the clone. Needs Debian's dcmtk,
+# orthanc and chromium; what cannot run counts as failed.
 acceptance:
 	rm -rf build/acceptance
 	git clone -q . build/acceptance

@@ -59,11 +59,7 @@ def cuobjdump() -> str | None:
     )
 
 
-# Those whose code a build holds, and those that compile its PTX when they load it.
-ARCHITECTURES = ["sm_80", "sm_90", *(pytest.param(name, marks=pytest.mark.large) for name in ("sm_100", "sm_120"))]
-
-
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=["sm_80", "sm_90"])
 def compiled(request, repository, tmp_path_factory):
     """{op: (compiler's report, cubin)} for one architecture."""
     compiler = nvcc()
