@@ -96,7 +96,7 @@ $(VENV)/ready: $(VENV)/build-tools pyproject.toml setup.py $(shell find csrc -ty
 $(VENV)/nvcc-looked-for: $(VENV)/ready
 	@PATH="$$PATH:$${CUDA_HOME:-/usr/local/cuda}/bin"; command -v nvcc >/dev/null || { \
 	    echo 'setting up $(VENV) (nvcc) ...'; \
-	    $(PIP) install -c constraints.txt --no-build-isolation -e '.[nvcc]' >>$(LOG) 2>&1 || \
+	    $(PIP) install -c constraints.txt 'spectac_fast[nvcc]' >>$(LOG) 2>&1 || \
 	        echo 'there is no CUDA compiler, and none could be fetched: tests that compile for GPUs will skip'; }
 	@touch $@
 

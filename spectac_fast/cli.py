@@ -13,8 +13,13 @@ from contextlib import ExitStack
 from spectac_fast.commands._messages import messages
 from spectac_fast.commands._names import check_names
 from spectac_fast.commands._parser import COMMANDS, build_parser
-from spectac_fast.errors import SpectacError
+from spectac_fast.errors import SetupError, SpectacError
 from spectac_fast.terminal import lasting_streams, own_process, warn
+
+_SHORT = {
+    "memory": ("out of memory", "allocate memory", "failed to map segment"),
+    "threads": ("start new thread", "resource temporarily unavailable"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,6 +50,16 @@ def _carry_out(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         warn("spectac: interrupted")
         return 130
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
+        short = "memory" if isinstance(error, MemoryError) else _short_of(str(error).lower())
+        if not short:
+            raise
+        return _said(SetupError(f"expected enough {short} for this, found that the system gives no more."))
+
+
+def _short_of(said: str) -> str:
+    """What an error of Python, of torch or of the loader of libraries says there is too little of; "" of nothing."""
+    return next((what for what, words in _SHORT.items() if any(each in said for each in words)), "")
 
 
 def _said(error: SpectacError) -> int:

@@ -56,6 +56,31 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (MemoryError(), "memory"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "memory"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), "memory"),
+        (OSError(12, "Cannot allocate memory"), "memory"),
+        (RuntimeError("can't start new thread"), "threads"),
+        (BlockingIOError(11, "Resource temporarily unavailable"), "threads"),
+    ],
+)
+def test_what_the_system_does_not_give_is_a_sentence(monkeypatch, capsys, error, short):
+    def run(args):
+        raise error
+
+    monkeypatch.setattr("spectac_fast.commands.studies.models.run", run)
+    assert cli.main(["models"]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"spectac: expected enough {short} for this, found that the system gives no more."
+    # What is no want of anything is not hidden.
+    error = RuntimeError("of another kind")
+    with pytest.raises(RuntimeError, match="of another kind"):
+        cli.main(["models"])
+
+
 def test_wrong_names_are_said_before_torch_is_imported(tmp_path):
     (tmp_path / "taken").touch()
     # All in one process: none may import what is heavy.

@@ -88,6 +88,17 @@ def test_every_kernel_has_a_budget(repository):
     assert {path.stem for path in (repository / "csrc/cuda").glob("*.cu")} == set(REGISTER_BUDGET)
 
 
+def test_a_compiler_that_a_package_brought_is_found(tmp_path, monkeypatch):
+    compiler = tmp_path / "nvidia/cu13/bin/nvcc"
+    compiler.parent.mkdir(parents=True)
+    compiler.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    assert nvcc() != str(compiler)
+    monkeypatch.setattr(torch, "__file__", str(tmp_path / "torch/__init__.py"))
+    assert nvcc() == str(compiler)
+
+
 def test_nothing_spills_and_registers_stay_within_budget(compiled):
     for op, (report, _) in compiled.items():
         stacks = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)

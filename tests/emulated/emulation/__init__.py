@@ -125,7 +125,8 @@ class Emulated:
             text = path.read_text(errors="replace")
             found += text[self._read.get(path, 0) :]
             self._read[path] = len(text)
-        return found
+        # Said once, of any program with fibers; it is told of every switch.
+        return re.sub(r".*doesn't fully support makecontext.*\n", "", found)
 
     def barriers(self) -> set[tuple[str, int]]:
         """(file, line) of every __syncthreads() that was come to."""
