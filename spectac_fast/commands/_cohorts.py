@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from spectac_fast.cohort.own.studies import StudyPairs
     from spectac_fast.cohort.pairs import PairFolder
 
-    AnyCohort = Cohort | PairFolder | MapCohort | StudyPairs | OneGrid
+    GridCohort = Cohort | PairFolder | MapCohort | OneGrid
+    AnyCohort = GridCohort | StudyPairs
 
 FOLDERS = """
 A cohort is a folder of `spectac phantom`, or one of your own studies: DICOM as it lies in an export, however nested,
@@ -101,7 +102,7 @@ def open_joined(folders: Sequence[Path], args: argparse.Namespace) -> JoinedCoho
     from spectac_fast.cohort.joined import JoinedCohort
 
     try:
-        parts: list[AnyCohort] = []
+        parts: list[GridCohort] = []
         for folder in folders:
             parts.append(open_on_grid(folder, args, parts[0] if parts else None))
         return JoinedCohort(parts)
@@ -109,7 +110,7 @@ def open_joined(folders: Sequence[Path], args: argparse.Namespace) -> JoinedCoho
         raise UsageError(str(error)) from error
 
 
-def open_on_grid(folder: Path, args: argparse.Namespace, like: AnyCohort | JoinedCohort | None = None) -> AnyCohort:
+def open_on_grid(folder: Path, args: argparse.Namespace, like: GridCohort | JoinedCohort | None = None) -> GridCohort:
     """A folder as `open_cohort` gives it; studies on the grid of another cohort, or on that of the command line, or on
     the one that most of them have.
     """

@@ -14,7 +14,7 @@ from spectac_fast.data.lineup import read_as
 from spectac_fast.data.scale import heart_mask
 from spectac_fast.formats.series import Series
 
-Part = tuple[slice, slice, slice]
+Part = tuple[slice, ...]
 
 # Of two lattices whose voxels lie no farther apart, mm, or as a share of their size.
 _SAME_PLACE_MM, _SAME_SIZE = 0.5, 0.01
@@ -85,7 +85,7 @@ def aligned(nc: Series, ac: Series) -> Pair:
 
 def _ways(nc: Series, ac: Series) -> Iterator[tuple[NDArray[np.float32], Part, str]]:
     """(AC's counts, the part of NC's voxels that they are on, what was done): the plainest first."""
-    everything: Part = tuple(slice(0, n) for n in nc.counts.shape)  # type: ignore[assignment]
+    everything: Part = tuple(slice(0, n) for n in nc.counts.shape)
     alike = _alike(nc, ac)
     if alike:
         yield ac.counts, everything, ""

@@ -76,7 +76,7 @@ class OneGrid:
         return np.ascontiguousarray(stack, np.float32)
 
 
-def _serves(mm: tuple[float, ...], every: Sequence[tuple[float, ...]]) -> bool:
+def _serves(mm: tuple[float, ...], every: Sequence[tuple[float, float, float]]) -> bool:
     """Whether pixels of all spacings can be brought to those of one."""
     try:
         for other in every:
@@ -94,7 +94,7 @@ def _unlike(own_mm: tuple[float, ...], mm: tuple[float, ...]) -> list[int]:
 def _resampled(stack: NDArray[np.float32], axis: int, own_mm: float, mm: float) -> NDArray[np.float32]:
     n = stack.shape[axis]
     weights = linear_weights(n, own_mm, max(1, round(n * own_mm / mm)), mm)
-    return np.moveaxis(np.tensordot(weights, stack, (1, axis)), 0, axis)
+    return np.moveaxis(np.asarray(np.tensordot(weights, stack, (1, axis)), np.float32), 0, axis)
 
 
 def _central(stack: NDArray[np.float32], axis: int, wanted: int) -> NDArray[np.float32]:

@@ -90,7 +90,8 @@ def match(
     Raises, with one sentence, InputError for a folder without a pair, NoInputError for one without any file of a study,
     SetupError for NIfTI without nibabel.
     """
-    matching, studies, known = Matching(), [], set()
+    matching, studies = Matching(), []
+    known: set[str] = set()
     files = 0
     for sources in _studies(folder, matching.left):
         files += len(sources)

@@ -69,7 +69,7 @@ class StudyPairs:
     def grids(self, cases: Sequence[int] | None = None) -> Counter[Grid]:
         """How many pairs some patients, or all, have of each size and spacing; spacings are rounded to 0.01 mm."""
         every = [of for i in (range(len(self)) if cases is None else cases) for of in self.about(i).values()]
-        return Counter((*of.shape[1:], tuple(round(mm, 2) for mm in of.spacing_mm)) for of in every)
+        return Counter((*of.shape[1:], _rounded(of.spacing_mm)) for of in every)
 
     def series(self, case: int) -> list[SeriesKey]:
         """(phase, plane) of the pairs of a patient."""
@@ -133,3 +133,8 @@ class StudyPairs:
 
     def _digest(self, case: int) -> str:
         return hashlib.sha256("".join(of.sha256 for of in self.about(case).values()).encode()).hexdigest()
+
+
+def _rounded(spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+    depth, row, column = (round(mm, 2) for mm in spacing_mm)
+    return depth, row, column

@@ -100,6 +100,7 @@ def _worst(said: Mapping[str, Any], seen: Sequence[Seen]) -> Iterator[str]:
     by_place = {(one.number, one.phase): one for one in seen}
     for one in said["worst"]:
         found = by_place[one["patient"], one["phase"]]
+        assert found.tiles is not None
         planes = ", ".join(found.planes)
         yield (
             f"<div><b>Patient {one['patient']}</b>{one['phase']}: {planes}<br>{100 * one['corrected']:.0f}&nbsp;% from "

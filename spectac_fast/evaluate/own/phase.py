@@ -43,7 +43,7 @@ class StudyPhase:
         case = cohort.cases[index]
         self.key, self.phase, self.number = case["sha256"], phase, int(case["patient"])
         self.name = f"patient {self.number}"
-        self.pairs: dict[str, Pair] = {plane: p for (of, plane), p in cohort.pairs(index).items() if of == phase}
+        self.pairs: dict[str | None, Pair] = {plane: p for (of, plane), p in cohort.pairs(index).items() if of == phase}
         self.scale = cohort.scale(index, phase)
         self.reference = reference_plane(cohort.series(index), phase)
         self.nc: Planes = {plane: pair.of_nc(pair.nc.counts) for plane, pair in self.pairs.items()}

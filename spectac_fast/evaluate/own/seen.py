@@ -87,7 +87,7 @@ def _seen(phase: StudyPhase, row: Row) -> Seen:
     return Seen(
         number=phase.number,
         phase=phase.phase,
-        planes=tuple(phase.pairs),
+        planes=tuple(map(str, phase.pairs)),
         gain=ac_scale / phase.scale,
         away={kind: _away(kinds[kind], phase) for kind in ("NC", "corrected")},
         segments=dict(found.segments),
@@ -98,7 +98,7 @@ def _seen(phase: StudyPhase, row: Row) -> Seen:
 
 
 def _stacks(phase: StudyPhase, of: Planes) -> dict[str, Stack]:
-    return {plane: stack_of(replace(pair.nc, counts=pair.on_nc(of[plane]))) for plane, pair in phase.pairs.items()}
+    return {str(plane): stack_of(replace(pair.nc, counts=pair.on_nc(of[plane]))) for plane, pair in phase.pairs.items()}
 
 
 def _away(found: Planes, phase: StudyPhase) -> float:

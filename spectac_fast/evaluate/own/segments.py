@@ -29,7 +29,7 @@ def against_ac(
     found, nc, ac: float64 [case, phase, 17], NaN where there is no short-axis stack. Phases of a patient are averaged;
     patients are resampled. Empty where nobody has a short-axis stack.
     """
-    known = np.isfinite(ac).all(axis=2)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(ac).all(axis=2))
     patients = known.any(axis=1)
     if not patients.any():
         return {}

@@ -30,9 +30,8 @@ def number(found: Mapping[str, float | None] | None, digits: int = 1, sign: str 
         text = f"{value:{sign}.{digits}f}"
         return (text if float(text) else f"{0:.{digits}f}").replace("-", "−")
 
-    if found["low"] is None:
-        return shown(found["value"])
-    return f"{shown(found['value'])} ({shown(found['low'])} to {shown(found['high'])})"
+    value, low, high = found["value"], found["low"], found["high"]
+    return shown(value) if low is None or high is None else f"{shown(value)} ({shown(low)} to {shown(high)})"
 
 
 def patients(many: int) -> str:

@@ -51,7 +51,7 @@ class Phase:
             if not (np.isfinite(nc).all() and np.isfinite(ac).all()):
                 raise InputError(f"{self._where(plane)}: NC or AC holds values that are not finite.")
             self.nc[plane], self.ac[plane] = nc, ac
-        self._seed, self._lv = seed, case.get("lv")
+        self._seed, self._lv = seed, case.get("lv", {})
         self._views: dict[float, _View] = {}
         self._known: dict[Any, tuple[Planes, float]] = {}
 
