@@ -98,7 +98,12 @@ def test_the_report_names_the_limits_and_their_sex():
     assert list(deficit_table([Phase("stress", {})])) == []
 
 
-def test_normals_are_made_of_the_normal_patients_of_a_cohort(monkeypatch, tmp_path, capsys):
+class Part(SimpleNamespace):
+    def __len__(self):
+        return len(self.cases)
+
+
+def test_normals_are_made_of_the_normal_patients_of_all_cohorts(monkeypatch, tmp_path, capsys):
     from bench.evidence.clinical import normals
     from spectac_fast.evaluate.regional import deficit as module
     from spectac_fast.evaluate.regional import ventricle
@@ -106,12 +111,17 @@ def test_normals_are_made_of_the_normal_patients_of_a_cohort(monkeypatch, tmp_pa
     rng = np.random.default_rng(0)
     stacks = {(i, phase): rng.uniform(50, 100, (2, 29, 64, 64)) for i in range(6) for phase in ("stress", "rest")}
     cases = [{"seed": 7 + i, "sex": "FM"[i % 2], "defects": [1] if i > 3 else []} for i in range(6)]
-    cohort = SimpleNamespace(cases=cases, spacing_mm=(6.8, 6.8, 6.8), pair=lambda i, phase, plane: stacks[i, phase])
-    monkeypatch.setattr("spectac_fast.cohort.cohort.Cohort", lambda folder: cohort)
+
+    def part(folder):
+        first = 3 * int(folder)
+        about = {"folder": folder, "spacing_mm": (6.8, 6.8, 6.8), "shape": (64, 64), "kinds": ("NC", "AC")}
+        return Part(cases=cases[first : first + 3], pair=lambda i, phase, plane: stacks[first + i, phase], **about)
+
+    monkeypatch.setattr("spectac_fast.cohort.cohort.Cohort", part)
     known = ventricle.Ventricle((0.0, 0.0, 0.0), 28.0, 50.0, -20.0)
     monkeypatch.setattr(ventricle, "find", lambda *_: known)
     monkeypatch.setattr(module, "__file__", str(tmp_path / "deficit.py"))
-    assert normals.run(SimpleNamespace(data=tmp_path, store=True)) == 0
+    assert normals.run(SimpleNamespace(data=["0", "1"], store=True)) == 0
     with np.load(tmp_path / NORMALS) as held:
         groups = json.loads(str(held["groups"]))
         assert groups["F"] == "2 synthetic women without defects (seeds 7–12)"

@@ -35,6 +35,9 @@ class TinyCohort:
     def mapped(self, i, phase, plane):
         return None
 
+    def spacing_of(self, i, phase=None, plane=None):
+        return self.spacing_mm
+
     def pair(self, i, phase, plane):
         rng = np.random.default_rng([self.cases[i]["seed"], len(phase), *plane.encode()])
         nc = np.rint(400 * gaussian_filter(rng.random((SLICES, self.side, self.side)), (0, 2, 2)))
