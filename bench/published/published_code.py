@@ -30,6 +30,12 @@ NETWORK = "bridge between latents"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkout", type=Path, required=True, metavar="DIR", help="of github.com/xuekt98/BBDM")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], metavar="N", help="slices (default: 1 8)")
+    parser.add_argument(
+        "--part",
+        default="",
+        metavar="WORDS",
+        help="only parts whose name begins so: image, bridge, VQGAN (default: all)",
+    )
     parser.add_argument("--steps", type=int, default=4, metavar="N", help="of the sampler, at least 3 (default: 4)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of each, in turns (default: 5)")
     parser.add_argument("-o", "--out", type=Path, default=RESULTS, help="folder of the results")
@@ -59,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         {"batch": batch, "part": part} | timed(calls, args.rounds)
         for batch in args.batches
         for part, calls in parts(theirs, ours, batch, args.steps).items()
+        if part.startswith(args.part)
     ]
     for name, content in (("json", json.dumps(facts, indent=1) + "\n"), ("md", page(facts))):
         with appearing(out / f"published.{name}") as part:
