@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--part",
         default="",
         metavar="WORDS",
-        help="only parts whose name begins so: image, bridge, VQGAN (default: all)",
+        help="only parts that begin so: image, bridge, VQGAN (default: all)",
     )
     parser.add_argument("--steps", type=int, default=4, metavar="N", help="of the sampler, at least 3 (default: 4)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of each, in turns (default: 5)")
