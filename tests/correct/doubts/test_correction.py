@@ -52,7 +52,7 @@ def test_a_study_in_memory_is_doubted_too(tmp_path, caplog):
 
 def test_what_looks_as_if_nothing_were_left_to_correct_is_corrected_only_by_the_users_word(tmp_path, caplog):
     model = doubting(2.9)
-    level = np.array([model.expected_error.level[0], np.log(0.8)])
+    level = np.array([model.expected_error.level[0], np.log(0.2)])
     model.expected_error = dataclasses.replace(model.expected_error, level=level)
     folder = folder_of(tmp_path)
     for told, refused in ((Told(), True), (Told(kind="NC"), False)):
