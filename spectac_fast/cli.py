@@ -17,7 +17,8 @@ from spectac_fast.errors import SetupError, SpectacError
 from spectac_fast.terminal import lasting_streams, own_process, warn
 
 _SHORT = {
-    "memory": ("out of memory", "allocate memory", "failed to map segment"),
+    # Libraries that get no memory may fail without saying why, which Python calls an error of its own.
+    "memory": ("out of memory", "allocate memory", "failed to map segment", "without setting an exception"),
     "threads": ("start new thread", "resource temporarily unavailable"),
 }
 
@@ -50,7 +51,7 @@ def _carry_out(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         warn("spectac: interrupted")
         return 130
-    except (MemoryError, RuntimeError, ImportError, OSError) as error:
+    except (MemoryError, RuntimeError, ImportError, OSError, SystemError) as error:
         short = "memory" if isinstance(error, MemoryError) else _short_of(str(error).lower())
         if not short:
             raise

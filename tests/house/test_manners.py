@@ -63,6 +63,7 @@ WRONG = [
         (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "memory"),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), "memory"),
         (OSError(12, "Cannot allocate memory"), "memory"),
+        (SystemError("<built-in method run_backward> returned NULL without setting an exception"), "memory"),
         (RuntimeError("can't start new thread"), "threads"),
         (BlockingIOError(11, "Resource temporarily unavailable"), "threads"),
     ],
