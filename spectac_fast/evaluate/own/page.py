@@ -5,17 +5,16 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
-from spectac_fast._version import __version__
+from spectac_fast.evaluate.html_head import html_head
 from spectac_fast.evaluate.own import words
 from spectac_fast.evaluate.own.seen import SHOWN, Seen
 from spectac_fast.evaluate.own.statement import bias_maps
 from spectac_fast.evaluate.report import images
 from spectac_fast.evaluate.report.bullseye import bullseye
 from spectac_fast.evaluate.report.page import bar
-from spectac_fast.outputs import NOTICE, PROGRAM
+from spectac_fast.outputs import NOTICE
 
 _MINUS_AC = {"NC": "NC − AC", "corrected": "Corrected − AC"}
 _HEADS = {"NC": "NC", "corrected": "Corrected", "AC": "AC", "difference": "Corrected − AC"}
@@ -24,16 +23,9 @@ _LONGEST = 150
 
 def page(said: Mapping[str, Any], seen: Sequence[Seen]) -> str:
     """The whole page. said: of `statement.statement`; seen: the phases that it is about."""
-    style = files("spectac_fast.evaluate.own").joinpath("statement.css").read_text(encoding="utf-8")
     conventions = ". ".join(f"{_safe(name)}: {_safe(text)}" for name, text in words.CONVENTIONS.items())
     parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="referrer" content="no-referrer">',
-        f'<meta name="generator" content="{PROGRAM} {__version__}">',
-        f"<title>{words.TITLE}</title>",
-        f"<style>{style}</style></head><body>",
+        *html_head(words.TITLE, "spectac_fast.evaluate.own", "statement.css"),
         f'<header><h1>{words.TITLE}</h1><div class="notice">{NOTICE}</div></header>',
         '<main><div class="two top">',
         f"<section><h2>What was measured</h2>{_list(words.measured(said))}</section>",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 
 import numpy as np
 
 from spectac_fast._version import __version__
 from spectac_fast.evaluate.figures.figures import PLANE_NAMES
+from spectac_fast.evaluate.html_head import html_head
 from spectac_fast.evaluate.report import images
 from spectac_fast.evaluate.report.analysis import (
     MARKED,
@@ -27,7 +27,7 @@ from spectac_fast.evaluate.report.gather import ReportStudy
 from spectac_fast.evaluate.report.map_files import ReportMap
 from spectac_fast.evaluate.report.map_section import MAP_LINK, map_for, map_section
 from spectac_fast.evaluate.report.words import NAMES, ORDER
-from spectac_fast.outputs import NOTICE, PROGRAM
+from spectac_fast.outputs import NOTICE
 
 _ORDER = {"SA": "apex to base", "VLA": "septal to lateral", "HLA": "inferior to anterior"}
 _RINGS = (6, 12, 16)
@@ -50,15 +50,8 @@ def page(
     """
     perfusion = f"perfusion-{colours}"
     name = html.escape(title or f"Study {study.pseudonym}")
-    style = files("spectac_fast.evaluate.report").joinpath("style.css").read_text(encoding="utf-8")
     parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="referrer" content="no-referrer">',
-        f'<meta name="generator" content="{PROGRAM} {__version__}">',
-        f"<title>{name}: attenuation correction without CT</title>",
-        f"<style>{style}</style></head><body>",
+        *html_head(f"{name}: attenuation correction without CT", "spectac_fast.evaluate.report", "style.css"),
         '<a class="skip" href="#main">Skip to the images</a>',
         f"<header><div><h1>Attenuation correction without CT</h1><p class=faint>{name}</p></div>",
         f'<p class="notice">{NOTICE}</p></header>',
