@@ -86,7 +86,7 @@ def test_a_failed_launch_is_said_even_if_its_error_is_caught(machine):
 )
 def test_a_sanitizer_reports(machine, kind, probe, report):
     if kind != KIND:
-        pytest.skip("`make race` runs it")
+        pytest.skip(f"needs a build with the {kind} sanitizer, which `make race` makes")
     assert machine.reports() == ""
     machine.probe("sum_of_block")
     machine.probe("sum_of_warp")

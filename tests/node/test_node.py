@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from dcmtk import dcmtk
-from fake_archive import Archive, destination_of
+from fake_archive import destination_of
 from fake_study import Times, heart, write_nc, write_study
 from patience import HANGS_S, until
 
@@ -23,13 +23,6 @@ from spectac_fast import read_study, write_corrected
 from spectac_fast.errors import SetupError, UsageError
 from spectac_fast.formats.dicom import NM_IMAGE_STORAGE
 from spectac_fast.node import Destination, Limits, Node, Receiver, Spool
-
-
-@pytest.fixture
-def archive():
-    archive = Archive().start()
-    yield archive
-    archive.stop()
 
 
 @pytest.fixture

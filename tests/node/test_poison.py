@@ -9,20 +9,13 @@ import time
 
 import pytest
 from cuts import Steps
-from fake_archive import Archive, destination_of
+from fake_archive import destination_of
 from fake_study import Times, heart, write_nc
 from patience import until
 
 from spectac_fast import read_study, write_corrected
 from spectac_fast.errors import SetupError
 from spectac_fast.node import Node, Receiver, Spool
-
-
-@pytest.fixture
-def archive():
-    archive = Archive().start()
-    yield archive
-    archive.stop()
 
 
 @pytest.fixture

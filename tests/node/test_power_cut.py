@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pydicom
 import pytest
-from fake_archive import Archive
 from fake_node import CutNodes
 from fake_study import heart, write_nc
 from patience import until
@@ -24,13 +23,6 @@ from spectac_fast.node import Spool
 pytestmark = pytest.mark.night
 
 UNDER_WAY = ("incoming", "correcting", "outgoing")
-
-
-@pytest.fixture
-def archive():
-    archive = Archive().start()
-    yield archive
-    archive.stop()
 
 
 @pytest.fixture

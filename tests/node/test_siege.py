@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from fake_archive import Archive
 from patience import HANGS_S, until
 
 pytest.importorskip("pynetdicom", reason="needs pynetdicom (extra: node)")
@@ -32,13 +31,6 @@ pytestmark = pytest.mark.night
 
 STUDIES, OF_A_KIND = 50, 50
 GIB = 2**20
-
-
-@pytest.fixture
-def archive():
-    archive = Archive().start()
-    yield archive
-    archive.stop()
 
 
 @pytest.fixture(scope="module")

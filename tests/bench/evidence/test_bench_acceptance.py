@@ -19,7 +19,7 @@ def test_a_bad_one():
     assert 1 == 2, "one is not two"
 
 def test_one_that_cannot():
-    pytest.skip("needs a moon")
+    pytest.skip("needs a tool that is nowhere")
 """
 
 
@@ -45,7 +45,7 @@ def test_outcomes_and_figures(report):
     assert (good.outcome, good.figures, good.name) == ("passed", ("7 of 7 | all",), "a good one")
     assert (bad.outcome, absent.outcome) == ("failed", "not run")
     assert "one is not two" in bad.reason
-    assert absent.reason == "needs a moon"
+    assert absent.reason == "needs a tool that is nowhere"
     facts = {"machine": "m", "commit": "c"}
     results = {"crash": acceptance.Result(facts, (good, bad, absent)), "soak": acceptance.Result(facts, ())}
     *rows, empty, crash, _ = acceptance.page(results).splitlines()[-7:]

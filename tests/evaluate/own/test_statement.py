@@ -241,7 +241,7 @@ def test_warnings_that_differ_in_numbers_are_one(rng):
 def test_a_crowded_statement_prints_on_one_sheet(tmp_path, rng):
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
-        pytest.skip("no chromium to print with")
+        pytest.skip("needs chromium (Debian: chromium)")
     (tmp_path / "s.html").write_text(page.page(*crowded(rng)))
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={tmp_path / 's.pdf'}"]
