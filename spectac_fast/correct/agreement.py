@@ -23,9 +23,10 @@ from spectac_fast.formats.series import Series
 def partners_of(series: Sequence[Series], claims: Sequence[Claim], differ: Difference) -> list[tuple[int, ...]]:
     """For each series the others that show the same volume in another plane, at most one a plane.
 
-    That is, of one acquisition and in one frame of reference by what they say (`claims`), and with the same NC counts
-    where their lattices overlap, or the same but for a factor: headers are known to be wrong, and planes may be stored
-    on other scales. A series without such others is alone.
+    That is, of one acquisition by what they say (`claims`), and with the same NC counts where their lattices overlap,
+    or the same but for a factor: headers are known to be wrong, and planes may be stored on other scales. Counts that
+    agree also prove a common frame of reference, where none or another one is named. A series without such others is
+    alone.
     """
     found: list[dict[str, int]] = [{} for _ in series]
     # An order that is the series' own, so that sums round alike however the files were found.
@@ -65,5 +66,4 @@ def agreed(
 
 
 def _could_be(series: Sequence[Series], claims: Sequence[Claim], a: int, b: int) -> bool:
-    here = series[a].plane != series[b].plane and claims[a].frame == claims[b].frame != ""
-    return here and not apart(claims[a], claims[b])
+    return series[a].plane != series[b].plane and not apart(claims[a], claims[b])

@@ -1,6 +1,5 @@
 """Planes that show one volume are averaged in what a model adds to them, and nothing else is touched."""
 
-import copy
 from dataclasses import replace
 
 import numpy as np
@@ -151,13 +150,12 @@ def renamed(ds):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda ds: setattr(ds, "FrameOfReferenceUID", "1.2.3"),
-        lambda ds: delattr(ds, "FrameOfReferenceUID"),
+        lambda ds: setattr(ds, "PatientID", "another"),
         lambda ds: setattr(ds.DetectorInformationSequence[0], "ImagePositionPatient", ["1e300", "-1e300", "0"]),
         lambda ds: setattr(ds, "SpacingBetweenSlices", "1e-300"),
         lambda ds: setattr(ds, "PixelData", np.roll(np.frombuffer(ds.PixelData, "<u2"), 64).tobytes()),
     ],
-    ids=["other frame", "no frame", "absurd place", "no spacing", "shifted"],
+    ids=["other patient", "absurd place", "no spacing", "shifted"],
 )
 def test_a_plane_that_does_not_fit_is_left_alone(tmp_path, change):
     write_planes(tmp_path)
@@ -165,10 +163,25 @@ def test_a_plane_that_does_not_fit_is_left_alone(tmp_path, change):
     assert partners(tmp_path) == {"SA": {"HLA"}, "HLA": {"SA"}, "VLA": set()}
 
 
+@pytest.mark.parametrize("frame", ["1.2.3", None])
+def test_counts_prove_the_frame_of_reference_that_a_header_does_not_name(tmp_path, frame):
+    write_planes(tmp_path / "named")
+    write_planes(tmp_path / "unnamed")
+    paths = sorted((tmp_path / "unnamed").iterdir())
+    for number, path in enumerate(paths):
+        own = frame and f"{frame}.{number}"
+        edit(path, lambda ds, own=own: setattr(ds, "FrameOfReferenceUID", own))
+    assert len({read_series(path).frame_of_reference for path in paths}) == (3 if frame else 1)
+    for expected, counts in zip(
+        *(correct_study(sf.read_study(tmp_path / k), Differs(1.5)) for k in ("named", "unnamed"))
+    ):
+        np.testing.assert_array_equal(counts, expected)
+
+
 def test_a_series_that_is_alone_keeps_its_bytes(tmp_path):
     write_planes(tmp_path / "one", ["SA"])
     write_planes(tmp_path / "three")
-    edit(tmp_path / "three" / "stress_SA_NC.dcm", lambda ds: setattr(ds, "FrameOfReferenceUID", "1.2.3"))
+    edit(tmp_path / "three" / "stress_SA_NC.dcm", lambda ds: setattr(ds, "PatientID", "another"))
     (alone,) = correct_study(sf.read_study(tmp_path / "one"), Differs(1.5))
     study = sf.read_study(tmp_path / "three")
     among = correct_study(study, Differs(1.5))[[series.plane for series in study.series].index("SA")]
@@ -223,9 +236,7 @@ def test_whatever_travels_together_the_bytes_are_those_of_the_study(tmp_path):
 def test_single_samples_are_left_alone(tmp_path):
     write_planes(tmp_path)
     study = sf.read_study(tmp_path)
-    strangers = [replace(series, header=copy.deepcopy(series.header)) for series in study.series]
-    for series in strangers:
-        del series.header.FrameOfReferenceUID
+    strangers = [replace(series, position=(1e4 * k, 0.0, 0.0)) for k, series in enumerate(study.series)]
     alone = correct_study(replace(study, series=tuple(strangers)), Differs(1.5))
     together = correct_study(study, Differs(1.5))
     for samples, wanted in ((1, alone), (2, together)):

@@ -25,15 +25,20 @@ SHAPE, VOXEL_MM, SHIFT = (7, 9, 9), 13.6, 2
 # Hearts of patients who were not looked at before look at least as much like the mean image as it is as turned over
 # (bench/results/orientation), so a stack that looks this much more like it turned over does not lie as it should.
 MARGIN, LEAST = 0.03, 0.6
+# Along its own axes; what is smaller than a ventricle has no side to tell, and by chance looks like anything.
+SMALLEST_MM = 60
 
 
 def likeness(stack: NDArray[np.floating], plane: str, spacing_mm: Sequence[float]) -> NDArray[np.float64]:
     """How much a stack looks like a heart, [2, 2, 2]: as it is at (0, 0, 0), with slices turned over at (1, 0, 0), with
-    rows at (0, 1, 0), with columns at (0, 0, 1), and so on; each a correlation, -1 ... 1.
+    rows at (0, 1, 0), with columns at (0, 0, 1), and so on; each a correlation, -1 ... 1, or 0 of a stack that is
+    smaller than a ventricle.
 
     stack: counts [slices, rows, columns] as they are shown, in any unit. plane: "SA", "VLA" or "HLA". spacing_mm: of
     (slice, row, column).
     """
+    if min(n * abs(mm) for n, mm in zip(np.shape(stack), spacing_mm)) < SMALLEST_MM:
+        return np.zeros((2, 2, 2))
     turn = turn_to_view(VIEWS[plane], "SA")
     assert turn is not None
     seen, spacing = turn.apply(np.asarray(stack)), [abs(spacing_mm[k]) for k in turn.axes]
