@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from spectac_fast.data.acquisition import apart, claim_of
 from spectac_fast.data.geometry.heart import MARGIN, likeness, turned_over
 from spectac_fast.data.geometry.lattice import SAME, Lattice, difference
+from spectac_fast.data.pieces import pieces
 from spectac_fast.formats.orientation import AS_STORED, ENDS, VIEWS, Turn, turn_to_view
 from spectac_fast.formats.series import Series
 
@@ -42,18 +44,24 @@ def settled(series: Sequence[Series]) -> list[Series]:
 
     Of a series without a DICOM header it is only said what is doubtful.
     """
-    look = _Look()
+    parts = pieces(series)
+    look = _Look({series[k].path for k in parts})
     found = [_as_kept(one, look) for one in series]
     for members in _acquisitions(found):
         for k, one in zip(members, _by_planes([found[k] for k in members], look)):
             found[k] = one
+    for k, others in parts.items():
+        names = ", ".join(series[other].path.name for other in others)
+        note = f"its slices go on in {names}; each is corrected without the other's slices beside it."
+        found[k] = replace(found[k], notes=(*found[k].notes, note))
     return [_doubted(one, look) for one in found]
 
 
 class _Look:
-    """What images show, each looked at once."""
+    """What images show, each looked at once; parts: paths of what is no whole stack and looks like nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, parts: set[Path]) -> None:
+        self._parts = parts
         self._found: dict[Series, NDArray[np.float64]] = {}
 
     def likeness(self, one: Series) -> NDArray[np.float64]:
@@ -64,7 +72,8 @@ class _Look:
 
     def turned_over(self, one: Series) -> tuple[int, int, int] | None:
         """Along which axes a series looks turned over."""
-        return turned_over(self.likeness(one)) if one.plane in VIEWS else None
+        whole = one.plane in VIEWS and one.path not in self._parts
+        return turned_over(self.likeness(one)) if whole else None
 
 
 def _as_kept(one: Series, look: _Look) -> Series:
