@@ -37,6 +37,19 @@ def test_repeated_slices_are_refused(file):
     assert "Slice Vector" in sentence(file)
 
 
+def test_a_decimal_comma_is_named_where_the_number_matters(file):
+    content = file.read_bytes()
+    assert content.count(b"6.8\\6.8") == 1
+    file.write_bytes(content.replace(b"6.8\\6.8", b"6,8\\6,8"))
+    assert "expected numbers in its Pixel Spacing" in sentence(file)
+    file.write_bytes(content)
+    edit(file, lambda ds: ds.add_new("PatientWeight", "DS", "91.75"))
+    content = file.read_bytes()
+    assert content.count(b"91.75") == 1
+    file.write_bytes(content.replace(b"91.75", b"91,75"))
+    assert len(read_study(file).series) == 1
+
+
 def test_folder_of_several_studies_is_refused(tmp_path, rng):
     write_nc(tmp_path / "a.dcm", heart(rng), study_key="one")
     write_nc(tmp_path / "b.dcm", heart(rng), study_key="two")

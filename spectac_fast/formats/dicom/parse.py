@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
+from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
@@ -21,6 +23,17 @@ from spectac_fast.formats.dicom.elements import quiet_pydicom
 # A reconstructed stack is below 10 MB: anything near this limit is a mistake or an attack. Reading holds a file three
 # times.
 MAX_FILE_BYTES = 64 * 2**20
+
+# Numbers as text, and what pads them. One that is not finite is judged where it is used.
+_NUMBERS = re.compile(rb"[-+0-9.eEnaifNAIF\\ \t\r\n\0]*")
+# The numbers that every reader of slices or projections needs: where these are none, the file has no use; others may
+# hold whatever a system wrote there.
+_READ = (
+    *("PixelSpacing", "SpacingBetweenSlices", "SliceThickness", "ImagePositionPatient", "ImageOrientationPatient"),
+    *("RescaleSlope", "RescaleIntercept", "NumberOfFrames", "StartAngle", "AngularStep", "ScanArc"),
+    "RadialPosition",
+)
+_READ_WITHIN = ("DetectorInformationSequence", "RotationInformationSequence")
 
 
 @contextmanager
@@ -70,7 +83,21 @@ def parse(path: Path, content: bytes | None, **options: Any) -> Dataset:
     if syntax == DeflatedExplicitVRLittleEndian:
         raise NotApplicableError(f"{path}: expected an uncompressed DICOM file, found {syntax.name}.")
     # From memory, a length field of 4 GB reads what is there; from a file it would allocate 4 GB first.
-    return quieten(dcmread(BytesIO(content), **options))
+    ds = quieten(dcmread(BytesIO(content), **options))
+    if wrong := _first_unreadable(ds):
+        raise InputError(f"{path}: expected numbers in its {wrong}, found other characters; a decimal comma is none.")
+    return ds
+
+
+def _first_unreadable(ds: Dataset) -> str:
+    """The name of the first of `_READ` whose text should be numbers and is not, here or in items; "" for none."""
+    for keyword in _READ:
+        # As it was read: asking for the element itself would convert it, which raises.
+        value = ds.get_item(keyword).value if keyword in ds else b""
+        if isinstance(value, bytes) and not _NUMBERS.fullmatch(value):
+            return dictionary_description(keyword)
+    within = (item for keyword in _READ_WITHIN if keyword in ds for item in ds[keyword].value)
+    return next(filter(None, map(_first_unreadable, within)), "")
 
 
 def file_meta(content: bytes) -> Dataset:
