@@ -140,9 +140,7 @@ def _by_planes(members: list[Series], look: _Look) -> list[Series]:
 
     @functools.cache
     def agree(a: int, way_a: int, b: int, way_b: int) -> bool:
-        one, other = ways[a][way_a].series, ways[b][way_b].series
-        lattices = Lattice.of_voxels(one), Lattice.of_voxels(other)
-        return difference(one.counts, other.counts, *lattices, _EVERY)[0] <= SAME
+        return _differ(ways[a][way_a].series, ways[b][way_b].series)[0] <= SAME
 
     def agreeing(chosen: Sequence[int]) -> list[tuple[int, int]]:
         return [(a, b) for a, b in pairs if agree(a, chosen[a], b, chosen[b])]
@@ -159,10 +157,30 @@ def _by_planes(members: list[Series], look: _Look) -> list[Series]:
             against = [sum(look.turned_over(o[k].series) is not None for o, k in zip(ways, way)) for way in best]
             chosen = best[int(np.argmin(against))]
     proved = set(itertools.chain.from_iterable(agreeing(chosen)))
-    return [
-        _told(each[k]) if n in proved else _by_image(each[0].series, look)
-        for n, (each, k) in enumerate(zip(ways, chosen))
-    ]
+    found = []
+    for n, (each, k) in enumerate(zip(ways, chosen)):
+        if n in proved:
+            found.append(_told(each[k]))
+            continue
+        others = [members[other] for pair in pairs if n in pair for other in pair if other != n]
+        found.append(_by_image(_set_against(each[0].series, others), look))
+    return found
+
+
+def _set_against(one: Series, others: Sequence[Series]) -> Series:
+    """A series that no other plane proves, with a sentence where one has other counts on the same voxels."""
+    # Planes that share no voxel contradict nothing, and other planes may be stored on another scale.
+    unlike = [other.plane for other in others if SAME < _differ(one, other)[1] < math.inf]
+    if not unlike:
+        return one
+    shown = " and ".join(unlike)
+    note = f"its counts are not those of {shown} on the same voxels, as their headers place them; check its geometry."
+    return replace(one, notes=(*one.notes, note))
+
+
+def _differ(one: Series, other: Series) -> tuple[float, float, float]:
+    """See `geometry.lattice.difference`."""
+    return difference(one.counts, other.counts, Lattice.of_voxels(one), Lattice.of_voxels(other), _EVERY)
 
 
 def _may_agree(a: Series, b: Series) -> bool:

@@ -168,3 +168,19 @@ def test_real_ge_reconstruction_once_its_plane_is_named(tmp_path):
     assert cut == "207 values are 32767, the largest that 16 bits hold; what was above it has been lost."
     assert "not those of a heart" in lies
     assert "by the sign of SpacingBetweenSlices" in lies
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"SliceThickness": "13.6"}, "13.6 mm thick and lie 6.8 mm apart"),
+        ({"LossyImageCompression": "01"}, "compressed with losses"),
+        ({"BurnedInAnnotation": "YES"}, "its pixels hold text"),
+        ({"SliceThickness": "7.0", "LossyImageCompression": "00", "BurnedInAnnotation": "NO"}, None),
+    ],
+)
+def test_what_a_header_says_of_its_pixels_is_passed_on(tmp_path, rng, changes, said):
+    write_nc(tmp_path / "SA.dcm", heart(rng))
+    edit(tmp_path / "SA.dcm", lambda ds: [setattr(ds, keyword, value) for keyword, value in changes.items()])
+    notes = read_series(tmp_path / "SA.dcm").notes
+    assert [said in note for note in notes] == ([True] if said else [])

@@ -22,6 +22,8 @@ from spectac_fast.formats.orientation import AS_STORED, ENDS, VIEWS, Turn, turn_
 
 # Of unit vectors that are at right angles, and between two sets of direction cosines that are the same.
 _SKEW, _SAME = 0.01, 0.01
+# By how much of their distance slices may be thicker or thinner.
+_AS_THICK = 0.1
 # Of the distance between frames, and mm: positions are written with few digits.
 _UNEVEN, _ASIDE_MM = 0.02, 1.0
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
@@ -190,11 +192,15 @@ def _way(plane: str, last_first: bool) -> str:
 
 
 def _slice_spacing(ds: Dataset, path: Path) -> tuple[float, tuple[str, ...]]:
-    """The signed distance from frame to frame, mm, and what was assumed."""
+    """The signed distance from frame to frame, mm, and what was assumed or is odd."""
     spacing = _numbers(ds, path, "SpacingBetweenSlices", 1, absent=True)
-    if spacing and spacing[0]:
-        return spacing[0], ()
     thickness = _numbers(ds, path, "SliceThickness", 1, absent=True)
+    if spacing and spacing[0]:
+        mm, thick = abs(spacing[0]), abs(thickness[0]) if thickness else 0.0
+        if not thick or abs(thick / mm - 1) <= _AS_THICK:
+            return spacing[0], ()
+        said = f"its slices are {thick:g} mm thick and lie {mm:g} mm apart by its header, which is followed; check it."
+        return spacing[0], (said,)
     if not thickness or not thickness[0]:
         found = "0" if spacing or thickness else "neither"
         raise InputError(f"{path}: expected a distance in SpacingBetweenSlices or SliceThickness, found {found}.")

@@ -14,7 +14,7 @@ from spectac_fast.errors import InputError, NotApplicableError
 from spectac_fast.formats.dicom.depth import check_depth
 from spectac_fast.formats.dicom.elements import PATIENT_STATE, STATE_CODES, VIEW_CODES
 from spectac_fast.formats.dicom.geometry import cosines_of, place_of, shows
-from spectac_fast.formats.dicom.kind.frames import check_frames, frame_notes
+from spectac_fast.formats.dicom.kind.frames import check_frames, frame_notes, pixel_notes
 from spectac_fast.formats.dicom.kind.objects import check_kind
 from spectac_fast.formats.dicom.kind.tracer import tracer_notes
 from spectac_fast.formats.dicom.parse import parse, sentences
@@ -65,7 +65,7 @@ def series_of(
     """
     frames = judged(frames, path)
     order = np.argsort(slice_numbers(ds, path))
-    made = (*tracer_notes(ds, path, force=force), *frame_notes(ds, frames.counts[order], path))
+    made = (*tracer_notes(ds, path, force=force), *pixel_notes(ds), *frame_notes(ds, frames.counts[order], path))
     cosines = cosines_of(ds, path)
     texts = texts_of(ds, path)
     plane, contradicted = _plane(ds, path, texts, cosines, force)

@@ -96,6 +96,18 @@ def frame_notes(ds: Dataset, counts: NDArray[np.float32], path: Path) -> tuple[s
     return ()
 
 
+def pixel_notes(ds: Dataset) -> tuple[str, ...]:
+    """Sentences where the header says that pixels are no longer the counts that were reconstructed."""
+    notes = []
+    if str(ds.get("LossyImageCompression") or "").strip() == "01":
+        notes.append(
+            "it was compressed with losses by its header: its counts are not quite those that were reconstructed."
+        )
+    if str(ds.get("BurnedInAnnotation") or "").strip() == "YES":
+        notes.append("its pixels hold text by its header, which is corrected as if it were counts.")
+    return tuple(notes)
+
+
 def repeats(counts: NDArray[np.floating]) -> int:
     """The number of slices after which a stack [slices, rows, columns] begins again, 0 where it does not."""
     slices, flat = len(counts), _coarse(counts)
