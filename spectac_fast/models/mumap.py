@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from spectac_fast.checkpoints.weights import fill, load_weights
 from spectac_fast.device import resolve_device
-from spectac_fast.errors import InputError, SetupError
-from spectac_fast.models.description import describe, reading
+from spectac_fast.errors import InputError
+from spectac_fast.models.description import Description, describe, reading
 from spectac_fast.models.methods.regression import context_of
-from spectac_fast.models.names import FOLDER
+from spectac_fast.models.names import map_weights
 from spectac_fast.models.networks.build import build_network
 from spectac_fast.reconstruct.grid import Grid
 from spectac_fast.reconstruct.regrid import interpolated, regridded
@@ -82,10 +82,56 @@ def seen_slices(nc: Tensor, field: Tensor, context: int) -> Tensor:
     return torch.stack([*beside, field.expand(len(nc), -1, -1)], dim=1)
 
 
-class MapModel:
-    """A trained network that makes maps. voxel_mm: of the volumes that it sees. size: (rows, columns) that it sees at
-    least. card, weights_sha256: where it comes from.
+class MapVolumes:
+    """Volumes in and out of a network of attenuation maps of slices.
+
+    voxel_mm: of the volumes that the network sees. size: (rows, columns) that it sees at least. context_slices:
+    neighbours on either side. multiple: what rows and columns are divisible by. card, weights_sha256: where it comes
+    from.
     """
+
+    def __init__(
+        self,
+        said: Description,
+        context_slices: int,
+        multiple: int,
+        device: torch.device,
+    ) -> None:
+        self.voxel_mm, self.size, self.device = said.pixel_mm, said.size, device
+        self.card, self.weights_sha256 = said.card, said.weights_sha256
+        self.context_slices, self.multiple = context_slices, multiple
+
+    def working_grid(self, grid: Grid) -> Grid:
+        """The voxels that the network sees of a reconstruction: its own, about the same axis, over as many whole slices
+        as there are, and so wide that the body around a small field is there too.
+        """
+        mm, multiple = self.voxel_mm, self.multiple
+        across = max(self.size[0], math.ceil(grid.n * grid.dx / mm - 1e-6))
+        rows = max(math.floor(grid.nz * grid.dx / mm + 1e-6), 1)
+        below = grid.nz * grid.below * grid.dx / mm / rows
+        return Grid(multiple * math.ceil(across / multiple), rows, mm, below, grid.centre)
+
+    def seen(self, nc: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+        """`seen_slices` of an NC volume [nz, n, n] on `grid`, and the voxels that they are on."""
+        working = self.working_grid(grid)
+        coarse = regridded(nc.float(), grid, working).to(self.device)
+        x, y = (torch.from_numpy(axis).float() for axis in (working.axis_x(), working.axis_y()))
+        half = grid.n * grid.dx / 2
+        inside = ((x - grid.centre[0]).abs() < half) & ((y - grid.centre[1]).abs() < half)[:, None]
+        units = compressed(coarse / level_of(coarse, working.dx))
+        return seen_slices(units, 2.0 * inside.to(units) - 1.0, self.context_slices), working
+
+    def placed(self, units: Tensor, working: Grid, grid: Grid, device: torch.device) -> Tensor:
+        """A map in model units on the working voxels, as 1/cm on those of a reconstruction on `grid` and as wide as
+        `working`, because what lies beside a small field attenuates too.
+        """
+        wide = max(grid.n, 2 * math.ceil(working.n * working.dx / grid.dx / 2 - 1e-6))
+        target = Grid(wide, grid.nz, grid.dx, grid.below, grid.centre)
+        return interpolated(mu_of(units).clamp(0.0, _MU_MOST), working, target).to(device)
+
+
+class MapModel(MapVolumes):
+    """A trained network that makes the most likely map; attributes: see `MapVolumes`."""
 
     def __init__(self, tensors: Mapping[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> None:
         with reading(path):
@@ -93,35 +139,16 @@ class MapModel:
             model = MapNetwork(build_network(header["config"]["network"]))
         fill(model, {name: value.float() for name, value in tensors.items()}, str(path))
         self.network = model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-        self.voxel_mm, self.size, self.device = said.pixel_mm, said.size, device
-        self.card, self.weights_sha256 = said.card, said.weights_sha256
-
-    def working_grid(self, grid: Grid) -> Grid:
-        """The voxels that the network sees of a reconstruction: its own, about the same axis, over as many whole slices
-        as there are, and so wide that the body around a small field is there too.
-        """
-        mm, multiple = self.voxel_mm, self.network.multiple
-        across = max(self.size[0], math.ceil(grid.n * grid.dx / mm - 1e-6))
-        rows = max(math.floor(grid.nz * grid.dx / mm + 1e-6), 1)
-        below = grid.nz * grid.below * grid.dx / mm / rows
-        return Grid(multiple * math.ceil(across / multiple), rows, mm, below, grid.centre)
+        super().__init__(said, model.context_slices, model.multiple, device)
 
     @torch.no_grad()
     def predict(self, nc: Tensor, grid: Grid) -> Tensor:
         """A map float32 [nz, m, m] in 1/cm of an NC volume [nz, n, n] on `grid`, on its voxels and m >= n of them
-        across: as wide as `working_grid`, because what lies beside a small field attenuates too.
+        across: as wide as `working_grid`.
         """
-        working = self.working_grid(grid)
-        coarse = regridded(nc.float(), grid, working).to(self.device)
-        x, y = (torch.from_numpy(axis).float() for axis in (working.axis_x(), working.axis_y()))
-        half = grid.n * grid.dx / 2
-        inside = ((x - grid.centre[0]).abs() < half) & ((y - grid.centre[1]).abs() < half)[:, None]
-        units = compressed(coarse / level_of(coarse, working.dx))
-        seen = seen_slices(units, 2.0 * inside.to(units) - 1.0, self.network.context_slices)
+        seen, working = self.seen(nc, grid)
         mu = torch.cat([self.network(part) for part in seen.split(_BATCH)])[:, 0]
-        wide = max(grid.n, 2 * math.ceil(working.n * working.dx / grid.dx / 2 - 1e-6))
-        target = Grid(wide, grid.nz, grid.dx, grid.below, grid.centre)
-        return interpolated(mu_of(mu).clamp(0.0, _MU_MOST), working, target).to(nc.device)
+        return self.placed(mu, working, grid, nc.device)
 
 
 def load_map_model(path: str | Path | None = None, device: str = "auto") -> MapModel:
@@ -129,12 +156,7 @@ def load_map_model(path: str | Path | None = None, device: str = "auto") -> MapM
 
     Raises SetupError where none is installed, InputError for a file that is not such a model.
     """
-    found = Path(path) if path is not None else FOLDER / f"{NAME}64.safetensors"
-    if path is None and not found.is_file():
-        raise SetupError(
-            f"the weights of {NAME} are not installed: {found.name} is missing in {found.parent}; `spectac train "
-            f"{NAME}` makes such a file"
-        )
+    found = map_weights(NAME, path)
     tensors, header = load_weights(found)
     if header.get("model") != NAME:
         raise InputError(f"the weight file {found} holds a model {header.get('model')!r}, expected {NAME}")

@@ -52,7 +52,7 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a learner is made of. pairs: of NC and AC, or for `mumap` of NC and maps. first_stage: weight file of the
+    """What a learner is made of. pairs: of NC and AC, or of NC and maps. first_stage: weight file of the
     VQGAN of a latent model, None for the others.
     """
 

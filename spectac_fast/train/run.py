@@ -17,7 +17,7 @@ from spectac_fast.cohort.joined import JoinedCohort
 from spectac_fast.cohort.map_cohort import MAP_KINDS, MapCohort
 from spectac_fast.cohort.paired import PairedCohort, left_ventricle_gain
 from spectac_fast.errors import InputError, UsageError
-from spectac_fast.models.mumap import NAME
+from spectac_fast.models.names import MAPS
 from spectac_fast.outputs import Kind, Permit, check_folder
 from spectac_fast.train.export import half_precision, loss_summary, surroundings, trained_on, write_json
 from spectac_fast.train.learner import Learner, Setting
@@ -175,7 +175,7 @@ def _digest(path: Path | None) -> str | None:
 
 def _pairs(cohort: AnyCohort, cases: list[int], recipe: Recipe) -> SlicePairs | MapSlices:
     """What the recipe's model learns from."""
-    if recipe.model == NAME:
+    if recipe.model in MAPS:
         _check_maps(cohort)
         return MapSlices(cohort, cases)
     if cohort.kinds == MAP_KINDS:
@@ -186,7 +186,8 @@ def _pairs(cohort: AnyCohort, cases: list[int], recipe: Recipe) -> SlicePairs | 
 def _check_maps(cohort: AnyCohort) -> None:
     if cohort.kinds != MAP_KINDS:
         raise UsageError(
-            f"{NAME} learns from cohorts of maps (`spectac phantom --format maps`), found {', '.join(cohort.kinds)}."
+            "a network of attenuation maps learns from cohorts of maps (`spectac phantom --format maps`), found "
+            f"{', '.join(cohort.kinds)}."
         )
 
 

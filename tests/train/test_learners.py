@@ -20,6 +20,7 @@ from tiny_training import TinyCohort, changed
 
 from spectac_fast import cli
 from spectac_fast.errors import InputError, UsageError
+from spectac_fast.models.names import MAPS
 from spectac_fast.models.registry import load
 from spectac_fast.train.learner import Setting, generator_of
 from spectac_fast.train.learners import MAKERS, make_learner
@@ -50,7 +51,7 @@ def entries(run):
 
 
 # Attenuation maps are learnt from cohorts of their own: test_mumap.py.
-OF_PAIRS = sorted(set(MAKERS) - {"mumap"})
+OF_PAIRS = sorted(set(MAKERS) - set(MAPS))
 
 
 @pytest.mark.parametrize("model", OF_PAIRS)

@@ -17,6 +17,7 @@ from spectac_fast.cohort.joined import JoinedCohort
 from spectac_fast.cohort.map_cohort import MapCohort
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.models.mumap import load_map_model
+from spectac_fast.models.mumap_bridge import UNSEEN, load_map_bridge, marked
 from spectac_fast.models.registry import load
 from spectac_fast.reconstruct.grid import Grid
 from spectac_fast.train.learner import generator_of
@@ -40,10 +41,14 @@ def cohort(folder):
     return MapCohort(folder)
 
 
+def recipe_of(model):
+    made = small(model, learning_rate=3e-3)
+    return made.__class__(**{**made.as_dict(), "data": {**made.data, "size": [64, 64], "batch": 4}})
+
+
 @pytest.fixture(scope="module")
 def recipe():
-    made = small("mumap", learning_rate=3e-3)
-    return made.__class__(**{**made.as_dict(), "data": {**made.data, "size": [64, 64], "batch": 4}})
+    return recipe_of("mumap")
 
 
 def entries(run):
@@ -51,8 +56,9 @@ def entries(run):
     return [{key: value for key, value in entry.items() if key != "minutes"} for entry in lines]
 
 
-def test_a_killed_run_goes_on_and_its_weights_make_maps(folder, recipe, tmp_path, monkeypatch):
-    cohort = MapCohort(folder)
+@pytest.mark.parametrize(("name", "load_maps"), [("mumap", load_map_model), ("mumap-bridge", load_map_bridge)])
+def test_a_killed_run_goes_on_and_its_weights_make_maps(name, load_maps, folder, tmp_path, monkeypatch):
+    cohort, recipe = MapCohort(folder), recipe_of(name)
     monkeypatch.setattr(loop, "_LOG_EVERY", 1)
     monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)
     path = train(cohort, None, tmp_path / "whole", recipe, Options(Budget(steps=3), seed=7))
@@ -71,18 +77,19 @@ def test_a_killed_run_goes_on_and_its_weights_make_maps(folder, recipe, tmp_path
     assert len(entries(tmp_path / "whole")) == 3
     assert entries(tmp_path / "broken") == entries(tmp_path / "whole")
 
-    model = load_map_model(path, device="cpu")
+    model = load_maps(path, device="cpu")
     assert model.card["data"]["training_seeds"] == [[3, 4]]
     # A field that is smaller than a body, or larger than the network's, and voxels of other sizes.
     for n, nz, dx in ((64, 20, 6.8), (64, 30, 4.9), (128, 40, 4.0), (32, 9, 6.8)):
-        mu = model.predict(torch.rand(nz, n, n), Grid(n, nz, dx))
+        seen = torch.rand(nz, n, n), Grid(n, nz, dx)
+        mu = model.predict(*seen) if name == "mumap" else model.samples(*seen, 1)[0]
         assert mu.shape[0] == nz
         assert mu.shape[1] == mu.shape[2] >= n
         assert mu.shape[2] % 2 == n % 2
         assert mu.shape[2] * dx >= 64 * 6.8 - 1e-3
         assert float(mu.min()) >= 0
         assert float(mu.max()) <= 0.30
-    with pytest.raises(InputError, match="holds a model 'mumap'"):
+    with pytest.raises(InputError, match=f"holds a model '{name}'"):
         load(path)
 
 
@@ -103,8 +110,39 @@ def test_it_learns_from_the_command(folder, recipe, tmp_path, capsys):
     assert found["ct"]["nmae"] < 0.05
 
 
+def test_a_bridge_learns_maps_and_draws_others_each_time(folder, tmp_path):
+    """From one evaluation it knows more than a body of one value; its samples differ, but not with the weather."""
+    cohort, validation = MapCohort(folder), MapCohort(write_maps(tmp_path / "validation", [500_001]))
+    recipe, budget = recipe_of("mumap-bridge"), Budget(steps=90)
+    path = train(cohort, validation, tmp_path / "run", recipe, Options(budget, seed=7))
+    found = json.loads((tmp_path / "run" / "card.json").read_text())["validation"]
+    assert found["as_shipped"]["survival"] < 0.8 * found["uniform"]["survival"]
+
+    model, grid = load_map_bridge(path, device="cpu"), Grid(64, 20, 6.8)
+    nc = torch.from_numpy(validation.volume(0, "NC_REST").astype(np.float32))
+    maps = model.samples(nc, grid, 3, seed=5)
+    assert maps.shape == (3, 20, 64, 64)
+    assert torch.equal(model.samples(nc, grid, 3, seed=5), maps)
+    # A sample is what it is, however many others are drawn.
+    assert torch.allclose(model.samples(nc, grid, 2, seed=5), maps[:2], atol=1e-5)
+    assert not torch.allclose(model.samples(nc, grid, 3, seed=6), maps, atol=1e-3)
+    assert float(maps.std(0).mean()) > 1e-4
+    with pytest.raises(UsageError, match="expected at least one map, found 0"):
+        model.samples(nc, grid, 0)
+
+
+def test_where_no_camera_looked_is_no_place_without_counts():
+    """The field is written into every slice that the bridge sees, its end among them."""
+    seen = torch.full((2, 6, 4, 4), -1.0)
+    seen[:, -1, :, :2] = 1.0
+    found = marked(seen)
+    assert found.shape == (2, 5, 4, 4)
+    assert (found[..., :2] == -1.0).all()
+    assert (found[..., 2:] == UNSEEN).all()
+
+
 def test_cohorts_of_another_kind_are_refused(cohort, recipe, tmp_path):
-    with pytest.raises(UsageError, match="mumap learns from cohorts of maps"):
+    with pytest.raises(UsageError, match="attenuation maps learns from cohorts of maps"):
         train(TinyCohort([3], side=32), None, tmp_path / "pairs", recipe)
     with pytest.raises(UsageError, match="regression learns from pairs"):
         train(cohort, None, tmp_path / "maps", small("regression"))

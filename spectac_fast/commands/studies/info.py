@@ -67,9 +67,10 @@ def _surroundings() -> Iterable[str]:
 
 def _model(name: str, device: str) -> Iterable[str]:
     from spectac_fast import load
+    from spectac_fast.models.names import find
 
-    if _holds_maps(name):
-        yield from _map_model(Path(name))
+    if path := _of_maps(name):
+        yield from _map_model(path)
         return
     translator = load(name, device=device)
     yield _headline(translator)
@@ -77,41 +78,45 @@ def _model(name: str, device: str) -> Iterable[str]:
     for count, table in sorted(getattr(translator, "fitted", {}).items()):
         own = "the solver of its samples" if count == usual else "a solver"
         yield f"  fitted table of {count} evaluations, {own}: timesteps {', '.join(map(str, table.t))}"
-    yield from _settings(name, set(translator.card.get("origin", {}).get("assumed", ())))
+    yield from _settings(find(name), set(translator.card.get("origin", {}).get("assumed", ())))
     for key, value in translator.card.items():
         if key != "origin":
             yield f"  {key}: {value}"
 
 
-def _holds_maps(name: str) -> bool:
-    """Whether a weight file is of a network that predicts attenuation maps."""
+def _of_maps(name: str) -> Path | None:
+    """The file of a network that makes attenuation maps, by its name or path; None for another model."""
     from spectac_fast.checkpoints.weights import load_header
-    from spectac_fast.models.mumap import NAME
+    from spectac_fast.models.names import MAPS, map_weights
 
+    if name in MAPS:
+        return map_weights(name)
     path = Path(name)
-    return path.suffix == ".safetensors" and path.is_file() and load_header(path).get("model") == NAME
+    return path if path.suffix == ".safetensors" and path.is_file() and load_header(path).get("model") in MAPS else None
 
 
 def _map_model(path: Path) -> Iterable[str]:
-    from spectac_fast.models.mumap import load_map_model
+    from spectac_fast.checkpoints.weights import load_header
+    from spectac_fast.models import mumap, mumap_bridge
 
-    model = load_map_model(path, "cpu")
+    name = load_header(path)["model"]
+    load = mumap.load_map_model if name == mumap.NAME else mumap_bridge.load_map_bridge
+    does = "predicts" if name == mumap.NAME else "draws"
+    model = load(path, "cpu")
     yield (
-        f"model mumap: predicts attenuation maps from NC (spectac reconstruct --ac predicted), voxels of "
+        f"model {name}: {does} attenuation maps from NC (spectac reconstruct --ac predicted), voxels of "
         f"{model.voxel_mm:g} mm, SHA-256 {model.weights_sha256[:16]}"
     )
-    yield from _settings(str(path), set())
+    yield from _settings(path, set())
     for key, value in model.card.items():
         yield f"  {key}: {value}"
 
 
-def _settings(name: str, assumed: set[str]) -> Iterable[str]:
+def _settings(path: Path, assumed: set[str]) -> Iterable[str]:
     """What a weight file says of its model, a line for each part, and what of that its import had to assume."""
     from spectac_fast.checkpoints.settings import named
     from spectac_fast.checkpoints.weights import load_header
-    from spectac_fast.models.names import find
 
-    path = find(name)
     if path.suffix != ".safetensors":
         return
     parts: dict[str, list[str]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 _WHAT = {
     "bbdm": "Brownian-bridge diffusion, the default",
@@ -14,6 +15,8 @@ _WHAT = {
     "ldm": "latent diffusion, NC as condition",
     "linear": "slope and offset, fitted",
     "medgan": "GAN with perceptual, style and content terms",
+    "mumap": "the most likely map of NC, for `spectac reconstruct --ac predicted`",
+    "mumap-bridge": "Brownian bridge from NC to maps: what NC leaves open of them",
     "palette": "diffusion from noise that knows the noise level",
     "pix2pix": "conditional GAN",
     "reggan": "GAN whose L1 term forgives misalignment",
@@ -29,17 +32,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from spectac_fast.models.names import FOLDER, NAMED, header_of, shipped
+    from spectac_fast.models.names import FOLDER, MAPS, NAMED, shipped
 
     installed = shipped()
     for name in installed:
-        header = header_of(FOLDER / NAMED[name])
-        pixel = header.get("config", header)["pixel_mm"]
-        patients = header.get("card", {}).get("data", {}).get("cases")
-        trained = f"; {patients} patients" if patients else ""
-        print(f"{name:11}{_WHAT[name]} ({pixel:g} mm pixels{trained})")
+        print(_line(name, FOLDER / NAMED[name]))
     if absent := sorted(set(NAMED) - set(installed)):
         print("\nnot installed (`spectac train NAME` makes weights, bench/table1.sh those of the comparison):\n")
     for name in absent:
-        print(f"{name:11}{_WHAT[name]}")
+        print(_line(name))
+    print("\nattenuation maps of volumes, which `spectac correct` does not take:\n")
+    for name in MAPS:
+        path = FOLDER / MAPS[name]
+        print(_line(name, path) if path.is_file() else f"{_line(name)} (not installed; bench/mumap.sh)")
     return 0
+
+
+def _line(name: str, path: Path | None = None) -> str:
+    """What is said of a model; path: of its file, where there is one."""
+    said = f"{name:13}{_WHAT[name]}"
+    if path is None:
+        return said
+    from spectac_fast.models.names import header_of
+
+    header = header_of(path)
+    pixel = header.get("config", header)["pixel_mm"]
+    patients = header.get("card", {}).get("data", {}).get("cases")
+    trained = f"; {patients} patients" if patients else ""
+    return f"{said} ({pixel:g} mm pixels{trained})"

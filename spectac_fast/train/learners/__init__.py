@@ -21,6 +21,7 @@ MAKERS = {
     "ldm": "latent_noise:make",
     "medgan": "adversarial:make_medgan",
     "mumap": "mumap:make",
+    "mumap-bridge": "mumap_bridge:make",
     "palette": "noise:make_palette",
     "pix2pix": "adversarial:make_pix2pix",
     "reggan": "adversarial:make_reggan",

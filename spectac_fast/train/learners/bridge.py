@@ -44,7 +44,7 @@ class BridgeLearner(Supervised):
         self.power = setting.pairs.residual_power()
         self.cumulative = np.cumsum(node_density(model.bridge, self.recipe.loss.get("nodes", "lambda")))
         self.starts = round(self.recipe.loss["start_share"] * self.recipe.data["batch"])
-        self.errors = self._errors()
+        self.errors, self.of_estimates = self._errors(), self._of_estimates()
 
     def losses(self, batch: Batch, rng: np.random.Generator, step: int) -> dict[str, Tensor]:
         """ "loss" of the batch, and "loss_start" of its part at the start node."""
@@ -63,10 +63,8 @@ class BridgeLearner(Supervised):
         with autocast(self.device, self.recipe.precision):
             output = self.shipped(x_t, t, torch.cat([y, batch.neighbours], dim=1))
         errors = self.errors(output.float() - target, batch.heart)
-        shape = self.recipe.loss.get("shape_weight")
-        if shape:
-            found = bridge.x0_from(output.float(), x_t, y, t)
-            errors = errors + shape * shape_error(found, x0, batch.heart) / self.power
+        if self.of_estimates is not None:
+            errors = errors + self.of_estimates(bridge.x0_from(output.float(), x_t, y, t), batch)
         values = {"loss": errors.mean()}
         return values | {"loss_start": errors[start].mean()} if self.starts else values
 
@@ -85,6 +83,15 @@ class BridgeLearner(Supervised):
     def _weighted(self, error: Tensor, where: Tensor) -> Tensor:
         loss = self.recipe.loss
         return weighted_error(error, where, loss["heart_weight"], loss["block_weight"]) / self.power
+
+    def _of_estimates(self) -> Callable[[Tensor, Batch], Tensor] | None:
+        """What the recipe adds to the errors of the slices, [B], for what the bridge takes their targets for; None for
+        nothing.
+        """
+        weight = self.recipe.loss.get("shape_weight")
+        if not weight:
+            return None
+        return lambda found, batch: weight * shape_error(found, batch.ac, batch.heart) / self.power
 
     def estimate(self, shipped: nn.Module) -> Estimate:
         return one_evaluation(shipped, self.shipped.bridge)
@@ -142,9 +149,13 @@ def one_evaluation(model: nn.Module, bridge: BrownianBridge) -> Estimate:
     return translate
 
 
-def make(setting: Setting) -> BridgeLearner:
-    """Fresh weights of a recipe."""
+def bridge_of(setting: Setting) -> BBDM:
+    """The model of a recipe, its fresh weights a function of the seed."""
     recipe = setting.recipe
     with fresh_weights(setting.seed):
-        model = model_of({"bridge": recipe.process, "network": recipe.network, "gain": setting.pairs.gain})
-    return BridgeLearner(model, setting)
+        return model_of({"bridge": recipe.process, "network": recipe.network, "gain": setting.pairs.gain})
+
+
+def make(setting: Setting) -> BridgeLearner:
+    """Fresh weights of a recipe."""
+    return BridgeLearner(bridge_of(setting), setting)

@@ -36,8 +36,8 @@ class MapLearner(Supervised):
         if not bool(through.any()):
             return {"loss": error, "mu": error, "survival": torch.zeros(())}
         heart = batch.heart[through]
-        made, true = (self.paths.survival(mu_of(units[through])) for units in (found, batch.ac))
-        survival = ((made / true).log().abs() * heart).sum() / heart.sum()
+        made, true = (mu_of(units[through]) for units in (found, batch.ac))
+        survival = self.paths.error(made, true, heart).abs().sum() / heart.sum()
         return {"loss": error + self.recipe.loss["survival_weight"] * survival, "mu": error, "survival": survival}
 
     def estimate(self, shipped: nn.Module) -> Estimate:

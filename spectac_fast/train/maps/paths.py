@@ -25,3 +25,9 @@ class Paths:
         ones = torch.ones((1, self.projector.views, mu.shape[-1], len(mu)), dtype=mu.dtype, device=mu.device)
         seen = self.projector.backproject(ones, mu=columns) / self._free
         return seen.clamp_min(_LEAST).movedim(3, 0)
+
+    def error(self, mu: Tensor, true: Tensor, heart: Tensor) -> Tensor:
+        """Relative error, [B, 1, n, n], of the share of photons that leave the heart, a mask of that shape; 0
+        elsewhere.
+        """
+        return (self.survival(mu) / self.survival(true)).log() * heart

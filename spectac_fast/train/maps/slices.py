@@ -59,6 +59,15 @@ class MapSlices:
         seen, mu, heart = torch.stack(parts).tensor_split((2 + 2 * context, 3 + 2 * context), dim=1)
         return seen, mu, 0.5 * (heart + 1.0)
 
+    def residual_power(self) -> float:
+        """Mean squared difference of NC and map over every pixel, in model units."""
+        sums = np.zeros(2)
+        for (case, kind), level in self._levels.items():
+            mu = torch.from_numpy(self.cohort.volume(case, "MU").astype(np.float32))
+            squares = (compressed(self._counts(case, kind) / level) - units_of(mu)).square()
+            sums += float(squares.double().sum()), squares.numel()
+        return sums[0] / sums[1]
+
     def batch(
         self,
         rng: np.random.Generator,

@@ -58,7 +58,7 @@ class MapValidation:
         _, units, heart = self.slices.stack(case, phase, 0)
         true = mu_of(units)
         error, most = (mu - true).abs(), float(true.max()) or MU_UNIT
-        survival = (self.paths.survival(mu) / self.paths.survival(true)).log().abs()
+        survival = self.paths.error(mu, true, heart).abs()
         return {
             "nmae": float(error[true > _BODY].mean()) / most,
             "heart_nmae": float(error[heart > 0.5].mean()) / most,
