@@ -232,7 +232,9 @@ def _expand(path: Path, found: Found, named: bool = True) -> Iterator[Source]:
         # A directory file lists what the search finds anyway; under another name it is a file of another kind.
         files, hidden = dicom_files(path, found.failed.append)
         found.skipped += map(left_out, hidden)
-        yield from (Source(each, False) for each in files if each.name != "DICOMDIR" or not is_directory(each))
+        listing = [each for each in files if each.name == "DICOMDIR" and is_directory(each)]
+        found.skipped += filter(None, (_missing(each, files) for each in listing))
+        yield from (Source(each, False) for each in files if each not in listing)
     elif is_pattern(path):
         for match in matches(path, found.failed.append):
             # Folders come up again under ** as their files do.
@@ -244,6 +246,21 @@ def _expand(path: Path, found: Found, named: bool = True) -> Iterator[Source]:
         yield from (Source(each, False, archive=path) for each in dicom_members(path, found.failed.append))
     else:
         yield Source(path, named)
+
+
+def _missing(listing: Path, files: Sequence[Path]) -> str:
+    """A sentence where a DICOMDIR lists what was not found with it, as on a disc that was copied in part."""
+    from spectac_fast.formats.dicom import directory_entries
+
+    try:
+        entries = directory_entries(listing)
+    except SpectacError as reason:
+        return str(reason)
+    # Discs name their files in capitals, systems that copy them as they like.
+    here = {str(each).upper() for each in files}
+    listed = [listing.parent.joinpath(*parts) for parts in entries]
+    absent = [each for each in listed if str(each).upper() not in here and not os.path.exists(each)]
+    return f"{listing}: it lists {len(entries)} files, of which {len(absent)} are not here." if absent else ""
 
 
 def _listed(path: Path, found: Found) -> Iterator[Path]:

@@ -77,9 +77,12 @@ def test_a_dicomdir_leads_to_its_files(cases, tmp_path):
     found = find_studies([tmp_path / "disc" / "DICOMDIR"])
     assert len(found.studies) == 2
     assert found.failed == found.skipped == []
-    # In a folder it is an index of what is found anyway.
+    # In a folder it is an index of what is found anyway, whatever case a system copied its names in.
+    for path in sorted((tmp_path / "disc").rglob("*"), reverse=True):
+        if path.name != "DICOMDIR":
+            path.rename(path.with_name(path.name.lower()))
     again = find_studies([tmp_path / "disc"])
-    assert names(again) == names(found)
+    assert names(again) == [[name.lower() for name in each] for each in names(found)]
     assert again.failed == again.skipped == []
 
 
@@ -128,6 +131,9 @@ def test_a_dicomdir_that_lists_missing_files_says_so(cases, tmp_path):
     found = find_studies([tmp_path / "disc" / "DICOMDIR"])
     assert (len(found.studies), len(found.failed)) == (1, 1)
     assert "no such file" in found.failed[0]
+    found = find_studies([tmp_path / "disc"])
+    assert (len(found.studies), found.failed) == (1, [])
+    assert found.skipped == [f"{tmp_path / 'disc' / 'DICOMDIR'}: it lists 2 files, of which 1 are not here."]
 
 
 def test_patterns(cases, tmp_path, rng):
