@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--part",
         default="",
         metavar="WORDS",
-        help="only parts that begin so: image, bridge, VQGAN (default: all)",
+        help="only parts that begin so: bridge, bf16, image, VQGAN (default: all)",
     )
     parser.add_argument("--steps", type=int, default=4, metavar="N", help="of the sampler, at least 3 (default: 4)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of each, in turns (default: 5)")
@@ -116,6 +116,7 @@ def samplers(theirs: nn.Module, ours: Any, batch: int, steps: int) -> dict[str, 
 def parts(theirs: nn.Module, ours: Any, batch: int, steps: int) -> dict[str, dict[str, Callable[[], object]]]:
     """What is timed: the bridge between latents, all, and the first stage by itself."""
     import spectac_fast
+    from spectac_fast.device import has_bf16_units
 
     slices, _ = images(batch)
     three = slices.repeat(1, 3, 1, 1)
@@ -129,15 +130,20 @@ def parts(theirs: nn.Module, ours: Any, batch: int, steps: int) -> dict[str, dic
         with torch.inference_mode():
             return ours.model.decode(latent)
 
-    sampler = spectac_fast.BridgeSampler(spectac_fast.engine(ours.model), ours.model.bridge, steps)
-    seeds = torch.arange(batch)
+    def bridge(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
+        sampler = spectac_fast.BridgeSampler(spectac_fast.engine(ours.model, dtype), ours.model.bridge, steps)
+
+        def published() -> Tensor:
+            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                return theirs.p_sample_loop(y=latent, context=None, clip_denoised=False, sample_mid_step=False)
+
+        return {"published": published, "ours": lambda: sampler(latent, torch.arange(batch))}
+
+    # Elsewhere it is emulated, which nobody would choose.
+    half = {f"bf16 {NETWORK}, {steps} steps": bridge(torch.bfloat16)} if has_bf16_units(torch.device("cpu")) else {}
     return {
-        f"{NETWORK}, {steps} steps": {
-            "published": lambda: theirs.p_sample_loop(
-                y=latent, context=None, clip_denoised=False, sample_mid_step=False
-            ),
-            "ours": lambda: sampler(latent, seeds),
-        },
+        f"{NETWORK}, {steps} steps": bridge(torch.float32),
+        **half,
         f"image to image, {steps} steps": samplers(theirs, ours, batch, steps),
         "VQGAN encodes": {"published": lambda: theirs.encode(three), "ours": encode},
         "VQGAN decodes": {"published": lambda: theirs.decode(latent), "ours": decode},
@@ -183,9 +189,10 @@ def page(facts: Mapping[str, Any]) -> str:
     lines = [
         "# Ours against the published code",
         "",
-        "LBBDM-f8 by the template of github.com/xuekt98/BBDM, random weights, 256 x 256, float32, from its own",
-        "checkpoint through `spectac import --config`. Times of a call in seconds, in turns in one process, medians;",
-        "ratio: the median of the rounds' ratios. Made by `bench/published.sh CHECKOUT`.",
+        "LBBDM-f8 by the template of github.com/xuekt98/BBDM, random weights, 256 x 256, from its own checkpoint",
+        "through `spectac import --config`; float32, and where a row says bf16 (on CPUs with units for it) the",
+        "published code under autocast and our network's body in bfloat16. Times of a call in seconds, in turns in",
+        "one process, medians; ratio: the median of the rounds' ratios. Made by `bench/published.sh CHECKOUT`.",
         "",
         f"- {facts['machine']}; commit {facts['commit']}",
         f"- images without noise differ by {facts['difference']:.1e} of the largest value",
