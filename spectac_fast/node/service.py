@@ -16,6 +16,7 @@ from spectac_fast.node.receive import Receiver
 from spectac_fast.node.spool import Spool
 
 if TYPE_CHECKING:
+    from spectac_fast.correct.physics.reconstructor import Reconstructor
     from spectac_fast.models.translator import Translator
 
 _log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ class Node:
     Args:
         receiver: where series come from; its spool holds what is under way.
         translator, steps, samples, seed: as for `correct_files`.
+        projections: makes slices of the projections in a study, which are sent as the AC series are; None leaves
+            projections alone.
         destination: where AC series go; None leaves them in the spool's corrected/.
         stable_s: a study without a new object for so long is complete.
         first_wait_s: after a failure to send; each further wait is twice as long, up to five minutes.
@@ -44,6 +47,7 @@ class Node:
         receiver: Receiver,
         translator: Translator,
         *,
+        projections: Reconstructor | None = None,
         destination: Destination | None = None,
         steps: int | None = None,
         samples: int | None = None,
@@ -53,6 +57,7 @@ class Node:
         give_up_s: float = 48 * 3600.0,
     ) -> None:
         self.receiver, self.translator, self.destination = receiver, translator, destination
+        self.projections = projections
         self.spool: Spool = receiver.spool
         self._options = {"steps": steps, "samples": samples, "seed": seed}
         self.stable_s, self.first_wait_s, self.give_up_s = stable_s, first_wait_s, give_up_s
@@ -116,15 +121,36 @@ class Node:
 
     def _correct(self, job: Path) -> None:
         draft = self.spool.draft(job)
-        try:
-            report = correct_files([job], draft, self.translator, **self._options)
-            failed = report.failed
-        except (InputError, NoInputError) as reason:
-            failed = [str(reason)]
+        failed, nothing = list[str](), list[str]()
+        routes = [self._by_images, *([self._by_projections] if self.projections is not None else [])]
+        for route in routes:
+            try:
+                failed += route(job, draft)
+            except InputError as reason:
+                failed.append(str(reason))
+            except NoInputError as reason:
+                nothing.append(str(reason))
+        # What one route has no use for is the other's.
+        failed += nothing if len(nothing) == len(routes) else []
         for left in [path for path in draft.rglob("*") if path.is_file() and path.suffix != ".dcm"]:
             left.unlink()
         self.spool.finish(job, draft, send=self.destination is not None, failed="\n".join(failed))
         _log.info("study %s: corrected%s", job.name, f", {len(failed)} failed" if failed else "")
+
+    def _by_images(self, job: Path, draft: Path) -> list[str]:
+        """Correct the NC slices of a study; sentences on what failed."""
+        return correct_files([job], draft, self.translator, **self._options).failed
+
+    def _by_projections(self, job: Path, draft: Path) -> list[str]:
+        """Reconstruct the projections of a study; sentences on what failed. Raises NoInputError where it has none."""
+        assert self.projections is not None
+        results = list(self.projections.run(self.projections.plan([job], draft / "reconstructed")))
+        for warning in (text for result in results for text in result.warnings):
+            _log.warning("%s", warning)
+        failed = [text for result in results for text in result.failed]
+        if not failed and not any(result.written for result in results):
+            raise NoInputError(f"{job}: expected projections (NM TOMO), found none.")
+        return failed
 
     def _send_all(self) -> None:
         retry = _Retry(self.first_wait_s, self.give_up_s)

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from dcmtk import dcmtk
 from fake_archive import destination_of
+from fake_patient import AXES, write_patient
 from fake_study import Times, heart, write_nc, write_study
 from patience import HANGS_S, until
 
@@ -19,6 +20,7 @@ pytest.importorskip("pynetdicom", reason="needs pynetdicom (extra: node)")
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage, Verification
 
+import spectac_fast as sf
 from spectac_fast import read_study, write_corrected
 from spectac_fast.errors import SetupError, UsageError
 from spectac_fast.formats.dicom import NM_IMAGE_STORAGE
@@ -30,9 +32,10 @@ def nodes(tmp_path):
     """Start nodes on one spool; all end with the test."""
     started = []
 
-    def start(destination=None, translator=None, spool="spool", **receiver):
-        receiver = Receiver(Spool(tmp_path / spool), "SPECTAC", port=0, **receiver)
-        node = Node(receiver, translator or Times(2.0), destination=destination, stable_s=0.3, first_wait_s=0.05)
+    def start(destination=None, translator=None, spool="spool", projections=None, **receiver):
+        receiver, waits = Receiver(Spool(tmp_path / spool), "SPECTAC", port=0, **receiver), (0.3, 0.05)
+        options = {"projections": projections, "destination": destination}
+        node = Node(receiver, translator or Times(2.0), **options, stable_s=waits[0], first_wait_s=waits[1])
         started.append(node)
         node.start()
         return node
@@ -74,6 +77,30 @@ def test_a_study_arrives_corrected_and_sending_it_again_adds_nothing(tmp_path, r
     until(lambda: archive.sent == 12)
     assert len(archive.objects) == 6
     until(lambda: not any(files(tmp_path, stage) for stage in ("incoming", "correcting", "outgoing", "dead")))
+
+
+def test_projections_are_reconstructed_where_the_node_is_told_to(tmp_path, rng, archive, nodes):
+    write_patient(tmp_path / "tomo.dcm", rng)
+    write_nc(tmp_path / "nc.dcm", heart(rng), study_key="another")
+    axis = (45.0, 25.0, *map(float, AXES.centre))
+    node = nodes(destination_of(archive), projections=sf.Reconstructor(ac="chang", planes=("SA",), axis=axis))
+    assert send(node, [tmp_path / "tomo.dcm", tmp_path / "nc.dcm"]) == [0, 0]
+    until(lambda: len(archive.objects) == 3)
+    until(lambda: not any(files(tmp_path, stage) for stage in ("incoming", "correcting", "outgoing")))
+    assert not files(tmp_path, "dead")
+    tomo, found = pydicom.dcmread(tmp_path / "tomo.dcm"), list(archive.objects.values())
+    made = [ds for ds in found if ds.StudyInstanceUID == tomo.StudyInstanceUID]
+    assert {ds.SourceImageSequence[0].ReferencedSOPInstanceUID for ds in made} == {tomo.SOPInstanceUID}
+    assert len(made) == 2
+    assert len({"ATTN" in ds.CorrectedImage for ds in made}) == 2
+
+
+def test_projections_are_left_where_the_node_is_not_told_to(tmp_path, rng, nodes):
+    write_patient(tmp_path / "tomo.dcm", rng)
+    node = nodes()
+    assert send(node, [tmp_path / "tomo.dcm"]) == [0]
+    until(lambda: "reason.txt" in files(tmp_path, "dead"))
+    assert not files(tmp_path, "corrected")
 
 
 def test_a_receiver_that_is_away_gets_it_later(tmp_path, rng, archive, nodes, caplog):

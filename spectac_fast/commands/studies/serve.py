@@ -28,6 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow", type=_ae_title, nargs="+", default=[], metavar="AET", help="calling AE titles (default: all)"
     )
     parser.add_argument(
+        "--projections",
+        choices=("none", "chang", "mu", "predicted"),
+        metavar="none|chang|mu|predicted",
+        help="reconstruct projections, too: NC slices, and AC slices as `spectac reconstruct --ac` makes them, by mu "
+        "with the NM attenuation map of the same study (default: projections are left alone)",
+    )
+    parser.add_argument(
         "--stable",
         type=_flags.positive_float,
         default=20.0,
@@ -65,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         import pynetdicom  # noqa: F401 - the extra is there or not
     except ImportError:
         raise SetupError("spectac serve needs pynetdicom: pip install 'spectac_fast[node]'.") from None
-    from spectac_fast import load
+    from spectac_fast import Reconstructor, load
     from spectac_fast.node import Destination, Limits, Node, Receiver, Spool
 
     tls = _tls_in(args)
@@ -75,7 +82,13 @@ def run(args: argparse.Namespace) -> int:
     options = {"steps": args.steps, "samples": args.samples, "seed": args.seed}
     translator = load(args.model, device=args.device)
     node = Node(
-        receiver, translator, destination=forward, stable_s=args.stable, give_up_s=3600 * args.give_up, **options
+        receiver,
+        translator,
+        projections=Reconstructor(ac=args.projections) if args.projections else None,
+        destination=forward,
+        stable_s=args.stable,
+        give_up_s=3600 * args.give_up,
+        **options,
     )
     node.start()
     signal.signal(signal.SIGTERM, lambda *_: node.end())
