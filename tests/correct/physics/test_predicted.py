@@ -16,7 +16,7 @@ from spectac_fast.correct.physics.maps import check_sense
 from spectac_fast.correct.physics.wanted import Wanted
 from spectac_fast.errors import InputError, SetupError, UsageError
 from spectac_fast.formats.dicom.tomo.maps import read_map_files
-from spectac_fast.models import mumap
+from spectac_fast.models import mumap, names
 from spectac_fast.models.names import FOLDER, find
 from spectac_fast.reconstruct.camera import Collimator
 from spectac_fast.reconstruct.settings import Filter, usual
@@ -121,7 +121,7 @@ def test_weights_must_be_there_and_be_of_maps(file, tmp_path, monkeypatch):
         Wanted(ac="chang", maps=tmp_path)
     with pytest.raises(UsageError, match="takes no map"):
         Wanted(ac="predicted", method="FBP")
-    monkeypatch.setattr(mumap, "FOLDER", tmp_path)
+    monkeypatch.setattr(names, "FOLDER", tmp_path)
     with pytest.raises(SetupError, match="weights of mumap are not installed"):
         sf.reconstruct(file, ac="predicted")
 

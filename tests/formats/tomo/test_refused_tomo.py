@@ -186,6 +186,16 @@ def test_a_camera_that_stopped(tmp_path, rng):
     assert "the same counts at 26, 34 degrees" in sentence(write_tomo(tmp_path / "tomo.dcm", made))
 
 
+def test_views_that_were_cut_short_or_counted_otherwise(tmp_path, rng):
+    made = counts(rng)
+    assert not read_projections(write_tomo(tmp_path / "whole.dcm", made)).notes
+    made[0, 8] = rng.poisson(20, made[0, 8].shape)
+    made[0, 18:] = rng.poisson(60, made[0, 18:].shape)
+    (note,) = read_projections(write_tomo(tmp_path / "tomo.dcm", made)).notes
+    where = ", ".join(f"{ANGLES[k]:.0f}" for k in (7, 8, 17))
+    assert f"more than 25 % to the next view at {where} degrees" in note
+
+
 def test_bins(file):
     edited(file, lambda ds: setattr(ds, "PixelSpacing", ["6.8", "4.8"]))
     assert "square" in sentence(file)

@@ -16,6 +16,9 @@ _ARC, _SHORT = 180.0, 1.5
 _FEWEST_VIEWS = 12
 # A view of less than this share of the usual counts was cut short or looked past the patient.
 _FEW_COUNTS = 0.1
+# From one view to the next a patient's counts change by a few percent, in the real study by up to 10; by more than this
+# where a view was cut short or a head counts otherwise.
+_JUMP = 1.25
 # An arc of half a circle is taken about 45 degrees at the left of the front, where the heart is, or not far from it.
 _HEART, _FAR = 45.0, 60.0
 # Neighbouring views differ by less than any two do, once noise is taken off: of a patient in 16 views over 180 degrees
@@ -71,6 +74,13 @@ def check_counts(counts: NDArray[np.float32], angles: NDArray[np.float64], path:
         )
     few = totals < _FEW_COUNTS * np.median(totals)
     notes = [f"it has hardly any counts at {_said(angles[few])}."] if few.any() else []
+    jumps = _near(angles) & (np.abs(np.diff(np.log(totals))) > np.log(_JUMP))
+    if jumps.any() and not few.any():
+        where = _said(angles[:-1][jumps])
+        notes.append(
+            f"its counts change by more than {100 * (_JUMP - 1):.0f} % to the next view at {where}; views may have been "
+            "cut short, or heads count differently."
+        )
     notes += _cut_off(counts)
     strangers = _strangers(counts, angles)
     if strangers.mean() > _MOST_STRANGERS:
@@ -113,8 +123,12 @@ def _strangers(counts: NDArray[np.float32], angles: NDArray[np.float64]) -> NDAr
     usual = different[np.triu_indices(len(flat), 1)].mean()
     if usual < _TOLD * squares.mean():
         return np.zeros(len(flat) - 1, bool)
-    near = np.diff(angles) <= 1.5 * np.median(gaps(angles))
-    return near & (np.diag(different, 1) > usual)
+    return _near(angles) & (np.diag(different, 1) > usual)
+
+
+def _near(angles: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which views have the next one beside them, across no gap, bool [views - 1]."""
+    return np.diff(angles) <= 1.5 * np.median(gaps(angles))
 
 
 def _said(angles: NDArray[np.float64]) -> str:
