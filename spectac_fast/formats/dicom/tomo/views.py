@@ -78,8 +78,8 @@ def check_counts(counts: NDArray[np.float32], angles: NDArray[np.float64], path:
     if jumps.any() and not few.any():
         where = _said(angles[:-1][jumps])
         notes.append(
-            f"its counts change by more than {100 * (_JUMP - 1):.0f} % to the next view at {where}; views may have been "
-            "cut short, or heads count differently."
+            f"its counts change by more than {100 * (_JUMP - 1):.0f} % to the next view at {where}; views may have "
+            "been cut short, or heads count differently."
         )
     notes += _cut_off(counts)
     strangers = _strangers(counts, angles)
