@@ -1,0 +1,1 @@
+"""What reconstruction costs."""
