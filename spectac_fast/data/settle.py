@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectac_fast.data.acquisition import apart, claim_of
-from spectac_fast.data.geometry.heart import MARGIN, likeness, turned_over
+from spectac_fast.data.geometry.heart import MARGIN, likeness, seen_as, turned_over
 from spectac_fast.data.geometry.lattice import SAME, Lattice, difference
 from spectac_fast.data.pieces import pieces
-from spectac_fast.formats.orientation import AS_STORED, ENDS, VIEWS, Turn, turn_to_view
+from spectac_fast.formats.orientation import AS_STORED, ENDS, VIEWS, Turn
 from spectac_fast.formats.series import Series
 
 # A 27th of the voxels tells whether planes agree.
@@ -31,12 +31,6 @@ _EVERY = 3
 _MOST_WAYS = 7**4
 _AXES = ("frames", "rows", "columns")
 _FRAMES, _REVERSED = (1, 0, 0), Turn(flips=(True, False, False))
-# What a stack that is turned over looks like, along the axes of the short-axis view.
-_LOOKS = (
-    "the ventricle seems to be open towards the apex",
-    "the liver seems to lie above the heart",
-    "septum and lateral wall seem to be exchanged",
-)
 
 
 def settled(series: Sequence[Series]) -> list[Series]:
@@ -245,9 +239,6 @@ def _doubted(one: Series, look: _Look) -> Series:
     flips = look.turned_over(one)
     if flips is None:
         return one
-    seen = turn_to_view(VIEWS[one.plane], "SA")
-    assert seen is not None
-    looks = [look for look, axis in zip(_LOOKS, seen.axes) if flips[axis]]
     said = "its header" if one.header is not None else "what its file says"
-    note = f"its image contradicts {said}: {', '.join(looks)}; check which way it lies."
+    note = f"its image contradicts {said}: {seen_as(flips, one.plane)}; check which way it lies."
     return replace(one, notes=(*one.notes, note))

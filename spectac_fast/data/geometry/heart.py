@@ -27,6 +27,12 @@ SHAPE, VOXEL_MM, SHIFT = (7, 9, 9), 13.6, 2
 MARGIN, LEAST = 0.03, 0.6
 # Along its own axes; what is smaller than a ventricle has no side to tell, and by chance looks like anything.
 SMALLEST_MM = 60
+# What a stack that is turned over looks like, along the axes of the short-axis view.
+_LOOKS = (
+    "the ventricle seems to be open towards the apex",
+    "the liver seems to lie above the heart",
+    "septum and lateral wall seem to be exchanged",
+)
 
 
 def likeness(stack: NDArray[np.floating], plane: str, spacing_mm: Sequence[float]) -> NDArray[np.float64]:
@@ -62,6 +68,13 @@ def turned_over(found: NDArray[np.float64]) -> tuple[int, int, int] | None:
         return None
     slices, rows, columns = map(int, best)
     return slices, rows, columns
+
+
+def seen_as(flips: Sequence[int], plane: str) -> str:
+    """What a stack of a plane looks like that is `turned_over` along some axes, in words."""
+    turn = turn_to_view(VIEWS[plane], "SA")
+    assert turn is not None
+    return ", ".join(look for look, axis in zip(_LOOKS, turn.axes) if flips[axis])
 
 
 @functools.cache
