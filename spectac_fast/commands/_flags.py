@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from spectac_fast.formats.series import Told
 
 DEFAULT_MODEL = "bbdm"
+# models.uncertainty.SAMPLES, which would import torch before --help.
+STD_SAMPLES = 16
 
 
 def add_inputs(
@@ -133,6 +135,19 @@ def add_seed(parser: argparse.ArgumentParser, default: int = 0) -> None:
     """`--seed S` into `args.seed`."""
     parser.add_argument(
         "--seed", type=int, default=default, metavar="S", help=f"seed of all randomness (default: {default})"
+    )
+
+
+def add_uncertainty(parser: argparse.ArgumentParser, samples: str) -> None:
+    """`--uncertainty [K]`; samples: what K samples are, a sentence that goes on."""
+    parser.add_argument(
+        "--uncertainty",
+        type=positive_int,
+        nargs="?",
+        const=STD_SAMPLES,
+        metavar="K",
+        help="also write the standard deviation of every count as a second series, from K samples "
+        f"{samples} (K: {STD_SAMPLES} unless given)",
     )
 
 

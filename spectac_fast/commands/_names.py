@@ -16,6 +16,7 @@ _THERE = (
     "--initial",
     "--first-stage",
     "--maps",
+    "--bridge",
     "--validation",
     "--normals",
     "--tls-cert",

@@ -13,13 +13,14 @@ from spectac_fast.data.inputs import Found, Source
 from spectac_fast.data.settle import settled
 from spectac_fast.data.study import MARKS
 from spectac_fast.errors import SpectacError
-from spectac_fast.formats.dicom.derivation import UNMEASURED, reconstruction_of
+from spectac_fast.formats.dicom.derivation import UNMEASURED, deviates, reconstruction_of
 from spectac_fast.formats.series import Series, volume_ending
 from spectac_fast.terms import PHASES, PLANES
 
 # Kinds of image, in the order in which they are shown: "corrected" is made of NC images, "physics" reconstructed with a
-# map that nobody measured; AC is what a CT gave, where there was one.
-KINDS = ("NC", "corrected", "physics", "AC", "SD")
+# map that nobody measured; AC is what a CT gave, where there was one; SD is the deviation of "corrected", "map SD" that
+# of "physics" or AC.
+KINDS = ("NC", "corrected", "physics", "AC", "SD", "map SD")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,10 @@ def kind_of(series: Series) -> str:
         return "corrected"
     if not series.attenuation_corrected:
         return "NC"
-    return "physics" if UNMEASURED.search(reconstruction(series)) else "AC"
+    said = reconstruction(series)
+    if deviates(said):
+        return "map SD"
+    return "physics" if UNMEASURED.search(said) else "AC"
 
 
 def reconstruction(series: Series) -> str:

@@ -26,7 +26,7 @@ from spectac_fast.reconstruct.regrid import interpolated, regridded
 
 NAME = "mumap"
 # 1/cm in model units: -1 is air, 1 is soft tissue at 140.5 keV; and what a map may hold at most.
-MU_UNIT, _MU_MOST = 0.15, 0.30
+MU_UNIT, MU_MOST = 0.15, 0.30
 # Counts over a level are compressed by log(1 + counts / KNEE): a body's outline is some percent of a heart or liver.
 _KNEE = 0.05
 # The level is what half a litre exceeds: the brightest organ's, whatever the field is.
@@ -127,7 +127,7 @@ class MapVolumes:
         """
         wide = max(grid.n, 2 * math.ceil(working.n * working.dx / grid.dx / 2 - 1e-6))
         target = Grid(wide, grid.nz, grid.dx, grid.below, grid.centre)
-        return interpolated(mu_of(units).clamp(0.0, _MU_MOST), working, target).to(device)
+        return interpolated(mu_of(units).clamp(0.0, MU_MOST), working, target).to(device)
 
 
 class MapModel(MapVolumes):

@@ -20,6 +20,7 @@ from spectac_fast.models.methods.bbdm import BBDMTranslator, model_of
 from spectac_fast.models.mumap import MapVolumes
 from spectac_fast.models.names import map_weights
 from spectac_fast.models.translators.bridge import load_bridge
+from spectac_fast.models.uncertainty import read_calibration
 from spectac_fast.reconstruct.grid import Grid
 
 NAME = "mumap-bridge"
@@ -35,12 +36,18 @@ def marked(seen: Tensor) -> Tensor:
 
 
 class MapBridge(MapVolumes):
-    """A trained bridge that draws maps. voxel_mm, size, card, weights_sha256: see `MapVolumes`."""
+    """A trained bridge that draws maps.
+
+    voxel_mm, size, card, weights_sha256: see `MapVolumes`. calibration: by what its maps' distances from their mean are
+    to be multiplied, "temperature", and which share of the counts is uncertain besides, "floor", so that AC by its maps
+    differs as much as AC by the true map does; see `models.uncertainty`.
+    """
 
     def __init__(self, tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device) -> None:
         self._translator = load_bridge(BBDMTranslator, model_of, tensors, header, path, device)
         model = self._translator.model
         super().__init__(describe(header, path), model.context_slices, model.multiple, device)
+        self.calibration = read_calibration(path, self.weights_sha256)
 
     @torch.no_grad()
     def samples(self, nc: Tensor, grid: Grid, count: int, seed: int = 0) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from fake_study import Times, heart, write_nc, write_planes
 
 from spectac_fast.cli import main
-from spectac_fast.commands.studies import correct as command
+from spectac_fast.commands import _flags
 from spectac_fast.correct import Corrector, Report, carry_out, correct_study, correct_study_with_std
 from spectac_fast.correct.study import prepare
 from spectac_fast.data.geometry.resample import InPlane
@@ -194,4 +194,4 @@ def test_the_command(tmp_path, rng, capsys):
     assert main([*words, "-o", str(tmp_path / "no"), "-m", "linear"]) == 2
     assert "linear gives one image" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
-    assert command.STD_SAMPLES == uncertainty.SAMPLES
+    assert _flags.STD_SAMPLES == uncertainty.SAMPLES

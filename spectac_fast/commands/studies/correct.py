@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from spectac_fast.correct import Corrector, Report
     from spectac_fast.correct.corrector import Plan
 
-# models.uncertainty.SAMPLES, which would import torch before --help.
-STD_SAMPLES = 16
 _FOR_STUDIES = (
     "--uncertainty", "--workers", "--shard", "--force", "--report", "--engine", "--kind", "--phase", "--plane",
     "--dry-run", "--pixel-mm", "--slice-mm",
@@ -35,15 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _flags.add_output(parser, "folder for the corrected files; the folders below IN are kept")
     _flags.add_model(parser)
     _flags.add_sampling(parser)
-    parser.add_argument(
-        "--uncertainty",
-        type=_flags.positive_int,
-        nargs="?",
-        const=STD_SAMPLES,
-        metavar="K",
-        help="also write the standard deviation of every count as a second series, from K samples of a model that "
-        f"draws any (K: {STD_SAMPLES} unless given); the corrected series stays as it is",
-    )
+    _flags.add_uncertainty(parser, "of a model that draws any; the corrected series stays as it is")
     _flags.add_device(parser)
     parser.add_argument(
         "--precision",

@@ -35,6 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "attenuation map (default: none)",
     )
     parser.add_argument("--maps", type=Path, metavar="FILE", help="weights that predict maps (default: the shipped)")
+    _flags.add_uncertainty(
+        parser,
+        "of the photons, and of the map where it is predicted, each through OSEM; the AC series stays as it is",
+    )
+    parser.add_argument(
+        "--bridge", type=Path, metavar="FILE", help="weights that draw maps for --uncertainty (default: the shipped)"
+    )
+    _flags.add_seed(parser)
     parser.add_argument(
         "--planes", type=planes, metavar="SA,VLA,HLA,TRA", help="stacks to write; TRA is transaxial (default: all)"
     )
@@ -96,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.errors import NoInputError
     from spectac_fast.formats.series import Told
 
-    names = ("planes", "filter", "collimator", "axis", "iterations", "subsets", "maps")
+    names = ("planes", "filter", "collimator", "axis", "iterations", "subsets", "maps", "uncertainty", "bridge", "seed")
     asked = {name: getattr(args, name) for name in names}
     settings = {name: value for name, value in asked.items() if value is not None}
     permit = Permit((*args.inputs, Path(args.ac)), args.overwrite)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from spectac_fast.data.search import dicom_files
-from spectac_fast.errors import InputError, NoInputError
+from spectac_fast.errors import InputError, NoInputError, UsageError
 from spectac_fast.formats.dicom import file_content
 from spectac_fast.formats.dicom.patient import identity
 from spectac_fast.formats.dicom.tomo.maps import AttenuationMap, read_map_files
 from spectac_fast.formats.dicom.tomo.stacks import frame_of
 from spectac_fast.formats.projections import Projections
-from spectac_fast.models.mumap import MapModel
+from spectac_fast.models.mumap import MU_MOST, MapModel
+from spectac_fast.models.mumap_bridge import MapBridge
 from spectac_fast.reconstruct.acquired import central, uniform_map
 from spectac_fast.reconstruct.grid import Grid
 from spectac_fast.reconstruct.maps import mu_of_hu
@@ -57,6 +58,27 @@ class MapSource(Protocol):
         """
         ...
 
+    def spread(self, of: Placed, mu: Tensor, count: int, seed: int) -> Tensor:
+        """[count, z, m, m]: maps that may be true where `mu`, that of `place`, may be."""
+        ...
+
+    @property
+    def doubted(self) -> Doubted:
+        """What `spread` is made of."""
+        ...
+
+
+@dataclass(frozen=True)
+class Doubted:
+    """What a deviation is made of. words: for a header. settings: everything that it depends on besides the counts'.
+    floor: what is to be added to it, squares to squares, as a share of the counts. notes: sentences.
+    """
+
+    words: str
+    settings: Mapping[str, str | int | float] = field(default_factory=dict)
+    floor: float = 0.0
+    notes: tuple[str, ...] = ()
+
 
 class FileMap:
     """A `MapSource` of what was read from files (`load_map`), whose SHA-256 is `digest`."""
@@ -71,14 +93,24 @@ class FileMap:
         check_overlap(mu, uniform_map(of.nc()) > 0, self._found, of.heart_z)
         return mu, notes
 
+    def spread(self, of: Placed, mu: Tensor, count: int, seed: int) -> Tensor:
+        """The map itself: how wrong a measured one is, such as by a breath, nothing tells here."""
+        return mu.expand(count, *mu.shape)
+
+    @property
+    def doubted(self) -> Doubted:
+        return Doubted("photons", notes=("the deviations are of photons alone; the map is taken to be right.",))
+
 
 class PredictedMap:
-    """A `MapSource` of a network that sees the NC reconstruction."""
+    """A `MapSource` of a network that sees the NC reconstruction. bridge: draws the maps of `spread`, None = nothing
+    is asked of that.
+    """
 
     sources: tuple[tuple[str, str], ...] = ()
 
-    def __init__(self, model: MapModel) -> None:
-        self._model, self.digest = model, model.weights_sha256
+    def __init__(self, model: MapModel, bridge: MapBridge | None = None) -> None:
+        self._model, self._bridge, self.digest = model, bridge, model.weights_sha256
         self.words = f"map predicted from NC by mumap, weights {self.digest[:12]}"
 
     def place(self, of: Placed) -> tuple[Tensor, tuple[str, ...]]:
@@ -86,6 +118,28 @@ class PredictedMap:
         mu = self._model.predict(nc, of.grid)
         check_sense(central(mu, of.grid.n), uniform_map(nc) > 0, of.projections.path)
         return mu, ()
+
+    def spread(self, of: Placed, mu: Tensor, count: int, seed: int) -> Tensor:
+        """About the predicted map, as far from it as drawn maps lie from their mean, by the bridge's calibration."""
+        bridge = self._drawing()
+        drawn = bridge.samples(of.nc(), of.grid, count, seed)
+        off = (drawn - drawn.mean(0)).mul_(bridge.calibration.temperature)
+        return off.add_(mu).clamp_(0.0, MU_MOST)
+
+    @property
+    def doubted(self) -> Doubted:
+        bridge = self._drawing()
+        by, digest = bridge.calibration, bridge.weights_sha256
+        calibrated = f"temperature {by.temperature:.2f}, floor {by.floor:.3f}" if by.measured else "not calibrated"
+        words = f"photons and map, maps by mumap-bridge, weights {digest[:12]}, {calibrated}"
+        settings: dict[str, str | int | float] = {"bridge": digest, "temperature": by.temperature, "floor": by.floor}
+        unmeasured = "its deviations are not calibrated: the weights that draw maps have none."
+        return Doubted(words, settings, by.floor, () if by.measured else (unmeasured,))
+
+    def _drawing(self) -> MapBridge:
+        if self._bridge is None:
+            raise UsageError("uncertainty: expected weights that draw maps, found none.")
+        return self._bridge
 
 
 def load_map(path: Path) -> tuple[AttenuationMap, str]:

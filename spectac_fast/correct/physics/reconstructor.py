@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from spectac_fast._version import __version__
 from spectac_fast.correct.physics.among import Among, maps_among
@@ -23,10 +24,11 @@ from spectac_fast.data.inputs import Source, common_root, find_studies, found_or
 from spectac_fast.data.study import output_path
 from spectac_fast.errors import InputError, NoInputError, SetupError, SpectacError, UsageError
 from spectac_fast.formats.dicom.tomo.read import read_projections
-from spectac_fast.formats.dicom.tomo.stacks import stack_object
+from spectac_fast.formats.dicom.tomo.stacks import DEVIATION, stack_object
 from spectac_fast.formats.projections import Projections
 from spectac_fast.formats.series import NOTHING, Provenance, Told, volume_ending
 from spectac_fast.models.mumap import load_map_model
+from spectac_fast.models.mumap_bridge import load_map_bridge
 from spectac_fast.outputs import Permit
 
 
@@ -92,7 +94,10 @@ class Reconstructor:
         """What the counts depend on besides the projections."""
         digest = self._map.digest if self._map else ""
         settings = {**self.wanted.settings(), "planes": ",".join(self.wanted.planes), "map": digest}
-        return Provenance("reconstruction", "", __version__, settings)
+        drawing = self.wanted.drawing()
+        if drawing and self._map:
+            drawing |= self._map.doubted.settings
+        return Provenance("reconstruction", "", __version__, settings, drawing)
 
     def map(self, inputs: str | Path | Iterable[str | Path]) -> Iterator[Reconstructed]:
         """The projections at `inputs` (files, folders, DICOMDIR, archives, patterns; one path or several), one by one;
@@ -151,7 +156,7 @@ class Reconstructor:
 
     def describe(self) -> dict[str, Any]:
         """Settings, for a report."""
-        return {"settings": dict(self.provenance.settings), "device": "cpu"}
+        return {"settings": {**self.provenance.settings, **self.provenance.uncertainty}, "device": "cpu"}
 
     def _one(self, source: Source, plan: Plan) -> Reconstructed:
         paths, times = (source.path,), [time.perf_counter()]
@@ -187,18 +192,24 @@ class Reconstructor:
     def _write(
         self, together: list[Source], projections: Projections, made: Made, plan: Plan, by: MapSource | None
     ) -> list[Path]:
-        sources = by.sources if by is not None else ()
-        objects = []
+        maps = by.sources if by is not None else ()
+        objects, counts = [], dict[str, Dataset]()
         assert plan.store is not None
         for stack in made.stacks:
             path = output_path(together[0].path, plan.root, plan.store.out, f"{stack.kind}_{stack.plane}")
-            objects.append((stack_object(projections, stack, sources if stack.corrected else ()), path))
+            # What a deviation is one of stands first among its sources.
+            of = (counts[stack.plane],) if stack.kind == DEVIATION else ()
+            ds = stack_object(projections, stack, maps if stack.corrected else (), of)
+            if stack.kind == "AC":
+                counts[stack.plane] = ds
+            objects.append((ds, path))
         return plan.store.place(together, objects)
 
 
 def _source(wanted: Wanted) -> MapSource | None:
     if wanted.ac == "predicted":
-        return PredictedMap(load_map_model(wanted.maps, device="cpu"))
+        bridge = load_map_bridge(wanted.bridge, device="cpu") if wanted.uncertainty is not None else None
+        return PredictedMap(load_map_model(wanted.maps, device="cpu"), bridge)
     return FileMap(*load_map(wanted.map_path)) if wanted.map_path is not None else None
 
 

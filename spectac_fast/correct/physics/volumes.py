@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from spectac_fast.correct.physics.deviation import Spread, expected_counts, samples
 from spectac_fast.correct.physics.maps import MapSource, Placed
 from spectac_fast.correct.physics.wanted import Wanted
 from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom.kind.tracer import TECHNETIUM
-from spectac_fast.formats.dicom.tomo.stacks import Stack
+from spectac_fast.formats.dicom.tomo.stacks import DEVIATION, Stack
 from spectac_fast.formats.projections import Projections, Window
 from spectac_fast.reconstruct.acquired import Acquired, central, chang, estimated_scatter, uniform_map, window_scatter
 from spectac_fast.reconstruct.camera import Collimator
@@ -29,6 +30,8 @@ from spectac_fast.reconstruct.settings import Reconstruction, usual
 _DEPTH_MM = 29 * 6.8
 # The NC image's maximum has at least so many steps in storage.
 _STEPS = 1024
+# Deviations are stored so much finer than counts.
+_DEVIATION_STEP = 1 / 32
 # 1/cm from one stored value of a map to the next.
 _MU_STEP = 1e-4
 # A scatter window begins or ends so near to the photopeak, and is no wider, keV.
@@ -41,7 +44,7 @@ class Made:
     """What was made of one acquisition. volumes: "NC", and "AC" where asked for, float32 [z, y, x] in counts over
     all views on `grid`. axes: of the stacks. axis: how these were found, None where they were told. notes: sentences to
     be read after the file's name and a colon. mu: the attenuation map of AC [z, m, m] in 1/cm, m at least as wide as
-    the grid, None where there is no AC.
+    the grid, None where there is no AC. deviation: standard deviation of AC, like it, where asked for.
     """
 
     volumes: dict[str, Tensor]
@@ -51,6 +54,7 @@ class Made:
     stacks: tuple[Stack, ...]
     notes: tuple[str, ...]
     mu: Tensor | None = None
+    deviation: Tensor | None = None
 
 
 def make(
@@ -111,7 +115,8 @@ class _Making:
             axes = axes_at(azimuth, elevation, np.array(centre))
         volumes = {"NC": nc}
         how = {"NC": ("IRNC", self._scatter_words(scatter) if corrected_nc else "", "")}
-        mu = None
+        mu = deviation = None
+        deviations: dict[str, Tensor] = {}
         if self.wanted.ac != "none":
             # The reconstruction that predicts maps is the usual one, whatever is asked for.
             plain = usual(self.p.views)
@@ -119,21 +124,28 @@ class _Making:
             placed = Placed(
                 self.p, self.grid, lambda: nc if as_usual else self._volume(None, None, plain), float(axes.centre[2])
             )
-            volumes["AC"], mu, scattered, attenuation = self._corrected(nc, scatter, placed)
+            volumes["AC"], mu, scatter, scattered, attenuation = self._corrected(nc, scatter, placed)
             self.progress(self.grid.nz)
+            if self.wanted.uncertainty is not None:
+                deviations = self._deviations(volumes["AC"], mu, scatter, placed, axes)
+                deviation = deviations["TRA"]
             how["AC"] = ("IRAC", scattered, attenuation)
         step = 2.0 ** min(math.floor(math.log2(max(float(nc.max()), 1e-30) / _STEPS)), 0)
         stacks = []
         for kind, volume in volumes.items():
             method, scattered, attenuation = how[kind]
             for plane in self.wanted.planes:
-                stacks.append(self._stack(volume, plane, axes, kind, method, scattered, attenuation, step))
+                counts = self._cut(volume, plane, axes)
+                stacks.append(self._stack(counts, plane, axes, kind, method, scattered, attenuation, step))
+        for plane in self.wanted.planes if deviations else ():
+            stacks.append(self._stack(deviations[plane], plane, axes, DEVIATION, *how["AC"], step * _DEVIATION_STEP))
         if self.wanted.ac == "predicted":
             # Nobody has it yet.
             words = how["AC"][2]
             stacks.append(self._stack(central(mu, self.grid.n), "TRA", axes, "MU", "MU", "", words, _MU_STEP))
         self._say_axis(axes, axis)
-        return Made(volumes, self.grid, axes, axis, tuple(stacks), (*self.p.notes, *self.notes), mu)
+        notes = (*self.p.notes, *self.notes)
+        return Made(volumes, self.grid, axes, axis, tuple(stacks), notes, mu, deviation)
 
     def _check(self) -> None:
         p = self.p
@@ -155,8 +167,10 @@ class _Making:
         how = how or self.how
         return low_pass(self.acquired.volume(how, mu=mu, scatter=scatter), self.grid.dx, how.filter)
 
-    def _corrected(self, nc: Tensor, windows: Tensor | None, placed: Placed) -> tuple[Tensor, Tensor, str, str]:
-        """AC volume, its map, and in words its scatter correction and its attenuation."""
+    def _corrected(
+        self, nc: Tensor, windows: Tensor | None, placed: Placed
+    ) -> tuple[Tensor, Tensor, Tensor | None, str, str]:
+        """AC volume, its map and expected scatter, and in words its scatter correction and its attenuation."""
         if self.source is None:
             mu = uniform_map(nc)
             source, scattered = nc, ""
@@ -166,7 +180,7 @@ class _Making:
             mu = mu * (0.15 / BODY_MU if scattered or self.p.scatter_corrected else 1.0)
             value = float(mu.max())
             words = f"Chang first order, uniform body of {value:.2f}/cm"
-            return chang(source, self.acquired, mu), mu, scattered, words
+            return chang(source, self.acquired, mu), mu, None, scattered, words
         mu, notes = self.source.place(placed)
         self.notes += notes
         scatter, scattered = None, ""
@@ -175,7 +189,26 @@ class _Making:
             if windows is None:
                 scatter = estimated_scatter(self.acquired, self.how, mu, self.p.peak.width_kev or 28.1)
                 scattered = "effective source"
-        return self._volume(mu, scatter), mu, scattered, self.source.words
+        return self._volume(mu, scatter), mu, scatter, scattered, self.source.words
+
+    def _deviations(
+        self, ac: Tensor, mu: Tensor, scatter: Tensor | None, placed: Placed, axes: Axes
+    ) -> dict[str, Tensor]:
+        """Standard deviation of AC's counts in every plane that is wanted, and in TRA."""
+        assert self.source is not None
+        assert self.wanted.uncertainty is not None
+        doubted, seed = self.source.doubted, self.wanted.seed
+        maps = self.source.spread(placed, mu, self.wanted.uncertainty, seed)
+        expected = expected_counts(self.acquired, self.how, ac, mu, scatter)
+        found = {plane: Spread() for plane in {*self.wanted.planes, "TRA"}}
+        for volume in samples(self.acquired, self.how, maps, scatter=scatter, expected=expected, seed=seed):
+            for plane, spread in found.items():
+                spread.add(self._cut(volume, plane, axes))
+        self.notes += doubted.notes
+        if self.p.scatter_corrected:
+            self.notes.append("the counts that were taken off its projections before are missing in its deviations.")
+        besides = {plane: doubted.floor * self._cut(ac, plane, axes) for plane in found}
+        return {plane: torch.hypot(spread.deviation, besides[plane]) for plane, spread in found.items()}
 
     def _window_scatter(self) -> Tensor | None:
         """Expected scatter by the windows of the file; None where it has none that will do, or none is wanted."""
@@ -194,9 +227,20 @@ class _Making:
     def _scatter_words(self, scatter: Tensor | None) -> str:
         return "" if scatter is None else self._windows
 
+    def _cut(self, volume: Tensor, plane: str, axes: Axes) -> Tensor:
+        """A plane's slices of a volume, [slices, rows, columns]."""
+        if plane == "TRA":
+            return volume
+        return resample(volume[None], self.grid, cuts(axes)[plane], self._shape)[0]
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        """Of stacks along the heart."""
+        return math.ceil(_DEPTH_MM / self.grid.dx - 1e-6), self.grid.n, self.grid.n
+
     def _stack(
         self,
-        volume: Tensor,
+        counts: Tensor,
         plane: str,
         axes: Axes,
         kind: str,
@@ -207,16 +251,19 @@ class _Making:
     ) -> Stack:
         grid, how = self.grid, self.how
         if plane == "TRA":
-            counts, orientation = volume, (1.0, 0, 0, 0, 1.0, 0)
-            position = (grid.axis_x()[0], grid.axis_y()[0], grid.axis_z()[0])
+            orientation: Sequence[float] = (1.0, 0, 0, 0, 1.0, 0)
+            position: Sequence[float] = (grid.axis_x()[0], grid.axis_y()[0], grid.axis_z()[0])
         else:
-            cut, shape = cuts(axes)[plane], (math.ceil(_DEPTH_MM / grid.dx - 1e-6), grid.n, grid.n)
-            counts = resample(volume[None], grid, cut, shape)[0]
-            orientation, position = (*cut.right, *cut.down), tuple(cut.first_voxel(grid.dx, shape))
+            cut = cuts(axes)[plane]
+            orientation, position = (*cut.right, *cut.down), tuple(cut.first_voxel(grid.dx, self._shape))
         made = {**self.wanted.settings(), "map": self.source.digest if self.source else ""}
+        deviation = ""
+        if kind == DEVIATION and self.source is not None:
+            deviation = f"{self.wanted.uncertainty} samples of {self.source.doubted.words}"
+            made |= {**self.wanted.drawing(), **self.source.doubted.settings}
         return Stack(
             counts.cpu().numpy(), plane, kind, step, grid.dx, grid.dx, orientation, position,
-            _abbreviated(method, how, scattered), str(how), str(how.filter), scattered, attenuation, made,
+            _abbreviated(method, how, scattered), str(how), str(how.filter), scattered, attenuation, made, deviation,
         )  # fmt: skip
 
     def _say_axis(self, axes: Axes, axis: LongAxis | None) -> None:

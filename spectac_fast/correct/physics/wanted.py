@@ -30,6 +30,10 @@ class Wanted:
     else by an effective source, NC never; "window" corrects both and demands such a window; "estimate" and "none" are
     of AC. collimator: modelled in OSEM, None = not. axis: azimuth and elevation of the long axis, degrees, and a point
     on it, mm; None = it is sought.
+
+    uncertainty: where given, also the standard deviation of every AC count, from OSEM of as many samples (at least 2):
+    of photons, and of the map where a network predicts it. bridge: weight file of the network that draws maps, None =
+    the shipped one. seed: of what is drawn. They change nothing about the counts.
     """
 
     ac: str | Path = "none"
@@ -42,6 +46,9 @@ class Wanted:
     collimator: Collimator | None = None
     axis: tuple[float, ...] | None = None
     maps: str | Path | None = None
+    uncertainty: int | None = None
+    bridge: str | Path | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.planes or set(self.planes) - set(STACKS):
@@ -56,6 +63,12 @@ class Wanted:
             )
         if self.maps is not None and self.ac != "predicted":
             raise UsageError(f"maps: expected ac to be predicted for weights of its maps, found {self.ac}.")
+        if self.uncertainty is not None and not self.by_map:
+            raise UsageError("uncertainty: expected AC by an attenuation map (ac) for a deviation, found none.")
+        if self.uncertainty is not None and self.uncertainty < 2:
+            raise UsageError(f"uncertainty: expected at least 2 samples, found {self.uncertainty}.")
+        if self.bridge is not None and (self.ac != "predicted" or self.uncertainty is None):
+            raise UsageError("bridge: expected ac to be predicted and uncertainty for weights that draw maps.")
         if self.scatter == "estimate" and not self.by_map:
             raise UsageError("scatter: expected an attenuation map (ac) for an estimate, found none.")
         if self.axis is not None and (len(self.axis) != 5 or not all(map(math.isfinite, self.axis))):
@@ -101,6 +114,10 @@ class Wanted:
             "collimator": ",".join(f"{each:g}" for each in collimator) if collimator else "none",
             "axis": ",".join(f"{each:g}" for each in self.axis) if self.axis else "auto",
         }
+
+    def drawing(self) -> dict[str, str | int | float]:
+        """What deviations depend on besides `settings` and the weights that draw maps."""
+        return {} if self.uncertainty is None else {"deviation of samples": self.uncertainty, "seed": self.seed}
 
 
 def filter_of(text: str) -> Filter:

@@ -113,7 +113,7 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
         raise InputError(f"{series[0].path}: expected corrected or NC series of this study, found neither.")
     if translator is not None and by_kind["corrected"] and all(translator.weights_sha256 in text for text in made_by):
         warnings += unusual(by_kind, translator)
-    reconstructed = [one for kind in ("physics", "AC") for one in by_kind[kind].values()]
+    reconstructed = [one for kind in ("physics", "AC", "map SD") for one in by_kind[kind].values()]
     made_by += list(dict.fromkeys(said for one in reconstructed if (said := reconstruction(one))))
     stacks: dict[str, dict[str, dict[str, Stack]]] = {}
     for phase in PHASES:

@@ -231,7 +231,7 @@ def _rows(
             found = _values(phase, kind, plane, half)
             if found is not None:
                 values, numbers = found
-                scale = {"difference": "difference", "SD": "deviation"}.get(kind, perfusion)
+                scale = {"difference": "difference", "SD": "deviation", "map SD": "deviation"}.get(kind, perfusion)
                 yield phase.name, kind, scale, images.png(values, scale), numbers, len(values)
 
 
@@ -245,8 +245,8 @@ def _values(phase: Phase, kind: str, plane: str, half_mm: float) -> tuple[np.nda
         window = images.window(phase, plane, stack, half_mm)
         return images.tiles(stack, window, phase.peaks[peak]), [int(k) + 1 for k in window.slices]
 
-    if kind == "SD":
-        return shown("SD", "corrected")
+    if kind in ("SD", "map SD"):
+        return shown(kind, "corrected" if kind == "SD" else "physics" if "physics" in phase.peaks else "AC")
     if kind != "difference":
         return shown(kind, kind)
     nc, corrected = shown("NC", "NC"), shown("corrected", "corrected")

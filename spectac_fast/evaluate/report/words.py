@@ -9,5 +9,6 @@ NAMES = {
     "AC": "AC (CT)",
     "difference": "Corrected − NC",
     "SD": "Uncertainty",
+    "map SD": "Uncertainty by a map",
 }
-ORDER = ("NC", "corrected", "difference", "physics", "AC", "SD")
+ORDER = ("NC", "corrected", "difference", "physics", "AC", "SD", "map SD")

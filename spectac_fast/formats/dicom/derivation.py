@@ -35,8 +35,13 @@ _UNMEASURED = (
     rf"(?:map predicted from NC by mumap, weights [0-9a-f]{{12}}|Chang first order, uniform body of {_NUMBER}/cm)"
 )
 UNMEASURED = re.compile(f"attenuation correction: {_UNMEASURED}")
+_DRAWN = (
+    rf"photons(?: and map, maps by mumap-bridge, weights [0-9a-f]{{12}}, (?:not calibrated|temperature {_NUMBER}, "
+    rf"floor {_NUMBER}))?"
+)
 _RECONSTRUCTION = re.compile(
-    rf"{re.escape(RESEARCH)} Reconstructed from projections by spectac_fast \d[\d.]{{0,20}}: "
+    rf"{re.escape(RESEARCH)} (?P<deviation>Standard deviation over \d+ samples of {_DRAWN}\. )?"
+    rf"Reconstructed from projections by spectac_fast \d[\d.]{{0,20}}: "
     rf"(?:OSEM \d+i\d+s(?: RR)?|FBP), filter {_FILTER}, "
     r"(?:no scatter correction|scatter correction: (?:dual energy window|triple energy window|effective source)), "
     rf"(?:no attenuation correction|attenuation correction: (?:CT map|NM map|{_UNMEASURED}))\."
@@ -47,6 +52,12 @@ def reconstruction_of(ds: Dataset) -> str:
     """The Derivation Description where it is one of a reconstruction by this program, else ""."""
     text = ds.get("DerivationDescription") or ""
     return text if isinstance(text, str) and _RECONSTRUCTION.fullmatch(text) else ""
+
+
+def deviates(text: str) -> bool:
+    """Whether what `reconstruction_of` gives is said of a standard deviation."""
+    found = _RECONSTRUCTION.fullmatch(text)
+    return found is not None and found["deviation"] is not None
 
 
 def averaged(planes: str) -> str:

@@ -30,6 +30,9 @@ from spectac_fast.formats.dicom.values.store import quantise
 from spectac_fast.formats.dicom.values.units import unit_code
 from spectac_fast.formats.projections import Projections, step_of
 
+# The kind of a stack that holds the standard deviation of AC's counts.
+DEVIATION = "AC-SD"
+
 # Whose it is, which study it belongs to and what took it; the rest of a stack's header is its own.
 _KEPT = (
     "SpecificCharacterSet", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "StudyTime", "SeriesTime",
@@ -44,8 +47,17 @@ _NEVER_ABSENT = (
     "PatientBirthDate", "PatientSex", "StudyID",
 )  # fmt: skip
 _SERIES_NUMBERS = {"SA": 1, "VLA": 2, "HLA": 3, "TRA": 4}
-_SERIES_OFFSET, _KIND_OFFSETS = 3000, {"NC": 0, "AC": 10, "MU": 20}
-_MEANINGS = {False: ("Reconstructed counts", "COUNTS"), True: ("Linear attenuation", "MU")}
+_SERIES_OFFSET, _KIND_OFFSETS = 3000, {"NC": 0, "AC": 10, "MU": 20, DEVIATION: 30}
+_COUNTS = ("Reconstructed counts", "COUNTS")
+_MEANINGS = {
+    "NC": _COUNTS,
+    "AC": _COUNTS,
+    "MU": ("Linear attenuation", "MU"),
+    DEVIATION: ("Standard deviation of reconstructed counts", "SD"),
+}
+# What its series description ends in.
+_MARK = " SD"
+_DEVIATION_COMMENT = "UNCERTAINTY of reconstructed counts: standard deviation in counts, no perfusion image."
 _NUCLIDES = {False: ("72454006", "^99m^Technetium"), True: ("60057003", "^201^Thallium")}
 _STATES = {"stress": ("DCM", "109091", "Cardiac Stress State"), "rest": ("SCT", "128975004", "Resting State")}
 _POSTURES = {"supine": ("40199007", "supine"), "prone": ("1240000", "prone")}
@@ -56,11 +68,11 @@ _ENDS = {"head first": ("102540008", "headfirst"), "feet first": ("102541007", "
 class Stack:
     """A reconstructed stack. counts: [slices, rows, columns], at least zero. plane: "SA", "VLA", "HLA" or "TRA".
 
-    kind: "NC", "AC", or "MU" for an attenuation map, whose counts are 1/cm. step: counts between neighbouring stored
-    values, unless they do not fit 16 bits.
+    kind: "NC", "AC", `DEVIATION`, or "MU" for an attenuation map, whose counts are 1/cm. step: counts between
+    neighbouring stored values, unless they do not fit 16 bits.
     pixel_mm, slice_mm, orientation, position: as in `write_series`. method: as GE abbreviates it, such as IRNC.
     algorithm, filter, scatter, attenuation: in words, "" for what was not corrected. made: everything that the counts
-    depend on besides the projections.
+    depend on besides the projections. deviation: of a `DEVIATION` what it is made of, in words.
     """
 
     counts: NDArray[np.floating]
@@ -77,22 +89,26 @@ class Stack:
     scatter: str
     attenuation: str
     made: Mapping[str, Any]
+    deviation: str = ""
 
     @property
     def corrected(self) -> bool:
         """Whether attenuation is corrected."""
-        return self.kind == "AC"
+        return self.kind in ("AC", DEVIATION)
 
 
-def stack_object(projections: Projections, stack: Stack, maps: Sequence[tuple[str, str]] = ()) -> Dataset:
-    """The NM object of a stack. maps: (class, instance) UIDs of the attenuation map's objects.
+def stack_object(
+    projections: Projections, stack: Stack, maps: Sequence[tuple[str, str]] = (), of: Sequence[Dataset] = ()
+) -> Dataset:
+    """The NM object of a stack. maps: (class, instance) UIDs of the attenuation map's objects. of: the object whose
+    deviation it is, where it is one.
 
     Every byte is a function of the arguments: dates are the projections', UIDs are hashes. All stacks of one file have
     one frame of reference, whose origin is the axis of rotation. Raises InputError for a header that cannot be copied.
     """
     try:
         with quiet_pydicom():
-            return _object(projections, stack, maps)
+            return _object(projections, stack, [*map(_uids, of), _uids(projections.header), *maps])
     except Exception as error:
         # pydicom quotes values in its messages; they may identify the patient.
         raise InputError(f"{projections.path}: the header cannot be copied ({type(error).__name__}).") from None
@@ -103,7 +119,7 @@ def frame_of(projections: Projections) -> str:
     return stable_uid("reconstructed frame of reference", str(projections.header.SOPInstanceUID))
 
 
-def _object(projections: Projections, stack: Stack, maps: Sequence[tuple[str, str]]) -> Dataset:
+def _object(projections: Projections, stack: Stack, sources: Sequence[tuple[str, str]]) -> Dataset:
     source, ds = projections.header, Dataset()
     for keyword in _KEPT:
         if keyword in source:
@@ -121,9 +137,11 @@ def _object(projections: Projections, stack: Stack, maps: Sequence[tuple[str, st
     if kind == "MU":
         # There is no value for what was not transmitted either; this one keeps a map from being read as uptake.
         ds.ImageType = ["DERIVED", "PRIMARY", "RECON TOMO", "TRANSMISSION"]
+    if kind == DEVIATION:
+        ds.ImageType, ds.ImageComments = ["DERIVED", "PRIMARY", "RECON TOMO", "EMISSION"], _DEVIATION_COMMENT
     ds.SeriesNumber = _SERIES_OFFSET + _SERIES_NUMBERS[stack.plane] + _KIND_OFFSETS[kind]
     ds.InstanceNumber, ds.ImageID = 1, stack.plane
-    ds.SeriesDescription = f"{projections.phase.upper()} {stack.method} {stack.plane}"
+    ds.SeriesDescription = f"{projections.phase.upper()} {stack.method} {stack.plane}{_MARK * (kind == DEVIATION)}"
     ds.SoftwareVersions = __version__
     put_geometry(
         ds, stack.plane, len(stack.counts), np.broadcast_to(stack.pixel_mm, 2), stack.slice_mm, stack.orientation,
@@ -131,12 +149,12 @@ def _object(projections: Projections, stack: Stack, maps: Sequence[tuple[str, st
     )  # fmt: skip
     ds.DetectorInformationSequence[0].CollimatorGridName = projections.collimator[:16]
     _put_acquisition(ds, projections)
-    _put_method(ds, projections, stack, maps)
+    _put_method(ds, projections, stack, sources)
     pixels, slope = quantise(stack.counts, stack.step)
     set_pixels(ds, pixels)
     mapping = Dataset()
     mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = slope, 0.0
-    mapping.LUTExplanation, mapping.LUTLabel = _MEANINGS[kind == "MU"]
+    mapping.LUTExplanation, mapping.LUTLabel = _MEANINGS[kind]
     mapping.MeasurementUnitsCodeSequence = [unit_code("/cm" if kind == "MU" else "")]
     mapping.add_new("RealWorldValueFirstValueMapped", "US", 0)
     mapping.add_new("RealWorldValueLastValueMapped", "US", 65535)
@@ -185,7 +203,7 @@ def _put_acquisition(ds: Dataset, projections: Projections) -> None:
     ds.AcquisitionContextSequence = [state]
 
 
-def _put_method(ds: Dataset, projections: Projections, stack: Stack, maps: Sequence[tuple[str, str]]) -> None:
+def _put_method(ds: Dataset, projections: Projections, stack: Stack, sources: Sequence[tuple[str, str]]) -> None:
     before = projections.header.get("CorrectedImage") or []
     before = [before] if isinstance(before, str) else list(before)
     found = [*before, *(["ATTN"] if stack.corrected else []), *(["SCAT"] if stack.scatter else [])]
@@ -196,12 +214,13 @@ def _put_method(ds: Dataset, projections: Projections, stack: Stack, maps: Seque
     )
     if stack.kind == "MU":
         parts = f"Attenuation at 140.5 keV by spectac_fast {__version__}: {stack.attenuation}. No CT was used"
+    if stack.kind == DEVIATION:
+        parts = f"Standard deviation over {stack.deviation}. {parts}"
     ds.DerivationDescription = f"Research use only, not a medical device. {parts}."[:1024]
     if stack.kind == "NC":
         # There are patients whose images look corrected without: words alone would leave readers in doubt.
         ds.DerivationCodeSequence = [code("DCM", "122729", "No attenuation correction")]
     ds.BurnedInAnnotation = "NO"
-    sources = [(str(projections.header.SOPClassUID), str(projections.header.SOPInstanceUID)), *maps]
     ds.SourceImageSequence = [_source(*each) for each in sources]
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [code("DCM", "109102", "Processing Equipment")]
@@ -209,6 +228,10 @@ def _put_method(ds: Dataset, projections: Projections, stack: Stack, maps: Seque
     equipment.SoftwareVersions, equipment.ContributionDescription = __version__, "Reconstruction"
     earlier = copy.deepcopy(projections.header.get("ContributingEquipmentSequence") or [])
     ds.ContributingEquipmentSequence = [*earlier, equipment]
+
+
+def _uids(ds: Dataset) -> tuple[str, str]:
+    return str(ds.SOPClassUID), str(ds.SOPInstanceUID)
 
 
 def _corrected(what: str, how: str) -> str:
