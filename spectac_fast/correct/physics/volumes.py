@@ -13,6 +13,7 @@ from torch import Tensor
 from spectac_fast.correct.physics.deviation import Spread, expected_counts, samples
 from spectac_fast.correct.physics.maps import MapSource, Placed
 from spectac_fast.correct.physics.wanted import Wanted
+from spectac_fast.data.geometry.heart import likeness, seen_as, turned_over
 from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom.kind.tracer import TECHNETIUM
 from spectac_fast.formats.dicom.tomo.stacks import DEVIATION, Stack
@@ -144,6 +145,7 @@ class _Making:
             words = how["AC"][2]
             stacks.append(self._stack(central(mu, self.grid.n), "TRA", axes, "MU", "MU", "", words, _MU_STEP))
         self._say_axis(axes, axis)
+        self._say_look(stacks)
         notes = (*self.p.notes, *self.notes)
         return Made(volumes, self.grid, axes, axis, tuple(stacks), notes, mu, deviation)
 
@@ -277,6 +279,16 @@ class _Making:
             self.notes.append(
                 f"its long axis was found at {said}, with doubt: {'; '.join(axis.doubts)}; --axis sets it by hand."
             )
+
+    def _say_look(self, stacks: Sequence[Stack]) -> None:
+        """A sentence where NC slices look turned over: rows, views or angles that run the other way make them so."""
+        for stack in stacks:
+            if stack.kind == "NC" and stack.plane == "SA":
+                flips = turned_over(likeness(stack.counts, "SA", (stack.slice_mm, stack.pixel_mm, stack.pixel_mm)))
+                if flips is not None:
+                    self.notes.append(
+                        f"its image contradicts its header: {seen_as(flips, 'SA')}; check how it was taken."
+                    )
 
 
 def _abbreviated(method: str, how: Reconstruction, scattered: str) -> str:
