@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,6 +152,24 @@ def add_uncertainty(parser: argparse.ArgumentParser, samples: str) -> None:
     )
 
 
+def add_shard(parser: argparse.ArgumentParser, what: str) -> None:
+    """--shard of commands that share their inputs among processes."""
+    parser.add_argument(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help=f"do the I-th of N parts of the {what} (default: RANK and WORLD_SIZE where torchrun sets them)",
+    )
+
+
+def shard_of(args: argparse.Namespace) -> tuple[int, int]:
+    """The part that was asked for, or that torchrun and its like give this process: rank + 1 of the world's size."""
+    rank, world = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+    if args.shard is None and rank.isdecimal() and world.isdecimal() and int(rank) < int(world):
+        return int(rank) + 1, int(world)
+    return args.shard or (1, 1)
+
+
 def add_settings(parser: argparse.ArgumentParser, help: str) -> None:
     """`--set NAME=VALUE`, repeated, for `settings`."""
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help=help)
@@ -168,6 +187,14 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
         except ValueError:
             found[name] = text
     return found
+
+
+def shard(text: str) -> tuple[int, int]:
+    """argparse type: I/N with 1 <= I <= N, into (I, N)."""
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, found {text!r}")
+    return int(index), int(count)
 
 
 def positive_int(text: str) -> int:

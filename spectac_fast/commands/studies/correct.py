@@ -54,12 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads that read, and as many that write (default: one per core, at most 4)",
     )
-    parser.add_argument(
-        "--shard",
-        type=shard,
-        metavar="I/N",
-        help="correct the I-th of N parts of the studies (default: RANK and WORLD_SIZE where torchrun sets them)",
-    )
+    _flags.add_shard(parser, "studies")
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -109,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     permit = Permit((*args.inputs, Path(args.model)), args.overwrite)
     if args.report:
         permit.check(args.report, Kind.JSON)
-    part = args.shard or shard_of_launcher()
+    part = _flags.shard_of(args)
     settings = {
         "model": str(args.model),
         "device": device_of_launcher(args.device),
@@ -193,22 +188,6 @@ def _correct_images(args: argparse.Namespace) -> int:
 def batch_size(text: str) -> int | str:
     """argparse type: auto, or a whole number."""
     return text if text == "auto" else _flags.positive_int(text)
-
-
-def shard(text: str) -> tuple[int, int]:
-    """argparse type: I/N with 1 <= I <= N, into (I, N)."""
-    index, slash, count = text.partition("/")
-    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, found {text!r}")
-    return int(index), int(count)
-
-
-def shard_of_launcher() -> tuple[int, int]:
-    """The part that torchrun and its like give this process: rank + 1 of the world's size."""
-    rank, world = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
-    if rank.isdecimal() and world.isdecimal() and int(rank) < int(world):
-        return int(rank) + 1, int(world)
-    return 1, 1
 
 
 def device_of_launcher(name: str) -> str:

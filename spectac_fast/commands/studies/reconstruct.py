@@ -81,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the axis of rotation (left, back, head); write it as --axis=...",
     )
     parser.add_argument("--phase", choices=("stress", "rest"), help="of all named files, whatever they say themselves")
+    _flags.add_shard(parser, "files")
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -114,10 +115,10 @@ def run(args: argparse.Namespace) -> int:
     by = Reconstructor(
         told=Told(phase=args.phase), ac=args.ac, method=args.method.upper(), scatter=args.scatter, **settings
     )
-    report = Report()
+    report, part = Report(), _flags.shard_of(args)
     with reported(report, None if page else args.report, by, permit):
         with Progress(None, "searching", "files", style=style_of(args)) as searching:
-            plan = by.plan(args.inputs, args.out, overwrite=args.overwrite, looked=searching.step)
+            plan = by.plan(args.inputs, args.out, overwrite=args.overwrite, shard=part, looked=searching.step)
         with (
             interruptible() as stop,
             Progress(len(plan.sources), "reconstructing", "files", style=style_of(args)) as progress,
@@ -127,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
                 report.add(result)
                 _say(result)
             report.interrupted = stop.is_set()
-        if not (report.written or report.finished or report.failed or report.interrupted):
+        if part == (1, 1) and not (report.written or report.finished or report.failed or report.interrupted):
             where = ", ".join(map(str, args.inputs))
             raise NoInputError(f"{where}: expected projections here, found {len(report.skipped)} files of other kinds.")
     _tell(report, by, args.out)

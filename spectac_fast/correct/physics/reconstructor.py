@@ -114,15 +114,17 @@ class Reconstructor:
         *,
         overwrite: bool = False,
         again: bool = False,
+        shard: tuple[int, int] = (1, 1),
         looked: Callable[[], None] | None = None,
     ) -> Plan:
         """Find the files; out: folder to write to, whose manifest says what is finished; overwrite, again: as for
-        `correct_files`; looked: called for each file.
+        `correct_files`; shard: (index from 1, number) of the part of the files to do; looked: called for each file.
         """
         root, store = common_root(inputs), None
         if out is not None:
             permit = Permit(tuple(inputs), overwrite)
-            store = Store(out, root, self.provenance, overwrite=overwrite or again, told=self.told, permit=permit)
+            again = overwrite or again
+            store = Store(out, root, self.provenance, shard=shard, overwrite=again, told=self.told, permit=permit)
         found = find_studies(inputs, self.told, looked)
         known = [Reconstructed(skipped=(text,)) for text in found.skipped]
         known += [Reconstructed(failed=(text,)) for text in found.failed]
@@ -138,7 +140,8 @@ class Reconstructor:
             else:
                 taken.add(name)
                 sources.append(source)
-        return Plan(tuple(sources), tuple(known), root, store, maps)
+        index, count = shard
+        return Plan(tuple(sources[index - 1 :: count]), tuple(known[index - 1 :: count]), root, store, maps)
 
     def run(self, plan: Plan, *, stop: threading.Event | None = None, progress: Any = None) -> Iterator[Reconstructed]:
         """Do what `plan` says, a file at a time. stop: set it to end after the file at hand. progress: counts files."""

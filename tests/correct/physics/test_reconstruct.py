@@ -205,6 +205,22 @@ def test_bad_files_are_listed_and_the_rest_is_done(tmp_path, file, rng, capsys):
     assert run(capsys, "-i", folder, "-o", tmp_path / "three")[0] == 3
 
 
+def test_shards_share_the_files_among_them(tmp_path, file, capsys, monkeypatch):
+    axis = f"--axis={','.join(map(str, AXIS))}"
+    for name in ("a", "b", "c"):
+        shutil.copy(file, tmp_path / f"{name}.dcm")
+    made = []
+    for words, environment in ((("--shard", "1/2"), {}), ((), {"RANK": "1", "WORLD_SIZE": "2"})):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert run(capsys, tmp_path, "-o", tmp_path / "out", "--planes", "SA", axis, *words)[0] == 0
+        made.append({path.name for path in (tmp_path / "out").rglob("*.dcm")})
+    assert made[1] == {"a_NC_SA.dcm", "b_NC_SA.dcm", "c_NC_SA.dcm"}
+    assert len(made[0]) == 2
+    # A part without a file is no mistake.
+    assert run(capsys, tmp_path / "a.dcm", "-o", tmp_path / "none", "--planes", "SA", axis)[0] == 0
+
+
 def test_torch_is_left_as_it_was(file):
     before = torch.get_num_threads(), torch.is_inference_mode_enabled()
     sf.reconstruct(file, axis=AXIS, planes=("SA",))
