@@ -23,7 +23,7 @@ KEY = "spectac_fast inputs SHA-256"
 _SHOWN = ["data/demo/**/*", "weights/bbdm64.*"]
 _DRAWN = ["evaluate/figures/*.py", "evaluate/study_scores.py"]
 _PHYSICS = ["correct/physics/*.py", "reconstruct/**/*.py", "models/mumap.py", "weights/mumap64.*"]
-_REPORT = ["evaluate/report/*", "evaluate/regional/*"]
+_REPORT = ["evaluate/report/**/*", "evaluate/regional/*"]
 # Picture -> (where the demo leaves it, what it shows below the package).
 PICTURES = {
     "demo-stress.png": ("stress.png", [*_SHOWN, *_DRAWN]),

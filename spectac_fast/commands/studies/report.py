@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write the summary as a DICOM secondary capture, which belongs to the patient as its sources do",
     )
     parser.add_argument(
+        "--sr",
+        action="store_true",
+        help="also write segments, scores and deficits as a DICOM structured report (TID 1500; extra: sr)",
+    )
+    parser.add_argument(
         "--colours",
         choices=COLOURS,
         default=COLOURS[0],
@@ -64,6 +69,10 @@ def run(args: argparse.Namespace) -> int:
         from spectac_fast.evaluate.report.write import read_geometry, write_report
         from spectac_fast.progress import Progress
 
+    if args.sr:
+        from spectac_fast.formats.dicom.summary.structured import need_highdicom
+
+        need_highdicom()
     geometry = read_geometry(args.geometry) if args.geometry else None
     single = args.out.suffix.lower() in (".html", ".htm")
     permit = Permit((*args.inputs, *filter(None, [args.geometry]), Path(args.model)), args.overwrite)
@@ -88,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
                 geometry=geometry,
                 png=args.png,
                 dicom=args.dicom,
+                measurements=args.sr,
                 colours=args.colours,
                 permit=permit,
                 maps=maps,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,8 @@ from spectac_fast.evaluate.report.map_files import is_map
 from spectac_fast.terms import PHASES, PLANES
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
     from spectac_fast.formats.series import Series
     from spectac_fast.models.translator import Translator
 
@@ -53,8 +55,9 @@ class ReportStudy:
     """What is known of one study.
 
     stacks: {phase: {kind: {plane: stack}}}, phases and planes in customary order. made_by: sentences on what made the
-    corrected images. warnings: sentences. sources: number of files. header: of one series, for a capture; None without
-    DICOM.
+    corrected images. warnings: sentences. files: how many series there are. header: of one of them; None without DICOM.
+    series: {kind: {(phase, plane): series}} that the stacks were made of; a corrected one without header was never
+    written.
     """
 
     pseudonym: str
@@ -62,7 +65,8 @@ class ReportStudy:
     made_by: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     files: int = 0
-    header: object | None = None
+    header: Dataset | None = None
+    series: Mapping[str, Mapping[tuple[str, str], Series]] = field(default_factory=dict)
 
 
 def stack_of(series: Series) -> Stack:
@@ -128,7 +132,7 @@ def study_of(series: Sequence[Series], translator: Translator | None = None) -> 
     notes = [(one, note) for of in by_kind.values() for one in of.values() for note in one.notes]
     told = {f"{one.phase} {one.plane}: {note}" for one, note in notes}
     warnings = [*_joined(notes), *(each for each in dict.fromkeys(warnings) if each not in told)]
-    return ReportStudy(pseudonym(series[0]), stacks, made_by, warnings, len(series), getattr(series[0], "header", None))
+    return ReportStudy(pseudonym(series[0]), stacks, made_by, warnings, len(series), series[0].header, by_kind)
 
 
 def _joint(derivation: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ from spectac_fast.formats.dicom.derivation import (
     TRANSAXIAL,
     averaged,
 )
-from spectac_fast.formats.dicom.elements import code, encoded_sha256, stable_uid
+from spectac_fast.formats.dicom.elements import code, encoded_sha256, plain, stable_uid
 from spectac_fast.formats.dicom.patient import keep_codes_alone
 from spectac_fast.formats.dicom.read import slice_numbers
 from spectac_fast.formats.dicom.values.store import Words, put_words, words_of
@@ -250,7 +249,7 @@ def _describe(
     for other in others:
         ds.SourceImageSequence.extend(_sources(other, "NO"))
 
-    model = _plain(provenance.model) if provenance else "not stated"
+    model = plain(provenance.model) if provenance else "not stated"
     version = provenance.version if provenance else __version__
     weights = f" (weights SHA-256 {provenance.weights})" if provenance and provenance.weights else ""
     settings = ", ".join(f"{key} {value}" for key, value in sorted(provenance.settings.items())) if provenance else ""
@@ -258,7 +257,7 @@ def _describe(
     # What must be read stands first: a long list of settings is cut at the end.
     ds.DerivationDescription = (
         f"{RESEARCH} {kind.description} by spectac_fast {version}, model {model[:64]}"
-        f"{weights}.{_doubts(series)}{planes} Settings: {_plain(settings) or 'not stated'}."
+        f"{weights}.{_doubts(series)}{planes} Settings: {plain(settings) or 'not stated'}."
     )[:1024]
 
     equipment = Dataset()
@@ -278,11 +277,6 @@ def _sources(series: Series, locations_preserved: str) -> list[Dataset]:
         item.PurposeOfReferenceCodeSequence = [code("DCM", "121322", "Source image for image processing operation")]
         items.append(item)
     return items
-
-
-def _plain(text: str) -> str:
-    """`text` in the characters that every DICOM character set has; a backslash would separate values."""
-    return re.sub(r"[^ -\[\]-~]", "?", text)
 
 
 def _doubts(series: Series) -> str:

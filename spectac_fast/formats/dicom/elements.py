@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -85,6 +86,11 @@ def code(scheme: str, value: str, meaning: str) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
     return item
+
+
+def plain(text: str) -> str:
+    """`text` in the characters that every DICOM character set has; a backslash would separate values."""
+    return re.sub(r"[^ -\[\]-~]", "?", text)
 
 
 def stable_uid(*parts: str) -> UID:

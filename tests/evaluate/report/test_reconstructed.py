@@ -13,8 +13,8 @@ from spectac_fast.cli import main
 from spectac_fast.errors import InputError, SetupError
 from spectac_fast.evaluate.report import gather, page
 from spectac_fast.evaluate.report.analysis import analyse
+from spectac_fast.evaluate.report.forms.picture import summary_picture
 from spectac_fast.evaluate.report.map_files import maps_of
-from spectac_fast.evaluate.report.picture import summary_picture
 from spectac_fast.formats.dicom.derivation import reconstruction_of
 
 AXIS = ",".join(f"{each:g}" for each in (45.0, 25.0, *AXES.centre))

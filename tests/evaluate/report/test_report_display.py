@@ -14,9 +14,9 @@ from spectac_fast.evaluate.regional.segments import means
 from spectac_fast.evaluate.report import images
 from spectac_fast.evaluate.report.analysis import MARKED, Phase, emphasised, reversibility, signed
 from spectac_fast.evaluate.report.bullseye import bullseye
+from spectac_fast.evaluate.report.forms.picture import summary_picture
 from spectac_fast.evaluate.report.gather import ReportStudy, Stack, _joint
 from spectac_fast.evaluate.report.page import page
-from spectac_fast.evaluate.report.picture import summary_picture
 from spectac_fast.evaluate.report.words import NAMES, ORDER
 
 KINDS = ("NC", "corrected", "AC")

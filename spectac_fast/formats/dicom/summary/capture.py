@@ -13,40 +13,11 @@ from pydicom.uid import UID
 from spectac_fast._version import __version__
 from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom.elements import quiet_pydicom, save_atomically, stable_uid
+from spectac_fast.formats.dicom.summary.home import in_study_of
 from spectac_fast.formats.series import Series
 
 SECONDARY_CAPTURE = UID("1.2.840.10008.5.1.4.1.1.7")
 _SERIES_NUMBER = 29000
-# Whose it is and which study it belongs to; everything else of the source tells of other pixels.
-_KEPT = (
-    "SpecificCharacterSet",
-    "StudyDate",
-    "StudyTime",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "StudyDescription",
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "StudyInstanceUID",
-    "StudyID",
-)
-# Type 2: must be there, may be empty.
-_NEVER_ABSENT = (
-    "StudyDate",
-    "StudyTime",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyID",
-)
 
 
 def write_capture(source: Series, pixels: NDArray[np.uint8], path: Path, *, annotated: bool = False) -> None:
@@ -78,23 +49,16 @@ def write_capture(source: Series, pixels: NDArray[np.uint8], path: Path, *, anno
 
 
 def _described(header: Dataset, entropy: str) -> Dataset:
-    ds = Dataset()
-    for keyword in _KEPT:
-        if keyword in header:
-            ds[keyword] = header[keyword]
-    for keyword in _NEVER_ABSENT:
-        if keyword not in ds:
-            setattr(ds, keyword, "")
+    ds = in_study_of(header)
     study = str(header.StudyInstanceUID)
     ds.SOPClassUID = SECONDARY_CAPTURE
     ds.SOPInstanceUID = stable_uid("report instance", study, entropy)
     ds.SeriesInstanceUID = stable_uid("report series", study, entropy)
     ds.Modality, ds.ConversionType, ds.ImageType = "OT", "WSD", ["DERIVED", "SECONDARY"]
-    ds.SeriesNumber, ds.InstanceNumber = _SERIES_NUMBER, 1
+    ds.SeriesNumber = _SERIES_NUMBER
     ds.SeriesDescription = "DL-AC REPORT"
     ds.PatientOrientation, ds.BodyPartExamined = "", "HEART"
-    ds.ContentDate, ds.ContentTime = ds.StudyDate, ds.StudyTime
-    ds.Manufacturer = ds.SecondaryCaptureDeviceManufacturer = "spectac_fast project"
+    ds.SecondaryCaptureDeviceManufacturer = "spectac_fast project"
     ds.SecondaryCaptureDeviceManufacturerModelName = "spectac_fast"
     ds.SecondaryCaptureDeviceSoftwareVersions = __version__
     ds.ImageComments = (
