@@ -133,31 +133,31 @@ class Cohort:
         """(phase, plane) of the stacks of a case: all there are."""
         return [(phase, plane) for phase in PHASES for plane in PLANES]
 
-    def pair(self, case: int, phase: str, plane: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def pair(self, case: int, phase: str | None, plane: str | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """NC and AC counts of one stack."""
         return self._stack(case, phase, plane, "NC"), self._stack(case, phase, plane, "AC")
 
-    def mapped(self, case: int, phase: str, plane: str) -> dict[str, NDArray[np.uint16]] | None:
+    def mapped(self, case: int, phase: str | None, plane: str | None) -> dict[str, NDArray[np.uint16]] | None:
         """Each kind of one stack, uint16 [slices, rows, columns], as it lies in the mapped array; None for DICOM."""
         if self._array is None:
             return None
         return dict(zip(self.kinds, self._array[case, PHASES.index(phase), PLANES.index(plane)], strict=True))
 
-    def truth(self, case: int, phase: str, plane: str) -> NDArray[np.float32]:
+    def truth(self, case: int, phase: str | None, plane: str | None) -> NDArray[np.float32]:
         """The phantom's activity on the same voxels, in the counts of a perfect AC image."""
         return self._stack(case, phase, plane, "TRUTH")
 
-    def ideal(self, case: int, phase: str, plane: str) -> NDArray[np.float32]:
+    def ideal(self, case: int, phase: str | None, plane: str | None) -> NDArray[np.float32]:
         """AC with the exact map, exact scatter and no noise. Raises InputError for a cohort that was made without."""
         if IDEAL not in self.kinds:
             raise InputError(f"{self.folder}: expected a cohort with {IDEAL}, made with `spectac phantom --ideal`")
         return self._stack(case, phase, plane, IDEAL)
 
-    def scale(self, case: int, phase: str) -> float:
+    def scale(self, case: int, phase: str | None) -> float:
         """The phase's count scale: from its NC short-axis stack."""
         return count_scale(self._stack(case, phase, "SA", "NC"), self.spacing_of(case))
 
-    def _stack(self, case: int, phase: str, plane: str, kind: str) -> NDArray[np.float32]:
+    def _stack(self, case: int, phase: str | None, plane: str | None, kind: str) -> NDArray[np.float32]:
         if self._array is not None:
             where = (case, PHASES.index(phase), PLANES.index(plane), self.kinds.index(kind))
             return self._array[where].astype(np.float32)

@@ -46,26 +46,28 @@ class JoinedCohort:
                 )
         self.spacing_mm, self.shape = first.spacing_mm, first.shape
         self.kinds = tuple(kind for kind in first.kinds if all(kind in part.kinds for part in self.parts))
-        self._where = [(part, i) for part in self.parts for i in range(len(part))]
+        # All of one sort, so that one of these is empty.
+        self._pairs = [(part, i) for part in parts if not isinstance(part, MapCohort) for i in range(len(part))]
+        self._maps = [(part, i) for part in parts if isinstance(part, MapCohort) for i in range(len(part))]
 
     def series(self, case: int) -> list[SeriesKey]:
         """(phase, plane) of the stacks of a case."""
-        part, i = self._where[case]
+        part, i = self._pairs[case]
         return part.series(i)
 
     def pair(self, case: int, phase: str | None, plane: str | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """NC and AC counts of one stack."""
-        part, i = self._where[case]
+        part, i = self._pairs[case]
         return part.pair(i, phase, plane)
 
     def ideal(self, case: int, phase: str | None, plane: str | None) -> NDArray[np.float32]:
         """AC without its errors. Raises InputError where the part that holds the case has none."""
-        part, i = self._where[case]
+        part, i = self._pairs[case]
         return part.ideal(i, phase, plane)
 
     def mapped(self, case: int, phase: str | None, plane: str | None) -> dict[str, NDArray[np.uint16]] | None:
         """Each kind of one stack where a part has it in a mapped array."""
-        part, i = self._where[case]
+        part, i = self._pairs[case]
         return part.mapped(i, phase, plane)
 
     def spacing_of(self, case: int, phase: str | None = None, plane: str | None = None) -> tuple[float, float, float]:
@@ -74,15 +76,15 @@ class JoinedCohort:
 
     def scale(self, case: int, phase: str | None) -> float:
         """The phase's count scale: from its NC short-axis stack."""
-        part, i = self._where[case]
+        part, i = self._pairs[case]
         return part.scale(i, phase)
 
     def volume(self, case: int, kind: str) -> NDArray[np.float16]:
         """One kind of a case of maps."""
-        part, i = self._where[case]
+        part, i = self._maps[case]
         return part.volume(i, kind)
 
     def heart(self, case: int) -> NDArray[np.float64]:
         """The middle of the left ventricle of a case of maps."""
-        part, i = self._where[case]
+        part, i = self._maps[case]
         return part.heart(i)

@@ -13,12 +13,14 @@ from spectac_fast.data.scale import count_scale
 from spectac_fast.terms import PHASES, PLANES
 
 
-class PairedCohort(Protocol):
-    """What training and evaluation need of a cohort."""
+class Pairs(Protocol):
+    """What tables need of a cohort, in which every stack may have a spacing of its own."""
 
-    cases: list[dict[str, Any]]
-    kinds: tuple[str, ...]
-    spacing_mm: tuple[float, float, float]
+    @property
+    def cases(self) -> list[dict[str, Any]]: ...
+
+    @property
+    def kinds(self) -> tuple[str, ...]: ...
 
     def series(self, i: int) -> list[SeriesKey]: ...
 
@@ -28,19 +30,32 @@ class PairedCohort(Protocol):
 
     def mapped(self, i: int, phase: str | None, plane: str | None) -> dict[str, NDArray[np.uint16]] | None: ...
 
-    def spacing_of(self, i: int, phase: str | None = None, plane: str | None = None) -> tuple[float, float, float]: ...
+    def spacing_of(self, i: int, phase: str | None, plane: str | None) -> tuple[float, float, float]: ...
 
     def scale(self, i: int, phase: str | None) -> float: ...
 
 
-def phases_of(cohort: PairedCohort, i: int) -> dict[str | None, list[str | None]]:
+class PairedCohort(Pairs, Protocol):
+    """What training needs of a cohort, in which all stacks have one spacing."""
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]: ...
+
+
+class KnownCohort(Pairs, Protocol):
+    """A cohort of synthetic patients, whose activity is known."""
+
+    def truth(self, i: int, phase: str | None, plane: str | None) -> NDArray[np.float32]: ...
+
+
+def phases_of(cohort: Pairs, i: int) -> dict[str | None, list[str | None]]:
     """{phase: its planes} of the stacks of a case, both in their customary order, None (not known) last."""
     series = cohort.series(i)
     planes = {phase: [plane for plane in (*PLANES, None) if (phase, plane) in series] for phase in (*PHASES, None)}
     return {phase: found for phase, found in planes.items() if found}
 
 
-def left_ventricle_gain(cohort: PairedCohort, cases: Sequence[int]) -> float:
+def left_ventricle_gain(cohort: Pairs, cases: Sequence[int]) -> float:
     """AC/NC gain of the left ventricle: median over cases and phases of the ratio of their count scales.
 
     Of the stack that sets the phase's scale, SA where there is one.

@@ -221,7 +221,8 @@ def _patients(folder: Path, names: list[str]) -> dict[str, dict[SeriesKey, list[
     for name in names:
         stem = Path(name).stem
         told = _NAME.fullmatch(stem)
-        patient, key, number = stem, (None, None), None
+        patient, number = stem, None
+        key: SeriesKey = (None, None)
         if told:
             patient, key = told[1], (told[2].lower(), told[3].upper())
             number = int(told[4]) if told[4] else None
@@ -239,7 +240,9 @@ def _in_order(folder: Path, slices: dict[int | None, str]) -> list[str]:
     if None in slices and len(slices) > 1:
         other = next(name for number, name in slices.items() if number is not None)
         raise InputError(f"{folder}: expected a whole stack or single slices, found {slices[None]} and {other}.")
-    order = sorted(slices, key=lambda number: number or 0)
+    if None in slices:
+        return [slices[None]]
+    order = sorted(number for number in slices if number is not None)
     for before, after in itertools.pairwise(order):
         if after != before + 1:
             raise InputError(f"{folder}: expected slices without gaps, found {slices[after]} after {slices[before]}.")
@@ -248,22 +251,23 @@ def _in_order(folder: Path, slices: dict[int | None, str]) -> list[str]:
 
 def _spacing(folder: Path, pixel_mm: float | None, slice_mm: float | None) -> tuple[float, float, float]:
     """(slice, row, column) spacing in mm: what is told, else what spacing.json says."""
-    path, told = folder / SPACING, {"pixel_mm": pixel_mm, "slice_mm": slice_mm}
-    if None in told.values() and path.is_file():
+    path = folder / SPACING
+    if (pixel_mm is None or slice_mm is None) and path.is_file():
         try:
             said = json.loads(path.read_text())
-            told = {key: float(said[key]) if value is None else value for key, value in told.items()}
+            pixel_mm = float(said["pixel_mm"]) if pixel_mm is None else pixel_mm
+            slice_mm = float(said["slice_mm"]) if slice_mm is None else slice_mm
         except (OSError, ValueError, KeyError, TypeError):
             raise InputError(f'{path}: expected {{"pixel_mm": MM, "slice_mm": MM}}, found something else.') from None
-    if None in told.values():
+    if pixel_mm is None or slice_mm is None:
         raise InputError(
             f"{folder}: its files do not say how large a pixel is, expected {SPACING} with pixel_mm and slice_mm "
             "there, or --pixel-mm and --slice-mm, found neither."
         )
-    for key, value in told.items():
+    for key, value in (("pixel_mm", pixel_mm), ("slice_mm", slice_mm)):
         if not (math.isfinite(value) and value > 0):
             raise InputError(f"{path}: expected {key} above 0, found {value:g}.")
-    return (told["slice_mm"], told["pixel_mm"], told["pixel_mm"])
+    return (slice_mm, pixel_mm, pixel_mm)
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spectac_fast.cohort.pairs import PairFolder
 
     GridCohort = Cohort | PairFolder | MapCohort | OneGrid
-    AnyCohort = GridCohort | StudyPairs
+    AnyPairs = Cohort | PairFolder | StudyPairs
 
 FOLDERS = """
 A cohort is a folder of `spectac phantom`, or one of your own studies: DICOM as it lies in an export, however nested,
@@ -54,7 +54,17 @@ def add_spacing(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_cohort(folder: Path, args: argparse.Namespace) -> AnyCohort:
+def open_pairs(folder: Path, args: argparse.Namespace) -> AnyPairs:
+    """The NC and AC images in a folder; raises as `open_cohort`, and UsageError for attenuation maps."""
+    from spectac_fast.cohort.map_cohort import MapCohort
+
+    cohort = open_cohort(folder, args)
+    if isinstance(cohort, MapCohort):
+        raise UsageError(f"{folder}: expected images, NC and AC, found a cohort of attenuation maps.")
+    return cohort
+
+
+def open_cohort(folder: Path, args: argparse.Namespace) -> AnyPairs | MapCohort:
     """The cohort in a folder, of whichever kind; UsageError, with the reader's sentence, for what is none."""
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.cohort.map_cohort import MapCohort, is_map_cohort

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spectac_fast.models.engine.fit import NO_COUNTS
+from spectac_fast.models.engine.fit import NO_COUNTS, Fit
 from spectac_fast.models.gradients import differentiable
 from spectac_fast.models.networks.unet import AttentionBlock
 from spectac_fast.models.translator import Translator, check_slices, with_neighbours
@@ -92,7 +92,11 @@ def explain_slice(
     attribution = integrated_gradients(value, images, start, nodes)[0]
     with torch.no_grad():
         ends = torch.cat([value(images), value(start)]).tolist()
-    maps = {name: _looked_at(weights, region, translator, nc) for name, weights in seen.items()}
+    maps = {
+        name: _looked_at(weights, region, translator.fit, nc)
+        for name, weights in seen.items()
+        if isinstance(translator, NetworkTranslator)
+    }
     return Explanation(image.cpu(), region.cpu(), attribution.cpu(), maps, *ends)
 
 
@@ -161,12 +165,12 @@ def attention_weights(block: AttentionBlock, x: Tensor) -> Tensor:
     return scores.softmax(dim=-1).mean(dim=1).view(batch, height, width, height, width)
 
 
-def _looked_at(weights: Tensor, region: Tensor, translator: NetworkTranslator, nc: Tensor) -> Tensor:
+def _looked_at(weights: Tensor, region: Tensor, fit: Fit, nc: Tensor) -> Tensor:
     """[H, W]: what the positions under a region look at, from [h, w, h, w]; sums to 1 over the network's field."""
     # In units where -1 is nothing, for fields that are padded with it.
-    field = translator.fit.to_network(2.0 * region[None, None].float() - 1.0)
+    field = fit.to_network(2.0 * region[None, None].float() - 1.0)
     share = F.adaptive_avg_pool2d(0.5 * (field + 1.0), tuple(weights.shape[:2]))[0, 0]
     looked = torch.einsum("yx,yxij->ij", share / share.sum(), weights)[None, None]
     spread = F.interpolate(looked, size=tuple(field.shape[-2:]), mode="nearest")
     spread = spread * (looked.sum() / spread.sum())
-    return translator.fit.from_network(spread, tuple(nc.shape[-2:]))[0, 0].cpu()
+    return fit.from_network(spread, tuple(nc.shape[-2:]))[0, 0].cpu()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import functools
 import socket
 import ssl
 import threading
@@ -149,9 +150,9 @@ class Gate:
                 continue
             self._guests.add(guest)
             guest.task = self._loop.create_task(self._serve(guest, connection))
-            guest.task.add_done_callback(lambda _, guest=guest: self._leave(guest))
+            guest.task.add_done_callback(functools.partial(self._leave, guest))
 
-    def _leave(self, guest: _Guest) -> None:
+    def _leave(self, guest: _Guest, _: asyncio.Task[None]) -> None:
         self._guests.discard(guest)
         self._settle()
 
@@ -187,15 +188,15 @@ class Gate:
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None
-        while asking := [each for each in self._asking if each.place and not each.place.done()]:
+        while asking := [(each, each.place) for each in self._asking if each.place and not each.place.done()]:
             admitted = [each for each in self._guests if each.admitted]
             if len(admitted) >= self.associations and not self._make_way(admitted):
                 self._settling = self._loop.call_later(_SETTLES_S, self._settle)
                 return
             of_peer = collections.Counter(each.peer[0] for each in admitted)
-            chosen = min(asking, key=lambda each: of_peer[each.peer[0]])
+            chosen, place = min(asking, key=lambda each: of_peer[each[0].peer[0]])
             chosen.admitted, chosen.moved = True, time.monotonic()
-            chosen.place.set_result(None)
+            place.set_result(None)
 
     async def _serve(self, guest: _Guest, connection: socket.socket) -> None:
         try:
@@ -217,8 +218,12 @@ class Gate:
     async def _shake_hands(self, connection: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader = asyncio.StreamReader()
         protocol = asyncio.StreamReaderProtocol(reader)
-        tls = {"ssl": self.tls, "ssl_handshake_timeout": self.patience.handshake} if self.tls else {}
-        transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, connection, **tls)
+        transport, _ = await self._loop.connect_accepted_socket(
+            lambda: protocol,
+            connection,
+            ssl=self.tls,
+            ssl_handshake_timeout=self.patience.handshake if self.tls else None,
+        )
         return reader, asyncio.StreamWriter(transport, protocol, reader, self._loop)
 
     async def _host(self, guest: _Guest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

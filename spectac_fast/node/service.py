@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -59,7 +60,7 @@ class Node:
         self.receiver, self.translator, self.destination = receiver, translator, destination
         self.projections = projections
         self.spool: Spool = receiver.spool
-        self._options = {"steps": steps, "samples": samples, "seed": seed}
+        self._steps, self._samples, self._seed = steps, samples, seed
         self.stable_s, self.first_wait_s, self.give_up_s = stable_s, first_wait_s, give_up_s
         self.error: Exception | None = None
         self._stop, self._sendable = threading.Event(), threading.Event()
@@ -69,7 +70,9 @@ class Node:
     def start(self) -> None:
         """Begin; raises SetupError where the port cannot be had."""
         self.receiver.start()
-        work = [self._correct_all, *([self._send_all] if self.destination else [])]
+        work: list[Callable[[], None]] = [self._correct_all]
+        if self.destination:
+            work.append(functools.partial(self._send_all, self.destination))
         self._threads = [threading.Thread(target=self._guarded, args=(each,), daemon=True) for each in work]
         for thread in self._threads:
             thread.start()
@@ -139,7 +142,9 @@ class Node:
 
     def _by_images(self, job: Path, draft: Path) -> list[str]:
         """Correct the NC slices of a study; sentences on what failed."""
-        return correct_files([job], draft, self.translator, **self._options).failed
+        return correct_files(
+            [job], draft, self.translator, steps=self._steps, samples=self._samples, seed=self._seed
+        ).failed
 
     def _by_projections(self, job: Path, draft: Path) -> list[str]:
         """Reconstruct the projections of a study; sentences on what failed. Raises NoInputError where it has none."""
@@ -152,7 +157,8 @@ class Node:
             raise NoInputError(f"{job}: expected projections (NM TOMO), found none.")
         return failed
 
-    def _send_all(self) -> None:
+    def _send_all(self, destination: Destination) -> None:
+        send = functools.partial(self._send, destination)
         retry = _Retry(self.first_wait_s, self.give_up_s)
         while not self._stop.is_set():
             self._sendable.clear()
@@ -163,11 +169,11 @@ class Node:
                 jobs = []
             for job in jobs:
                 if retry.is_due(job) and not self._stop.is_set():
-                    self._persist(retry, job, self._send)
+                    self._persist(retry, job, send)
             self._sendable.wait(min(self.first_wait_s, 1.0))
 
-    def _send(self, job: Path) -> None:
-        self.destination.send(sorted(job.rglob("*.dcm")))
+    def _send(self, destination: Destination, job: Path) -> None:
+        destination.send(sorted(job.rglob("*.dcm")))
         self.spool.sent(job)
         _log.info("study %s: sent", job.name)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from spectac_fast.train.recipe import Recipe
 from spectac_fast.train.slices import SlicePairs
 
 Estimate = Callable[[Tensor], Tensor]
+Pairs = TypeVar("Pairs", bound=SlicePairs | MapSlices)
 
 
 class Learner(Protocol):
@@ -51,13 +52,13 @@ class Learner(Protocol):
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(Generic[Pairs]):
     """What a learner is made of. pairs: of NC and AC, or of NC and maps. first_stage: weight file of the
     VQGAN of a latent model, None for the others.
     """
 
     recipe: Recipe
-    pairs: SlicePairs | MapSlices
+    pairs: Pairs
     seed: int
     device: torch.device
     first_stage: Path | None = None

@@ -35,7 +35,7 @@ from spectac_fast.train.validation import Validation
 
 _log = logging.getLogger(__name__)
 
-AnyCohort = PairedCohort | JoinedCohort | MapCohort
+AnyCohort = PairedCohort | MapCohort
 # A sampler takes a minute for 24 patients, and that time is the budget's: while training goes on, few are looked at.
 _GLANCE = 4
 
@@ -104,7 +104,7 @@ def train(
             network.compile()
     if rank() == 0:
         _say_precision(recipe, carried_out.precision, state.steps_in)
-    glance = _validation(validation, pairs, learner, device, _GLANCE) if rank() == 0 else None
+    glance = _validation(validation, pairs, learner, recipe, device, _GLANCE) if rank() == 0 else None
 
     def validate() -> dict[str, float]:
         assert glance is not None
@@ -128,7 +128,7 @@ def train(
         **surroundings(),
     }
     if rank() == 0:
-        watched = _validation(validation, pairs, learner, device)
+        watched = _validation(validation, pairs, learner, recipe, device)
         _finish(path, state, card, watched, cohort, pairs)
     return path
 
@@ -176,25 +176,33 @@ def _digest(path: Path | None) -> str | None:
 def _pairs(cohort: AnyCohort, cases: list[int], recipe: Recipe) -> SlicePairs | MapSlices:
     """What the recipe's model learns from."""
     if recipe.model in MAPS:
-        _check_maps(cohort)
-        return MapSlices(cohort, cases)
-    if cohort.kinds == MAP_KINDS:
+        return MapSlices(_maps(cohort), cases)
+    paired = _images(cohort, recipe)
+    return SlicePairs(paired, cases, left_ventricle_gain(paired, cases), recipe.targets)
+
+
+def _maps(cohort: AnyCohort) -> MapCohort | JoinedCohort:
+    """What holds maps; UsageError for what holds pairs of images."""
+    if isinstance(cohort, MapCohort | JoinedCohort) and cohort.kinds == MAP_KINDS:
+        return cohort
+    raise UsageError(
+        "a network of attenuation maps learns from cohorts of maps (`spectac phantom --format maps`), found "
+        f"{', '.join(cohort.kinds)}."
+    )
+
+
+def _images(cohort: AnyCohort, recipe: Recipe) -> PairedCohort:
+    """What holds pairs of images; UsageError for what holds maps."""
+    if isinstance(cohort, MapCohort) or cohort.kinds == MAP_KINDS:
         raise UsageError(f"{recipe.model} learns from pairs of NC and AC, found a cohort of attenuation maps.")
-    return SlicePairs(cohort, cases, left_ventricle_gain(cohort, cases), recipe.targets)
-
-
-def _check_maps(cohort: AnyCohort) -> None:
-    if cohort.kinds != MAP_KINDS:
-        raise UsageError(
-            "a network of attenuation maps learns from cohorts of maps (`spectac phantom --format maps`), found "
-            f"{', '.join(cohort.kinds)}."
-        )
+    return cohort
 
 
 def _validation(
     validation: AnyCohort | None,
     pairs: SlicePairs | MapSlices,
     learner: Learner,
+    recipe: Recipe,
     device: torch.device,
     most: int | None = None,
 ) -> Validation | MapValidation | None:
@@ -202,9 +210,8 @@ def _validation(
         return None
     cases = cases_of(validation, "validation")[:most]
     if isinstance(pairs, MapSlices):
-        _check_maps(validation)
-        return MapValidation(validation, cases, learner.context_slices, device)
-    return Validation(validation, cases, pairs.gain, pairs.fit_line(), learner.context_slices, device)
+        return MapValidation(_maps(validation), cases, learner.context_slices, device)
+    return Validation(_images(validation, recipe), cases, pairs.gain, pairs.fit_line(), learner.context_slices, device)
 
 
 def _finish(

@@ -14,6 +14,11 @@ from spectac_fast.train.maps.slices import MapSlices
 from spectac_fast.train.slices import Batch, SlicePairs
 
 
+def fit_of(settings: Mapping[str, Any], multiple: int) -> Fit:
+    """How slices are brought to the size of a recipe's data settings. multiple: as of `Supply`."""
+    return Fit(settings["fit"], tuple(settings["size"]), multiple)
+
+
 class Supply:
     """Batches of a recipe's data settings (see recipe.py). What it hands out is a function of the generator alone.
 
@@ -29,7 +34,7 @@ class Supply:
         multiple: int,
     ) -> None:
         self.pairs, self.settings, self.device, self.context = pairs, settings, device, context
-        self.fit = Fit(settings["fit"], tuple(settings["size"]), multiple)
+        self.fit = fit_of(settings, multiple)
         self.fields = Fields(**settings["fields"]) if settings.get("fields") else None
 
     def batch(self, rng: np.random.Generator) -> Batch:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from fake_cohort import PHASES, FakeCohort, FakeTranslator
+from fake_maps import write_maps
 from PIL import Image
 
 from spectac_fast.cli import main
@@ -105,3 +106,12 @@ def test_a_model_that_gives_nan_fails_and_writes_no_table(data, models, tmp_path
     assert main(["evaluate", "--data", str(data), "--models", "identity", "-o", str(tmp_path)]) == 1
     assert "'identity' gave values that are not finite" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cohort_of_maps_is_refused(models, tmp_path, capsys):
+    maps = write_maps(tmp_path / "maps", [500_001])
+    assert main(["evaluate", str(maps), "-o", str(tmp_path / "out"), "-d", "cpu"]) == 2
+    assert (
+        capsys.readouterr().err == f"spectac: {maps}: expected images, NC and AC, found a cohort of attenuation maps.\n"
+    )
+    assert not (tmp_path / "out").exists()

@@ -142,10 +142,13 @@ def test_where_no_camera_looked_is_no_place_without_counts():
 
 
 def test_cohorts_of_another_kind_are_refused(cohort, recipe, tmp_path):
+    watched = MapCohort(write_maps(tmp_path / "watched-maps", [500_001]))
     with pytest.raises(UsageError, match="attenuation maps learns from cohorts of maps"):
         train(TinyCohort([3], side=32), None, tmp_path / "pairs", recipe)
     with pytest.raises(UsageError, match="regression learns from pairs"):
         train(cohort, None, tmp_path / "maps", small("regression"))
+    with pytest.raises(UsageError, match="regression learns from pairs"):
+        train(TinyCohort([3], side=32), watched, tmp_path / "watched", small("regression"), Options(Budget(steps=1)))
     with pytest.raises(InputError, match="found 2 seeds twice"):
         JoinedCohort([cohort, cohort])
 

@@ -59,7 +59,7 @@ class OneGrid:
     def mapped(self, case: int, phase: str | None, plane: str | None) -> None:
         """None: files of their own are no mapped array."""
 
-    def spacing_of(self, case: int, phase: str | None, plane: str | None) -> tuple[float, float, float]:
+    def spacing_of(self, case: int, phase: str | None = None, plane: str | None = None) -> tuple[float, float, float]:
         """(slice, row, column) spacing of every stack, mm."""
         return self.spacing_mm
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectac_fast.commands import _flags
-from spectac_fast.commands._cohorts import add_spacing, open_cohort, open_joined
+from spectac_fast.commands._cohorts import add_spacing, open_joined, open_pairs
 from spectac_fast.commands._messages import style_of
 from spectac_fast.errors import NoInputError, UsageError
 from spectac_fast.outputs import Kind, Permit, check_folder, output_folder
 from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
-    from spectac_fast.cohort.paired import PairedCohort
     from spectac_fast.evaluate.regional.normals import NormalLimits
+    from spectac_fast.evaluate.table.score import TableCohort
     from spectac_fast.evaluate.table.variants import Row
 
 _FILES = {"table.md": Kind.TABLE, "table.csv": Kind.TABLE, "table.json": Kind.JSON, "panel.png": Kind.PICTURE}
@@ -81,10 +81,10 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.cohort.own.studies import StudyPairs
 
     # Before torch, so that what is wrong with the data is said at once.
-    cohort = open_cohort(folder, args)
+    cohort = open_pairs(folder, args)
     check_folder(args.out)
     permit = Permit((folder, *(args.normals or ())), args.overwrite)
-    own = isinstance(cohort, StudyPairs)
+    own = cohort if isinstance(cohort, StudyPairs) else None
     if own and not (args.pixel_mm is None and args.slice_mm is None):
         raise UsageError(
             f"--pixel-mm and --slice-mm are for stacks without headers; the files in {folder} say their own."
@@ -113,15 +113,15 @@ def run(args: argparse.Namespace) -> int:
     with Progress(series * len(rows), "evaluating", "series", style=style_of(args)) as progress:
         progress.show()
         collector = Collector(variants.shown_rows(rows)[0]) if own else None
-        look = {"look": collector.look} if collector else {}
-        scores = score_cohort(cohort, rows, seed=args.seed, cases=count, step=progress.step, **look)
+        look = collector.look if collector else lambda phase: None
+        scores = score_cohort(cohort, rows, seed=args.seed, cases=count, step=progress.step, look=look)
     numbers = table.build(scores, scores.cases, seed=args.seed, limits=limits, profile=args.metric_profile)
     statements = []
-    if collector:
+    if own and collector:
         numbers["statement"] = said = statement(
-            collector.seen, collector.row, numbers["head"], left=cohort.left, notes=cohort.notes, seed=args.seed
+            collector.seen, collector.row, numbers["head"], left=own.left, notes=own.notes, seed=args.seed
         )
-        statements = write_statement(said, collector.seen, cohort, folder)
+        statements = write_statement(said, collector.seen, own, folder)
     index = cohort.cases.index(scores.cases[0])
     panel = _picture(folder / "panel.png", cohort, index, rows, args.seed)
     written = [*statements, *table.write(numbers, folder), panel]
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _picture(path: Path, cohort: PairedCohort, index: int, rows: Sequence[Row], seed: int) -> Path:
+def _picture(path: Path, cohort: TableCohort, index: int, rows: Sequence[Row], seed: int) -> Path:
     """One patient, of every network as `correct` writes it: its first row with planes combined, if there is one.
 
     Without networks, whatever there is.
@@ -151,7 +151,7 @@ def _picture(path: Path, cohort: PairedCohort, index: int, rows: Sequence[Row], 
     return comparison_panel(path, phase, stacks, gain=rows[0].translator.gain)
 
 
-def _limits(args: argparse.Namespace, cohort: PairedCohort) -> NormalLimits | None:
+def _limits(args: argparse.Namespace, cohort: TableCohort) -> NormalLimits | None:
     """Those of the cohorts given by --normals; UsageError where there can be none."""
     from spectac_fast.evaluate.regional.known import hearts_are_known
     from spectac_fast.evaluate.regional.normals import limits_of_group

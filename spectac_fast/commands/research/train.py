@@ -13,7 +13,7 @@ from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
     from spectac_fast.cohort.joined import JoinedCohort
-    from spectac_fast.cohort.paired import PairedCohort
+    from spectac_fast.commands._cohorts import GridCohort
     from spectac_fast.train.loop.budget import Budget
 
 ROWS = ("identity", "scale", "linear")
@@ -107,7 +107,7 @@ def _budget(args: argparse.Namespace) -> Budget | None:
     return Budget(**given) if any(value is not None for value in given.values()) else None
 
 
-def _check_apart(cohort: JoinedCohort, validation: PairedCohort) -> None:
+def _check_apart(cohort: JoinedCohort, validation: GridCohort) -> None:
     """Synthetic patients are kept apart by their seeds; what else is given for both would flatter the model."""
     known = {case.get("sha256") for case in cohort.cases} - {None}
     both = sum(case.get("sha256") in known for case in validation.cases)

@@ -108,7 +108,7 @@ def examined(name: str, stacks: dict[str, dict[str, Stack]], by_hand: Mapping[st
             phase.peaks[kind] = percentile(polar, 99)
             phase.polar[kind] = percent_of_maximum(polar)
             phase.segments[kind] = means(phase.polar[kind])
-    phase.warnings += _doubts(phase, stack)
+    phase.warnings += _doubts(phase, phase.ventricle, stack)
     return phase
 
 
@@ -117,7 +117,7 @@ def _set(found: Ventricle, phase: str, by_hand: Mapping[str, Any]) -> Ventricle:
     wrong = sorted(set(by_hand) - known)
     if wrong:
         raise UsageError(f"geometry of {phase}: expected {', '.join(sorted(known))}, found {', '.join(wrong)}.")
-    values = {}
+    values: dict[str, Any] = {}
     for name, value in by_hand.items():
         numbers = value if isinstance(value, (list, tuple)) else [value]
         wanted = 3 if name == "centre_mm" else 2 if name == "tilt_deg" else 1
@@ -128,9 +128,9 @@ def _set(found: Ventricle, phase: str, by_hand: Mapping[str, Any]) -> Ventricle:
     return replace(found, **values)
 
 
-def _doubts(phase: Phase, stack: Stack) -> list[str]:
+def _doubts(phase: Phase, found: Ventricle, stack: Stack) -> list[str]:
     """Sentences on what makes a polar map less sure."""
-    found, name, doubts = phase.ventricle, phase.name, []
+    name, doubts = phase.name, []
     low, high = _RADIUS_USUAL_MM
     if not low <= found.radius_mm <= high:
         doubts.append(f"{name}: the ventricle's radius of {found.radius_mm:.0f} mm is unusual; check its outline.")

@@ -62,9 +62,11 @@ def _far_apart(written: Mapping[tuple[str, str], Series], prepared: Prepared, tr
     known = population.spread if population else None
     for series, scale in zip(prepared.study.series, prepared.scales):
         one = written.get((series.phase, series.plane))
-        drawn = re.search(r"deviation of samples (\d+)", derivation(one)) if one is not None else None
-        usual = drawn is not None and not re.search(r"\bsteps (?!1\b)", derivation(one))
-        if known is None or not usual or int(drawn[1]) < known.samples:
+        if known is None or one is None:
+            continue
+        said = derivation(one)
+        drawn = re.search(r"deviation of samples (\d+)", said)
+        if drawn is None or re.search(r"\bsteps (?!1\b)", said) or int(drawn[1]) < known.samples:
             continue
         stack = one.counts * np.float32(2.0 / (scale * translator.gain))
         taken = stack[central_slices(len(stack), one.slice_mm)]

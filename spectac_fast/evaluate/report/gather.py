@@ -47,7 +47,7 @@ class Stack:
 
     def index(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
         """LPS mm -> index (slice, row, column)."""
-        return np.linalg.solve(self.steps.T, point - self.origin)
+        return np.linalg.solve(self.steps.T, point - self.origin).astype(np.float64)
 
 
 @dataclass
@@ -160,8 +160,9 @@ def _left_out(one: Series, why: str) -> str:
 def pseudonym(series: Series) -> str:
     """Eight letters that stand for a study: from its UID, and nothing of the UID can be read off them."""
     uid = str(series.header.StudyInstanceUID) if series.header is not None else series.uid
-    if SHARED_UID in series.notes:
-        uid += claim_of(series).header.patient
+    header = claim_of(series).header
+    if SHARED_UID in series.notes and header is not None:
+        uid += header.patient
     return hashlib.sha256(f"spectac report {uid}".encode()).hexdigest()[:8]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from spectac_fast._version import __version__
 from spectac_fast.evaluate.figures.figures import PLANE_NAMES
 from spectac_fast.evaluate.html_head import html_head
+from spectac_fast.evaluate.regional.ventricle import Ventricle
 from spectac_fast.evaluate.report import images
 from spectac_fast.evaluate.report.analysis import (
     MARKED,
@@ -23,7 +24,7 @@ from spectac_fast.evaluate.report.analysis import (
 )
 from spectac_fast.evaluate.report.bullseye import bullseye
 from spectac_fast.evaluate.report.deficits import DEFICIT_LINK, deficit_table
-from spectac_fast.evaluate.report.gather import ReportStudy
+from spectac_fast.evaluate.report.gather import ReportStudy, Stack
 from spectac_fast.evaluate.report.map_files import ReportMap
 from spectac_fast.evaluate.report.map_section import MAP_LINK, map_for, map_section
 from spectac_fast.evaluate.report.words import NAMES, ORDER
@@ -160,30 +161,35 @@ def _table(phases: Sequence[Phase]) -> Iterator[str]:
     yield f"<caption>Uptake, % of each image’s maximum; changes of {MARKED} points and more are marked.</caption>"
     yield "<thead><tr>"
     yield '<th rowspan="2" scope="col">Segment</th>'
-    columns = [[*phase.segments, *(["change"] if phase.change is not None else [])] for phase in with_segments]
-    for phase, kinds in zip(with_segments, columns):
-        yield f'<th colspan="{len(kinds)}" scope="colgroup">{phase.name.capitalize()}</th>'
+    columns = [_columns(phase) for phase in with_segments]
+    for phase, values in zip(with_segments, columns):
+        yield f'<th colspan="{len(values)}" scope="colgroup">{phase.name.capitalize()}</th>'
     yield "</tr><tr>"
-    for kinds in columns:
-        yield "".join(f'<th scope="col">{NAMES.get(kind, "Change")}</th>' for kind in kinds)
+    for values in columns:
+        yield "".join(f'<th scope="col">{NAMES.get(kind, "Change")}</th>' for kind in values)
     yield "</tr></thead><tbody>"
     for k in range(17):
         ring = ' class="ring"' if k in _RINGS else ""
-        cells = "".join(_cells(phase, kinds, k) for phase, kinds in zip(with_segments, columns))
+        cells = "".join(_cells(values, k) for values in columns)
         yield f'<tr{ring}><th scope="row">{segment(k)}</th>{cells}</tr>'
     yield "</tbody></table></div></section>"
 
 
-def _cells(phase: Phase, kinds: Sequence[str], k: int) -> str:
+def _columns(phase: Phase) -> dict[str, np.ndarray]:
+    """Segments, [17], by kind of image, and their change where there is one."""
+    change = phase.change
+    return phase.segments | ({} if change is None else {"change": change})
+
+
+def _cells(columns: Mapping[str, np.ndarray], k: int) -> str:
     cells = []
-    for j, kind in enumerate(kinds):
+    for j, (kind, values) in enumerate(columns.items()):
         classes = ["first"] if j == 0 else []
         if kind == "change":
-            value = phase.change[k]
-            classes += {1: ["up"], -1: ["down"], 0: []}[emphasised(value)]
-            text = signed(value)
+            classes += {1: ["up"], -1: ["down"], 0: []}[emphasised(values[k])]
+            text = signed(values[k])
         else:
-            text = f"{phase.segments[kind][k]:.0f}"
+            text = f"{values[k]:.0f}"
         cells.append(f'<td class="{" ".join(classes)}">{text}</td>' if classes else f"<td>{text}</td>")
     return "".join(cells)
 
@@ -260,7 +266,7 @@ def _making(study: ReportStudy, phases: Sequence[Phase]) -> Iterator[str]:
     for sentence in study.made_by:
         yield f"<dt>Correction</dt><dd>{html.escape(sentence)}</dd>"
     for phase in phases:
-        planes: Mapping[str, object] = next(iter(phase.stacks.values()), {})
+        planes: Mapping[str, Stack] = next(iter(phase.stacks.values()), {})
         for plane, stack in planes.items():
             slices, rows, columns = stack.counts.shape
             mm = stack.spacing_mm
@@ -269,7 +275,7 @@ def _making(study: ReportStudy, phases: Sequence[Phase]) -> Iterator[str]:
                 f"{mm[0]:g} × {mm[1]:g} × {mm[2]:g} mm; at hand: {', '.join(NAMES[k] for k in phase.stacks)}</dd>"
             )
         if phase.ventricle is not None:
-            yield f"<dt>{phase.name.capitalize()} ventricle</dt><dd>{_geometry(phase)}</dd>"
+            yield f"<dt>{phase.name.capitalize()} ventricle</dt><dd>{_geometry(phase, phase.ventricle)}</dd>"
     yield (
         "<dt>Polar maps</dt><dd>The largest count within the wall along the normals of a half-ellipsoid; found once a "
         "phase and used for all its images. Maximum: the map’s 99th percentile. Segments: AHA (Cerqueira 2002).</dd>"
@@ -278,8 +284,7 @@ def _making(study: ReportStudy, phases: Sequence[Phase]) -> Iterator[str]:
     )
 
 
-def _geometry(phase: Phase) -> str:
-    v = phase.ventricle
+def _geometry(phase: Phase, v: Ventricle) -> str:
     how = f"set by hand: {', '.join(phase.set_by_hand)}; the rest found" if phase.set_by_hand else "found"
     centre, tilt = (", ".join(f"{x:.1f}" for x in values) for values in (v.centre_mm, v.tilt_deg))
     return (

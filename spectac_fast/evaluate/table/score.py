@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from spectac_fast.cohort.own.studies import Grid, StudyPairs
-from spectac_fast.cohort.paired import PairedCohort, left_ventricle_gain, phases_of
+from spectac_fast.cohort.paired import KnownCohort, PairedCohort, left_ventricle_gain, phases_of
 from spectac_fast.data.geometry.resample import check_pixels
 from spectac_fast.data.scale import to_counts, to_model
 from spectac_fast.errors import InputError
@@ -30,6 +30,8 @@ from spectac_fast.evaluate.table.variants import Row
 from spectac_fast.terms import IDEAL, PHASES
 
 AnyPhase = Phase | StudyPhase
+# Of one grid, or one's own studies on their own pixels.
+TableCohort = PairedCohort | StudyPairs
 
 
 @dataclass
@@ -71,7 +73,7 @@ class CohortScores:
     many of each size and spacing.
     """
 
-    cases: list[Mapping[str, Any]]
+    cases: list[dict[str, Any]]
     refused: list[str]
     rows: list[RowResult]
     segments: dict[str, np.ndarray] | None
@@ -95,7 +97,7 @@ class CohortScores:
 
 
 def score_cohort(
-    cohort: PairedCohort,
+    cohort: TableCohort,
     rows: Sequence[Row],
     *,
     seed: int = 0,
@@ -119,12 +121,12 @@ def score_cohort(
     count = len(cohort.cases) if cases is None else min(cases, len(cohort.cases))
     if not count:
         raise InputError("the cohort holds no case to evaluate, expected at least one.")
-    own_studies = isinstance(cohort, StudyPairs)
-    if not own_studies:
+    if not isinstance(cohort, StudyPairs):
         _check_sizes(cohort, rows)
     results = [RowResult(row, seen_in_training(row.translator.card, cohort.cases, count)) for row in rows]
     gain = rows[0].translator.gain
-    scored, refused, known_images = [], [], []
+    scored: list[int] = []
+    refused, known_images = [], []
     for index in range(count):
         before = [(result.seconds, result.slices) for result in results]
         try:
@@ -132,7 +134,7 @@ def score_cohort(
                 _warm_up(cohort, index, rows, seed)
             known_images.append(_score_case(cohort, index, results, gain, seed, step, look))
         except InputError as reason:
-            if not own_studies:
+            if not isinstance(cohort, StudyPairs):
                 raise
             refused.append(str(reason))
             for result, (seconds, slices) in zip(results, before):
@@ -159,14 +161,14 @@ def score_cohort(
     )
 
 
-def planes_are_known(cohort: PairedCohort) -> bool:
+def planes_are_known(cohort: TableCohort) -> bool:
     """Whether it is known how the planes of a phase lie to each other: of synthetic patients, and of studies whose
     headers tell.
     """
     return isinstance(cohort, StudyPairs) or hearts_are_known(cohort.cases)
 
 
-def phase_of(cohort: PairedCohort, index: int, phase: str | None, seed: int) -> AnyPhase:
+def phase_of(cohort: TableCohort, index: int, phase: str | None, seed: int) -> AnyPhase:
     """One phase of a patient, to be corrected."""
     if isinstance(cohort, StudyPairs):
         return StudyPhase(cohort, index, str(phase), seed)
@@ -174,7 +176,7 @@ def phase_of(cohort: PairedCohort, index: int, phase: str | None, seed: int) -> 
 
 
 def corrected_stacks(
-    cohort: PairedCohort, index: int, phase: str | None, row: Row, *, seed: int = 0
+    cohort: TableCohort, index: int, phase: str | None, row: Row, *, seed: int = 0
 ) -> dict[str | None, Stacks]:
     """One phase of one patient as counts, by plane, for a picture; the plane that sets the count scale first."""
     planes = phase_of(cohort, index, phase, seed)
@@ -197,14 +199,14 @@ def _check_sizes(cohort: PairedCohort, rows: Sequence[Row]) -> None:
         check_pixels(f"row {row.label!r}", cohort.spacing_mm[1:], row.translator.pixel_mm)
 
 
-def _grids(cohort: PairedCohort, cases: Sequence[int]) -> Counter[Grid]:
+def _grids(cohort: TableCohort, cases: Sequence[int]) -> Counter[Grid]:
     if isinstance(cohort, StudyPairs):
         return cohort.grids(cases)
     rows, columns = cohort.pair(0, *cohort.series(0)[0])[0].shape[1:]
     return Counter({(rows, columns, cohort.spacing_mm): sum(len(cohort.series(i)) for i in cases)})
 
 
-def _warm_up(cohort: PairedCohort, index: int, rows: Sequence[Row], seed: int) -> None:
+def _warm_up(cohort: TableCohort, index: int, rows: Sequence[Row], seed: int) -> None:
     first = phase_of(cohort, index, next(iter(phases_of(cohort, index))), seed)
     for row in rows:
         first.warm_up(row)
@@ -214,7 +216,7 @@ _OfCase = tuple[PatientScores, dict[str, PatientScores], PatientScores | None, d
 
 
 def _score_case(
-    cohort: PairedCohort,
+    cohort: TableCohort,
     index: int,
     results: list[RowResult],
     gain: float,
@@ -273,14 +275,22 @@ def _score_case(
     return score_patient(cut), floor, score_patient(of_ac) if of_ac else None, of_images
 
 
-def _known_images(cohort: PairedCohort, index: int, planes: AnyPhase) -> dict[str, Planes]:
+def _known_images(cohort: TableCohort, index: int, planes: AnyPhase) -> dict[str, Planes]:
     """By kind what segments can be had of: nothing where it is not known where hearts lie."""
     if isinstance(planes, StudyPhase):
         return {"NC": planes.nc, "AC": planes.ac}
-    if not hearts_are_known(cohort.cases):
+    if not _is_known(cohort):
         return {}
-    images = {"NC": planes.nc, "AC": planes.ac, "truth": {"SA": cohort.truth(index, planes.phase, "SA")}}
+    images: dict[str, Planes] = {
+        "NC": planes.nc,
+        "AC": planes.ac,
+        "truth": {"SA": cohort.truth(index, planes.phase, "SA")},
+    }
     return images | ({IDEAL: {"SA": cohort.ideal(index, planes.phase, "SA")}} if IDEAL in cohort.kinds else {})
+
+
+def _is_known(cohort: TableCohort) -> TypeGuard[KnownCohort]:
+    return hearts_are_known(cohort.cases)
 
 
 def _of_phases(found: Mapping[str | None, np.ndarray]) -> list[np.ndarray]:

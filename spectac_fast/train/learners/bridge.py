@@ -16,7 +16,7 @@ from spectac_fast.errors import UsageError
 from spectac_fast.models.methods.bbdm import BBDM, model_of
 from spectac_fast.train.learner import Estimate, Setting, autocast, fresh_weights
 from spectac_fast.train.learners.supervised import Supervised
-from spectac_fast.train.slices import Batch
+from spectac_fast.train.slices import Batch, SlicePairs
 
 _BLOCK = 4
 
@@ -38,7 +38,7 @@ class BridgeLearner(Supervised):
     others.
     """
 
-    def __init__(self, model: BBDM, setting: Setting) -> None:
+    def __init__(self, model: BBDM, setting: Setting[SlicePairs]) -> None:
         network = model.denoise_fn
         super().__init__(model, setting, model.context_slices, network.multiple)
         self.power = setting.pairs.residual_power()

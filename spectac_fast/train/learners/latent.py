@@ -16,10 +16,12 @@ from spectac_fast.models.methods.lbbdm import model_of as lbbdm_of
 from spectac_fast.reconstruct.maps import BODY_MU, attention_from_nc, contour_from_nc, path_transmission
 from spectac_fast.train.learner import Estimate, Setting, autocast
 from spectac_fast.train.learners.latents import LatentBatch, Latents, heart_weighted, with_first_stage
-from spectac_fast.train.learners.supervised import Supervised
+from spectac_fast.train.learners.supervised import OneNetwork
+from spectac_fast.train.slices import SlicePairs
+from spectac_fast.train.supply import fit_of
 
 
-class LatentLearner(Supervised):
+class LatentLearner(OneNetwork[LatentBatch]):
     """Mean error of the bridge's objective between latents that are computed once, before the first step.
 
     recipe.loss: {"norm": "l1" | "l2", "nodes": "uniform" (the published choice) | "lambda"}, and optional
@@ -27,10 +29,12 @@ class LatentLearner(Supervised):
     the model was built from.
     """
 
-    def __init__(self, model: LatentBBDM, network: dict[str, Any], setting: Setting) -> None:
-        super().__init__(model, setting, model.context_slices, model.multiple)
+    supply: Latents
+
+    def __init__(self, model: LatentBBDM, network: dict[str, Any], setting: Setting[SlicePairs]) -> None:
+        super().__init__(model, setting, model.context_slices)
         self.network, self.pixel_mm = network, setting.pairs.pixel_mm
-        self.fit = self.supply.fit
+        self.fit = fit_of(self.recipe.data, model.multiple)
         self.supply = Latents(setting, self.fit, self.context_slices, self._ac_latent, self._nc_latent, self.maps)
         if model.normalised:
             for name, value in zip(STATISTICS, self.supply.standardise()):

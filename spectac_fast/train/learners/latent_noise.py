@@ -14,21 +14,25 @@ from spectac_fast.models.methods.ldm import LatentDiffusion, model_of
 from spectac_fast.ops import TRAINING, counter_normal
 from spectac_fast.train.learner import Estimate, Setting, autocast
 from spectac_fast.train.learners.latents import LatentBatch, Latents, heart_weighted, with_first_stage
-from spectac_fast.train.learners.supervised import Supervised
+from spectac_fast.train.learners.supervised import OneNetwork
+from spectac_fast.train.slices import SlicePairs
+from spectac_fast.train.supply import fit_of
 
 _WATCH_STEPS = 5
 
 
-class LDMLearner(Supervised):
+class LDMLearner(OneNetwork[LatentBatch]):
     """Mean absolute error of what the process wants predicted (published: noise), at timesteps uniform in 0 ... T-1.
 
     recipe.loss: optional {"heart_weight"} of latents within 60 mm of the stack's centre, relative to 1 elsewhere.
     recipe.network: the configuration of models/methods/ldm.py without the first stage's and the process.
     """
 
-    def __init__(self, model: LatentDiffusion, network: dict[str, Any], setting: Setting) -> None:
-        super().__init__(model, setting, model.context_slices, model.multiple)
-        self.network, self.fit = network, self.supply.fit
+    supply: Latents
+
+    def __init__(self, model: LatentDiffusion, network: dict[str, Any], setting: Setting[SlicePairs]) -> None:
+        super().__init__(model, setting, model.context_slices)
+        self.network, self.fit = network, fit_of(self.recipe.data, model.multiple)
         self.supply = Latents(setting, self.fit, self.context_slices, model.encode, model.encode)
         # Latents of about unit spread: the process ends in unit noise.
         model.scale_factor.copy_(1.0 / self.supply.ac.float().std())

@@ -15,6 +15,7 @@ from spectac_fast.errors import InputError, UsageError
 from spectac_fast.models.engine.fit import Fit
 from spectac_fast.progress import Progress
 from spectac_fast.train.learner import Setting, fresh_weights
+from spectac_fast.train.slices import SlicePairs
 
 _CHUNK = 64
 
@@ -43,7 +44,7 @@ class Latents:
 
     def __init__(
         self,
-        setting: Setting,
+        setting: Setting[SlicePairs],
         fit: Fit,
         context: int,
         encode_ac: Callable[[Tensor], Tensor],

@@ -13,7 +13,7 @@ from spectac_fast.models.methods.regression import Regression, model_of
 from spectac_fast.train.learner import Estimate, Setting, autocast, fresh_weights
 from spectac_fast.train.learners.bridge import weighted_error
 from spectac_fast.train.learners.supervised import Supervised
-from spectac_fast.train.slices import Batch
+from spectac_fast.train.slices import Batch, SlicePairs
 
 
 class RegressionLearner(Supervised):
@@ -22,7 +22,7 @@ class RegressionLearner(Supervised):
     recipe.loss: {"norm": "l1" | "l2", "heart_weight", and for l2 "block_weight" (see learners/bridge.py)}.
     """
 
-    def __init__(self, model: Regression, setting: Setting) -> None:
+    def __init__(self, model: Regression, setting: Setting[SlicePairs]) -> None:
         network = model.denoise_fn
         super().__init__(model, setting, model.context_slices, network.multiple)
         self.power = setting.pairs.residual_power()

@@ -71,11 +71,11 @@ def read_map_files(files: Sequence[tuple[Path, bytes]]) -> AttenuationMap:
                 raise NotApplicableError(f"{path}: expected a CT series or an NM attenuation map, found {found}.")
     first = files[0][0]
     if len(slices) != 1:
-        found = f"{len(slices)} CT series" if slices else f"none in {len(files)} files"
-        raise InputError(f"{first.parent}: expected one CT series as attenuation map, found {found}.")
-    (found,) = slices.values()
-    with sentences(Path(found[0].filename)):
-        return _of_ct(found, Path(found[0].filename))
+        many = f"{len(slices)} CT series" if slices else f"none in {len(files)} files"
+        raise InputError(f"{first.parent}: expected one CT series as attenuation map, found {many}.")
+    (series,) = slices.values()
+    with sentences(Path(series[0].filename)):
+        return _of_ct(series, Path(series[0].filename))
 
 
 def _of_ct(slices: list[Dataset], path: Path) -> AttenuationMap:

@@ -205,7 +205,8 @@ def _by_angle(
     if len(starts) == len(angles):
         return flat, _centred(angles), radius, ()
     shared = np.diff(starts, append=len(angles))
-    mean = np.add.reduceat(flat, starts, axis=1) / shared[None, :, None, None].astype(np.float32)
+    mean = np.add.reduceat(flat, starts, axis=1)
+    mean /= shared[None, :, None, None].astype(np.float32)
     where = np.add.reduceat(radius, starts) / shared
     note = f"{len(angles)} views were taken from {len(starts)} angles; those of one angle are averaged."
     return mean, _centred(angles[starts]), where, (note,)

@@ -52,13 +52,13 @@ def write_projections(
     Raises:
         ValueError: counts outside 0 ... 65535, or angles in unequal steps.
     """
-    counts, angles = np.asarray(counts), np.asarray(angles, float)
+    counts, at = np.asarray(counts), np.asarray(angles, np.float64)
     if counts.ndim != 4 or not np.isfinite(counts).all() or counts.min() < 0 or counts.max() > 65535:
         raise ValueError(f"counts must be [windows, views, rows, columns] from 0 to 65535, found {counts.shape}")
     windows, views = counts.shape[:2]
-    step = angles[1] - angles[0]
-    if len(angles) != views or not np.allclose(np.diff(angles), step):
-        raise ValueError(f"angles must be {views} in equal steps, found {len(angles)}")
+    step = at[1] - at[0]
+    if len(at) != views or not np.allclose(np.diff(at), step):
+        raise ValueError(f"angles must be {views} in equal steps, found {len(at)}")
     ds = identity_of(patient_id, sex, study_key, "TOMO", phase, "NC")
     ds.ImageType = ["ORIGINAL", "PRIMARY", "TOMO", "EMISSION"]
     ds.SeriesDescription, ds.ImageID = f"{phase.upper()} TOMO", "TOMO"
@@ -66,7 +66,7 @@ def write_projections(
     _windows(ds, windows_kev)
     _frames(ds, windows, views)
     ds.TypeOfDetectorMotion = "STEP AND SHOOT"
-    _camera(ds, angles, radius_mm, pixel_mm, top_mm, counts.shape[-1], collimator)
+    _camera(ds, at, radius_mm, pixel_mm, top_mm, counts.shape[-1], collimator)
     ds.RotationInformationSequence[0].ActualFrameDuration = frame_ms
     ds.CorrectedImage = ["UNIF", "COR", "NRGY", "LIN"]
     ds.CountsAccumulated = int(np.rint(counts).sum())
