@@ -1,4 +1,4 @@
-"""The pictures that README shows, made anew from the bundled studies: python docs/front.py [--check].
+"""The pictures that README and the tutorial show, made anew from the bundled studies: python docs/front.py [--check].
 
 Each remembers, in the text of its PNG, a digest of what it shows: the studies, the weights, and the code that draws.
 With --check nothing is made; the exit status says whether all are current.
@@ -29,6 +29,7 @@ PICTURES = {
     "demo-stress.png": ("stress.png", [*_SHOWN, *_DRAWN]),
     "patient.png": ("patient/patient.png", [*_SHOWN, *_DRAWN, *_PHYSICS]),
     "map.png": ("patient/map.png", ["data/demo/**/*", "evaluate/figures/maps.py", *_PHYSICS]),
+    "explained.png": ("explained/explain-stress.png", [*_SHOWN, "evaluate/explanation.py", "models/explain.py"]),
     "report.png": ("report.png", [*_SHOWN, *_DRAWN, *_REPORT]),
 }
 
@@ -63,7 +64,8 @@ def make(folder: Path = ROOT / "docs") -> None:
     with tempfile.TemporaryDirectory() as work:
         demo = Path(work) / "demo"
         report = ["report", demo / "input", demo / "corrected", "-o", demo / "report.html", "--png"]
-        for words in (["demo", "-o", demo], report):
+        explain = ["explain", demo / "input" / "stress_SA_NC.dcm", "-o", demo / "explained"]
+        for words in (["demo", "-o", demo], report, explain):
             subprocess.run([sys.executable, "-m", "spectac_fast.cli", *map(str, words)], cwd=ROOT, check=True)
         for name, (made, patterns) in PICTURES.items():
             said = PngInfo()

@@ -8,16 +8,25 @@ from pathlib import Path
 
 from mkdocs.structure.files import File, Files
 
+sys.path.insert(0, str(Path(__file__).parent))
+from formulas import typeset
+
 ROOT = Path(__file__).parents[1]
 DRAWN = ROOT / "build" / "pictures"
 ELSEWHERE = {
     "pictures/demo-stress.png": "docs/demo-stress.png",
     "pictures/report.png": "docs/report.png",
+    "pictures/explained.png": "docs/explained.png",
     "pictures/patient.png": "docs/patient.png",
     "pictures/map.png": "docs/map.png",
     "pictures/cohort.png": "bench/results/cohort.png",
     "pictures/evaluations.png": "bench/results/quality-cost/plot_cpu.png",
 }
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Formulas as MathML, which browsers set without a script."""
+    return typeset(markdown)
 
 
 def on_files(files: Files, config) -> Files:

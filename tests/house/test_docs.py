@@ -28,6 +28,7 @@ README = ROOT / "README.md"
 SHOWN = {"text"}
 # What a reader of a page is left with.
 LEFT = {
+    "tutorial.md": ["report.html", "report.png", "report.sr.dcm", "explained/explain.json"],
     "guides/pairs.md": ["own-study/statement.html", "own-study/matching.csv", "own-line-table/statement.md"],
     "guides/files.md": ["corrected-nifti/patient7_stress_SA_DL-AC.nii.gz", "corrected-npy/counts_DL-AC.npy"],
     "people/physicist.md": ["table/table.md", "cohort/cohort.json"],
@@ -117,6 +118,33 @@ def test_links_and_pictures_are_there():
 def test_every_page_is_in_the_navigation():
     listed = re.findall(r"([\w/-]+\.md)", (ROOT / "docs" / "mkdocs.yml").read_text())
     assert sorted(listed) == [name(page) for page in pages()]
+
+
+def test_formulas_can_be_set():
+    """GitHub sets them itself; the site's are MathML."""
+    converter = pytest.importorskip("latex2mathml.converter", reason="needs latex2mathml (extra: docs)")
+    formulas = runpy.run_path(str(ROOT / "docs" / "formulas.py"))
+    found = {page: list(formulas["formulas_in"](page.read_text())) for page in pages()}
+    assert sum(map(len, found.values())) >= 8
+    for page, each in found.items():
+        for formula in each:
+            assert converter.convert(formula).startswith("<math"), f"{name(page)}: {formula}"
+        if each:
+            assert formulas["typeset"](page.read_text()).count("<math") == len(each)
+    text = "Costs $x_0$, as `$HOME` says.\n\n```sh\necho $A $B\n```\n\n$$\ny = x^2\n$$\n"
+    made = formulas["typeset"](text)
+    assert list(formulas["formulas_in"](text)) == ["x_0", "y = x^2"]
+    assert "`$HOME`" in made
+    assert "echo $A $B" in made
+    assert made.count('display="block"') == 1
+
+
+def test_no_formula_is_plain_text():
+    """An indented block is code to a reader of the page, and a formula is none."""
+    for page in pages():
+        prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        assert not re.findall(r"\n\n {4}\S.* = .*", prose), name(page)
+        assert not re.findall(r"\bsqrt\(|\bexp\(", re.sub(r"`[^`]*`|\$[^$]*\$", "", prose)), name(page)
 
 
 def test_public_names_are_in_the_api_pages():

@@ -157,7 +157,7 @@ def _table(phases: Sequence[Phase]) -> Iterator[str]:
     if not with_segments:
         return
     yield '<section aria-labelledby="segments"><h2 id="segments">Seventeen segments</h2>'
-    yield '<div class="scroll" tabindex="0" role="region" aria-label="Table of segments"><table>'
+    yield '<div class="scroll" tabindex="0" role="region" aria-label="Table of segments"><table class="segments">'
     yield f"<caption>Uptake, % of each image’s maximum; changes of {MARKED} points and more are marked.</caption>"
     yield "<thead><tr>"
     yield '<th rowspan="2" scope="col">Segment</th>'
@@ -207,8 +207,8 @@ def _slices(phases: Sequence[Phase], perfusion: str) -> Iterator[str]:
             continue
         most = max(len(numbers) for *_, numbers, _ in rows)
         label = f"{name.capitalize()} ({plane}), {_ORDER[plane]}"
-        yield f'<h3>{label}</h3><div class="scroll strips" style="--most:{most}" tabindex="0" role="region" '
-        yield f'aria-label="{label}">'
+        yield f'<h3>{label}</h3><div class="scroll strips" style="--most:{most};--rows:{len(rows)}" '
+        yield f'tabindex="0" role="region" aria-label="{label}">'
         before = None
         for phase, kind, scale, uri, numbers, height in rows:
             scales.add(scale)

@@ -360,6 +360,11 @@ def test_a_study_without_short_axis_has_slices_and_no_map(run, tmp_path):
 def test_a_real_browser_shows_and_prints_it(run, tmp_path):
     assert main(["report", str(run), "-o", str(tmp_path / "r.html")]) == 0
     at_390 = '<body style="margin:0"><iframe src="r.html" width="390" height="3000" style="border:0"></iframe>'
+    measure = "for (const t of f.contentDocument.querySelectorAll('table')) "
+    measure += "document.body.append(`over=${t.scrollWidth - t.parentElement.clientWidth};`)"
+    (tmp_path / "wide.html").write_text(
+        f"{at_390}<script>f = frames[0].frameElement; f.onload = () => {{{measure}}}</script>"
+    )
     (tmp_path / "phone.html").write_text(at_390)
     browser = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
     browser += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--allow-file-access-from-files"]
@@ -373,9 +378,16 @@ def test_a_real_browser_shows_and_prints_it(run, tmp_path):
         assert warm.sum() > 5000
         if name == "phone":
             assert (pixels[:, 391:] == 255).all()
+    words = ["--dump-dom", (tmp_path / "wide.html").as_uri()]
+    dom = subprocess.run([*browser, *words], capture_output=True, text=True, timeout=HANGS_S, check=True).stdout
+    over = [int(each) for each in re.findall(r"over=(-?\d+);", dom)]
+    assert len(over) == 2
+    assert max(over) <= 0
     words = [f"--print-to-pdf={tmp_path / 'r.pdf'}", (tmp_path / "r.html").as_uri()]
     subprocess.run([*browser, *words], capture_output=True, timeout=HANGS_S, check=True)
-    assert (tmp_path / "r.pdf").read_bytes().startswith(b"%PDF")
+    printed = (tmp_path / "r.pdf").read_bytes()
+    assert printed.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) <= 5
 
 
 def test_phantom_geometry_is_that_of_its_record():
