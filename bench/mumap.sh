@@ -40,3 +40,6 @@ cp "$work/bridge/card.json" spectac_fast/weights/mumap-bridge64.json
 
 python -m bench routes --work "$work/routes" --patients "${PATIENTS:-48}"
 python -m bench mumap_card
+# How far its maps are to be spread, and what the deviations then hold; about 10 minutes.
+python -m bench deviations --work "$work/deviations" --store
+python -m bench bridge_card

@@ -29,8 +29,6 @@ def run(args: argparse.Namespace) -> int:
 
 def card(trained: Mapping[str, Any], routes: Mapping[str, Any]) -> str:
     """The Markdown card."""
-    data, seeds = trained["data"], routes["seeds"]
-    ranges = ", ".join(f"{low}-{high}" for low, high in data["training_seeds"])
     facts = {
         "what it does": "predicts the attenuation map at 140.5 keV from an NC reconstruction, without CT; OSEM then "
         "corrects the patient's own counts (`spectac reconstruct --ac predicted`)",
@@ -40,12 +38,48 @@ def card(trained: Mapping[str, Any], routes: Mapping[str, Any]) -> str:
         "output": "attenuation in 1/cm, 0 to 0.3",
         "network": f"UNet on 2x2 pixel blocks, {trained['parameters'] / 1e6:.2f} M parameters; mean absolute error of "
         "the map and of the share of photons that leave the heart",
+        **training(trained, "the last of several stages"),
+    }
+    return "\n".join(
+        [
+            *head("mumap64", facts),
+            "Mean absolute error of mu as % of the patient's largest, in the body and within 60 mm of the heart, and "
+            "relative error of the share of photons that leaves the heart, by which AC multiplies counts; `uniform` is "
+            "the body's outline of 0.13/cm, `ct` a CT that was taken at another breath:",
+            "",
+            *watched(trained),
+            "",
+            *_routes(routes["protocols"]["hanoi"], routes["seeds"]),
+            "",
+            "Warnings: it learnt from synthetic torsos alone, and one real patient has been looked at; metal, a table, "
+            "tracers other than technetium-99m are unknown to it. The map is written beside the slices: look at it.",
+            "",
+        ]
+    )
+
+
+def head(name: str, facts: Mapping[str, str]) -> list[str]:
+    """The lines of a card above what was measured."""
+    rows = [f"| {what} | {text} |" for what, text in facts.items()]
+    notice = "Research software, not a medical device: not for diagnosis."
+    return [f"# Model card: {name}", "", notice, "", "| | |", "|---|---|", *rows, ""]
+
+
+def training(trained: Mapping[str, Any], stage: str) -> dict[str, str]:
+    """The facts on data and recipe that a training's own card has; stage: which part of the whole it was, in words."""
+    data = trained["data"]
+    ranges = ", ".join(f"{low}-{high}" for low, high in data["training_seeds"])
+    return {
         "training data": f"{data['cases']} synthetic patients (seeds {ranges}), stress and rest, under one protocol or "
         f"a random one each, {data['slices']} slices; no real patient",
         "recipe": f"`{trained['recipe']['name']}`, seed {trained['seed']}, {trained['steps']} steps in "
-        f"{trained['minutes']:.0f} minutes of one core, the last of several stages; commands in `bench/mumap.sh`",
+        f"{trained['minutes']:.0f} minutes of one core, {stage}; commands in `bench/mumap.sh`",
     }
-    rows = [
+
+
+def watched(trained: Mapping[str, Any]) -> list[str]:
+    """The rows of the validation patients."""
+    return [
         "| validation, random protocols | mu, body | mu, heart | survival |",
         "|---|---:|---:|---:|",
         *(
@@ -53,29 +87,6 @@ def card(trained: Mapping[str, Any], routes: Mapping[str, Any]) -> str:
             for name, of in trained["validation"].items()
         ),
     ]
-    return "\n".join(
-        [
-            "# Model card: mumap64",
-            "",
-            "Research software, not a medical device: not for diagnosis.",
-            "",
-            "| | |",
-            "|---|---|",
-            *(f"| {name} | {text} |" for name, text in facts.items()),
-            "",
-            "Mean absolute error of mu as % of the patient's largest, in the body and within 60 mm of the heart, and "
-            "relative error of the share of photons that leaves the heart, by which AC multiplies counts; `uniform` is "
-            "the body's outline of 0.13/cm, `ct` a CT that was taken at another breath:",
-            "",
-            *rows,
-            "",
-            *_routes(routes["protocols"]["hanoi"], seeds),
-            "",
-            "Warnings: it learnt from synthetic torsos alone, and one real patient has been looked at; metal, a table, "
-            "tracers other than technetium-99m are unknown to it. The map is written beside the slices: look at it.",
-            "",
-        ]
-    )
 
 
 def _routes(of: Mapping[str, Any], seeds: list[int]) -> list[str]:
