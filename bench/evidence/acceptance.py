@@ -31,6 +31,7 @@ PARTS = {
     "cluster": ("correct/test_ray.py", "a Ray cluster that loses a worker"),
     "checkpoints": ("checkpoints/test_matrix.py", "every configuration of published checkpoints that is imported"),
     "report": ("evaluate/report/test_report.py", "the report in a real browser"),
+    "documents": ("house/test_docs.py", "every command and example of the documents as a process of its own"),
     "compiled": ("ops/test_compiled.py", "every operator and solver by Inductor and as torch.export writes it"),
 }
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import shlex
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from code_blocks import blocks
 from fake_study import heart
+from patience import HANGS_S
 from places import ROOT
 
 from spectac_fast import cli
@@ -71,12 +73,16 @@ def reader(tmp_path_factory) -> Reader:
     folder = tmp_path_factory.mktemp("reader")
     assert cli.main(["demo", "-o", str(folder / "demo-out"), "--model", "linear"]) == 0
     assert cli.main(["correct", str(folder / "demo-out/input"), "-o", str(folder / "corrected"), "-m", "linear"]) == 0
+    put_stacks(folder)
+    said = {line for kind, code in blocks(README, ROOT) if kind == "sh" for line in code.splitlines()}
+    return Reader(folder, said | {code for kind, code in blocks(README, ROOT) if kind == "python"})
+
+
+def put_stacks(folder: Path) -> None:
     counts = heart(np.random.default_rng(0))
     np.save(folder / "counts.npy", counts)
     image = nibabel.Nifti1Image(counts.transpose(2, 1, 0), np.diag([6.8, 6.8, 6.8, 1]))
     nibabel.save(image, folder / "patient7_stress_SA.nii.gz")
-    said = {line for kind, code in blocks(README, ROOT) if kind == "sh" for line in code.splitlines()}
-    return Reader(folder, said | {code for kind, code in blocks(README, ROOT) if kind == "python"})
 
 
 def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +108,30 @@ def test_the_code_of_a_page_runs(page, reader, monkeypatch):
         reader.meets(language, code, name(page), monkeypatch)
     for left in LEFT.get(name(page), ()):
         assert (reader.folder / left).is_file(), left
+
+
+@pytest.mark.night
+def test_every_block_runs_as_a_process_of_its_own(tmp_path, monkeypatch):
+    """README's, then those of all pages in their order, by a newcomer who has two stacks that are not DICOM."""
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    put_stacks(tmp_path)
+    ran: set[str] = set()
+    for page in (README, *pages()):
+        for language, code in blocks(page, ROOT):
+            lines = [code] if language == "python" else code.splitlines() if language == "sh" else []
+            for line in lines:
+                if line not in ran:
+                    as_process(language, line, tmp_path, page)
+                    ran.add(line)
+    assert len(ran) > 60
+
+
+def as_process(language: str, line: str, folder: Path, page: Path) -> None:
+    command = [sys.executable, "-c", line] if language == "python" else shlex.split(line, comments=True)
+    if command[0] == "make":
+        command, folder = [*command, "--dry-run"], ROOT
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANGS_S, check=False)
+    assert done.returncode == 0, f"{page.name}: {line}\n{done.stderr[-2000:]}"
 
 
 def test_links_and_pictures_are_there():

@@ -243,10 +243,11 @@ def test_without_highdicom_it_says_what_to_install(run, tmp_path, capsys, monkey
 def test_where_there_is_nothing_to_measure_it_says_so(examined, tmp_path):
     study, _ = examined
     every = [one for of in study.series.values() for one in of.values()]
-    for series, said in (
-        ([replace(one, plane="VLA") for one in every], "expected a short-axis series"),
-        ([replace(one, header=None) for one in every], "expected DICOM series"),
+    for series, form, said in (
+        ([replace(one, plane="VLA") for one in every], "measurements", "expected a short-axis series"),
+        ([replace(one, header=None) for one in every], "measurements", "expected DICOM series"),
+        ([replace(one, header=None) for one in every], "dicom", "expected DICOM series"),
     ):
         with pytest.raises(InputError, match=said):
-            write_report(series, tmp_path / "r.html", model=lambda: Times(1.3), measurements=True)
+            write_report(series, tmp_path / "r.html", model=lambda: Times(1.3), **{form: True})
     assert list(tmp_path.iterdir()) == []
