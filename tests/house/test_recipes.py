@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import json
 import re
 import shlex
 import shutil
@@ -169,10 +170,8 @@ def test_workflows_and_templates_are_whole():
 def test_notices_name_all_that_is_used():
     notice = (ROOT / "NOTICE").read_text()
     extras = PROJECT["project"]["optional-dependencies"]
-    lines = PROJECT["project"]["dependencies"] + [
-        line for name in ("node", "ray", "tensorboard", "nifti", "diffusers", "monai", "torchmetrics", "huggingface")
-        for line in extras[name]
-    ]  # fmt: skip
+    named = ("node", "ray", "tensorboard", "nifti", "diffusers", "monai", "torchmetrics", "huggingface", "sr")
+    lines = PROJECT["project"]["dependencies"] + [line for name in named for line in extras[name]]
     for line in lines:
         name = re.match(r"[\w-]+", line)[0]
         assert re.search(rf"\b{name}\b", notice), name
@@ -221,3 +220,9 @@ def _serve():
 def test_pages_of_the_repository_exist_for_a_first_release():
     for name in ("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md", "NOTICE", "LICENSE"):
         assert Path(ROOT, name).stat().st_size > 300, name
+
+
+def test_owners_have_a_note_on_every_room():
+    notes = (ROOT / "CONTRIBUTING.md").read_text().partition("## What owners look at")[2].partition("\n## ")[0]
+    rooms = json.loads((ROOT / "docs" / "rooms.json").read_text())["rooms"]
+    assert {name for name in rooms if not name.startswith("_")} <= set(re.findall(r"`(\w+)`", notes))
