@@ -188,11 +188,13 @@ def test_other_pixel_sizes_are_corrected_as_correct_does(tmp_path, fresh):
     for i, names in enumerate(patients):
         (phase,) = phases_of(cohort, i)
         planes = Phase(cohort, i, phase, seed=0)
+        # A metre apart: planes that overlap with like counts would be averaged, which this row does not do.
         series = [
             Series(
-                kept[name][0], plane or "SA", "rest", (5.1, 5.1), 4.0, ORIENTATIONS["SA"], (0, 0, 0), False, Path(name)
+                *(kept[name][0], plane or "SA", "rest", (5.1, 5.1), 4.0),
+                *(ORIENTATIONS["SA"], (1000 * k, 0, 0), False, Path(name)),
             )
-            for name, plane in zip(names, planes.nc, strict=True)
+            for k, (name, plane) in enumerate(zip(names, planes.nc, strict=True))
         ]
         found, _ = planes.correct(Row("net", model))
         for stack, wanted in zip(found.values(), correct_study(Study(tuple(series)), model), strict=True):
