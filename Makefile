@@ -2,6 +2,9 @@
 # it ready. What pip says, which on some machines is a hundred warnings, goes into .venv/setup.log.
 
 PYTHON ?= python3
+# As pyproject.toml says.
+LEAST := 3.11
+comma := ,
 VENV := .venv
 LOG := $(VENV)/setup.log
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -30,9 +33,10 @@ test: $(VENV)/ready $(VENV)/nvcc-looked-for
 	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # What a newcomer does, in a fresh clone of the committed state: set up, see the demo, pass the tests. Then what takes
-# long: more than 2^31 elements, the kernels under sanitizers, a night's work (crash, fuzz, soak, Orthanc, Ray), and the
-# report in a browser. Figures are printed and put into bench/results/acceptance.md of the clone. Needs Debian's dcmtk,
-# orthanc and chromium; what cannot run counts as failed.
+# long: more than 2^31 elements, the kernels under sanitizers, a night's work (crash, fuzz, soak, Orthanc, Ray), the
+# report in a browser, and the wheel in fresh environments of many versions. Figures are printed and put into
+# bench/results/acceptance.md of the clone. Needs Debian's dcmtk, orthanc and chromium, and uv; what cannot run counts as
+# failed.
 acceptance:
 	rm -rf build/acceptance
 	git clone -q . build/acceptance
@@ -79,6 +83,8 @@ lint: $(VENV)/ready
 	$(VENV)/bin/mypy
 
 $(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < ($(subst .,$(comma),$(LEAST))))' || { \
+	    echo "PYTHON=$(PYTHON): expected Python $(LEAST) or newer, found $$($(PYTHON) -V 2>&1)."; exit 1; } >&2
 	@mkdir -p $(VENV)
 	$(call quietly,$(PYTHON),$(PYTHON) -m venv $(VENV))
 

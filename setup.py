@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +15,9 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 STABLE_ABI = "0x020b000000000000"  # the binary runs on torch 2.11 and later
+OLDEST_PYTHON = "cp311"  # and on this Python and later, as csrc/module.cpp uses the limited API alone
+# Which Pythons without a global lock do not have.
+ANY_PYTHON = not sysconfig.get_config_var("Py_GIL_DISABLED")
 # Wide enough for today's data-centre GPUs; PTX lets later ones compile the kernels at load time.
 DEFAULT_CUDA_ARCHITECTURES = "8.0;9.0+PTX"
 
@@ -156,6 +160,7 @@ def extension(cuda: bool):
         define_macros=list(macros.items()),
         extra_compile_args=flags,
         depends=headers,
+        py_limited_api=ANY_PYTHON,
     )
 
 
@@ -170,7 +175,11 @@ def native() -> tuple[dict, dict[str, str]]:
         return {}, {"native": "no C++ compiler was found at install time (install g++ and reinstall)"}
     from torch.utils.cpp_extension import BuildExtension
 
-    build = {"ext_modules": [extension(cuda)], "cmdclass": {"build_ext": BuildExtension}}
+    build = {
+        "ext_modules": [extension(cuda)],
+        "cmdclass": {"build_ext": BuildExtension},
+        "options": {"bdist_wheel": {"py_limited_api": OLDEST_PYTHON}} if ANY_PYTHON else {},
+    }
     return build, {"native": "built", "cuda": why or "built"}
 
 
@@ -198,6 +207,9 @@ class BuildPyWithNote(build_py):
     def run(self) -> None:
         super().run()
         folder = Path(".") if self.editable_mode else Path(self.build_lib)
+        # Python would take one of its own before the one for all that is built next.
+        for earlier in folder.glob("spectac_fast/_C.cp*"):
+            earlier.unlink()
         note = folder / "spectac_fast" / "_build.json"
         note.write_text(json.dumps(self.built) + "\n")
 
@@ -227,5 +239,6 @@ if __name__ == "__main__":
             ]
         },
         ext_modules=build.get("ext_modules", []),
+        options=build.get("options", {}),
         cmdclass={"build_py": BuildPyWithNote, **build.get("cmdclass", {})},
     )

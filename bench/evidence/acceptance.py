@@ -32,6 +32,10 @@ PARTS = {
     "checkpoints": ("checkpoints/test_matrix.py", "every configuration of published checkpoints that is imported"),
     "report": ("evaluate/report/test_report.py", "the report in a real browser"),
     "documents": ("house/test_docs.py", "every command and example of the documents as a process of its own"),
+    "installed": (
+        "bench/evidence/test_bench_installed.py",
+        "a wheel that is built, in fresh environments of many versions",
+    ),
     "compiled": ("ops/test_compiled.py", "every operator and solver by Inductor and as torch.export writes it"),
 }
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
