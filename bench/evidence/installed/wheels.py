@@ -103,6 +103,9 @@ def built(work: Path) -> Made:
         found = tuple(_steps(work, log))
     except StepError as error:
         raise SetupError(f"{log}: expected a wheel, found that {error}.") from None
+    finally:
+        for heavy in ("maker", "fresh", "source", "raw"):
+            shutil.rmtree(work / heavy, ignore_errors=True)
     files = tuple(
         (path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
         for path in sorted((work / "dist").iterdir())
