@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from setuptools import Distribution
 
 pytestmark = pytest.mark.chain
 
@@ -94,7 +96,8 @@ def test_the_wheel_holds_every_room_and_its_data(wheel, source):
             assert path.relative_to(source).as_posix() in names
     for path in (source / "kernels").glob("*.py"):
         assert f"spectac_fast/kernels/{path.name}" in names
-    assert any(name.startswith("spectac_fast/_C.") for name in names)
+    assert "spectac_fast/_C.abi3.so" in names
+    assert "-cp311-abi3-" in wheel.name, "one for every Python"
     assert not [name for name in names if name.startswith(("tests/", "csrc/", "bench/", "kernels/"))]
 
 
@@ -154,3 +157,17 @@ def test_the_sdist_holds_what_a_build_needs(source, tmp_path):
     assert {path.relative_to(source).as_posix() for path in needed if path.is_file()} <= names
     assert {"setup.py", "pyproject.toml", "LICENSE", "README.md"} <= names
     assert not [name for name in names if name.endswith(".so")]
+
+
+def test_an_extension_of_an_earlier_build_does_not_hide_the_new_one(repository, tmp_path, monkeypatch):
+    command = runpy.run_path(str(repository / "setup.py"), run_name="setup")["BuildPyWithNote"]
+    package = tmp_path / "spectac_fast"
+    package.mkdir()
+    for name in ("_C.cpython-311-x86_64-linux-gnu.so", "_C.cp312-win_amd64.pyd", "_C.abi3.so", "_op.py"):
+        (package / name).touch()
+    monkeypatch.chdir(tmp_path)
+    build = command(Distribution())
+    build.ensure_finalized()
+    build.editable_mode = True
+    build.run()
+    assert sorted(path.name for path in package.iterdir()) == ["_C.abi3.so", "_build.json", "_op.py"]

@@ -34,7 +34,7 @@ case "$*" in
 -V) echo "Python 3.99.1" ;;
 *distributions*) echo "torch==2.77.0 scikit_image==0.5" ;;
 "-m spectac_fast") printf 'this  cpu  native  available\\nother cpu  native  %s\\n' "${STATE:-available}" ;;
-*pytest*) echo "...."; echo "4 passed, 1 skipped in 3.21s" ;;
+*pytest*) printf '..s [ 50%%]\\n%s. [100%%]\\nall told in 3.21s\\n' "." ;;
 esac
 """
 SPECTAC = """#!/bin/sh
@@ -115,6 +115,12 @@ def test_what_does_not_run_compiled_fails(played, tmp_path, monkeypatch):
     monkeypatch.setenv("STATE", "no")
     _, rows, _ = measured(tmp_path / "e.md", monkeypatch, fresh.STANDARD)
     assert rows[fresh.STANDARD]["failed"].startswith("compiled operators: expected all to be available, found")
+
+
+def test_tests_that_none_passed_fail():
+    for said in ("", "no tests ran in 1.2s\n", "ss [100%]\n2 skipped\n"):
+        with pytest.raises(steps.StepError, match="expected some that pass"):
+            fresh.counted(said)
 
 
 def test_counts_that_differ_are_counted(played, tmp_path, monkeypatch):
