@@ -21,9 +21,10 @@ DOUBTFUL = " Whether the source is attenuation-corrected already is not known."
 _PLANES = r"(?:SA|VLA|HLA|TRA)(?:, (?:SA|VLA|HLA|TRA))*"
 _KEYS = r"(?:deviation of samples|device|floor|planes|precision|samples|seed|steps|temperature)"
 _VALUES = r"(?:-?\d+(?:\.\d+)?(?:e-?\d+)?|cpu|cuda|mps|fp32|bf16|fp16|combined|separate)"
+_VERSION = r"\d[\d.]{0,20}(?:a|b|rc|\.dev)?\d{0,4}"
 _DERIVATION = re.compile(
     rf"{re.escape(RESEARCH)} (?:{re.escape(CORRECTION)}|{re.escape(DEVIATION)})"
-    r" by spectac_fast \d[\d.]{0,20}, model (?P<model>[ -\[\]-~]{1,64}?)(?: \(weights SHA-256 [0-9a-f]{64}\))?\."
+    rf" by spectac_fast {_VERSION}, model (?P<model>[ -\[\]-~]{{1,64}}?)(?: \(weights SHA-256 [0-9a-f]{{64}}\))?\."
     rf"(?:{re.escape(TRANSAXIAL)})?(?:{re.escape(CORRECTED)}|{re.escape(DOUBTFUL)})?"
     rf"(?: Mean of the corrections of this plane and, on the same voxels, of {_PLANES}\.)?"
     rf" Settings: (?:not stated|{_KEYS} {_VALUES}(?:, {_KEYS} {_VALUES})*)\."
@@ -41,7 +42,7 @@ _DRAWN = (
 )
 _RECONSTRUCTION = re.compile(
     rf"{re.escape(RESEARCH)} (?P<deviation>Standard deviation over \d+ samples of {_DRAWN}\. )?"
-    rf"Reconstructed from projections by spectac_fast \d[\d.]{{0,20}}: "
+    rf"Reconstructed from projections by spectac_fast {_VERSION}: "
     rf"(?:OSEM \d+i\d+s(?: RR)?|FBP), filter {_FILTER}, "
     r"(?:no scatter correction|scatter correction: (?:dual energy window|triple energy window|effective source)), "
     rf"(?:no attenuation correction|attenuation correction: (?:CT map|NM map|{_UNMEASURED}))\."
