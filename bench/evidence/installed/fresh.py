@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tomllib
@@ -87,6 +88,14 @@ class Found:
     corrected: str = ""
 
 
+def machine() -> dict[str, str]:
+    """Where and when; and what this machine's settings keep the installer from, which is then not the newest."""
+    held = os.environ.get("UV_CONSTRAINT", "")
+    lines = [line.partition("#")[0].strip() for path in held.split() for line in Path(path).read_text().splitlines()]
+    limits = {"limits": f"held to {' '.join(filter(None, lines))}"} if any(lines) else {}
+    return surroundings(torch.device("cpu")) | limits
+
+
 def found_in(environment: Environment, work: Path) -> Found:
     """Install and try the wheel there, unless that has been done with this wheel.
 
@@ -101,7 +110,7 @@ def found_in(environment: Environment, work: Path) -> Found:
         python = interpreter(environment.python)
         key = fingerprint([CONSTRAINTS], made.key, repr(environment), repr(python), *TESTS, CHOSEN)
     except AbsentError as error:
-        return Found(made.key, surroundings(torch.device("cpu")), absent=str(error))
+        return Found(made.key, machine(), absent=str(error))
     folder, known = work / name, work / f"{name}.json"
     if known.exists():
         seen = json.loads(known.read_text())
@@ -117,7 +126,7 @@ def found_in(environment: Environment, work: Path) -> Found:
     finally:
         for heavy in ("env", "tree"):
             shutil.rmtree(folder / heavy, ignore_errors=True)
-    found = Found(key=key, facts=surroundings(torch.device("cpu")), **texts)
+    found = Found(key=key, facts=machine(), **texts)
     # What failed may have failed for want of room or of a network: it is tried again.
     if not found.failed:
         known.write_text(json.dumps(asdict(found)) + "\n")

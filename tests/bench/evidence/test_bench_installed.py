@@ -83,8 +83,11 @@ def measured(out: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> tuple[i
 
 
 def test_a_row_says_what_was_found_and_an_absent_python_is_one(played, tmp_path, monkeypatch, capsys):
+    (tmp_path / "limits.txt").write_text("# of this machine\ntorch<=2.5\n")
+    monkeypatch.setenv("UV_CONSTRAINT", str(tmp_path / "limits.txt"))
     code, rows, page = measured(tmp_path / "e.md", monkeypatch)
     assert code == 0
+    assert re.search(r"^\* other: .*, held to torch<=2\.5$", page, re.MULTILINE)
     assert rows["other"]["versions"] == {"Python": "3.99.1", "torch": "2.77.0", "scikit-image": "0.5"}
     (row,) = re.findall(r"^\| other \|.*", page, re.MULTILINE)
     assert "| 3.99.1 | 2.77.0 | - | - | All installed packages are compatible | all 2 | 4 passed, 1 skipped |" in row
