@@ -15,6 +15,7 @@ import torch
 from fake_map_model import write_constant_maps, write_noisy_bridge
 from fake_patient import AXES, WATER, acquired, body, ct_of, ventricle, views_of, write_ct, write_patient
 from fake_study import Times
+from places import SHARED
 
 import spectac_fast as sf
 from spectac_fast.cli import main
@@ -33,6 +34,7 @@ from spectac_fast.reconstruct.settings import usual
 AXIS = (45.0, 25.0, *map(float, AXES.centre))
 HOW = usual(24)
 MU = WATER * body()
+SAMPLE = SHARED / "samples" / "ge_tomo_projections_stress.dcm"
 WALL = ventricle() > 0.5
 
 
@@ -220,3 +222,14 @@ def test_what_does_not_go_together(file, weights, tmp_path, monkeypatch):
     monkeypatch.setattr(names, "FOLDER", tmp_path)
     with pytest.raises(SetupError, match="weights of mumap-bridge are not installed"):
         sf.reconstruct(file, ac="predicted", maps=soft, uncertainty=2)
+
+
+@pytest.mark.skipif(not SAMPLE.is_file(), reason="needs ../shared/samples")
+@pytest.mark.skipif(not (names.FOLDER / names.MAPS["mumap-bridge"]).is_file(), reason="needs the weights")
+def test_a_real_patients_deviation_is_calibrated_and_largest_in_share_where_counts_are_few():
+    made = sf.reconstruct(SAMPLE, ac="predicted", planes=("TRA",), uncertainty=2)
+    assert "temperature" in made.stacks[2].deviation
+    assert "calibrated" not in " ".join(made.notes)
+    ac, share = made.volumes["AC"], made.deviation / made.volumes["AC"].clamp_min(1e-6)
+    bright, dim = ac > 0.5 * ac.max(), (ac > 0.05 * ac.max()) & (ac < 0.1 * ac.max())
+    assert 0.01 < float(share[bright].mean()) < float(share[dim].mean()) < 0.6
