@@ -10,7 +10,7 @@ namespace sf {
 enum class CountType { uint16, int16, float32 };
 
 struct WindowCall {
-  int64_t batch, channels;  // of both sides; a slice is one channel of one member of the batch
+  int64_t batch, channels;  // of both sides; a slice is one channel of one member of the batch; one where none are told
   Axis rows, columns;       // from what is read to what is written
   const void* in;           // [batch, channels, rows.n, columns.n]
   void* out;                // [batch, channels, rows.m, columns.m]
@@ -42,17 +42,19 @@ inline CountType count_type(const Tensor& t, const char* op) {
 
 inline WindowCall unpack_window(const char* op, const Tensor& in, double gain, const Axis& rows, const Axis& columns,
                                 const Tensor& out) {
-  STD_TORCH_CHECK(in.dim() == 4 && out.dim() == 4, op, ": both sides must be [B, C, H, W].");
-  STD_TORCH_CHECK(in.size(0) == out.size(0) && in.size(1) == out.size(1), op, ": both sides must have the same slices.");
+  const int64_t dims = in.dim();
+  STD_TORCH_CHECK((dims == 3 || dims == 4) && out.dim() == dims, op, ": both sides must be [S, H, W] or [B, C, H, W].");
   WindowCall call{};
   call.batch = in.size(0);
-  call.channels = in.size(1);
+  call.channels = dims == 4 ? in.size(1) : 1;
+  STD_TORCH_CHECK(out.size(0) == call.batch && (dims == 3 || out.size(1) == call.channels), op,
+                  ": both sides must have the same slices.");
   call.rows = rows;
-  call.rows.n = in.size(2);
-  call.rows.m = out.size(2);
+  call.rows.n = in.size(dims - 2);
+  call.rows.m = out.size(dims - 2);
   call.columns = columns;
-  call.columns.n = in.size(3);
-  call.columns.m = out.size(3);
+  call.columns.n = in.size(dims - 1);
+  call.columns.m = out.size(dims - 1);
   for (const Axis& axis : {call.rows, call.columns})
     STD_TORCH_CHECK(0 < axis.reach && axis.reach <= int64_t(kMaxTaps / 2) << 32, op, ": reach must be in (0, 4].");
   check_dense(in, in.numel(), op, "what is read");

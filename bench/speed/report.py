@@ -55,7 +55,7 @@ def judge(measured: Measured, goal: Goal) -> tuple[str, str]:
     return f"{value:.1f} x" + (f" ({name})" if len(members) > 1 else ""), verdict
 
 
-def _goal(goal: Goal) -> str:
+def goal_text(goal: Goal) -> str:
     if goal.rival == COPY:
         return f"{100 * goal.least:.0f} % of copy"
     return f"{goal.least:g} x {goal.rival}"
@@ -68,11 +68,11 @@ def goal_rows(results: Sequence[Measured], on_gpu: bool) -> Iterator[str]:
         for goal in measured.case.goals:
             if goal.threads == measured.threads:
                 cells = *judge(measured, goal), str(goal.threads or "GPU")
-                yield _row(measured.case.op, measured.case.size, cells[2], _goal(goal), *cells[:2])
+                yield row(measured.case.op, measured.case.size, cells[2], goal_text(goal), *cells[:2])
             elif goal.threads is None and not on_gpu:
                 waiting[measured.case.op, measured.case.size, goal] = None
     for op, size, goal in waiting:
-        yield _row(op, size, "GPU", _goal(goal), "-", "not yet run")
+        yield row(op, size, "GPU", goal_text(goal), "-", "not yet run")
 
 
 def time_rows(measured: Measured) -> Iterator[str]:
@@ -84,17 +84,17 @@ def time_rows(measured: Measured) -> Iterator[str]:
         of_copy = measured.advantage[COPY] / advantage
         spread = f"{t.p20:.1f} - {t.p80:.1f}"
         called = f"{name}, {measured.notes[name]}" if name in measured.notes else name
-        yield _row(*start, called, f"{t.median:.1f}", spread, f"{rate:.2f}", f"{of_copy:.0%}", f"{advantage:.2f} x")
+        yield row(*start, called, f"{t.median:.1f}", spread, f"{rate:.2f}", f"{of_copy:.0%}", f"{advantage:.2f} x")
     for name, why in measured.missing.items():
-        yield _row(*start, name, "-", "-", "-", "-", f"missing: {why}")
+        yield row(*start, name, "-", "-", "-", "-", f"missing: {why}")
 
 
-def _row(*cells: str) -> str:
+def row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _head(*names: str) -> list[str]:
-    return [_row(*names), _row(*("---" for _ in names))]
+def head(*names: str) -> list[str]:
+    return [row(*names), row(*("---" for _ in names))]
 
 
 def markdown(results: Sequence[Measured], facts: dict[str, str], on_gpu: bool) -> str:
@@ -112,12 +112,12 @@ def markdown(results: Sequence[Measured], facts: dict[str, str], on_gpu: bool) -
         "",
         "## Goals",
         "",
-        *_head("op", "size", "threads", "goal: at least", "measured", "verdict"),
+        *head("op", "size", "threads", "goal: at least", "measured", "verdict"),
         *goal_rows(results, on_gpu),
         "",
         "## Times",
         "",
-        *_head("op", "size", "threads", "implementation", "us", "p20 - p80", "GB/s", "of copy", "time / ours"),
+        *head("op", "size", "threads", "implementation", "us", "p20 - p80", "GB/s", "of copy", "time / ours"),
     ]
     for measured in results:
         rows += time_rows(measured)

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int64_t kChunk = 4096;           // elements whose two passes stay in the first-level cache
 constexpr int64_t kTile = 512;             // channels of a row worked on at a time
+constexpr int64_t kTogether = 64;          // short channels of a contiguous group worked on at a time
 constexpr int64_t kSegment = 16 * kChunk;  // elements of a sample that a thread takes at a time, channels last
 constexpr int64_t kLanes = 128;            // partial sums, enough to hide the latency of addition
 
@@ -39,18 +40,22 @@ SF_WIDE Spread<double> spread_of(const float* x, int64_t n) {
   return spread_about<double>(about, double(n), rest, squares);
 }
 
+// Channels one after the other, `n` positions and a line each.
 template <Activation kActivation>
-SF_HD void apply_line(const float* x, int64_t n, const Line& line, float* out) {
-  const Line l = line;
-  for (int64_t i = 0; i < n; ++i) out[i] = normalised<kActivation>(x[i], l);
+SF_HD void apply_channels(const float* x, int64_t channels, int64_t n, const Line* lines, float* out) {
+  for (int64_t c = 0; c < channels; ++c, x += n, out += n) {
+    const Line l = lines[c];
+    for (int64_t i = 0; i < n; ++i) out[i] = normalised<kActivation>(x[i], l);
+  }
 }
 
-SF_WIDE void apply_line(Activation activation, const float* x, int64_t n, const Line& line, float* out) {
+SF_WIDE void apply_channels(Activation activation, const float* x, int64_t channels, int64_t n, const Line* lines,
+                            float* out) {
   switch (activation) {
-    case Activation::none: return apply_line<Activation::none>(x, n, line, out);
-    case Activation::relu: return apply_line<Activation::relu>(x, n, line, out);
-    case Activation::leaky_relu: return apply_line<Activation::leaky_relu>(x, n, line, out);
-    case Activation::silu: return apply_line<Activation::silu>(x, n, line, out);
+    case Activation::none: return apply_channels<Activation::none>(x, channels, n, lines, out);
+    case Activation::relu: return apply_channels<Activation::relu>(x, channels, n, lines, out);
+    case Activation::leaky_relu: return apply_channels<Activation::leaky_relu>(x, channels, n, lines, out);
+    case Activation::silu: return apply_channels<Activation::silu>(x, channels, n, lines, out);
   }
 }
 
@@ -74,13 +79,17 @@ void normalise_group(const NormCall& call, int64_t item) {
     all = merge(all, spread_of(as_float(call.x, call.type, at + i, count, buffer), count));
   }
   const Statistics s = statistics(all.mean, all.m2 / double(n), call.eps);
-  for (int64_t c = 0; c < call.width(); ++c) {
-    const Line line = line_of(call, sample, first + c, s.centre, s.rest, s.rstd);
+  // Several channels at a time where they are short, otherwise one, piece by piece.
+  const int64_t together = std::clamp<int64_t>(kChunk / call.spatial, 1, kTogether);
+  Line lines[kTogether];
+  for (int64_t c = 0; c < call.width(); c += together) {
+    const int64_t channels = std::min(together, call.width() - c);
+    for (int64_t k = 0; k < channels; ++k) lines[k] = line_of(call, sample, first + c + k, s.centre, s.rest, s.rstd);
     for (int64_t i = 0; i < call.spatial; i += kChunk) {
-      const int64_t count = std::min(kChunk, call.spatial - i), from = at + c * call.spatial + i;
+      const int64_t each = std::min(kChunk, call.spatial - i), count = channels * each, from = at + c * call.spatial + i;
       const float* x = as_float(call.x, call.type, from, count, buffer);
       float* out = float_room(call.out, call.type, from, buffer);
-      apply_line(call.activation, x, count, line, out);
+      apply_channels(call.activation, x, channels, each, lines, out);
       deliver(out, count, call.out, call.type, from);
     }
   }

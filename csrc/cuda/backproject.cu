@@ -18,8 +18,8 @@ __global__ void __launch_bounds__(kThreads)
   planes[i] = call.taps.taps ? across(call.taps.of(view, depth), call.taps.reach, bin, 1, z, nz) : *bin;
 }
 
-// Blurs across and attenuates.
-__global__ void __launch_bounds__(kThreads)
+// Blurs across and attenuates. Six blocks on a multiprocessor leave 80 registers a thread.
+__global__ void __launch_bounds__(kThreads, 6)
     rays_kernel(const __grid_constant__ BackprojectCall call, const __grid_constant__ Part part, const float* planes,
                 float* out) {
   const int64_t n = call.n(), nz = call.nz, i = thread_number();
@@ -59,7 +59,7 @@ __device__ __forceinline__ float share_of(const Stencils& s, int64_t at, int64_t
   return down >= 0 && down <= 1 && right >= 0 && right <= 1 ? s.weight[4 * at + 2 * down + right] : 0.0f;
 }
 
-// Six blocks on a multiprocessor leave 80 registers a thread; with 64 the compiler spills.
+// With 64 registers the compiler spills.
 __global__ void __launch_bounds__(kThreads, 6)
     gather_kernel(const __grid_constant__ BackprojectCall call, const __grid_constant__ Part part, const float* planes) {
   const Stencils& s = call.stencils;

@@ -169,11 +169,11 @@ struct Tile {
   }
 };
 
-template <bool kLast, bool kVector>
+template <bool kLast, bool kVector, int kSteps>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     whole_kernel(const __grid_constant__ NormCall call, const __grid_constant__ Divider by) {
-  const Tile<kLast, kVector, kMany> tile(call, by, 1);
-  Quad x[kMany];
+  const Tile<kLast, kVector, kSteps> tile(call, by, 1);
+  Quad x[kSteps];
   tile.load_all(x);
   const TileMoments all = tile.centred_moments(x);
   tile.finish(x, 0.0f, all);
@@ -235,7 +235,9 @@ void launch(const NormCall& call, const Tensor& like) {
   if (tiles == 1) {
     STD_TORCH_CHECK(items <= kMaxGroup, "group_norm_silu: x is too large for one launch.");
     const uint32_t lines = uint32_t(call.width() * sizeof(float2));
-    whole_kernel<kLast, kVector><<<uint32_t(items), kThreads, lines, current_stream(like)>>>(call, by);
+    const bool few = tiles_of<kLast, kVector, kFew>(call) == 1;
+    const auto kernel = few ? whole_kernel<kLast, kVector, kFew> : whole_kernel<kLast, kVector, kMany>;
+    kernel<<<uint32_t(items), kThreads, lines, current_stream(like)>>>(call, by);
   } else if (items * tiles < blocks_at_once()) {
     // Two launches either way: smaller tiles then leave no multiprocessor idle.
     launch_tiles<kLast, kVector, kFew>(call, by, like);

@@ -12,7 +12,7 @@ __global__ void __launch_bounds__(kThreads, 3)
   __shared__ Shared shared;
   const Place place = place_of(call, strips, bands);
   const int64_t plane = place.plane * call.map_height();
-  const auto visit = [&](const Moments<float>& moments, int64_t row, int64_t column) {
+  const auto visit = [&](const Moments<float>& moments, int row, int column) {
     const float value = ssim(moments, scale);
     if (call.map) static_cast<float*>(call.map)[(plane + row) * call.map_width() + column] = value;
     return value;
@@ -51,8 +51,7 @@ Tensor slice_metrics(const Tensor& x, const Tensor& y, double range, int64_t tap
   const MetricsCall call = unpack_metrics(x, y, range, taps, sample_covariance, map, scores);
   STD_TORCH_CHECK(call.type != Pixel::float64, "slice_metrics: x must not be float64 on CUDA.");
   if (call.samples == 0) return scores;
-  const int64_t blocks = call.planes() * strips_of(call) * bands_of(call);
-  STD_TORCH_CHECK(blocks < (int64_t(1) << 31), "slice_metrics: x must need fewer than 2^31 blocks, found ", blocks, ".");
+  const int64_t blocks = blocks_of(call, call.planes(), "slice_metrics");
   const Tensor scratch = torch::stable::new_empty(x, {blocks, 2}, ScalarType::Double);
   Sums* partial = reinterpret_cast<Sums*>(scratch.mutable_data_ptr<double>());
   const cudaStream_t stream = current_stream(x);

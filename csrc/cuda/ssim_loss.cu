@@ -10,9 +10,12 @@ namespace {
 
 constexpr int kRadius = kGaussianRadius, kReach = 2 * kRadius;
 constexpr int kTile = 32;                   // pixels on a side
-constexpr int kTileRows = 8;                // of threads, each of which has kTile / kTileRows pixels
+constexpr int kTileRows = 8;                // of threads
+constexpr int kEach = kTile / kTileRows;    // neighbouring sums that a thread makes of one row or column
 constexpr int kWide = kTile + kReach;       // windows that hold a pixel of the tile, on a side
-constexpr int kEach = kTile / kTileRows;
+constexpr int kPitch = (kWide + 3) / 4 * 4; // so that quads of a row are aligned
+constexpr int kLoads = (kWide * kWide + kTile * kTileRows - 1) / (kTile * kTileRows);  // of a thread, for every map
+static_assert(kEach == 4 && kEach + kReach <= 16, "a row is read and written by quads");
 
 __device__ __forceinline__ Origin<float> origin_of(const LossCall& call, int64_t plane) {
   const int64_t first = plane * call.height * call.width;
@@ -28,7 +31,7 @@ __global__ void __launch_bounds__(kThreads, 3)
   const Place place = place_of(call, strips, bands);
   const Origin<float> origin = origin_of(call, place.plane);
   const int64_t size = call.map_height() * call.map_width();
-  const auto visit = [&](const Moments<float>& moments, int64_t row, int64_t column) {
+  const auto visit = [&](const Moments<float>& moments, int row, int column) {
     Slopes<float> slopes;
     const float value = ssim_with_slopes(moments, scale, origin, slopes);
     float* at = maps + place.plane * 4 * size + row * call.map_width() + column;
@@ -42,50 +45,73 @@ __global__ void __launch_bounds__(kThreads, 3)
   if (threadIdx.x == 0) partial[blockIdx.x] = sums;
 }
 
-struct SpreadTaps {
-  const float* middle;
-  int step;
-
-  SF_HD float operator()(int tap) const { return middle[tap * step]; }
+// Of one map: the slopes of all windows that hold a pixel of the tile, and their sums along the rows.
+struct alignas(16) SpreadRows {
+  float slopes[kWide][kPitch], along[kWide][kTile];
 };
 
-__device__ __forceinline__ float weighted(const Window<float, kRadius>& w, const SpreadTaps& at) {
-  float sum = w.k[0] * at(0);
+// Sums over the windows of neighbouring pixels, from the slopes of all windows that hold one of them.
+__device__ __forceinline__ void spread(const Window<float, kRadius>& w, const float (&slopes)[16], float (&sums)[kEach]) {
 #pragma unroll
-  for (int i = 1; i <= kRadius; ++i) sum += w.k[i] * (at(-i) + at(i));
-  return sum;
+  for (int i = 0; i < kEach; ++i) {
+    const float* middle = slopes + i + kRadius;
+    sums[i] = w.k[0] * middle[0];
+#pragma unroll
+    for (int r = 1; r <= kRadius; ++r) sums[i] += w.k[r] * (middle[-r] + middle[r]);
+  }
 }
 
 __global__ void __launch_bounds__(kTile * kTileRows)
     spread_kernel(const __grid_constant__ LossCall call, const __grid_constant__ Window<float, kRadius> window,
                   float share, int64_t across, int64_t down, const float* __restrict__ maps) {
-  __shared__ float slopes[kWide][kWide + 1], along[kWide][kTile];
+  __shared__ SpreadRows rows;
   const int x = threadIdx.x % kTile, y = threadIdx.x / kTile;
   const int64_t plane = blockIdx.x / (across * down), tile = blockIdx.x % (across * down);
-  const int64_t top = tile / across * kTile, left = tile % across * kTile;
-  const int64_t size = call.map_height() * call.map_width();
+  const int top = int(tile / across) * kTile, left = int(tile % across) * kTile;
+  const int height = int(call.map_height()), width = int(call.map_width());
+
+  // Where this thread's windows come from and go to, the same in all four maps; the nearest one stands for one that is not
+  // there, so that all loads can leave before the first is waited for.
+  int from[kLoads], to[kLoads];
+  bool inside[kLoads];
+#pragma unroll
+  for (int k = 0; k < kLoads; ++k) {
+    const int i = threadIdx.x + k * kTile * kTileRows, row = top - kReach + i / kWide, column = left - kReach + i % kWide;
+    const int near_row = max(0, min(row, height - 1)), near_column = max(0, min(column, width - 1));
+    inside[k] = row == near_row && column == near_column;
+    from[k] = (near_row - top) * width + near_column;
+    to[k] = i / kWide * kPitch + i % kWide;
+  }
 
   float sums[4][kEach];
 #pragma unroll
   for (int kind = 0; kind < 4; ++kind) {
-    const float* map = maps + (plane * 4 + kind) * size;
-    for (int i = threadIdx.x; i < kWide * kWide; i += kTile * kTileRows) {
-      const int64_t row = top - kReach + i / kWide, column = left - kReach + i % kWide;
-      const bool inside = row >= 0 && row < call.map_height() && column >= 0 && column < call.map_width();
-      slopes[i / kWide][i % kWide] = inside ? map[row * call.map_width() + column] : 0.0f;
+    const float* map = maps + ((plane * 4 + kind) * height + top) * width;
+    float loaded[kLoads];
+#pragma unroll
+    for (int k = 0; k < kLoads; ++k) loaded[k] = map[from[k]];
+#pragma unroll
+    for (int k = 0; k < kLoads; ++k)
+      if (k + 1 < kLoads || to[k] < kWide * kPitch) rows.slopes[0][to[k]] = inside[k] ? loaded[k] : 0.0f;
+    __syncthreads();
+    float reached[16] = {};
+    for (int i = threadIdx.x; i < kWide * kTile / kEach; i += kTile * kTileRows) {
+      const int row = i / (kTile / kEach), column = i % (kTile / kEach) * kEach;
+      float found[kEach];
+      copy16(&rows.slopes[row][column], reached);
+      spread(window, reached, found);
+      *reinterpret_cast<float4*>(&rows.along[row][column]) = make_float4(found[0], found[1], found[2], found[3]);
     }
     __syncthreads();
-    for (int row = y; row < kWide; row += kTileRows)
-      along[row][x] = weighted(window, {&slopes[row][x + kRadius], 1});
-    __syncthreads();
 #pragma unroll
-    for (int i = 0; i < kEach; ++i) sums[kind][i] = weighted(window, {&along[y + i * kTileRows + kRadius][x], kTile});
+    for (int i = 0; i < kEach + kReach; ++i) reached[i] = rows.along[kEach * y + i][x];
+    spread(window, reached, sums[kind]);
   }
 
   const Origin<float> origin = origin_of(call, plane);
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
-    const int64_t row = top + y + i * kTileRows, column = left + x;
+    const int row = top + kEach * y + i, column = left + x;
     if (row >= call.height || column >= call.width) continue;
     const int64_t at = (plane * call.height + row) * call.width + column;
     const float a = static_cast<const float*>(call.x)[at], b = static_cast<const float*>(call.y)[at];
@@ -113,7 +139,7 @@ std::tuple<Tensor, Tensor, Tensor> ssim_loss(const Tensor& x, const Tensor& y, d
   const LossResult result = empty_result(x, need_x, need_y);
   const LossCall call = unpack_loss(x, y, range, need_x, need_y, result);
   STD_TORCH_CHECK(call.type == Pixel::float32, "ssim_loss: x must be float32 on CUDA.");
-  const int64_t strips = strips_of(call), bands = bands_of(call), blocks = call.planes * strips * bands;
+  const int64_t strips = strips_of(call), bands = bands_of(call), blocks = blocks_of(call, call.planes, "ssim_loss");
   const int64_t across = (call.width + kTile - 1) / kTile, down = (call.height + kTile - 1) / kTile;
   const int64_t tiles = call.planes * across * down;
   STD_TORCH_CHECK(tiles < (int64_t(1) << 31), "ssim_loss: x must need fewer than 2^31 tiles, found ", tiles, ".");

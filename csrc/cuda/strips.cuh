@@ -23,8 +23,7 @@ static_assert(kRows * kOutputs / 4 <= kThreads, "every thread mixes at most four
 // Where a block works: the first row and column of its windows, and the end of its rows.
 struct Place {
   int64_t plane;
-  int top, left;
-  int64_t bottom;
+  int top, left, bottom;
 };
 
 struct Sums {
@@ -58,13 +57,11 @@ __device__ __forceinline__ Quad load_pixels(const void* image, Pixel type, int64
 
 // The quad of kRows rows from `row` that belongs to this thread; zeros outside the plane.
 template <bool kAligned, class Call>
-__device__ __forceinline__ Quad load_mine(const Call& call, const void* image, const Place& place, int64_t row) {
-  const int64_t column = place.left + threadIdx.x % kQuads * 4;
-  row += threadIdx.x / kQuads;
-  if (threadIdx.x >= kRows * kQuads || row < 0 || row >= call.height || column >= call.width) return Quad{};
-  const int64_t left = call.width - column;
-  return load_pixels<kAligned>(image, call.type, (place.plane * call.height + row) * call.width + column,
-                               left < 4 ? int(left) : 4);
+__device__ __forceinline__ Quad load_mine(const Call& call, const void* image, const Place& place, int row) {
+  const int column = place.left + int(threadIdx.x) % kQuads * 4, left = int(call.width) - column;
+  row += int(threadIdx.x) / kQuads;
+  if (threadIdx.x >= kRows * kQuads || row < 0 || row >= int(call.height) || left <= 0) return Quad{};
+  return load_pixels<kAligned>(image, call.type, (place.plane * call.height + row) * call.width + column, min(left, 4));
 }
 
 // The last 2 R rows of a column and kRows new ones.
@@ -134,10 +131,10 @@ __device__ __forceinline__ void copy16(const float* from, float (&to)[16]) {
 // the plane count nothing.
 template <int R, class Call, class Visit>
 __device__ __forceinline__ float visit_windows(const Call& call, const Window<float, R>& window, const Place& place,
-                                               const Shared& shared, int64_t first, const Visit& visit) {
+                                               const Shared& shared, int first, const Visit& visit) {
   const int row = threadIdx.x / 32, quad = threadIdx.x % 32 * 4;
-  const int64_t column = place.left + quad;
-  if (row >= kRows || first + row >= call.map_height() || column >= call.map_width()) return 0.0f;
+  const int column = place.left + quad, width = int(call.map_width());
+  if (row >= kRows || first + row >= int(call.map_height()) || column >= width) return 0.0f;
   const MomentArray<kInputs>& moments = shared.moments[row];
   MomentArray<16> taps;
   copy16(moments.mx + quad, taps.mx);
@@ -147,7 +144,7 @@ __device__ __forceinline__ float visit_windows(const Call& call, const Window<fl
   float sum = 0.0f;
 #pragma unroll
   for (int i = 0; i < 4; ++i)
-    if (column + i < call.map_width()) sum += visit(mix<false>(window, RowTaps<R>{taps, i}), first + row, column + i);
+    if (column + i < width) sum += visit(mix<false>(window, RowTaps<R>{taps, i}), first + row, column + i);
   return sum;
 }
 
@@ -173,8 +170,8 @@ __device__ __forceinline__ Sums block_sum(Sums sums, Sums* warps) {
 template <class Call>
 __device__ __forceinline__ Place place_of(const Call& call, int64_t strips, int64_t bands) {
   const int64_t in_plane = strips * bands, i = blockIdx.x % in_plane;
-  const int64_t top = i / strips * kBand, end = top + kBand;
-  return {blockIdx.x / in_plane, int(top), int(i % strips * kOutputs), end < call.map_height() ? end : call.map_height()};
+  const int top = int(i / strips) * kBand;
+  return {blockIdx.x / in_plane, top, int(i % strips) * kOutputs, min(top + kBand, int(call.map_height()))};
 }
 
 // Visits all windows of a place; returns the sum of what that gives, and the squared differences if they are wanted.
@@ -184,13 +181,13 @@ __device__ __forceinline__ Sums march(const Call& call, const Window<float, R>& 
   const int thread = threadIdx.x;
   // Strips share 2 R columns of pixels with the next one, bands 2 R rows; each counts the squares of the others.
   const bool own_column = thread < (place.left + kOutputs >= call.map_width() ? kInputs : kOutputs);
-  const int64_t own_bottom = place.bottom == call.map_height() ? call.height : place.bottom;
+  const int own_bottom = place.bottom == int(call.map_height()) ? int(call.height) : place.bottom;
 
   // Enough rows ahead that groups of windows begin with the band.
   constexpr int kAhead = (2 * R + kRows - 1) / kRows * kRows;
   Column<R> column{};
   Sums sums{};
-  int64_t row = place.top + 2 * R - kAhead;
+  int row = place.top + 2 * R - kAhead;
   Quad next_x = load_mine<kAligned>(call, call.x, place, row), next_y = load_mine<kAligned>(call, call.y, place, row);
   // What the last turn read of the pixels it read before its second barrier, and of the moments before the first of this one.
   for (; row < place.bottom + 2 * R; row += kRows) {
@@ -201,7 +198,7 @@ __device__ __forceinline__ Sums march(const Call& call, const Window<float, R>& 
     __syncthreads();
     next_x = load_mine<kAligned>(call, call.x, place, row + kRows);
     next_y = load_mine<kAligned>(call, call.y, place, row + kRows);
-    const int64_t first = row - 2 * R;
+    const int first = row - 2 * R;
     if (thread < kInputs) {
       column.push(shared.x, shared.y);
 #pragma unroll
@@ -235,6 +232,16 @@ int64_t strips_of(const Call& call) {
 template <class Call>
 int64_t bands_of(const Call& call) {
   return (call.map_height() + kBand - 1) / kBand;
+}
+
+// Blocks of a call. Places within a plane are counted in 32 bits.
+template <class Call>
+int64_t blocks_of(const Call& call, int64_t planes, const char* op) {
+  constexpr int64_t kMost = (int64_t(1) << 31) - 1, kLongest = int64_t(1) << 24;
+  STD_TORCH_CHECK(call.height <= kLongest && call.width <= kLongest, op, ": x must have sides of at most 2^24 pixels.");
+  const int64_t blocks = planes * strips_of(call) * bands_of(call);
+  STD_TORCH_CHECK(blocks <= kMost, op, ": x must need fewer than 2^31 blocks, found ", blocks, ".");
+  return blocks;
 }
 
 // Whether every address a thread reads is aligned to its four pixels.

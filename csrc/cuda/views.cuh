@@ -48,10 +48,11 @@ struct Ray {
 // Of the columns of a plane, the sum of a symmetric kernel times what lies across, `step` apart.
 __device__ __forceinline__ float across(const float* taps, int64_t reach, const float* middle, int64_t step, int64_t place,
                                         int64_t end) {
+  const int last = int(reach), before = int(min(place, reach)), behind = int(min(end - 1 - place, reach));
   float sum = taps[0] * middle[0];
-  for (int64_t r = 1; r <= reach; ++r) {
-    const float before = place >= r ? middle[-r * step] : 0.0f, behind = place + r < end ? middle[r * step] : 0.0f;
-    sum = fma(taps[r], before + behind, sum);
+  for (int r = 1; r <= last; ++r) {
+    const float near = r <= before ? middle[-r * step] : 0.0f, far = r <= behind ? middle[r * step] : 0.0f;
+    sum = fma(taps[r], near + far, sum);
   }
   return sum;
 }

@@ -16,27 +16,26 @@ constexpr int64_t kMaxSlices = 65535;  // of a grid's second dimension
 constexpr int kTile = 32;  // outputs along each side of a block's tile
 constexpr int kTileRows = kThreads / kTile;  // rows of a tile that are worked on at once
 
+// What a thread could not store as asked, counted in one word: ten bits each of too low, too high and NaN. A thread meets
+// at most eight pixels of a slice, a warp 256.
 struct Tally {
-  int32_t below = 0, above = 0, nan = 0;
+  static constexpr int kBits = 10;
+  uint32_t counts = 0;
 
   // Returns what is stored.
   __device__ __forceinline__ uint32_t add(int32_t rounded, int32_t largest) {
-    below += rounded == kBelow;
-    above += rounded > largest;
-    nan += rounded == kNan;
+    counts += rounded == kNan ? 1u << 2 * kBits : rounded < 0 ? 1u : rounded > largest ? 1u << kBits : 0u;
     return uint32_t(held(rounded, largest));
   }
 };
+static_assert(kWidth <= 8 && kTile / kTileRows <= 8, "a warp's counts fit ten bits");
 
 // Whole numbers: the order in which warps arrive does not show.
 __device__ __forceinline__ void deliver(const Tally& tally, int64_t* saturated, int64_t slice) {
-  const int32_t parts[3] = {tally.below, tally.above, tally.nan};
-#pragma unroll
-  for (int i = 0; i < 3; ++i) {
-    const int32_t sum = __reduce_add_sync(0xffffffffu, parts[i]);
-    if (threadIdx.x % 32 == 0 && sum)
-      atomicAdd(reinterpret_cast<unsigned long long*>(saturated + 3 * slice + i), (unsigned long long)(sum));
-  }
+  const uint32_t sums = __reduce_add_sync(0xffffffffu, tally.counts), lane = threadIdx.x % 32;
+  if (lane >= 3 || !sums) return;
+  const uint32_t sum = sums >> lane * Tally::kBits & ((1u << Tally::kBits) - 1);
+  if (sum) atomicAdd(reinterpret_cast<unsigned long long*>(saturated + 3 * slice + lane), (unsigned long long)(sum));
 }
 
 __device__ __forceinline__ int32_t largest_of(CountType type) { return type == CountType::uint16 ? 65535 : 32767; }

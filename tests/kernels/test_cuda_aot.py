@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.cpp_extension import include_paths
+
+from bench.roofline import compiler
 
 pytestmark = pytest.mark.chain
 
@@ -44,40 +41,26 @@ WIDE = {
 DOUBLE = {"slice_metrics", "ssim_loss"}
 
 
-def nvcc() -> str | None:
-    """A toolkit's, or that of the extra `nvcc`, which lies beside torch."""
-    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
-    packages = Path(torch.__file__).parent.parent / "nvidia"
-    folders = [os.environ["PATH"], str(Path(home, "bin")), *map(str, sorted(packages.glob("cu*/bin")))]
-    return next(filter(None, (shutil.which("nvcc", path=folder) for folder in folders)), None)
-
-
-def cuobjdump() -> str | None:
-    triton = pytest.importorskip("triton")
-    return shutil.which(
-        "cuobjdump", path=f"{Path(triton.__file__).parent / 'backends/nvidia/bin'}:{os.environ['PATH']}"
-    )
-
-
-@pytest.fixture(scope="module", params=["sm_80", "sm_90"])
+@pytest.fixture(scope="module", params=["sm_80", "sm_90", "sm_100", "sm_120"])
 def compiled(request, repository, tmp_path_factory):
     """{op: (compiler's report, cubin)} for one architecture."""
-    compiler = nvcc()
-    if compiler is None:
+    nvcc = compiler.nvcc()
+    if nvcc is None:
         pytest.skip("no CUDA compiler here: neither a toolkit's nvcc nor the extra of that name")
     folder = tmp_path_factory.mktemp(request.param)
-    # torch's headers are not ours to warn about. "cpu" lists the paths that need no CUDA build of torch.
-    torch_headers = [f"-isystem={path}" for path in include_paths("cpu")]
-    flags = ["-cubin", f"-arch={request.param}", "-O3", "-lineinfo", "-std=c++20", "--expt-relaxed-constexpr"]
-    flags += ["-Xptxas", "-v", "-Werror", "all-warnings", f"-I{repository / 'csrc'}", *torch_headers]
-    flags += ["-DTORCH_TARGET_VERSION=0x020b000000000000", "-DUSE_CUDA"]
     results = {}
     for source in sorted((repository / "csrc/cuda").glob("*.cu")):
         cubin = folder / f"{source.stem}.cubin"
-        run = subprocess.run([compiler, *flags, str(source), "-o", str(cubin)], capture_output=True, text=True)
+        run = compiler.compiled(nvcc, source, cubin, request.param)
         assert run.returncode == 0, run.stderr
         results[source.stem] = run.stderr, cubin
     return results
+
+
+def machine_code(cubin):
+    if compiler.nvdisasm() is None:
+        pytest.skip("no nvdisasm here")
+    return compiler.disassembled(cubin)
 
 
 def test_every_kernel_has_a_budget(repository):
@@ -85,14 +68,14 @@ def test_every_kernel_has_a_budget(repository):
 
 
 def test_a_compiler_that_a_package_brought_is_found(tmp_path, monkeypatch):
-    compiler = tmp_path / "nvidia/cu13/bin/nvcc"
-    compiler.parent.mkdir(parents=True)
-    compiler.touch(0o755)
+    program = tmp_path / "nvidia/cu13/bin/nvcc"
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    assert nvcc() != str(compiler)
+    assert compiler.nvcc() != str(program)
     monkeypatch.setattr(torch, "__file__", str(tmp_path / "torch/__init__.py"))
-    assert nvcc() == str(compiler)
+    assert compiler.nvcc() == str(program)
 
 
 def test_nothing_spills_and_registers_stay_within_budget(compiled):
@@ -106,18 +89,12 @@ def test_nothing_spills_and_registers_stay_within_budget(compiled):
 
 @pytest.mark.parametrize("op", WIDE)
 def test_accesses_are_128_bits_wide(compiled, op):
-    tool = cuobjdump()
-    if tool is None:
-        pytest.skip("no cuobjdump here")
-    path = f"{Path(tool).parent}:{os.environ['PATH']}"
-    _, cubin = compiled[op]
-    command = [tool, "--dump-sass", str(cubin)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"PATH": path})
+    code = machine_code(compiled[op][1])
     loads, stores = WIDE[op]
-    assert len(re.findall(r"\bLDG\.E\.128", run.stdout)) >= loads
-    assert len(re.findall(r"\bSTG\.E\.128 ", run.stdout)) >= stores
-    assert not re.search(r"\b(LDL|STL)\b", run.stdout)
-    assert op in DOUBLE or not re.search(r"\bD(ADD|MUL|FMA)\b", run.stdout), "double precision"
+    assert len(re.findall(r"\bLDG\.E\.128", code)) >= loads
+    assert len(re.findall(r"\bSTG\.E\.128 ", code)) >= stores
+    assert not re.search(r"\b(LDL|STL)\b", code)
+    assert op in DOUBLE or not re.search(r"\bD(ADD|MUL|FMA)\b", code), "double precision"
 
 
 def test_cpu_build_says_that_cuda_is_missing():

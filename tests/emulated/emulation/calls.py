@@ -48,10 +48,11 @@ def _draw(*shape: int, dtype: torch.dtype = torch.float32, last: bool = False) -
 
 
 def _group_norm_silu() -> Iterator[dict[str, Any]]:
-    """Groups of one tile, of several small ones and of several large ones, each with and without vectors and in both
-    layouts; far from zero.
+    """Groups of one small or large tile, of several small ones and of several large ones, each with and without vectors
+    and in both layouts; far from zero.
     """
-    one, small, large = [(4, 8, 8, 1), (6, 7, 7, 2)], [(4, 80, 60, 1), (2, 67, 65, 1)], [(8, 80, 60, 2), (6, 67, 65, 1)]
+    one = [(4, 8, 8, 1), (6, 7, 7, 2), (4, 40, 28, 1), (6, 23, 23, 2)]
+    small, large = [(4, 80, 60, 1), (2, 67, 65, 1)], [(8, 80, 60, 2), (6, 67, 65, 1)]
     for channels, height, width, groups in one + small + large:
         for last in (False, True):
             affine = {"weight": _draw(channels), "bias": _draw(channels)}
