@@ -23,6 +23,8 @@ BACKENDS = ("reference", "native", "triton")
 # Devices whose tensors go to compiled code.
 _COMPILED = frozenset(kind for kind in ("cpu", "cuda") if _native.why_not(kind) is None)
 
+_ON_CPU = "cpu" in _COMPILED
+
 _library = torch.library.Library("spectac_fast", "DEF")
 
 
@@ -88,9 +90,7 @@ class Op:
     @staticmethod
     def reaches_compiled(first: torch.Tensor, *rest: torch.Tensor | None) -> bool:
         """Whether compiled code would get these tensors as they are, and nothing of torch in between needs to know."""
-        if torch.compiler.is_compiling() or type(first) is not torch.Tensor or first.device.type not in _COMPILED:
-            return False
-        if _functorch.maybe_current_level() is not None or forward_ad._current_level >= 0:
+        if not _is_plain(first):
             return False
         for t in rest:  # noqa: SIM110 (a generator would take as long as all the rest)
             # One tensor without data sends the whole call to the reference.
@@ -105,14 +105,14 @@ class Op:
         It raises RuntimeError before it writes anything; what is wrong is then for the caller to say. What it does not
         see, a derivative that is taken above all, is looked at here.
         """
-        if not Op.reaches_compiled(first, *rest):
-            return False
         if not torch.is_grad_enabled():
-            return True
-        for t in rest:
-            if t is not None and t.requires_grad:
+            return Op.reaches_compiled(first, *rest)
+        if first.requires_grad or not _is_plain(first):
+            return False
+        for t in rest:  # noqa: SIM110 (as above)
+            if t is not None and (t.requires_grad or t.is_meta):
                 return False
-        return not first.requires_grad
+        return True
 
     def __call__(self, *args: Any, backend: str | None = None) -> Any:
         """Run it; the first argument is a tensor on the device that counts. backend=None lets the dispatcher choose."""
@@ -124,3 +124,12 @@ class Op:
         if backend == "native":
             return self.default(*args)
         return self._run_triton(*args) if backend == "triton" else self.reference(*args)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether it lies where compiled code runs, and no transform, subclass or trace stands before it."""
+    if type(tensor) is not torch.Tensor or not ((tensor.is_cpu and _ON_CPU) or tensor.device.type in _COMPILED):
+        return False
+    if _functorch.maybe_current_level() is not None or forward_ad._current_level >= 0:
+        return False
+    return not torch.compiler.is_compiling()

@@ -44,7 +44,8 @@ def sample_bridge(
     """
     _check(y, table, seeds, noise)
     if seeds is None:
-        seeds = torch.arange(len(y), device=y.device)
+        # A length would be one number for ever where the batch of an exported program is left open.
+        seeds = torch.arange(y.shape[0], device=y.device)
     return run_table(
         denoiser, y, table, context=y, seeds=seeds, noise=noise, blocks=[(None, sample)], callback=callback
     )
@@ -69,7 +70,7 @@ def run_table(
     drawn = {} if noise is None else dict(zip(table.noise_rows, noise.unbind()))
     rows, times = numbers_on(table, y.device)
     # In memory of their own, where a network may look at them as it likes.
-    told = times.expand(len(table), len(y)).contiguous().unbind()
+    told = times.expand(len(table), y.shape[0]).contiguous().unbind()
     with phase("network"):
         denoiser = prepared(denoiser, context, table)
     y = y.contiguous()

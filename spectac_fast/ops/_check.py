@@ -53,7 +53,7 @@ def check_counters(op: str, **counters: int) -> None:
 
 def check_blocks(op: str, name: str, tensor: Tensor) -> None:
     """Each member of the batch is one block of memory, and no two share any; there may be gaps between them."""
-    apart = len(tensor) < 2 or tensor.numel() == 0 or tensor.stride(0) >= tensor[0].numel()
+    apart = tensor.shape[0] < 2 or tensor.numel() == 0 or tensor.stride(0) >= tensor[0].numel()
     if not (apart and tensor[:1].is_contiguous()):
         raise ValueError(f"{op}: {name} must hold each slice in one block, found strides {tensor.stride()}.")
 

@@ -119,7 +119,8 @@ def bridge_add_noise(
     number = _NUMBERS.get(objective)
     if backend is None and number is not None and op.may_try(x0, y, t, schedule, seeds, noise, x_t, target):
         try:
-            _check_range(t, len(schedule))
+            if t.is_cpu and (values := t.tolist()) and (min(values) < 0 or max(values) >= schedule.size(0)):
+                raise ValueError
             state = torch.empty_like(x0) if x_t is None else x_t
             aim = torch.empty_like(x0) if target is None else target
             op.default(x0, y, t, schedule, seeds, noise, step, sample, number, state, aim)
@@ -129,7 +130,7 @@ def bridge_add_noise(
     inputs = dict(zip(_INPUTS, (x0, y, t, schedule, seeds, noise)))
     _check(inputs, {"x_t": x_t, "target": target}, objective)
     check_counters("bridge_add_noise", step=step, sample=sample)
-    _check_range(t, len(schedule))
+    _check_range(t, schedule.shape[0])
     dense = [v if v is None else v.contiguous() for v in inputs.values()]
     x_t, target = (torch.empty_like(dense[0]) if given is None else given for given in (x_t, target))
     op(*dense, step, sample, number, x_t, target, backend=backend)

@@ -93,18 +93,19 @@ class _SsimLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, data_range: float, backend: str | None) -> Tensor:
-        loss, *gradients = op(x, y, data_range, *ctx.needs_input_grad[:2], backend=backend)
-        ctx.save_for_backward(x, y, *gradients)
+        need_x, need_y, _, _ = ctx.needs_input_grad
+        loss, grad_x, grad_y = op(x, y, data_range, need_x, need_y, backend=backend)
+        ctx.save_for_backward(x, y, grad_x, grad_y)
         ctx.data_range = data_range
         return loss
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, *gradients = ctx.saved_tensors
+        need_x, need_y, _, _ = ctx.needs_input_grad
+        x, y, grad_x, grad_y = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return *_differentiable(x, y, ctx.data_range, upstream, ctx.needs_input_grad[:2]), None, None
-        found = (upstream * one if needed else None for one, needed in zip(gradients, ctx.needs_input_grad))
-        return *found, None, None
+            return *_differentiable(x, y, ctx.data_range, upstream, (need_x, need_y)), None, None
+        return upstream * grad_x if need_x else None, upstream * grad_y if need_y else None, None, None
 
 
 def _differentiable(

@@ -98,10 +98,12 @@ def vq_nearest(
     """
     if backend is None and op.may_try(z, codebook, index, code):
         try:
-            found = (
-                torch.empty(z.shape[:1] + z.shape[2:], dtype=torch.int64, device=z.device) if index is None else index
-            )
-            codes = torch.empty_like(z, dtype=codebook.dtype) if code is None else code
+            found, codes = index, code
+            if found is None:
+                tokens, _, *positions = z.shape
+                found = z.new_empty((tokens, *positions), dtype=torch.int64)
+            if codes is None:
+                codes = torch.empty_like(z, dtype=codebook.dtype)
             op.default(z, codebook, found, codes)
             return found, codes
         except (RuntimeError, TypeError):

@@ -59,21 +59,22 @@ def _mix(values: Tensor, dim: int, count: int, step: int, origin: int, reach: in
 
 
 def _resample(values: Tensor, height: int, width: int, axes: tuple[int, ...]) -> Tensor:
-    return _mix(_mix(values.double(), 2, height, *axes[:3]), 3, width, *axes[3:]).float()
+    rows = values.dim() - 2
+    return _mix(_mix(values.double(), rows, height, *axes[:3]), rows + 1, width, *axes[3:]).float()
 
 
 def _window_reference(counts: Tensor, gain: float, *rest: Any) -> None:
     *axes, out = rest
-    height, width = out.shape[2:]
+    height, width = out.shape[-2:]
     out.copy_(_resample(counts, height, width, tuple(axes)) * gain - 1.0)
 
 
 def _unwindow_reference(x: Tensor, gain: float, *rest: Any) -> None:
     *axes, counts, saturated = rest
     largest = torch.iinfo(counts.dtype).max
-    height, width = counts.shape[2:]
+    height, width = counts.shape[-2:]
     rounded = ((_resample(x, height, width, tuple(axes)) + 1.0) * gain).round()
-    tallies = [flag.flatten(2).sum(2) for flag in (rounded < 0, rounded > largest, rounded.isnan())]
+    tallies = [flag.sum((-2, -1)) for flag in (rounded < 0, rounded > largest, rounded.isnan())]
     saturated.copy_(torch.stack(tallies, -1))
     counts.copy_(rounded.nan_to_num(0.0).clamp(0, largest).to(torch.int32))
 
@@ -142,10 +143,11 @@ def window_counts(
     cannot run.
     """
     op = "window_counts"
-    if backend is None and counts.dim() == 4 and window_op.may_try(counts, out) and 0 < scale < math.inf:
-        size, axes = _kept_windowed(counts.shape[-2:], pixel_mm, model_mm)
-        written = torch.empty((*counts.shape[:-2], *size), dtype=dtype, device=counts.device) if out is None else out
-        if written.dtype == dtype and written.shape[-2:] == size:
+    if backend is None and counts.dim() in (3, 4) and window_op.may_try(counts, out) and 0 < scale < math.inf:
+        shape = counts.shape
+        size, axes = _kept_windowed(shape[-2:], pixel_mm, model_mm)
+        written = counts.new_empty((*shape[:-2], *size), dtype=dtype) if out is None else out
+        if written.dtype == dtype and written.shape[-2:] == size and written.dim() == len(shape):
             try:
                 window_op.default(counts, 2.0 / scale, *axes, written)
                 return written
@@ -203,7 +205,8 @@ def unwindow_counts(
     `window_counts` does.
     """
     op = "unwindow_counts"
-    if backend is None and x.dim() == 4 and unwindow_op.may_try(x) and 0 < scale < math.inf and dtype in STORED_DTYPES:
+    ordinary = backend is None and x.dim() in (3, 4) and dtype in STORED_DTYPES
+    if ordinary and unwindow_op.may_try(x) and 0 < scale < math.inf:
         shape, axes = _kept_unwindowed(x.shape[-2:], size, pixel_mm, model_mm)
         counts, saturated = _tallied(x, shape, dtype)
         try:
@@ -241,13 +244,13 @@ _kept_unwindowed = lru_cache(maxsize=64)(_unwindowed)
 
 
 def _tallied(x: Tensor, size: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    counts = torch.empty((*x.shape[:-2], *size), dtype=dtype, device=x.device)
-    return counts, torch.empty((*x.shape[:-2], len(SATURATED)), dtype=torch.int64, device=x.device)
+    slices = x.shape[:-2]
+    return x.new_empty(slices + size, dtype=dtype), x.new_empty((*slices, len(SATURATED)), dtype=torch.int64)
 
 
 def _four(tensor: Tensor) -> Tensor:
     """[S, H, W] as [S, 1, H, W]."""
-    return tensor[:, None] if tensor.dim() == 3 else tensor
+    return tensor.unsqueeze(1) if tensor.dim() == 3 else tensor
 
 
 def _axes(

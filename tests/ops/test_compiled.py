@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch._inductor.exc import InductorError
 from torch.utils._pytree import tree_leaves
 
 from spectac_fast import BrownianBridge, ops, sample_bridge, solver_table
@@ -40,7 +41,8 @@ def assert_same(compiled, function, call):
 def calls_of(name):
     for call in Op._all[name].samples(torch.device("cpu")):
         yield call
-        if numbers := {k: v for k, v in NUMBERS.items() if k in call}:
+        # A group norm's scale is a tensor.
+        if numbers := {k: v for k, v in NUMBERS.items() if isinstance(call.get(k), float)}:
             yield call | numbers
 
 
@@ -81,9 +83,12 @@ def test_the_sampler_is_one_graph():
 
 
 def test_the_sampler_is_exported():
-    sampler, y = Sampler(), torch.rand(2, 1, 8, 8)
-    exported = torch.export.export(sampler, (y,)).module()
-    torch.testing.assert_close(exported(y + 0.1), sampler(y + 0.1), rtol=1e-5, atol=1e-5)
+    """For any batch, where its size is left open."""
+    sampler, y = Sampler(), torch.rand(3, 1, 8, 8)
+    exported = torch.export.export(sampler, (y,), dynamic_shapes=({0: torch.export.Dim.AUTO},)).module()
+    for slices in (3, 5):
+        y = torch.rand(slices, 1, 8, 8)
+        torch.testing.assert_close(exported(y), sampler(y), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.night
@@ -97,8 +102,11 @@ def test_every_operator_by_inductor(name, dynamic):
 
 
 @pytest.mark.night
-@pytest.mark.parametrize("dynamic", [None, True])
-@pytest.mark.parametrize("solver", ["dbim", "unipc", "unipc_bh2", "sde", "ancestral"])
+@pytest.mark.parametrize(
+    ("solver", "dynamic"),
+    [(solver, None) for solver in ("dbim", "unipc", "unipc_bh2", "sde", "ancestral")]
+    + [(solver, True) for solver in ("dbim", "sde", "ancestral")],
+)
 def test_every_solver_by_inductor(solver, dynamic):
     sampler = Sampler()
     sampler.table = solver_table(BrownianBridge(), 4, solver=solver)
@@ -106,6 +114,18 @@ def test_every_solver_by_inductor(solver, dynamic):
     for slices in (2, 3):
         y = torch.rand(slices, 1, 8, 8)
         torch.testing.assert_close(compiled(y), sampler(y), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.night
+@pytest.mark.parametrize("solver", ["unipc", "unipc_bh2"])
+def test_a_corrector_of_open_sizes_is_too_much_for_inductor(solver):
+    """Torch 2.13's traces what writes a tensor twice and asserts that both graphs have as many nodes, which it says
+    need not be. Sizes that it finds out itself (dynamic=None) do not come to that.
+    """
+    sampler = Sampler()
+    sampler.table = solver_table(BrownianBridge(), 4, solver=solver)
+    with pytest.raises(InductorError, match="AssertionError"):
+        torch.compile(sampler, fullgraph=True, dynamic=True)(torch.rand(2, 1, 8, 8))
 
 
 class Call(nn.Module):
