@@ -97,7 +97,7 @@ def _goals(results: Results) -> Iterator[str]:
                 continue
             if goal.rival == COPY:
                 share = copy_us(case) / body_us(launches)
-                verdict = "would be reached" if share >= goal.least else "would be missed"
+                verdict = "within reach" if share >= goal.least else "out of reach"
                 yield row(case.op, case.size, goal_text(goal), f"{100 * share:.0f} % of copy", verdict)
             else:
                 yield row(case.op, case.size, goal_text(goal), "-", "open: the rival's code is not here")

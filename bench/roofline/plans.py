@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from bench.roofline.device import kind_of
@@ -49,9 +50,9 @@ def plans(results: Sequence[tuple[Case, list[Predicted]]]) -> Iterator[str]:
         yield from _kinds(case, launches)
     yield ""
     if "slice_metrics" in last:
-        yield _metrics(*last["slice_metrics"])
+        yield from wrap(_metrics(*last["slice_metrics"]), 120, subsequent_indent="  ")
     if "ssim_loss" in last:
-        yield _loss(*last["ssim_loss"])
+        yield from wrap(_loss(*last["ssim_loss"]), 120, subsequent_indent="  ")
 
 
 def _per_pixel(case: Case, one: Predicted) -> Counter[str]:
