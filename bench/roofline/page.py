@@ -6,17 +6,13 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
 from bench.outputs import appearing
 from bench.roofline.device import BANDWIDTH, LAUNCH_US, SOURCES
 from bench.roofline.plans import plans
-from bench.roofline.work import elements
+from bench.roofline.work import Predicted, elements
 from bench.speed.case import COPY, Case
 from bench.speed.report import goal_text, head, row
-
-if TYPE_CHECKING:
-    from bench.roofline.roofline import Predicted
 
 ABOUT = f"""\
 Made by `python -m bench roofline`, from the machine code that nvcc makes of the kernels for sm_90 and the bytes
@@ -31,7 +27,7 @@ elements at which that time is what the launches take to begin ({LAUNCH_US} us e
 launches, and a CUDA graph pays.
 """
 
-Results = Sequence[tuple[Case, list["Predicted"]]]
+Results = Sequence[tuple[Case, list[Predicted]]]
 
 
 def body_us(launches: Sequence[Predicted]) -> float:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
 from bench.roofline.device import kind_of
-from bench.roofline.work import elements
+from bench.roofline.work import Predicted, elements
 from bench.speed.case import Case
 from bench.speed.report import head, row
-
-if TYPE_CHECKING:
-    from bench.roofline.roofline import Predicted
 
 _SHOWN = (
     "float",

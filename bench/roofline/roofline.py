@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,22 +12,13 @@ import torch
 from bench.outputs import write
 from bench.roofline import device, page, sass
 from bench.roofline.compiler import SOURCES, machine_code
-from bench.roofline.work import OPS, Launch
+from bench.roofline.work import OPS, Predicted
 from bench.speed import kernels
 from bench.speed.case import Case
 from spectac_fast.errors import SetupError
 from spectac_fast.evaluate.provenance import commit
 
 ARCHITECTURE = "sm_90"
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """One launch of a case. counts: opcode -> times a thread issues it. bounds: what holds it back, the worst first."""
-
-    launch: Launch
-    counts: Counter[str]
-    bounds: list[device.Bound]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ a version for each way it may be called. Other compilers may make other loops: `
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil
@@ -15,6 +16,7 @@ from math import ceil
 import torch
 
 from bench.cases.project import VIEWS, subset
+from bench.roofline.device import Bound
 from bench.speed.case import Case
 
 # Four elements of two bytes each, which is another dtype than the cases have.
@@ -47,6 +49,15 @@ class Launch:
 
     def is_of(self, mangled: str) -> bool:
         return f"{len(self.kernel)}{self.kernel}{self.template}" in mangled
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One launch of a case. counts: opcode -> times a thread issues it. bounds: what holds it back, the worst first."""
+
+    launch: Launch
+    counts: Counter[str]
+    bounds: list[Bound]
 
 
 def numbers(case: Case) -> list[int]:

@@ -143,7 +143,7 @@ struct TileWeights {
 };
 
 template <bool kBack>
-__global__ void __launch_bounds__(kThreads, 8) resample_kernel(const __grid_constant__ WindowCall call) {
+__global__ void __launch_bounds__(kThreads, 10) resample_kernel(const __grid_constant__ WindowCall call) {
   __shared__ TileWeights tile;
   const int64_t across = (call.columns.m + kTile - 1) / kTile;
   const int64_t row0 = blockIdx.x / across * kTile, column0 = blockIdx.x % across * kTile;

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import subprocess
 
 import pytest
 import torch
 
-from bench.roofline import compiler
+from bench.roofline import compiler, roofline, sass, work
+from bench.speed.case import Case
 
 pytestmark = pytest.mark.chain
 
@@ -95,6 +98,22 @@ def test_accesses_are_128_bits_wide(compiled, op):
     assert len(re.findall(r"\bSTG\.E\.128 ", code)) >= stores
     assert not re.search(r"\b(LDL|STL)\b", code)
     assert op in DOUBLE or not re.search(r"\bD(ADD|MUL|FMA)\b", code), "double precision"
+
+
+def test_the_prediction_knows_the_loops_of_the_machine_code(compiled, repository):
+    """Of every measured case: other loops, or a way that is gone, are refused."""
+    cubins = {op: cubin for op, (_, cubin) in compiled.items()}
+    if not cubins["project"].parent.name.startswith(roofline.ARCHITECTURE):
+        pytest.skip(f"the prediction is of {roofline.ARCHITECTURE}")
+    if "release 13.0" not in subprocess.run([compiler.nvcc(), "--version"], capture_output=True, text=True).stdout:
+        pytest.skip("the prediction is of nvcc 13.0")
+    code = {op: sass.functions(machine_code(cubin)) for op, cubin in cubins.items()}
+    with (repository / "bench/results/roofline.csv").open(newline="") as file:
+        known = {(row["op"], row["size"]): float(row["needed"]) for row in csv.DictReader(file)}
+    assert {op for op, _ in known} == set(work.OPS)
+    for (op, size), needed in known.items():
+        for one in roofline.predicted(Case(op, size, int, {}, needed), code):
+            assert one.bounds[0].microseconds > 0
 
 
 def test_cpu_build_says_that_cuda_is_missing():

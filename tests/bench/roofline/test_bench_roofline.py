@@ -8,8 +8,7 @@ import pytest
 
 from bench.pages import readme
 from bench.roofline import device, page, sass
-from bench.roofline.roofline import Predicted
-from bench.roofline.work import Launch
+from bench.roofline.work import Launch, Predicted
 from bench.speed.case import COPY, Case, Goal
 
 # A loop of three instructions in the middle, one way past a half load, one over a table, a call that is not followed.
