@@ -11,8 +11,10 @@ def main() -> int:
 
         return cli.main(sys.argv[1:])
     from spectac_fast.ops.availability import availability
+    from spectac_fast.terminal import lasting_streams
 
-    print(availability())
+    with lasting_streams():
+        print(availability())
     return 0
 
 

@@ -117,3 +117,12 @@ def test_any_stream_lasts(monkeypatch, error):
         print("two", file=sys.stderr, flush=True)
         assert sys.stdout.write("three") == 5
     assert sys.stderr is None
+
+
+def test_what_runs_where_may_be_asked_by_nobody():
+    asked = subprocess.run(
+        ["sh", "-c", 'exec 9>&1; { "$0" -m spectac_fast; echo $? >&9; } | true', sys.executable],
+        capture_output=True,
+        text=True,
+    )
+    assert (asked.stdout, asked.stderr) == ("0\n", "")
