@@ -24,6 +24,7 @@ from bench.evidence.installed.steps import (
     interpreter,
 )
 from bench.evidence.installed.wheels import CONSTRAINTS, built, installed, wheel
+from bench.outputs import write
 from bench.speed.timing import surroundings
 
 STANDARD = "standard"
@@ -129,7 +130,7 @@ def found_in(environment: Environment, work: Path) -> Found:
     found = Found(key=key, facts=machine(), **texts)
     # What failed may have failed for want of room or of a network: it is tried again.
     if not found.failed:
-        known.write_text(json.dumps(asdict(found)) + "\n")
+        write(known, json.dumps(asdict(found)) + "\n")
     return found
 
 

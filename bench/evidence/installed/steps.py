@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.evidence.acceptance import ROOT
+from bench.outputs import write
 from spectac_fast.errors import SetupError, UsageError
 
 # Of the line that a failed command said last.
@@ -54,8 +55,8 @@ class Interpreter:
         done = subprocess.run(
             command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False
         )
-        with log.open("a") as kept:
-            kept.write(f"$ {shlex.join(words)}\n{done.stdout}\n")
+        before = log.read_text() if log.exists() else ""
+        write(log, f"{before}$ {shlex.join(words)}\n{done.stdout}\n")
         if done.returncode:
             last = " ".join(([line for line in done.stdout.splitlines() if line.strip()] or [""])[-1].split())
             raise StepError(f"{step}: status {done.returncode}, {last[:SAID]}")
@@ -106,7 +107,7 @@ def copied(folder: Path, *, of: Iterable[str] = (), without: Iterable[str] = ())
     for name in tracked(of, without):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, target)
+        write(target, (ROOT / name).read_bytes())
     return folder
 
 

@@ -111,7 +111,7 @@ def built(work: Path) -> Made:
         for path in sorted((work / "dist").iterdir())
     )
     made = Made(key, facts, files, found)
-    known.write_text(json.dumps(asdict(made)) + "\n")
+    write(known, json.dumps(asdict(made)) + "\n")
     return made
 
 
@@ -138,7 +138,7 @@ def _steps(work: Path, log: Path) -> Iterator[tuple[str, str]]:
     words = (*environment, maker.path, "-m", "build", "--no-isolation", "--outdir", str(raw), str(source))
     maker.run(work, *words, log=log, step="build")
     (archive,), (plain,) = raw.glob("*.tar.gz"), raw.glob("*.whl")
-    shutil.copy(archive, dist)
+    write(dist / archive.name, archive.read_bytes())
     yield "python -m build", f"{archive.name}, and of it {plain.name}"
 
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["cibuildwheel"]
