@@ -156,8 +156,16 @@ def load_map_model(path: str | Path | None = None, device: str = "auto") -> MapM
 
     Raises SetupError where none is installed, InputError for a file that is not such a model.
     """
-    found = map_weights(NAME, path)
+    return MapModel(*read_map_weights(NAME, path), torch.device(resolve_device(device)))
+
+
+def read_map_weights(name: str, path: str | Path | None) -> tuple[dict[str, Tensor], dict[str, Any], Path]:
+    """(tensors, header, file) of the shipped model of `names.MAPS`, or of a weight file that must hold it.
+
+    Raises as `load_map_model` does.
+    """
+    found = map_weights(name, path)
     tensors, header = load_weights(found)
-    if header.get("model") != NAME:
-        raise InputError(f"the weight file {found} holds a model {header.get('model')!r}, expected {NAME}")
-    return MapModel(tensors, header, found, torch.device(resolve_device(device)))
+    if header.get("model") != name:
+        raise InputError(f"the weight file {found} holds a model {header.get('model')!r}, expected {name}")
+    return tensors, header, found

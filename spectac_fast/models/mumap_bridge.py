@@ -12,13 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spectac_fast.checkpoints.weights import load_weights
 from spectac_fast.device import resolve_device
-from spectac_fast.errors import InputError, UsageError
+from spectac_fast.errors import UsageError
 from spectac_fast.models.description import describe
 from spectac_fast.models.methods.bbdm import BBDMTranslator, model_of
-from spectac_fast.models.mumap import MapVolumes
-from spectac_fast.models.names import map_weights
+from spectac_fast.models.mumap import MapVolumes, read_map_weights
 from spectac_fast.models.translators.bridge import load_bridge
 from spectac_fast.models.uncertainty import read_calibration
 from spectac_fast.reconstruct.grid import Grid
@@ -74,8 +72,4 @@ def load_map_bridge(path: str | Path | None = None, device: str = "auto") -> Map
 
     Raises SetupError where none is installed, InputError for a file that is not such a model.
     """
-    found = map_weights(NAME, path)
-    tensors, header = load_weights(found)
-    if header.get("model") != NAME:
-        raise InputError(f"the weight file {found} holds a model {header.get('model')!r}, expected {NAME}")
-    return MapBridge(tensors, header, found, torch.device(resolve_device(device)))
+    return MapBridge(*read_map_weights(NAME, path), torch.device(resolve_device(device)))

@@ -17,6 +17,8 @@ import pytest
 import torch
 from setuptools import Distribution
 
+from bench.evidence.installed.wheels import SHIPPED
+
 pytestmark = pytest.mark.chain
 
 SKIPPED = shutil.ignore_patterns(
@@ -29,17 +31,7 @@ def source(repository, tmp_path_factory) -> Path:
     """A copy of the sources without anything built."""
     copy = tmp_path_factory.mktemp("source") / "spectac_fast"
     copy.mkdir()
-    for name in (
-        "pyproject.toml",
-        "setup.py",
-        "MANIFEST.in",
-        "README.md",
-        "LICENSE",
-        "NOTICE",
-        "csrc",
-        "kernels",
-        "spectac_fast",
-    ):
+    for name in SHIPPED:
         if (repository / name).is_dir():
             shutil.copytree(repository / name, copy / name, ignore=SKIPPED)
         else:

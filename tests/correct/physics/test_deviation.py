@@ -225,7 +225,9 @@ def test_what_does_not_go_together(file, weights, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not SAMPLE.is_file(), reason="needs ../shared/samples")
-@pytest.mark.skipif(not (names.FOLDER / names.MAPS["mumap-bridge"]).is_file(), reason="needs the weights")
+@pytest.mark.skipif(
+    not (names.FOLDER / names.MAPS["mumap-bridge"]).is_file(), reason="needs the weights of mumap-bridge"
+)
 def test_a_real_patients_deviation_is_calibrated_and_largest_in_share_where_counts_are_few():
     made = sf.reconstruct(SAMPLE, ac="predicted", planes=("TRA",), uncertainty=2)
     assert "temperature" in made.stacks[2].deviation
