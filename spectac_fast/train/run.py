@@ -23,6 +23,7 @@ from spectac_fast.train.export import half_precision, loss_summary, surroundings
 from spectac_fast.train.learner import Learner, Setting
 from spectac_fast.train.learners import make_learner
 from spectac_fast.train.loop.budget import Budget, budget_of
+from spectac_fast.train.loop.compiled import compile_networks
 from spectac_fast.train.loop.distributed import rank, start
 from spectac_fast.train.loop.optimise import optimise
 from spectac_fast.train.loop.schedule import make_schedule
@@ -46,7 +47,7 @@ class Options:
 
     seed: of weights, data order and noise. resume: go on with the run in the folder. first_stage: weight file of the
     VQGAN between whose latents a latent model works, None for the others. compiled: make machine code of the networks
-    before the first step, which takes minutes and a C++ compiler.
+    before the first step, which takes minutes and a C++ compiler, and refuse it where its gradients are others.
     """
 
     budget: Budget | None = None
@@ -99,9 +100,8 @@ def train(
     if options.resume:
         state.load(run, identity)
     if options.compiled:
-        # In place, so that names of weights stay; the average, which is looked at in batches of other sizes, is not.
-        for network in learner.networks.values():
-            network.compile()
+        # The average, which is looked at in batches of other sizes, is not compiled.
+        compile_networks(learner, state.step)
     if rank() == 0:
         _say_precision(recipe, carried_out.precision, state.steps_in)
     glance = _validation(validation, pairs, learner, recipe, device, _GLANCE) if rank() == 0 else None

@@ -179,14 +179,16 @@ def test_networks_are_compiled_and_their_average_is_not(cohort, tmp_path, monkey
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, *_, **__: compiled.append(self))
     train(cohort, None, tmp_path / "plain", tiny_recipe(), Options(Budget(steps=1)))
     assert not compiled
-    before = BridgeLearner.step
+    before, steps = BridgeLearner.step, []
 
     def step(self, number):
-        assert compiled == [self.shipped]
+        assert compiled in ([], [self.shipped])
+        steps.append(len(compiled))
         return before(self, number)
 
     monkeypatch.setattr(BridgeLearner, "step", step)
     train(cohort, None, tmp_path / "fast", tiny_recipe(), Options(Budget(steps=1), compiled=True))
+    assert steps == [0, 1, 1]  # as it is and compiled, to see whether they agree; then the run
     assert json.loads((tmp_path / "fast" / "card.json").read_text())["compiled"] is True
 
 
