@@ -110,8 +110,10 @@ def _table() -> Iterable[str]:
 
 
 def _comparison() -> Iterable[str]:
-    """A row for every method, the heart region: where targets clipped for bounded networks cost nothing."""
-    page, picture = (RESULTS / "table1" / name for name in ("table.md", "panel.png"))
+    """A row for every method whose training is finished, the heart region: where targets clipped for bounded networks
+    cost nothing.
+    """
+    page, picture = (RESULTS / "table1-trained" / name for name in ("table.md", "panel.png"))
     head = [line for line in section(page, "Heart region") if line.startswith("|")]
     if not head:
         return ["Not made yet."]

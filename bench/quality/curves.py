@@ -1,7 +1,8 @@
 """How every method learns: validation error against slices seen and core-minutes, from the diaries of training runs.
 
-`python -m bench curves RUN...` reads RUN/log.jsonl, also of a run that goes on, and RUN/card.json where it has ended. A
-row whose error still falls when its budget ends is no answer to how good the method is, and is marked.
+`python -m bench curves RUN...` reads RUN/log.jsonl, also of a run that goes on, and RUN/card.json where it has ended; a
+RUN that is a curves.json of an earlier table gives that table's rows. A row whose error still falls when its budget
+ends is no answer to how good the method is, and is marked.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ that changes by {100 * FALLS:.0f} % or more still falls, and more training would
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of `spectac train --validation`")
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="folders of `spectac train --validation`, curves.json"
+    )
     parser.add_argument("-o", "--out", type=Path, default=RESULTS, help="folder of the results")
 
 
@@ -37,13 +40,22 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.outputs import output_folder
 
     out = output_folder(args.out)
-    table = {"commit": commit(), "rows": [learned(folder) for folder in args.runs]}
+    rows = [row for path in args.runs for row in ([learned(path)] if path.is_dir() else earlier(path))]
+    table = {"commit": commit(), "rows": list({row["name"]: row for row in rows}.values())}
     plot(table["rows"], out / "curves.png")
     for name, text in (("curves.json", json.dumps(table, indent=1) + "\n"), ("curves.md", page(table))):
         with appearing(out / name) as part:
             part.write_text(text)
     print(page(table))
     return 0
+
+
+def earlier(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table that was made before. SystemExit where there is none."""
+    try:
+        return list(json.loads(path.read_text())["rows"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SystemExit(f"{path}: expected a training run or the curves.json of an earlier table") from None
 
 
 def learned(folder: Path) -> dict[str, Any]:

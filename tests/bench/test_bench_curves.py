@@ -67,6 +67,21 @@ def test_rows_that_still_fall_are_marked(tmp_path, capsys):
     assert [row["ended"] for row in rows] == [True, False]
 
 
+def test_rows_of_an_earlier_table_stay_until_their_run_is_there_again(tmp_path, capsys):
+    def table(*runs):
+        curves.run(argparse.Namespace(runs=list(runs), out=tmp_path / "out"))
+        rows = json.loads((tmp_path / "out" / "curves.json").read_text())["rows"]
+        return {row["name"]: row["reached"]["1.0"] for row in rows}
+
+    (tmp_path / "again").mkdir()
+    table(diary(tmp_path / "one", [1.0, 0.9]), diary(tmp_path / "other", [1.0, 0.8]))
+    kept = tmp_path / "out" / "curves.json"
+    assert table(kept, diary(tmp_path / "again" / "one", [1.0, 0.5])) == {"one": 0.5, "other": 0.8}
+    for wrong in (tmp_path / "nothing", tmp_path / "one" / "log.jsonl"):
+        with pytest.raises(SystemExit, match=f"{wrong.name}: expected a training run or the curves.json"):
+            table(wrong)
+
+
 def test_a_folder_that_is_no_watched_run_is_named(tmp_path):
     with pytest.raises(SystemExit, match=r"nothing: expected a training run"):
         curves.learned(tmp_path / "nothing")
