@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._inductor import config as inductor
 
 from spectac_fast.errors import SetupError
 from spectac_fast.train.learner import Learner
@@ -33,6 +32,8 @@ def compile_networks(learner: Learner, step: int) -> None:
     step: whose batch is gone through twice, as the networks are and compiled; the time is mostly the compiler's.
     Raises SetupError, naming a weight, where the gradients of the two are not the same but for rounding.
     """
+    from torch._inductor import config as inductor
+
     own = _gradients(learner, step)
     for network in learner.networks.values():
         network.compile()
