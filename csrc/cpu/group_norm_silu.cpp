@@ -15,22 +15,31 @@ constexpr int64_t kTile = 512;             // channels of a row worked on at a t
 constexpr int64_t kTogether = 64;          // short channels of a contiguous group worked on at a time
 constexpr int64_t kSegment = 16 * kChunk;  // elements of a sample that a thread takes at a time, channels last
 constexpr int64_t kLanes = 128;            // partial sums, enough to hide the latency of addition
+constexpr int64_t kFewLanes = 32;          // of a group that has no more
 
+// Halves are added until one lane is left; each by a loop of fixed length, which stays in registers.
+template <int64_t kHalf>
 SF_HD float sum_of_lanes(float* lane) {
-  for (int64_t half = kLanes / 2; half >= 1; half /= 2)
-    for (int64_t k = 0; k < half; ++k) lane[k] += lane[k + half];
+  for (int64_t k = 0; k < kHalf; ++k) lane[k] += lane[k + kHalf];
+  if constexpr (kHalf > 1) return sum_of_lanes<kHalf / 2>(lane);
   return lane[0];
 }
 
 // Sum over i of term(x[i]) in lanes, because a compiler keeps the order of a float sum and so leaves it serial.
+template <int64_t kCount, class Term>
+SF_HD float sum_in(const float* x, int64_t n, const Term& term) {
+  alignas(64) float lane[kCount] = {};
+  int64_t i = 0;
+  for (; i + kCount <= n; i += kCount)
+    for (int64_t k = 0; k < kCount; ++k) lane[k] += term(x[i + k]);
+  for (int64_t k = 0; k < n - i; ++k) lane[k] += term(x[i + k]);
+  return sum_of_lanes<kCount / 2>(lane);
+}
+
+// Of a few, only the lanes that they come to: the others would add zeros.
 template <class Term>
 SF_HD float sum(const float* x, int64_t n, const Term& term) {
-  alignas(64) float lane[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int64_t k = 0; k < kLanes; ++k) lane[k] += term(x[i + k]);
-  for (int64_t k = 0; k < n - i; ++k) lane[k] += term(x[i + k]);
-  return sum_of_lanes(lane);
+  return n <= kFewLanes ? sum_in<kFewLanes>(x, n, term) : sum_in<kLanes>(x, n, term);
 }
 
 SF_WIDE Spread<double> spread_of(const float* x, int64_t n) {
@@ -69,6 +78,12 @@ Statistics statistics(double mean, double variance, float eps) {
   return {centre, float(mean - centre), float(1.0 / sqrt(variance + eps))};
 }
 
+// The lines of channels side by side. Widened, because without its instruction every fused product is a call.
+SF_WIDE void lines_of(const NormCall& call, int64_t sample, int64_t first, int64_t channels, const Statistics& s,
+                      Line* lines) {
+  for (int64_t k = 0; k < channels; ++k) lines[k] = line_of(call, sample, first + k, s.centre, s.rest, s.rstd);
+}
+
 void normalise_group(const NormCall& call, int64_t item) {
   alignas(64) float buffer[kChunk];
   const int64_t sample = item / call.groups, first = item % call.groups * call.width();
@@ -84,7 +99,7 @@ void normalise_group(const NormCall& call, int64_t item) {
   Line lines[kTogether];
   for (int64_t c = 0; c < call.width(); c += together) {
     const int64_t channels = std::min(together, call.width() - c);
-    for (int64_t k = 0; k < channels; ++k) lines[k] = line_of(call, sample, first + c + k, s.centre, s.rest, s.rstd);
+    lines_of(call, sample, first + c, channels, s, lines);
     for (int64_t i = 0; i < call.spatial; i += kChunk) {
       const int64_t each = std::min(kChunk, call.spatial - i), count = channels * each, from = at + c * call.spatial + i;
       const float* x = as_float(call.x, call.type, from, count, buffer);
@@ -198,11 +213,15 @@ struct LastSample {
       }
     }
     const Statistics group_has = statistics(average, squares / double(n), call.eps);
-    for (int64_t c = first; c < end; ++c) {
-      const Line line = line_of(call, sample, c, group_has.centre, group_has.rest, group_has.rstd);
-      lines[c] = line.centre;
-      lines[call.channels + c] = line.slope;
-      lines[2 * call.channels + c] = line.level;
+    Line few[kTogether];
+    for (int64_t c = first; c < end; c += kTogether) {
+      const int64_t channels = std::min(kTogether, end - c);
+      lines_of(call, sample, c, channels, group_has, few);
+      for (int64_t k = 0; k < channels; ++k) {
+        lines[c + k] = few[k].centre;
+        lines[call.channels + c + k] = few[k].slope;
+        lines[2 * call.channels + c + k] = few[k].level;
+      }
     }
   }
 

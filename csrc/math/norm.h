@@ -75,10 +75,14 @@ SF_HD float quotient(float a, float b) {
 #endif
 }
 
-// v / (1 + e^-v). Below -87 the true value is 0 to float32; comparisons instead of min and max let NaN pass.
+// v / (1 + e^-v). Below -87 the true value is 0 to float32; a comparison instead of a maximum lets NaN pass. Above 87 the
+// exponent stops at -87 by its bits, which grow as negative floats fall: a second comparison of floats would be joined
+// with the first by a compiler, into five instructions more.
 SF_HD float silu(float v) {
+  constexpr uint32_t kLeast = 0xc2ae0000u;  // -87
   const float low = v < -87.0f ? -87.0f : v;
-  return quotient(low, 1.0f + exp_of(low > 87.0f ? -87.0f : -low));
+  const uint32_t against = bits_as<uint32_t>(-low);
+  return quotient(low, 1.0f + exp_of(bits_as<float>(against < kLeast ? against : kLeast)));
 }
 
 template <Activation kActivation>
