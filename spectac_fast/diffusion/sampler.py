@@ -104,8 +104,10 @@ def run_table(
         if callback is not None:
             callback({"i": i, "n": len(table), "t": t, "m": table.m[i], "x": x, "denoised": denoised})
         if i + 1 < len(table) and table.corrector[i + 1] and not uses.corrector:
-            # The next row redoes its step from this state; a corrected row leaves its own in the anchor.
-            anchor = x.clone()
+            # The next row redoes its step from this state; a corrected row leaves its own in the anchor. A copy that
+            # torch.compile does not take for none: it would leave out a clone and, as the anchor is written later, make
+            # one of open sizes again, at which Inductor fails (torch 2.13).
+            anchor = x * 1.0
         x, spare = spare, (torch.empty_like(y) if x is y else x)
         if i == 0 and table.boots:
             free.append(denoised)
