@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -142,16 +143,17 @@ def smalls() -> Iterator[Small]:
     yield _call("slice_metrics", "", lambda: ops.slice_metrics(x, y, data_range=1.0))
     yield _call("ssim_loss", "no gradient", lambda: ops.ssim_loss(x, y, data_range=1.0))
     wanted = x.clone().requires_grad_()
-    loss = Op._all["ssim_loss"].default
+
+    def loss() -> Tensor:
+        return ops.ssim_loss(wanted, y, data_range=1.0)
+
     yield Small(
         "ssim_loss",
-        "gradient wanted",
-        lambda: ops.ssim_loss(wanted, y, data_range=1.0),
-        lambda: loss(x, y, 1.0, True, False),
+        "gradient wanted, beyond the operator in a bare autograd.Function",
+        loss,
+        lambda: _Bare.apply(wanted, y),
     )
-    yield Small(
-        "autograd.Function", "that does nothing", lambda: _Nothing.apply(wanted), lambda: x.new_empty(()), None, 99.0
-    )
+    yield Small("ssim_loss", "gradient wanted, beyond the operator alone", loss, lambda: _loss(x, y), None, 99.0)
     yield from _norms()
     yield from _samplers(y)
 
@@ -173,16 +175,22 @@ def _counts(stack: Tensor) -> Iterator[Small]:
         )
 
 
-class _Nothing(torch.autograd.Function):
-    """What torch itself takes for a function of Python's with a gradient."""
+def _loss(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return Op._all["ssim_loss"].default(x, y, 1.0, True, False)
+
+
+class _Bare(torch.autograd.Function):
+    """What torch itself takes for a function of Python's that keeps what its gradient needs."""
 
     @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
-        return x.new_empty(())
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        loss, grad_x, _ = _loss(x, y)
+        ctx.save_for_backward(x, y, grad_x)
+        return loss
 
     @staticmethod
-    def backward(ctx: object, upstream: Tensor) -> None:
-        return None
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        return upstream * ctx.saved_tensors[2], None
 
 
 def _norms() -> Iterator[Small]:

@@ -15,6 +15,7 @@ means are counted from the first pixel of their plane, because the gradient does
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -94,7 +95,8 @@ class _SsimLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, data_range: float, backend: str | None) -> Tensor:
         need_x, need_y, _, _ = ctx.needs_input_grad
-        loss, grad_x, grad_y = op(x, y, data_range, need_x, need_y, backend=backend)
+        call = op.default if backend is None else partial(op, backend=backend)
+        loss, grad_x, grad_y = call(x, y, data_range, need_x, need_y)
         ctx.save_for_backward(x, y, grad_x, grad_y)
         ctx.data_range = data_range
         return loss
@@ -106,6 +108,10 @@ class _SsimLoss(torch.autograd.Function):
         if torch.is_grad_enabled():
             return *_differentiable(x, y, ctx.data_range, upstream, (need_x, need_y)), None, None
         return upstream * grad_x if need_x else None, upstream * grad_y if need_y else None, None, None
+
+
+# What `apply` of Python's class ends in; the transforms that it looks for before have their own way here.
+_apply = super(torch.autograd.Function, _SsimLoss).apply
 
 
 def _differentiable(
@@ -142,7 +148,7 @@ def ssim_loss(x: Tensor, y: Tensor, *, data_range: float, backend: str | None = 
     if backend is None and is_ready(x, data_range, _READ) and op.reaches_compiled(x, y):
         try:
             if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
-                return _SsimLoss.apply(x, y, data_range, None)
+                return _apply(x, y, data_range, None)
             return op.default(x, y, data_range, False, False)[0]
         except (RuntimeError, TypeError):
             pass  # Either something is wrong, which is said below, or it has to be made ready.
