@@ -1,7 +1,8 @@
 """Ours against the published code itself: LBBDM-f8 from image to image, imported from its checkpoint, in turns.
 
 `bench/published.sh CHECKOUT` runs it on a checkout of the published code. Both sides have the same random weights,
-steps, threads and dtype; before anything is timed, their images without noise must agree.
+steps, threads and dtype; before anything is timed, their images without noise must agree. Where there is not the time
+for all, it is run in pieces: `--part` and `--batches` measure some rows, the others stay, and every row has its commit.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,10 @@ SIDE = 256
 AGREE = 1e-3
 GOALS = {1: 2.2, 8: 2.4}
 NETWORK = "bridge between latents"
+PARTS = (NETWORK, f"bf16 {NETWORK}", "image to image", "VQGAN encodes", "VQGAN decodes")
+
+
+Calls = Mapping[str, Callable[[], object]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,29 +55,53 @@ def run(args: argparse.Namespace) -> int:
 
     out = output_folder(args.out)
     configuration = template(args.checkout, args.steps)
+    where = {"machine": machine(torch.device("cpu")), "steps": args.steps}
+    known = rows_of(out / "published.json", where)
     theirs = published_model(args.checkout, configuration, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         ours = imported(theirs, configuration, Path(folder))
-    facts = {
-        "commit": commit(),
-        "machine": machine(torch.device("cpu")),
-        "steps": args.steps,
-    }
-    facts["difference"] = difference(theirs, ours, args.steps)
+    # Of the tree as it was when the measurement began.
+    made = commit()
+    facts = where | {"difference": difference(theirs, ours, args.steps)}
     if not facts["difference"] < AGREE:
         raise SystemExit(f"the images differ by {facts['difference']:.1e} of the largest value, expected {AGREE:.0e}.")
     facts["calls"] = {name: calls_of(call) for name, call in samplers(theirs, ours, 1, args.steps).items()}
-    facts["rows"] = [
-        {"batch": batch, "part": part} | timed(calls, args.rounds)
-        for batch in args.batches
-        for part, calls in parts(theirs, ours, batch, args.steps).items()
-        if part.startswith(args.part)
-    ]
+    measured = []
+    for batch in args.batches:
+        for part, make in parts(theirs, ours, batch, args.steps).items():
+            if part.startswith(args.part):
+                measured.append({"batch": batch, "part": part, "commit": made} | timed(make(), args.rounds))
+    facts["rows"] = joined(known, measured)
     for name, content in (("json", json.dumps(facts, indent=1) + "\n"), ("md", page(facts))):
         with appearing(out / f"published.{name}") as part:
             part.write_text(content, encoding="utf-8")
     print(page(facts))
     return 0
+
+
+def rows_of(path: Path, where: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of earlier pieces; none where there is no such file.
+
+    Raises UsageError where they are of another machine or of other steps, beside which no new row may stand.
+    """
+    from spectac_fast.errors import UsageError
+
+    if not path.is_file():
+        return []
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in where.items():
+        if earlier.get(name) != value:
+            raise UsageError(
+                f"{path}: expected results of {name} {value}, found {earlier.get(name)} (--out takes another folder)."
+            )
+    return [{"commit": earlier["commit"]} | row if "commit" in earlier else row for row in earlier["rows"]]
+
+
+def joined(known: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Earlier rows and new ones, which take the place of their own; by batches, and as `PARTS` has them."""
+    rows = {(row["batch"], row["part"]): dict(row) for row in (*known, *measured)}
+    order = [next(i for i, name in enumerate(PARTS) if part.startswith(name)) for _, part in rows]
+    return [row for _, row in sorted(zip(order, rows.values()), key=lambda pair: (pair[1]["batch"], pair[0]))]
 
 
 def imported(theirs: nn.Module, configuration: Mapping[str, Any], folder: Path) -> Any:
@@ -106,51 +136,53 @@ def difference(theirs: nn.Module, ours: Any, steps: int) -> float:
     return float((found - published).abs().max() / published.abs().max())
 
 
-def samplers(theirs: nn.Module, ours: Any, batch: int, steps: int) -> dict[str, Callable[[], object]]:
+def samplers(theirs: nn.Module, ours: Any, batch: int, steps: int) -> Calls:
     """From image to image by each."""
     slices, seeds = images(batch)
     three = slices.repeat(1, 3, 1, 1)
     return {"published": lambda: theirs.sample(three), "ours": lambda: ours.translate(slices, seeds, steps=steps)}
 
 
-def parts(theirs: nn.Module, ours: Any, batch: int, steps: int) -> dict[str, dict[str, Callable[[], object]]]:
-    """What is timed: the bridge between latents, all, and the first stage by itself."""
+def parts(theirs: nn.Module, ours: Any, batch: int, steps: int) -> dict[str, Callable[[], Calls]]:
+    """What is timed, made when it is: the bridge between latents, all, and the first stage by itself."""
     import spectac_fast
     from spectac_fast.device import has_bf16_units
 
     slices, _ = images(batch)
     three = slices.repeat(1, 3, 1, 1)
-    latent = theirs.encode(three)
+    latent = cache(lambda: theirs.encode(three))
 
-    def encode() -> Tensor:
-        with torch.inference_mode():
-            return ours.model.encode(three)
+    def stage(name: str, of: Callable[[], Tensor]) -> Calls:
+        given, own = of(), getattr(ours.model, name)
 
-    def decode() -> Tensor:
-        with torch.inference_mode():
-            return ours.model.decode(latent)
+        def run() -> Tensor:
+            with torch.inference_mode():
+                return own(given)
 
-    def bridge(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
+        return {"published": lambda: getattr(theirs, name)(given), "ours": run}
+
+    def bridge(dtype: torch.dtype) -> Calls:
+        given = latent()
         sampler = spectac_fast.BridgeSampler(spectac_fast.engine(ours.model, dtype), ours.model.bridge, steps)
 
         def published() -> Tensor:
             with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                return theirs.p_sample_loop(y=latent, context=None, clip_denoised=False, sample_mid_step=False)
+                return theirs.p_sample_loop(y=given, context=None, clip_denoised=False, sample_mid_step=False)
 
-        return {"published": published, "ours": lambda: sampler(latent, torch.arange(batch))}
+        return {"published": published, "ours": lambda: sampler(given, torch.arange(batch))}
 
-    # Elsewhere it is emulated, which nobody would choose.
-    half = {f"bf16 {NETWORK}, {steps} steps": bridge(torch.bfloat16)} if has_bf16_units(torch.device("cpu")) else {}
-    return {
-        f"{NETWORK}, {steps} steps": bridge(torch.float32),
-        **half,
-        f"image to image, {steps} steps": samplers(theirs, ours, batch, steps),
-        "VQGAN encodes": {"published": lambda: theirs.encode(three), "ours": encode},
-        "VQGAN decodes": {"published": lambda: theirs.decode(latent), "ours": decode},
+    made: dict[str, Callable[[], Calls]] = {
+        f"{NETWORK}, {steps} steps": lambda: bridge(torch.float32),
+        f"bf16 {NETWORK}, {steps} steps": lambda: bridge(torch.bfloat16),
+        f"image to image, {steps} steps": lambda: samplers(theirs, ours, batch, steps),
+        "VQGAN encodes": lambda: stage("encode", lambda: three),
+        "VQGAN decodes": lambda: stage("decode", latent),
     }
+    # Elsewhere it is emulated, which nobody would choose.
+    return made if has_bf16_units(torch.device("cpu")) else {k: v for k, v in made.items() if not k.startswith("bf16")}
 
 
-def timed(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Any]:
+def timed(calls: Calls, rounds: int) -> dict[str, Any]:
     """Seconds of each, round by round in turns after one call of each, medians, and the median of the ratios."""
     for call in calls.values():
         call()
@@ -194,19 +226,19 @@ def page(facts: Mapping[str, Any]) -> str:
         "published code under autocast and our network's body in bfloat16. Times of a call in seconds, in turns in",
         "one process, medians; ratio: the median of the rounds' ratios. Made by `bench/published.sh CHECKOUT`.",
         "",
-        f"- {facts['machine']}; commit {facts['commit']}",
+        f"- {facts['machine']}",
         f"- images without noise differ by {facts['difference']:.1e} of the largest value",
         f"- torch operators of a slice of {facts['steps']} steps: published {facts['calls']['published']}, "
         f"ours {facts['calls']['ours']}",
         "",
-        "| slices | part | published, s | ours, s | ratio | rounds | goal |",
-        "| ---: | --- | ---: | ---: | ---: | --- | ---: |",
+        "| slices | part | published, s | ours, s | ratio | rounds | goal | commit |",
+        "| ---: | --- | ---: | ---: | ---: | --- | ---: | --- |",
     ]
     for row in facts["rows"]:
         goal = f"{GOALS[row['batch']]:.1f}" if row["part"].startswith(NETWORK) and row["batch"] in GOALS else ""
         span = f"{min(row['ratios']):.2f} - {max(row['ratios']):.2f}"
         lines.append(
             f"| {row['batch']} | {row['part']} | {row['published']:.3f} | {row['ours']:.3f} | {row['ratio']:.2f} | "
-            f"{span} | {goal} |"
+            f"{span} | {goal} | {row['commit']} |"
         )
     return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from bench.published import published_code
 from bench.published.checkout import TEMPLATE, template
+from spectac_fast.errors import UsageError
 
 
 def test_a_folder_without_the_published_code_is_named(tmp_path):
@@ -45,15 +47,37 @@ def test_operators_are_counted():
 
 
 def test_the_page_says_what_was_reached_beside_the_goal():
-    row = {"published": 2.0, "ours": 1.0, "ratio": 2.0, "ratios": [1.5, 2.0, 2.5]}
+    row = {"published": 2.0, "ours": 1.0, "ratio": 2.0, "ratios": [1.5, 2.0, 2.5], "commit": "c"}
     rows = [
         row | {"batch": 8, "part": f"{published_code.NETWORK}, 4 steps"},
         row | {"batch": 8, "part": "VQGAN encodes"},
     ]
-    facts = {"machine": "m", "commit": "c", "steps": 4, "difference": 6e-5, "calls": {"published": 9, "ours": 5}}
+    facts = {"machine": "m", "steps": 4, "difference": 6e-5, "calls": {"published": 9, "ours": 5}}
     text = published_code.page(facts | {"rows": rows})
-    assert "| 8 | bridge between latents, 4 steps | 2.000 | 1.000 | 2.00 | 1.50 - 2.50 | 2.4 |" in text
-    assert "| 8 | VQGAN encodes | 2.000 | 1.000 | 2.00 | 1.50 - 2.50 |  |" in text
+    assert "| 8 | bridge between latents, 4 steps | 2.000 | 1.000 | 2.00 | 1.50 - 2.50 | 2.4 | c |" in text
+    assert "| 8 | VQGAN encodes | 2.000 | 1.000 | 2.00 | 1.50 - 2.50 |  | c |" in text
+
+
+def test_pieces_join_into_one_page(tmp_path):
+    """A row that is measured again takes the place of its own; the others stay, with their commit."""
+    path, where = tmp_path / "published.json", {"machine": "m", "steps": 4}
+    assert published_code.rows_of(path, where) == []
+    bridge, encodes = f"{published_code.NETWORK}, 4 steps", "VQGAN encodes"
+    rows = [{"batch": batch, "part": part, "ours": 1.0} for batch in (1, 8) for part in (bridge, f"bf16 {bridge}")]
+    path.write_text(json.dumps(where | {"commit": "old", "rows": rows}))
+    new = [{"batch": batch, "part": part, "ours": 2.0, "commit": "new"} for batch, part in ((8, bridge), (1, encodes))]
+    found = published_code.joined(published_code.rows_of(path, where), new)
+    assert [(row["batch"], row["part"], row["ours"], row["commit"]) for row in found] == [
+        (1, bridge, 1.0, "old"),
+        (1, f"bf16 {bridge}", 1.0, "old"),
+        (1, encodes, 2.0, "new"),
+        (8, bridge, 2.0, "new"),
+        (8, f"bf16 {bridge}", 1.0, "old"),
+    ]
+    path.write_text(json.dumps(where | {"rows": found}))
+    assert published_code.rows_of(path, where) == found
+    with pytest.raises(UsageError, match="expected results of steps 200, found 4"):
+        published_code.rows_of(path, where | {"steps": 200})
 
 
 def test_the_script_hands_over_its_arguments(tmp_path):
