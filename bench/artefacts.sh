@@ -52,6 +52,7 @@ python -m bench repeat --data "$work/unseen" --again "$work/again" --normals "$w
 python -m bench cohort --data "$work/train" --pictures "$work/test" --causes 4
 python -m bench clinical --data "$work/test" --normals "$work/train" --work "$work/clinical"
 python -m bench kernels
+if grep -q avx512f /proc/cpuinfo; then python -m bench kernels --isa avx2; fi
 # Chooses the numbers of evaluations that the recipes' "defaults" name; finished parts are kept.
 python -m bench quality --data "$work/validation" --work "$work/quality"
 bench/distill.sh "$work"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from bench.limited import FACT
 from bench.outputs import write
 from bench.pages.card import CARD, trust
 from bench.pages.evidence import measured, named, segments
@@ -67,10 +68,12 @@ def _kernels() -> Iterable[str]:
 
 
 def _machine(page: Path) -> str:
-    """The processor that a page of kernels is of."""
-    found = re.search(r"^\* machine: (.*?),", page.read_text(encoding="utf-8"), re.MULTILINE)
+    """The processor that a page of kernels is of, and what it was limited to."""
+    text = page.read_text(encoding="utf-8")
+    found = re.search(r"^\* machine: (.*?),", text, re.MULTILINE)
     name = re.sub(r"\((R|TM)\)| Processor", "", found[1] if found else page.stem)
-    return name.strip()
+    limit = re.search(rf"^\* {FACT}: (.*?),", text, re.MULTILINE)
+    return name.strip() + (f", {limit[1]} alone" if limit else "")
 
 
 def _latency() -> Iterable[str]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import torch
 
+from bench import limited
 from bench.outputs import write
 from bench.speed import peers, report
 from bench.speed.case import COPY, Call, Case
 from bench.speed.report import OURS, Measured
 from bench.speed.timing import cpu_sampler, cuda_sampler, interleave, quantiles, ratio, surroundings
+from spectac_fast.errors import UsageError
 
 RESULTS = Path(__file__).parents[1] / "results"
 CASES = Path(__file__).parents[1] / "cases"
@@ -30,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument(
         "--machine", default="", metavar="NAME", help="part of the files' names, for results beside another machine's"
+    )
+    parser.add_argument(
+        "--isa",
+        choices=limited.ISAS,
+        help="limit this processor, both sides; builds the extension once more, and the files' names end in it",
     )
     parser.add_argument("--peers", type=Path, metavar="DIR", help="folder of wheels or sources of packages to compare")
     parser.add_argument("--ops", nargs="+", metavar="NAME", choices=names(), help="only these operators")
@@ -92,9 +100,13 @@ def measure_cuda(op: str) -> Iterator[Measured]:
 
 
 def run(args: argparse.Namespace) -> int:
+    device = torch.device(args.device)
+    if args.isa and device.type != "cpu":
+        raise UsageError(f"--isa {args.isa}: expected --device cpu, found {args.device}.")
+    if args.isa and not limited.inside():
+        return limited.again(sys.argv[1:])
     if args.peers:
         peers.add_folder(args.peers)
-    device = torch.device(args.device)
     results: list[Measured] = []
     for op in args.ops or names():
         turns = [measure_cuda(op)] if device.type == "cuda" else [measure_cpu(op, n) for n in args.threads]
@@ -102,10 +114,10 @@ def run(args: argparse.Namespace) -> int:
             for measured in turn:
                 print(report.line(measured), flush=True)
                 results.append(measured)
-    facts = surroundings(device) | {"rivals": peers.versions() or "none beyond torch"}
+    facts = surroundings(device) | limited.fact() | {"rivals": peers.versions() or "none beyond torch"}
     text = report.markdown(results, facts, device.type == "cuda")
     args.out.mkdir(parents=True, exist_ok=True)
-    stem = f"kernels_{device.type}" + (f"_{args.machine}" if args.machine else "")
+    stem = "_".join(["kernels", device.type, *filter(None, (args.machine, args.isa))])
     write(args.out / f"{stem}.md", text)
     report.write_csv(args.out / f"{stem}.csv", results, facts)
     print(text)

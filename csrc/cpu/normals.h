@@ -109,7 +109,9 @@ using WordsFunction = void (*)(WordBlock&, uint32_t, const NoiseStream&);
 inline WordsFunction widest_words() {
 #ifdef SF_X86
   __builtin_cpu_init();
+#ifndef SPECTAC_FAST_AVX2
   if (__builtin_cpu_supports("avx512f")) return words_avx512;
+#endif
   if (__builtin_cpu_supports("avx2")) return words_avx2;
 #endif
   return words_anywhere;

@@ -11,9 +11,14 @@
 #endif
 
 // Compiles a function once per vector width and picks the widest at load time, so that one binary suits every machine.
-// Put it on the function that holds the loop: what is inlined into it is widened with it.
+// Put it on the function that holds the loop: what is inlined into it is widened with it. With SPECTAC_FAST_AVX2 defined
+// a build has nothing wider than AVX2, so that a machine with more can be measured as one without.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+#ifdef SPECTAC_FAST_AVX2
+#define SF_WIDE __attribute__((target_clones("default", "arch=x86-64-v3")))
+#else
 #define SF_WIDE __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#endif
 #else
 #define SF_WIDE
 #endif

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
+import subprocess
+import sys
 import zipfile
 
 import pytest
 import torch
 
+from bench import limited
 from bench.pages import readme
 from bench.speed import kernels, peers
 from bench.speed.case import COPY, Case, Goal
 from bench.speed.report import OURS, Measured, goal_rows, judge, markdown
 from bench.speed.timing import Times, quantiles, ratio
+from spectac_fast.errors import UsageError
 
 GOALS = (Goal("slow", 2), Goal("fast", 2), Goal("gone", 2), Goal("all", 2), Goal(COPY, 0.8), Goal(COPY, 0.9, None))
 
@@ -67,7 +72,9 @@ def test_a_run_writes_page_and_table(monkeypatch, tmp_path):
     )
     threads = torch.get_num_threads()
     try:
-        args = argparse.Namespace(device="cpu", threads=[threads], out=tmp_path, peers=None, ops=["an_op"], machine="")
+        args = argparse.Namespace(
+            device="cpu", threads=[threads], out=tmp_path, peers=None, ops=["an_op"], machine="", isa=None
+        )
         kernels.run(args)
         args.machine = "other"
         kernels.run(args)
@@ -119,3 +126,57 @@ def test_peers_come_from_a_folder_of_wheels_and_sources(monkeypatch, tmp_path):
 def test_a_folder_of_peers_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(NotADirectoryError, match="expected a folder of wheels or sources"):
         peers.add_folder(tmp_path / "nothing")
+
+
+def test_a_limited_measurement_runs_in_a_process_that_is_limited(monkeypatch, tmp_path):
+    """Of what the process starts with: the extension's folder first, then the arguments as they were."""
+    ran = []
+    monkeypatch.setattr(limited, "build", lambda: tmp_path / "built")
+    monkeypatch.setattr(limited.subprocess, "run", lambda command, **how: ran.append((command, how)) or _Ended(3))
+    monkeypatch.setattr(sys, "argv", ["bench", "kernels", "--isa", "avx2"])
+    args = argparse.Namespace(device="cpu", isa="avx2")
+    assert kernels.run(args) == 3
+    ((command, how),) = ran
+    assert command[1:] == ["-m", "bench.limited", str(tmp_path / "built"), "kernels", "--isa", "avx2"]
+    assert how["env"]["ATEN_CPU_CAPABILITY"] == "avx2"
+    assert "-AVX512F" in how["env"]["GLIBC_TUNABLES"]
+    args.device = "cuda"
+    with pytest.raises(UsageError, match="--isa avx2: expected --device cpu, found cuda"):
+        kernels.run(args)
+
+
+class _Ended:
+    def __init__(self, returncode):
+        self.returncode = returncode
+
+
+def test_a_process_that_is_not_limited_says_so(monkeypatch):
+    assert not limited.inside()
+    assert limited.fact() == {}
+    monkeypatch.setenv("SPECTAC_FAST_BENCH_ISA", "avx2")
+    with pytest.raises(UsageError, match="expected torch at AVX2 and an extension of"):
+        limited.inside()
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"), reason="it has no AVX2")
+def test_the_variables_limit_torch_and_numpy():
+    code = (
+        "import torch; from numpy._core._multiarray_umath import __cpu_dispatch__ as all, __cpu_features__ as has;"
+        "print(torch.backends.cpu.get_cpu_capability(), any(has[n] for n in all if '512' in n or n == 'X86_V4'))"
+    )
+    environment = {**os.environ, **limited.variables()}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["AVX2", "False"]
+
+
+def test_a_limited_machine_has_a_column_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setattr(readme, "RESULTS", tmp_path)
+    head = "| op | size | threads | goal: at least | measured | verdict |\n| --- | --- | --- | --- | --- | --- |\n"
+    for name, more in (("", ""), ("_avx2", f"* {limited.FACT}: AVX2, both sides\n")):
+        page = (
+            f"* machine: AMD EPYC, 2 cores\n{more}\n## Goals\n\n{head}| an_op | 4 | 2 | 6 x eager | 7.0 x | reached |\n"
+        )
+        (tmp_path / f"kernels_cpu{name}.md").write_text(page)
+    first, _, row = readme.BLOCKS["kernels"]()
+    assert first == "| op | size | threads | goal: at least | AMD EPYC | AMD EPYC, AVX2 alone |"
+    assert row == "| an_op | 4 | 2 | 6 x eager | 7.0 x | 7.0 x |"
