@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -78,6 +79,26 @@ def test_pieces_join_into_one_page(tmp_path):
     assert published_code.rows_of(path, where) == found
     with pytest.raises(UsageError, match="expected results of steps 200, found 4"):
         published_code.rows_of(path, where | {"steps": 200})
+
+
+def test_a_part_is_made_when_it_is_timed():
+    """Encoding eight slices takes ten seconds: only a part that begins at latents does it."""
+    ran = []
+
+    def side(name):
+        return SimpleNamespace(
+            encode=lambda x: ran.append(f"{name} encodes") or x[:, :1, ::8, ::8],
+            decode=lambda z: ran.append(f"{name} decodes {tuple(z.shape)}"),
+        )
+
+    parts = published_code.parts(side("published"), SimpleNamespace(model=side("ours")), batch=2, steps=4)
+    assert [part for part in parts if not part.startswith(published_code.PARTS)] == []
+    assert ran == []
+    for part in ("VQGAN encodes", "VQGAN decodes"):
+        for call in parts[part]().values():
+            call()
+    first, *rest = (f"{name} encodes" for name in ("published", "ours"))
+    assert ran == [first, *rest, first, "published decodes (2, 1, 32, 32)", "ours decodes (2, 1, 32, 32)"]
 
 
 def test_the_script_hands_over_its_arguments(tmp_path):
