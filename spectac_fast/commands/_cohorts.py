@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spectac_fast.cohort.own.grid import OneGrid
     from spectac_fast.cohort.own.studies import StudyPairs
     from spectac_fast.cohort.pairs import PairFolder
+    from spectac_fast.cohort.views import ViewCohort
 
     GridCohort = Cohort | PairFolder | MapCohort | OneGrid
     AnyPairs = Cohort | PairFolder | StudyPairs
@@ -118,6 +119,18 @@ def open_joined(folders: Sequence[Path], args: argparse.Namespace) -> JoinedCoho
         return JoinedCohort(parts)
     except InputError as error:
         raise UsageError(str(error)) from error
+
+
+def open_views(folders: Sequence[Path]) -> ViewCohort:
+    """The projections below folders, with a sentence for each file that cannot be read; UsageError for none."""
+    from spectac_fast.cohort.views import ViewCohort
+
+    try:
+        cohort = ViewCohort(folders)
+    except InputError as error:
+        raise UsageError(str(error)) from error
+    warn(*(f"spectac: {reason}" for reason in cohort.skipped))
+    return cohort
 
 
 def open_on_grid(folder: Path, args: argparse.Namespace, like: GridCohort | JoinedCohort | None = None) -> GridCohort:

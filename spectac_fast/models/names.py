@@ -33,6 +33,9 @@ BUILDERS = {
 ROWS = ("identity", "linear", "scale")
 # Models that make attenuation maps of volumes, which are no translators of slices, and their files in FOLDER.
 MAPS = {name: f"{name}64.safetensors" for name in ("mumap", "mumap-bridge")}
+# Models of projections, of views and counts, which are no translators either.
+VIEWS = {name: f"{name}64.safetensors" for name in ("cunet", "dudoss")}
+APART = MAPS | VIEWS
 # Every name that is understood and its file in FOLDER, which need not be there: the weights of some methods are made by
 # bench/table1.sh alone.
 NAMED = {name: f"{name}64.safetensors" for name in BUILDERS} | {name: f"{name}.json" for name in ROWS}
@@ -69,8 +72,8 @@ def find(name_or_path: str | Path) -> Path:
 
 
 def map_weights(name: str, path: str | Path | None = None) -> Path:
-    """The weight file of a model of `MAPS`, or the one that is given; SetupError where none is installed."""
-    found = Path(path) if path is not None else FOLDER / MAPS[name]
+    """The weight file of a model of `APART`, or the one that is given; SetupError where none is installed."""
+    found = Path(path) if path is not None else FOLDER / APART[name]
     if path is None and not found.is_file():
         raise SetupError(
             f"the weights of {name} are not installed: {found.name} is missing in {FOLDER}; `spectac train {name}` "

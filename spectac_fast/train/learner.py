@@ -16,9 +16,11 @@ from spectac_fast.train.loop.distributed import average_gradients, rank
 from spectac_fast.train.maps.slices import MapSlices
 from spectac_fast.train.recipe import Recipe
 from spectac_fast.train.slices import SlicePairs
+from spectac_fast.train.views.stacks import ViewStacks
 
-Estimate = Callable[[Tensor], Tensor]
-Pairs = TypeVar("Pairs", bound=SlicePairs | MapSlices)
+# Of slices and neighbours as channels in most methods.
+Estimate = Callable[[Any], Tensor]
+Pairs = TypeVar("Pairs", bound=SlicePairs | MapSlices | ViewStacks)
 
 
 class Learner(Protocol):
@@ -53,8 +55,8 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class Setting(Generic[Pairs]):
-    """What a learner is made of. pairs: of NC and AC, or of NC and maps. first_stage: weight file of the
-    VQGAN of a latent model, None for the others.
+    """What a learner is made of. pairs: of NC and AC, or of NC and maps, or acquisitions. first_stage: weight file of
+    the VQGAN of a latent model, None for the others.
     """
 
     recipe: Recipe

@@ -16,8 +16,10 @@ from spectac_fast.checkpoints.weights import load_weights, save_weights
 from spectac_fast.cohort.joined import JoinedCohort
 from spectac_fast.cohort.map_cohort import MAP_KINDS, MapCohort
 from spectac_fast.cohort.paired import PairedCohort, left_ventricle_gain
+from spectac_fast.cohort.views import ViewCohort
 from spectac_fast.errors import InputError, UsageError
-from spectac_fast.models.names import MAPS
+from spectac_fast.models.names import MAPS, VIEWS
+from spectac_fast.models.views.dudoss import network_of
 from spectac_fast.outputs import Kind, Permit, check_folder
 from spectac_fast.train.export import half_precision, loss_summary, surroundings, trained_on, write_json
 from spectac_fast.train.learner import Learner, Setting
@@ -33,10 +35,15 @@ from spectac_fast.train.maps.validation import MapValidation
 from spectac_fast.train.recipe import Recipe
 from spectac_fast.train.slices import SlicePairs, cases_of
 from spectac_fast.train.validation import Validation
+from spectac_fast.train.views.cunet import CountValidation
+from spectac_fast.train.views.dudoss import SparseValidation
+from spectac_fast.train.views.stacks import ViewStacks
 
 _log = logging.getLogger(__name__)
 
-AnyCohort = PairedCohort | MapCohort
+AnyCohort = PairedCohort | MapCohort | ViewCohort
+Data = SlicePairs | MapSlices | ViewStacks
+Watched = Validation | MapValidation | CountValidation | SparseValidation
 # A sampler takes a minute for 24 patients, and that time is the budget's: while training goes on, few are looked at.
 _GLANCE = 4
 
@@ -173,8 +180,10 @@ def _digest(path: Path | None) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
 
 
-def _pairs(cohort: AnyCohort, cases: list[int], recipe: Recipe) -> SlicePairs | MapSlices:
+def _pairs(cohort: AnyCohort, cases: list[int], recipe: Recipe) -> Data:
     """What the recipe's model learns from."""
+    if recipe.model in VIEWS:
+        return ViewStacks(_views(cohort, recipe), cases)
     if recipe.model in MAPS:
         return MapSlices(_maps(cohort), cases)
     paired = _images(cohort, recipe)
@@ -191,24 +200,37 @@ def _maps(cohort: AnyCohort) -> MapCohort | JoinedCohort:
     )
 
 
+def _views(cohort: AnyCohort, recipe: Recipe) -> ViewCohort:
+    """What holds projections; UsageError for what does not."""
+    if isinstance(cohort, ViewCohort):
+        return cohort
+    raise UsageError(f"{recipe.model} learns from projections, found {', '.join(cohort.kinds)}.")
+
+
 def _images(cohort: AnyCohort, recipe: Recipe) -> PairedCohort:
-    """What holds pairs of images; UsageError for what holds maps."""
-    if isinstance(cohort, MapCohort) or cohort.kinds == MAP_KINDS:
-        raise UsageError(f"{recipe.model} learns from pairs of NC and AC, found a cohort of attenuation maps.")
+    """What holds pairs of images; UsageError for what holds maps or projections."""
+    if isinstance(cohort, MapCohort | ViewCohort) or cohort.kinds == MAP_KINDS:
+        found = "projections" if isinstance(cohort, ViewCohort) else "a cohort of attenuation maps"
+        raise UsageError(f"{recipe.model} learns from pairs of NC and AC, found {found}.")
     return cohort
 
 
 def _validation(
     validation: AnyCohort | None,
-    pairs: SlicePairs | MapSlices,
+    pairs: Data,
     learner: Learner,
     recipe: Recipe,
     device: torch.device,
     most: int | None = None,
-) -> Validation | MapValidation | None:
+) -> Watched | None:
     if validation is None:
         return None
     cases = cases_of(validation, "validation")[:most]
+    if isinstance(pairs, ViewStacks):
+        stacks = ViewStacks(_views(validation, recipe), cases)
+        if recipe.model == "cunet":
+            return CountValidation(stacks, learner.context_slices, device)
+        return SparseValidation(stacks, network_of(recipe.network), device)
     if isinstance(pairs, MapSlices):
         return MapValidation(_maps(validation), cases, learner.context_slices, device)
     return Validation(_images(validation, recipe), cases, pairs.gain, pairs.fit_line(), learner.context_slices, device)
@@ -218,9 +240,9 @@ def _finish(
     path: Path,
     state: TrainingState,
     card: dict[str, Any],
-    watched: Validation | MapValidation | None,
+    watched: Watched | None,
     cohort: AnyCohort,
-    pairs: SlicePairs | MapSlices,
+    pairs: Data,
 ) -> None:
     """Write weights and card; with validation, the rows of its patients."""
     learner, network = state.learner, state.weights.eval()

@@ -16,6 +16,7 @@ from torch import Tensor
 from spectac_fast.cohort.cohort import split_of
 from spectac_fast.cohort.map_cohort import MapCohort
 from spectac_fast.cohort.paired import PairedCohort
+from spectac_fast.cohort.views import ViewCohort
 from spectac_fast.data.scale import heart_mask
 from spectac_fast.errors import InputError
 from spectac_fast.terms import IDEAL
@@ -37,7 +38,7 @@ class Batch(NamedTuple):
     neighbours: Tensor
 
 
-def cases_of(cohort: PairedCohort | MapCohort, split: str) -> list[int]:
+def cases_of(cohort: PairedCohort | MapCohort | ViewCohort, split: str) -> list[int]:
     """Indices of the cases of a split ("train", "validation"); InputError if there is none.
 
     Those whose seed belongs to it, and those without a seed, which belong to what their folder is given for.

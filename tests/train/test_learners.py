@@ -20,7 +20,7 @@ from tiny_training import TinyCohort, changed
 
 from spectac_fast import cli
 from spectac_fast.errors import InputError, UsageError
-from spectac_fast.models.names import MAPS
+from spectac_fast.models.names import APART
 from spectac_fast.models.registry import load
 from spectac_fast.train.learner import Setting, generator_of
 from spectac_fast.train.learners import MAKERS, make_learner
@@ -50,8 +50,8 @@ def entries(run):
     return [{key: value for key, value in entry.items() if key != "minutes"} for entry in lines]
 
 
-# Attenuation maps are learnt from cohorts of their own: test_mumap.py.
-OF_PAIRS = sorted(set(MAKERS) - set(MAPS))
+# Attenuation maps and views are learnt from cohorts of their own: test_mumap.py, test_views.py.
+OF_PAIRS = sorted(set(MAKERS) - set(APART))
 
 
 @pytest.mark.parametrize("model", OF_PAIRS)

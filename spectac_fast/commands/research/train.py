@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectac_fast.commands._cohorts import add_spacing, open_joined, open_on_grid
+from spectac_fast.commands._cohorts import add_spacing, open_joined, open_on_grid, open_views
 from spectac_fast.commands._flags import add_device, add_in, add_output, add_seed, add_settings, positive_int, settings
 from spectac_fast.errors import UsageError
 from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
     from spectac_fast.cohort.joined import JoinedCohort
+    from spectac_fast.cohort.views import ViewCohort
     from spectac_fast.commands._cohorts import GridCohort
     from spectac_fast.train.loop.budget import Budget
 
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", choices=models, help="a method, or a row that needs no network")
     add_in(
         parser,
-        "cohorts; of synthetic patients those with training seeds are used",
+        "cohorts; of synthetic patients those with training seeds are used; cunet and dudoss learn from NM TOMO files",
         metavar="DIR",
         alias="--data",
         required=True,
@@ -67,8 +68,10 @@ def run(args: argparse.Namespace) -> int:
 
     from spectac_fast.train.loop.distributed import rank
 
-    cohort = open_joined(args.inputs, args)
-    path = _train_row(args, cohort) if args.model in ROWS else _train_network(args, cohort)
+    if args.model in ROWS:
+        path = _train_row(args, open_joined(args.inputs, args))
+    else:
+        path = _train_network(args)
     if rank() == 0:
         say(f"wrote {path}")
     return 0
@@ -80,7 +83,7 @@ def _train_row(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
     return train_row(args.model, cohort, args.out)
 
 
-def _train_network(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
+def _train_network(args: argparse.Namespace) -> Path:
     from spectac_fast.device import resolve_device
     from spectac_fast.train.recipe import load_recipe
     from spectac_fast.train.run import Options, train
@@ -94,10 +97,22 @@ def _train_network(args: argparse.Namespace, cohort: JoinedCohort) -> Path:
         device=resolve_device(args.device),
         compiled=args.compile,
     )
-    validation = open_on_grid(args.validation, args, cohort) if args.validation else None
+    cohort, validation = _cohorts(args)
     if validation:
         _check_apart(cohort, validation)
     return train(cohort, validation, args.out, load_recipe(args.model, args.recipe, settings(args)), options)
+
+
+def _cohorts(args: argparse.Namespace) -> tuple[JoinedCohort | ViewCohort, GridCohort | ViewCohort | None]:
+    """What is learnt from, and what is watched, by the kind of the model."""
+    from spectac_fast.models.names import VIEWS
+
+    if args.model not in VIEWS:
+        cohort = open_joined(args.inputs, args)
+        return cohort, open_on_grid(args.validation, args, cohort) if args.validation else None
+    if not (args.pixel_mm is None and args.slice_mm is None):
+        raise UsageError(f"--pixel-mm and --slice-mm are for slices; {args.model} learns from projections.")
+    return open_views(args.inputs), open_views([args.validation]) if args.validation else None
 
 
 def _budget(args: argparse.Namespace) -> Budget | None:
@@ -107,7 +122,7 @@ def _budget(args: argparse.Namespace) -> Budget | None:
     return Budget(**given) if any(value is not None for value in given.values()) else None
 
 
-def _check_apart(cohort: JoinedCohort, validation: GridCohort) -> None:
+def _check_apart(cohort: JoinedCohort | ViewCohort, validation: GridCohort | ViewCohort) -> None:
     """Synthetic patients are kept apart by their seeds; what else is given for both would flatter the model."""
     known = {case.get("sha256") for case in cohort.cases} - {None}
     both = sum(case.get("sha256") in known for case in validation.cases)

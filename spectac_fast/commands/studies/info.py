@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,10 @@ from spectac_fast.commands._contents import contents
 from spectac_fast.terminal import say
 
 if TYPE_CHECKING:
+    from spectac_fast.models.mumap import MapVolumes
     from spectac_fast.models.translator import Translator
+    from spectac_fast.models.views.cunet import CountModel
+    from spectac_fast.models.views.dudoss import ViewModel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,8 +72,8 @@ def _model(name: str, device: str) -> Iterable[str]:
     from spectac_fast import load
     from spectac_fast.models.names import find
 
-    if path := _of_maps(name):
-        yield from _map_model(path)
+    if path := _apart(name):
+        yield from _model_apart(path)
         return
     translator = load(name, device=device)
     yield _headline(translator)
@@ -84,29 +87,38 @@ def _model(name: str, device: str) -> Iterable[str]:
             yield f"  {key}: {value}"
 
 
-def _of_maps(name: str) -> Path | None:
-    """The file of a network that makes attenuation maps, by its name or path; None for another model."""
+def _apart(name: str) -> Path | None:
+    """The file of a network that makes attenuation maps or views, by its name or path; None for another model."""
     from spectac_fast.checkpoints.weights import load_header
-    from spectac_fast.models.names import MAPS, map_weights
+    from spectac_fast.models.names import APART, map_weights
 
-    if name in MAPS:
+    if name in APART:
         return map_weights(name)
     path = Path(name)
-    return path if path.suffix == ".safetensors" and path.is_file() and load_header(path).get("model") in MAPS else None
+    return (
+        path if path.suffix == ".safetensors" and path.is_file() and load_header(path).get("model") in APART else None
+    )
 
 
-def _map_model(path: Path) -> Iterable[str]:
+def _model_apart(path: Path) -> Iterable[str]:
     from spectac_fast.checkpoints.weights import load_header
     from spectac_fast.models import mumap, mumap_bridge
+    from spectac_fast.models.views import cunet, dudoss
 
-    name = load_header(path)["model"]
-    load = mumap.load_map_model if name == mumap.NAME else mumap_bridge.load_map_bridge
-    does = "predicts" if name == mumap.NAME else "draws"
+    header = load_header(path)
+    name = header["model"]
+    loads: dict[str, tuple[Callable[[Path, str], MapVolumes | CountModel | ViewModel], str]] = {
+        mumap.NAME: (mumap.load_map_model, "predicts attenuation maps from NC (spectac reconstruct --ac predicted)"),
+        mumap_bridge.NAME: (
+            mumap_bridge.load_map_bridge,
+            "draws attenuation maps from NC (spectac reconstruct --ac predicted)",
+        ),
+        cunet.NAME: (cunet.load_count_model, "denoises counts of views (spectac reconstruct --denoise)"),
+        dudoss.NAME: (dudoss.load_view_model, "makes views that nobody took (spectac reconstruct --views-by)"),
+    }
+    load, does = loads[name]
     model = load(path, "cpu")
-    yield (
-        f"model {name}: {does} attenuation maps from NC (spectac reconstruct --ac predicted), voxels of "
-        f"{model.voxel_mm:g} mm, SHA-256 {model.weights_sha256[:16]}"
-    )
+    yield f"model {name}: {does}, voxels of {header['config']['pixel_mm']:g} mm, SHA-256 {model.weights_sha256[:16]}"
     yield from _settings(path, set())
     for key, value in model.card.items():
         yield f"  {key}: {value}"

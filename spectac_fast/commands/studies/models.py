@@ -8,8 +8,10 @@ from pathlib import Path
 _WHAT = {
     "bbdm": "Brownian-bridge diffusion, the default",
     "cpdm": "latent bridge guided by maps of attention and attenuation",
+    "cunet": "less noise in views, learnt from counts: `spectac reconstruct --denoise`",
     "cyclegan": "two GANs that undo each other, unpaired",
     "ddpm": "diffusion from noise, NC as condition",
+    "dudoss": "views that nobody took: `spectac reconstruct --views-by`",
     "identity": "NC times the gain",
     "lbbdm": "Brownian bridge between latents of a VQGAN",
     "ldm": "latent diffusion, NC as condition",
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from spectac_fast.models.names import FOLDER, MAPS, NAMED, shipped
+    from spectac_fast.models.names import FOLDER, MAPS, NAMED, VIEWS, shipped
 
     installed = shipped()
     for name in installed:
@@ -42,9 +44,12 @@ def run(args: argparse.Namespace) -> int:
     for name in absent:
         print(_line(name))
     print("\nattenuation maps of volumes, which `spectac correct` does not take:\n")
-    for name in MAPS:
-        path = FOLDER / MAPS[name]
-        print(_line(name, path) if path.is_file() else f"{_line(name)} (not installed; bench/mumap.sh)")
+    for group, script in ((MAPS, "bench/mumap.sh"), (VIEWS, "bench/views.sh")):
+        if group is VIEWS:
+            print("\nviews and counts of projections, for `spectac reconstruct` alone:\n")
+        for name, file in group.items():
+            path = FOLDER / file
+            print(_line(name, path) if path.is_file() else f"{_line(name)} (not installed; {script})")
     return 0
 
 

@@ -74,6 +74,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model its blur: LEHR, LEGP, LEAP, or HOLE,LENGTH,INTRINSIC in mm (default: none, as models were trained)",
     )
     parser.add_argument(
+        "--views-by",
+        metavar="dudoss|FILE",
+        help="views between those that lie far apart, made by a network; measured ones are kept (default: none)",
+    )
+    parser.add_argument(
+        "--denoise",
+        metavar="cunet|FILE",
+        help="replace counts by those that a network expects, which learnt it from counts (default: as counted)",
+    )
+    parser.add_argument(
         "--axis",
         type=axis,
         metavar="AZ,EL,X,Y,Z",
@@ -105,8 +115,8 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.errors import NoInputError
     from spectac_fast.formats.series import Told
 
-    names = ("planes", "filter", "collimator", "axis", "iterations", "subsets", "maps", "uncertainty", "bridge", "seed")
-    asked = {name: getattr(args, name) for name in names}
+    physics = ("filter", "collimator", "iterations", "subsets", "maps", "uncertainty", "bridge", "seed")
+    asked = {name: getattr(args, name) for name in (*physics, "planes", "axis", "views_by", "denoise")}
     settings = {name: value for name, value in asked.items() if value is not None}
     permit = Permit((*args.inputs, Path(args.ac)), args.overwrite)
     page = args.report if args.report and args.report.suffix.lower() in (".html", ".htm") else None

@@ -1,3 +1,3 @@
-"""Projections in, slices out: what is asked for (`wanted`), attenuation maps on the camera's grid (`maps`), volumes and
-their planes (`volumes`), any number of files (`reconstructor`).
+"""Projections in, slices out: what is asked for (`wanted`), attenuation maps on the camera's grid (`maps`), views that
+are made or denoised before (`views`), volumes and their planes (`volumes`), any number of files (`reconstructor`).
 """

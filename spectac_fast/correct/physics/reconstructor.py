@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from spectac_fast._version import __version__
 from spectac_fast.correct.physics.among import Among, maps_among
 from spectac_fast.correct.physics.maps import FileMap, MapSource, PredictedMap, load_map
+from spectac_fast.correct.physics.views import Preparation
 from spectac_fast.correct.physics.volumes import Made, make
 from spectac_fast.correct.physics.wanted import Wanted
 from spectac_fast.correct.store import Store
@@ -82,18 +83,19 @@ class Reconstructor:
         wanted: everything else, by the names of `Wanted`.
 
     Raises UsageError for settings that do not make sense together, NoInputError and InputError for an attenuation map
-    that is not there or cannot be used, SetupError where weights that predict maps are not installed.
+    that is not there or cannot be used, SetupError where weights of a network that is asked for are not installed.
     """
 
     def __init__(self, *, told: Told = NOTHING, **wanted: Any) -> None:
         self.wanted, self.told = Wanted(**wanted), told
-        self._map = _source(self.wanted)
+        self._map, self._preparation = _source(self.wanted), Preparation(self.wanted)
 
     @property
     def provenance(self) -> Provenance:
         """What the counts depend on besides the projections."""
         digest = self._map.digest if self._map else ""
         settings = {**self.wanted.settings(), "planes": ",".join(self.wanted.planes), "map": digest}
+        settings |= self._preparation.settings
         drawing = self.wanted.drawing()
         if drawing and self._map:
             drawing |= self._map.doubted.settings
@@ -173,7 +175,7 @@ class Reconstructor:
             projections = self._read(source)
             times.append(time.perf_counter())
             by = plan.maps.map(source) if self.wanted.ac == "mu" else self._map
-            made = make(projections, self.wanted, by)
+            made = make(projections, self.wanted, by, preparation=self._preparation)
             times.append(time.perf_counter())
             written = self._write(together, projections, made, plan, by) if plan.store is not None else ()
             times.append(time.perf_counter())

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from spectac_fast.correct.physics.deviation import Spread, expected_counts, samples
 from spectac_fast.correct.physics.maps import MapSource, Placed
+from spectac_fast.correct.physics.views import Preparation, columns_of, window_beside
 from spectac_fast.correct.physics.wanted import Wanted
 from spectac_fast.data.geometry.heart import likeness, seen_as, turned_over
 from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom.kind.tracer import TECHNETIUM
 from spectac_fast.formats.dicom.tomo.stacks import DEVIATION, Stack
-from spectac_fast.formats.projections import Projections, Window
+from spectac_fast.formats.projections import Projections
 from spectac_fast.reconstruct.acquired import Acquired, central, chang, estimated_scatter, uniform_map, window_scatter
 from spectac_fast.reconstruct.camera import Collimator
 from spectac_fast.reconstruct.grid import Axes, Grid, axes_at
@@ -35,8 +36,6 @@ _STEPS = 1024
 _DEVIATION_STEP = 1 / 32
 # 1/cm from one stored value of a map to the next.
 _MU_STEP = 1e-4
-# A scatter window begins or ends so near to the photopeak, and is no wider, keV.
-_BESIDE_KEV, _WIDEST_KEV = 4.0, 40.0
 _FBP_UNEVEN = 0.05
 
 
@@ -63,14 +62,17 @@ def make(
     wanted: Wanted,
     source: MapSource | None = None,
     progress: Callable[[int], None] | None = None,
+    preparation: Preparation | None = None,
 ) -> Made:
     """Reconstruct projections and cut them.
 
     source: of the attenuation map that `wanted` names. progress: called with numbers of reconstructed rows.
+    preparation: of the views, where `wanted` names networks for it, which are loaded where there is none.
     Raises InputError for projections that cannot be reconstructed as wanted.
     """
+    preparation = preparation or Preparation(wanted)
     with torch.inference_mode():
-        return _Making(projections, wanted, source, progress or (lambda rows: None)).made()
+        return _Making(projections, wanted, source, progress or (lambda rows: None), preparation).made()
 
 
 def grid_of(projections: Projections) -> Grid:
@@ -88,18 +90,21 @@ class _Making:
         wanted: Wanted,
         source: MapSource | None,
         progress: Callable[[int], None],
+        preparation: Preparation,
     ) -> None:
         self.p, self.wanted, self.source, self.progress = projections, wanted, source, progress
-        self.how = wanted.reconstruction(projections.views, projections.path)
-        self.notes: list[str] = []
         self.grid = grid_of(projections)
-        self.acquired = Acquired(
-            _columns(projections.peak),
+        counted = Acquired(
+            columns_of(projections.peak),
             tuple(projections.angles),
             tuple(projections.radius_mm),
             projections.pixel_mm,
             wanted.collimator or Collimator(),
         )
+        self.prepared, self._networks = preparation.prepare(counted, projections), preparation.settings
+        self.acquired = self.prepared.acquired
+        self.notes = list(self.prepared.notes)
+        self.how = wanted.reconstruction(self.acquired.views, projections.path)
 
     def made(self) -> Made:
         self._check()
@@ -120,7 +125,7 @@ class _Making:
         deviations: dict[str, Tensor] = {}
         if self.wanted.ac != "none":
             # The reconstruction that predicts maps is the usual one, whatever is asked for.
-            plain = usual(self.p.views)
+            plain = usual(self.acquired.views)
             as_usual = plain == self.how and not corrected_nc
             placed = Placed(
                 self.p, self.grid, lambda: nc if as_usual else self._volume(None, None, plain), float(axes.centre[2])
@@ -167,7 +172,8 @@ class _Making:
 
     def _volume(self, mu: Tensor | None, scatter: Tensor | None, how: Reconstruction | None = None) -> Tensor:
         how = how or self.how
-        return low_pass(self.acquired.volume(how, mu=mu, scatter=scatter), self.grid.dx, how.filter)
+        volume = self.acquired.volume(how, mu=mu, scatter=scatter)
+        return low_pass(volume * self.prepared.share, self.grid.dx, how.filter)
 
     def _corrected(
         self, nc: Tensor, windows: Tensor | None, placed: Placed
@@ -216,15 +222,15 @@ class _Making:
         """Expected scatter by the windows of the file; None where it has none that will do, or none is wanted."""
         if self.wanted.scatter not in ("auto", "window") or self.p.scatter_corrected:
             return None
-        lower, upper = (_beside(self.p, side) for side in (-1, 1))
+        lower, upper = (window_beside(self.p, side) for side in (-1, 1))
         if lower is None:
             if self.wanted.scatter == "window":
                 raise InputError(f"{self.p.path}: expected a scatter window below the photopeak, found none.")
             return None
         self._windows = "triple energy window" if upper else "dual energy window"
-        below = _columns(lower), lower.width_kev
-        above = (_columns(upper), upper.width_kev) if upper else None
-        return window_scatter(self.p.peak.width_kev, below, above, self.p.pixel_mm)
+        below = columns_of(lower), lower.width_kev
+        above = (columns_of(upper), upper.width_kev) if upper else None
+        return self.prepared.all_views(window_scatter(self.p.peak.width_kev, below, above, self.p.pixel_mm))
 
     def _scatter_words(self, scatter: Tensor | None) -> str:
         return "" if scatter is None else self._windows
@@ -258,7 +264,7 @@ class _Making:
         else:
             cut = cuts(axes)[plane]
             orientation, position = (*cut.right, *cut.down), tuple(cut.first_voxel(grid.dx, self._shape))
-        made = {**self.wanted.settings(), "map": self.source.digest if self.source else ""}
+        made = {**self.wanted.settings(), "map": self.source.digest if self.source else "", **self._networks}
         deviation = ""
         if kind == DEVIATION and self.source is not None:
             deviation = f"{self.wanted.uncertainty} samples of {self.source.doubted.words}"
@@ -266,6 +272,7 @@ class _Making:
         return Stack(
             counts.cpu().numpy(), plane, kind, step, grid.dx, grid.dx, orientation, position,
             _abbreviated(method, how, scattered), str(how), str(how.filter), scattered, attenuation, made, deviation,
+            self.prepared.words,
         )  # fmt: skip
 
     def _say_axis(self, axes: Axes, axis: LongAxis | None) -> None:
@@ -294,23 +301,3 @@ class _Making:
 def _abbreviated(method: str, how: Reconstruction, scattered: str) -> str:
     first = method.replace("IR", "FBP") if how.method == "FBP" else method
     return first + ("SC" if scattered else "") + ("RR" if how.resolution_recovery else "")
-
-
-def _columns(window: Window) -> Tensor:
-    """Counts [views, bins, rows from feet to head]."""
-    return torch.from_numpy(np.ascontiguousarray(window.counts[:, ::-1].transpose(0, 2, 1)))
-
-
-def _beside(projections: Projections, side: int) -> Window | None:
-    """The scatter window next below (-1) or above (1) the photopeak."""
-    peak = projections.peak.ranges_kev
-    if not peak:
-        return None
-    low, high = min(each[0] for each in peak), max(each[1] for each in peak)
-    for window in projections.others:
-        if len(window.ranges_kev) != 1 or window.width_kev > _WIDEST_KEV:
-            continue
-        first, last = window.ranges_kev[0]
-        if abs(last - low if side < 0 else first - high) <= _BESIDE_KEV:
-            return window
-    return None

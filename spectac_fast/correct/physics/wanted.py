@@ -34,6 +34,9 @@ class Wanted:
     uncertainty: where given, also the standard deviation of every AC count, from OSEM of as many samples (at least 2):
     of photons, and of the map where a network predicts it. bridge: weight file of the network that draws maps, None =
     the shipped one. seed: of what is drawn. They change nothing about the counts.
+
+    views_by: "dudoss" or its weight file: views that nobody took are made between those that are too far apart.
+    denoise: "cunet" or its weight file: counts are replaced by those to be expected. None = projections as acquired.
     """
 
     ac: str | Path = "none"
@@ -49,6 +52,8 @@ class Wanted:
     uncertainty: int | None = None
     bridge: str | Path | None = None
     seed: int = 0
+    views_by: str | Path | None = None
+    denoise: str | Path | None = None
 
     def __post_init__(self) -> None:
         if not self.planes or set(self.planes) - set(STACKS):
@@ -69,6 +74,8 @@ class Wanted:
             raise UsageError(f"uncertainty: expected at least 2 samples, found {self.uncertainty}.")
         if self.bridge is not None and (self.ac != "predicted" or self.uncertainty is None):
             raise UsageError("bridge: expected ac to be predicted and uncertainty for weights that draw maps.")
+        if self.uncertainty is not None and (self.views_by or self.denoise):
+            raise UsageError("uncertainty: expected counts as acquired, without views_by or denoise, for a deviation.")
         if self.scatter == "estimate" and not self.by_map:
             raise UsageError("scatter: expected an attenuation map (ac) for an estimate, found none.")
         if self.axis is not None and (len(self.axis) != 5 or not all(map(math.isfinite, self.axis))):

@@ -40,9 +40,11 @@ _DRAWN = (
     rf"photons(?: and map, maps by mumap-bridge, weights [0-9a-f]{{12}}, (?:not calibrated|temperature {_NUMBER}, "
     rf"floor {_NUMBER}))?"
 )
+# What networks made of the projections before.
+_COUNTED = r"(?: \d of \d views by dudoss, weights [0-9a-f]{12},)?(?: counts denoised by cunet, weights [0-9a-f]{12},)?"
 _RECONSTRUCTION = re.compile(
     rf"{re.escape(RESEARCH)} (?P<deviation>Standard deviation over \d+ samples of {_DRAWN}\. )?"
-    rf"Reconstructed from projections by spectac_fast {_VERSION}: "
+    rf"Reconstructed from projections(?:,{_COUNTED})? by spectac_fast {_VERSION}: "
     rf"(?:OSEM \d+i\d+s(?: RR)?|FBP), filter {_FILTER}, "
     r"(?:no scatter correction|scatter correction: (?:dual energy window|triple energy window|effective source)), "
     rf"(?:no attenuation correction|attenuation correction: (?:CT map|NM map|{_UNMEASURED}))\."

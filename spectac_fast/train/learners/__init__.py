@@ -11,12 +11,15 @@ from spectac_fast.train.learner import Learner
 if TYPE_CHECKING:
     from spectac_fast.train.learner import Setting
 
-# Method -> "module:function", called as function(setting) -> Learner.
+# Method -> "module:function", called as function(setting) -> Learner; a module that begins with a dot lies beside this
+# folder.
 MAKERS = {
     "bbdm": "bridge:make",
     "cyclegan": "unpaired:make_cyclegan",
     "cpdm": "latent:make_cpdm",
+    "cunet": ".views.cunet:make",
     "ddpm": "noise:make_ddpm",
+    "dudoss": ".views.dudoss:make",
     "lbbdm": "latent:make_lbbdm",
     "ldm": "latent_noise:make",
     "medgan": "adversarial:make_medgan",
@@ -37,7 +40,7 @@ def make_learner(setting: Setting) -> Learner:
     Raises UsageError for a recipe whose networks cannot be built.
     """
     module, _, function = MAKERS[setting.recipe.model].partition(":")
-    make = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+    make = getattr(importlib.import_module(f".{module}", __name__), function)
     try:
         return make(setting)
     except ValueError as error:

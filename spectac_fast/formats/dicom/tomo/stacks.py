@@ -72,7 +72,8 @@ class Stack:
     neighbouring stored values, unless they do not fit 16 bits.
     pixel_mm, slice_mm, orientation, position: as in `write_series`. method: as GE abbreviates it, such as IRNC.
     algorithm, filter, scatter, attenuation: in words, "" for what was not corrected. made: everything that the counts
-    depend on besides the projections. deviation: of a `DEVIATION` what it is made of, in words.
+    depend on besides the projections. deviation: of a `DEVIATION` what it is made of, in words. counted: what was made
+    of the projections before, in words, "" for nothing.
     """
 
     counts: NDArray[np.floating]
@@ -90,6 +91,7 @@ class Stack:
     attenuation: str
     made: Mapping[str, Any]
     deviation: str = ""
+    counted: str = ""
 
     @property
     def corrected(self) -> bool:
@@ -208,9 +210,11 @@ def _put_method(ds: Dataset, projections: Projections, stack: Stack, sources: Se
     before = [before] if isinstance(before, str) else list(before)
     found = [*before, *(["ATTN"] if stack.corrected else []), *(["SCAT"] if stack.scatter else [])]
     ds.CorrectedImage = list(dict.fromkeys(found))
+    counted = f", {stack.counted}," if stack.counted else ""
     parts = (
-        f"Reconstructed from projections by spectac_fast {__version__}: {stack.algorithm}, filter {stack.filter}, "
-        f"{_corrected('scatter', stack.scatter)}, {_corrected('attenuation', stack.attenuation)}"
+        f"Reconstructed from projections{counted} by spectac_fast {__version__}: {stack.algorithm}, "
+        f"filter {stack.filter}, {_corrected('scatter', stack.scatter)}, "
+        f"{_corrected('attenuation', stack.attenuation)}"
     )
     if stack.kind == "MU":
         parts = f"Attenuation at 140.5 keV by spectac_fast {__version__}: {stack.attenuation}. No CT was used"
