@@ -120,7 +120,7 @@ NAMES = (
     HANOI.name,
     *("fbp", "fbp-hann", "osem-2x10", "osem-12x8", "rr", "butterworth-30", "gaussian-12", "hann-70"),
     *("no-scatter-correction", "dew", "exact-scatter", "exact-map"),
-    *("arc360", "views30", "views120", "legp", "czt", "matrix128", "pixels-5"),
+    *("arc360", "views30", "views120", "legp", "czt", "matrix128", "pixels-5", "contour"),
     *("counts-quarter", "counts-half", "counts-double", "box", "ball", "cropped"),
     *("no-attenuation", "prone", "bmi40", *CONDITION_NAMES, "western", "asian"),
     RANDOM,

@@ -77,6 +77,8 @@ PLANS: dict[str, Plan] = {
     ),
     "matrix128": _camera(matrix=128, pixel_mm=3.4),
     "pixels-5": _camera(pixel_mm=5.0),
+    # Over the body's contour with a gap, where the first cohort's circle of 245 mm is.
+    "contour": _camera(radius_mm=None, clearance_mm=20.0, contour=True),
     "counts-quarter": _study(counts=0.25),
     "counts-half": _study(counts=0.5),
     "counts-double": _study(counts=2.0),

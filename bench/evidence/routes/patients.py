@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,13 @@ from pydicom.dataset import Dataset
 from torch import Tensor
 
 from bench.evidence.clinical.cases import corrected_sa
+from bench.evidence.trial.observer import place_of, seen, square, usual_places
 from spectac_fast.correct.physics.maps import MapSource
+from spectac_fast.correct.physics.views import Preparation
 from spectac_fast.correct.physics.volumes import make
 from spectac_fast.correct.physics.wanted import Wanted
 from spectac_fast.data.scale import heart_mask
-from spectac_fast.evaluate.regional.segments import segment_means
+from spectac_fast.evaluate.regional.segments import means, percent_of_maximum, polar_map
 from spectac_fast.evaluate.regional.ventricle import Ventricle
 from spectac_fast.formats.projections import Projections, Window
 from spectac_fast.phantom.anatomy import Anatomy, build
@@ -31,9 +36,27 @@ from spectac_fast.train.maps.paths import Paths
 
 # 20 % about 140.5 keV.
 _PEAK_KEV = (126.45, 154.55)
-_BODY, _HEART_MM = 0.02, 60.0
+_BODY, _HEART_MM, _DEPTH_MM = 0.02, 60.0, 29 * 6.8
 CT, EXACT, PREDICTED, IMAGES = "CT-AC as acquired", "CT-AC, exact map", "predicted map", "image route"
 REFERENCES = (CT, EXACT, "IDEAL", "truth")
+
+
+# Whose defects say where an observer looks in patients without.
+_USUAL = range(600_000, 600_048)
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """What networks make of the views before; words: for a row, such as "counts by cunet"."""
+
+    words: str
+    wanted: Mapping[str, Any]
+    preparation: Preparation
+
+    @property
+    def rows(self) -> tuple[str, str]:
+        """Of NC and of AC by the predicted map."""
+        return f"NC, {self.words}", f"{PREDICTED}, {self.words}"
 
 
 def breath(mm: float) -> str:
@@ -41,19 +64,37 @@ def breath(mm: float) -> str:
     return f"CT-AC, CT {mm:g} mm off"
 
 
-def routes(breaths_mm: tuple[float, ...]) -> tuple[str, ...]:
+def routes(breaths_mm: tuple[float, ...], variants: Sequence[Variant] = ()) -> tuple[str, ...]:
     """Every way to an image, in the order of a table."""
-    return ("NC", "Chang", IMAGES, PREDICTED, CT, EXACT, *map(breath, breaths_mm))
+    others = [row for variant in variants for row in variant.rows]
+    return ("NC", "Chang", IMAGES, PREDICTED, *others, CT, EXACT, *map(breath, breaths_mm))
+
+
+@functools.cache
+def _usual(protocol_name: str) -> np.ndarray:
+    return usual_places([case_of(seed, protocol_name) for seed in _USUAL])
+
+
+def case_of(seed: int, protocol_name: str) -> dict[str, Any]:
+    """What is known of a patient: sex and defects, as in a cohort's index."""
+    patient, _ = planned(protocol_name, seed)
+    return {"seed": seed, "sex": patient.sex, "defects": [asdict(defect) for defect in patient.defects]}
 
 
 def measure(
-    seed: int, protocol_name: str, source: MapSource, translator: Any, breaths_mm: tuple[float, ...]
+    seed: int,
+    protocol_name: str,
+    source: MapSource,
+    translator: Any,
+    breaths_mm: tuple[float, ...],
+    variants: Sequence[Variant] = (),
 ) -> dict[str, np.ndarray]:
-    """segments: % of maximum [image, phase, 17], of `routes` and then "IDEAL" and "truth", by the phantom's own
-    ventricle and in one cut; rmse, fitted: within 60 mm of its middle, to IDEAL in % of its 99th percentile, of counts
-    as they are and after the factor that suits them best, [route, phase]; map: of the predicted one [phase, (mean error
-    of mu in the body and within 60 mm of the heart, over the largest true mu; relative error of the photons' survival
-    from there)].
+    """polar, segments: % of maximum [image, phase, 24, 72] and [image, phase, 17], of `routes` and then "IDEAL" and
+    "truth", by the phantom's own ventricle and in one cut; seen: an observer's channels [image, phase, 4] at the worst
+    defect, or where one might be; rmse, fitted: within 60 mm of its middle, to IDEAL in % of its 99th percentile, of
+    counts as they are and after the factor that suits them best, [route, phase]; map: of the predicted one [phase,
+    (mean error of mu in the body and within 60 mm of the heart, over the largest true mu; relative error of the
+    photons' survival from there)].
     """
     patient, protocol = planned(protocol_name, seed)
     with torch.inference_mode():
@@ -61,20 +102,30 @@ def measure(
         scan = prepare(anatomy, protocol.camera, "cpu")
         taken = acquire(patient, anatomy, protocol, scan)
         images = _by_ct(patient, anatomy, taken, protocol, scan, breaths_mm)
-        made = [_made(taken, scan, i, source) for i in range(len(PHASES))]
+        made = [_made(taken, scan, i, source, variants) for i in range(len(PHASES))]
         for name, kind in (("NC", "NC"), (PREDICTED, "AC")):
             images[name] = torch.stack([of["predicted"].volumes[kind] for of in made])
+        for variant in variants:
+            for name, kind in zip(variant.rows, ("NC", "AC")):
+                images[name] = torch.stack([of[variant.words].volumes[kind] for of in made])
         images["Chang"] = torch.stack([of["chang"].volumes["AC"] for of in made])
         axes = operator_axes(anatomy.lv.axes, patient.centring, patient.tilt)
         stacks = {name: _cut(volume, scan, cuts(axes)["SA"]) for name, volume in images.items()}
         stacks[IMAGES] = _by_images({p: _cut(images["NC"], scan, c) for p, c in cuts(axes).items()}, scan, translator)
     lv = Ventricle.of_phantom(sampling(patient, anatomy, axes))
-    every = [*routes(breaths_mm), "IDEAL", "truth"]
+    names = routes(breaths_mm, variants)
     spacing = (scan.image.dx,) * 3
-    segments = [[segment_means(stacks[name][i], lv, spacing) for i in range(len(PHASES))] for name in every]
-    errors = [_errors(stacks[name], stacks["IDEAL"], spacing) for name in routes(breaths_mm)]
+    case, rng = case_of(seed, protocol_name), np.random.default_rng((seed, 15))
+    places = [place_of(case, phase, rng, _usual(protocol_name)) for phase in PHASES]
+    polars, channels = [], []
+    for name in (*names, "IDEAL", "truth"):
+        polars.append([percent_of_maximum(polar_map(stack, lv, spacing)) for stack in stacks[name]])
+        channels.append([seen(square(stack, lv, at, spacing)) for stack, at in zip(stacks[name], places)])
+    errors = [_errors(stacks[name], stacks["IDEAL"], spacing) for name in names]
     return {
-        "segments": np.array(segments, np.float32),
+        "polar": np.array(polars, np.float16),
+        "segments": np.array([[means(polar) for polar in of] for of in polars], np.float32),
+        "seen": np.array(channels, np.float32),
         "rmse": np.array([e[0] for e in errors], np.float32),
         "fitted": np.array([e[1] for e in errors], np.float32),
         "map": np.array([_map_errors(of["predicted"].mu, anatomy, scan) for of in made], np.float32),
@@ -105,8 +156,10 @@ def _by_ct(
     return images
 
 
-def _made(taken: Acquisition, scan: Scan, phase: int, source: MapSource) -> dict[str, Any]:
-    """What `spectac reconstruct` makes of the counts of a phase, with a predicted map and by Chang."""
+def _made(taken: Acquisition, scan: Scan, phase: int, source: MapSource, variants: Sequence[Variant]) -> dict[str, Any]:
+    """What `spectac reconstruct` makes of the counts of a phase: with a predicted map, also of views that networks
+    made, and by Chang.
+    """
     projections = Projections(
         Window((_PEAK_KEV,), np.ascontiguousarray(taken.counts[phase].numpy().transpose(0, 2, 1)[:, ::-1])),
         (),
@@ -126,12 +179,19 @@ def _made(taken: Acquisition, scan: Scan, phase: int, source: MapSource) -> dict
     return {
         "predicted": make(projections, Wanted(ac="predicted", **told), source),
         "chang": make(projections, Wanted(ac="chang", **told)),
+        **{
+            each.words: make(
+                projections, Wanted(ac="predicted", **told, **each.wanted), source, preparation=each.preparation
+            )
+            for each in variants
+        },
     }
 
 
 def _cut(volume: Tensor, scan: Scan, cut: Cut) -> np.ndarray:
-    """Stacks [phase, slices, rows, columns]."""
-    return resample(volume, scan.image, cut).numpy()
+    """Stacks [phase, slices, rows, columns], as deep and wide as those that the models were trained on, or more."""
+    grid = scan.image
+    return resample(volume, grid, cut, (math.ceil(_DEPTH_MM / grid.dx - 1e-6), grid.n, grid.n)).numpy()
 
 
 def _by_images(nc: dict[str, np.ndarray], scan: Scan, translator: Any) -> np.ndarray:
