@@ -29,7 +29,7 @@ from spectac_fast.data.scale import to_counts, to_model
 from spectac_fast.data.seeds import stable_seed
 from spectac_fast.data.study import Study
 from spectac_fast.errors import SpectacError, UsageError
-from spectac_fast.models.translator import SamplingTranslator
+from spectac_fast.models.translator import SamplingTranslator, check_corrects
 from spectac_fast.models.uncertainty import (
     SAMPLES,
     check_sampling,
@@ -74,6 +74,7 @@ def correct_study(
     Raises InputError for geometry far from the model's or a heart region without counts, UsageError for options that
     the model refuses, SpectacError if its output is not finite.
     """
+    check_corrects(translator)
     options = {key: value for key, value in (("steps", steps), ("samples", samples)) if value is not None}
     prepared = prepare(study, translator, options, seed)
 

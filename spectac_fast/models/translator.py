@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from spectac_fast.errors import UsageError
+
 
 @runtime_checkable
 class Translator(Protocol):
@@ -63,6 +65,15 @@ class SamplingTranslator(Translator, Protocol):
     def single_sample(self, **options: Any) -> bool:
         """Whether `translate` with these options gives one sample, which an average would spoil, and no estimate."""
         ...
+
+
+def check_corrects(translator: Translator) -> None:
+    """Raise UsageError for a model that gives back what it is given, such as a first stage: its images are not AC."""
+    if not getattr(translator, "corrects", True):
+        raise UsageError(
+            f"the model {translator.name} is a first stage, which codes images and corrects nothing: expected a model "
+            "of AC, such as bbdm."
+        )
 
 
 def check_slices(nc: Tensor, seeds: Tensor | None) -> None:

@@ -12,7 +12,10 @@ import pytest
 from fake_study import Times, heart, write_study
 
 import spectac_fast as sf
+from spectac_fast import cli
+from spectac_fast.correct import correct_study
 from spectac_fast.diffusion.graph import Graphs
+from spectac_fast.errors import UsageError
 from spectac_fast.formats.series import Told
 
 
@@ -48,6 +51,25 @@ def test_one_path_is_a_path(tmp_path, rng):
         corrector.map([])
     with pytest.raises(TypeError):
         corrector.map([5])
+
+
+def test_a_first_stage_corrects_nothing_and_says_so(tmp_path, rng, capsys):
+    """It would write NC, coded and painted again, with the words of an attenuation-corrected series."""
+    study = tmp_path / "study"
+    write_study(study, rng)
+    said = "the model vqgan is a first stage, which codes images and corrects nothing: expected a model of AC"
+    with pytest.raises(UsageError, match=said):
+        sf.Corrector("vqgan")
+    with pytest.raises(UsageError, match=said):
+        correct_study(sf.read_study(study), sf.load("vqgan"))
+    assert cli.main(["correct", str(study), "-m", "vqgan", "-o", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_node_does_not_listen_for_a_first_stage(tmp_path, capsys):
+    pytest.importorskip("pynetdicom")
+    assert cli.main(["serve", "--spool", str(tmp_path), "--port", "0", "-m", "vqgan"]) == 2
+    assert "vqgan is a first stage" in capsys.readouterr().err
 
 
 def first_counts(corrector: sf.Corrector, path: Path) -> np.ndarray:

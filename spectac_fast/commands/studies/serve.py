@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     except ImportError:
         raise SetupError("spectac serve needs pynetdicom: pip install 'spectac_fast[node]'.") from None
     from spectac_fast import Reconstructor, load
+    from spectac_fast.models.translator import check_corrects
     from spectac_fast.node import Destination, Limits, Node, Receiver, Spool
 
     tls = _tls_in(args)
@@ -81,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     receiver = Receiver(Spool(args.spool), args.aet, args.host, args.port, args.allow, limits, tls)
     options = {"steps": args.steps, "samples": args.samples, "seed": args.seed}
     translator = load(args.model, device=args.device)
+    check_corrects(translator)
     node = Node(
         receiver,
         translator,

@@ -16,7 +16,7 @@ from spectac_fast.correct.engines.memory import FreedMemory, choose_batch_size, 
 from spectac_fast.errors import InputError, SetupError, UsageError
 from spectac_fast.models.engine.batches import SIZES
 from spectac_fast.models.engine.fit import NO_COUNTS
-from spectac_fast.models.translator import Translator
+from spectac_fast.models.translator import Translator, check_corrects
 from spectac_fast.models.uncertainty import drawing_options, translate_with_std
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -50,6 +50,7 @@ class Network:
         batch_size: int | None,
         std_samples: int | None = None,
     ) -> None:
+        check_corrects(translator)
         if precision not in PRECISIONS:
             raise UsageError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}.")
         if batch_size is not None and batch_size not in SIZES:

@@ -120,6 +120,7 @@ class VQGANTranslator(NetworkTranslator):
     """
 
     name = "vqgan"
+    corrects = False
 
     def __init__(self, model: VQGAN, description: Description, device: torch.device) -> None:
         super().__init__(model, description, device, multiple=model.multiple)
