@@ -52,7 +52,8 @@ def test_what_was_freed_goes_back_to_the_system():
     left = held().resident - before
     for block in kept:
         libc.free(block)
-    assert grown > 60
+    # Some of it may have lain free before: 80 MiB in all.
+    assert grown > 40
     assert left < 20
 
 

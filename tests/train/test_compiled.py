@@ -11,7 +11,7 @@ from tiny_training import TinyCohort
 from torch import nn
 
 from spectac_fast.errors import SetupError
-from spectac_fast.models.names import MAPS
+from spectac_fast.models.names import APART
 from spectac_fast.train.learner import Setting
 from spectac_fast.train.learners import MAKERS, make_learner
 from spectac_fast.train.loop.compiled import compile_networks
@@ -20,7 +20,7 @@ from spectac_fast.train.slices import SlicePairs
 
 pytestmark = pytest.mark.chain
 
-OF_PAIRS = sorted(set(MAKERS) - set(MAPS))
+OF_PAIRS = sorted(set(MAKERS) - set(APART))
 
 
 @pytest.fixture(scope="module")
