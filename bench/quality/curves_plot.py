@@ -16,6 +16,7 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     colours = mpl.colormaps["tab10"].colors
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 9.0, "axes.spines.top": False}):
@@ -30,6 +31,8 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         for axes, label in zip(panels, ("slices seen", "core-minutes"), strict=True):
             axes.set_xscale("log")
             axes.set_yscale("log")
+            for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                which(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.axhline(1.0, color="#000000", lw=0.8, ls=":")
             axes.set_xlabel(label)
             axes.grid(alpha=0.25, lw=0.6)
