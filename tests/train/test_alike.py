@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from small_recipes import LATENT, SIDE, small
-from tiny_training import TinyCohort, changed
+from tiny_training import changed
 
 from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.diffusion.vp_solvers import half_log_snr
@@ -22,16 +22,6 @@ from spectac_fast.train.loop.budget import Budget
 from spectac_fast.train.recipe import load_recipe
 from spectac_fast.train.run import Options, train
 from spectac_fast.train.slices import SlicePairs
-
-
-@pytest.fixture(scope="module")
-def cohort():
-    return TinyCohort([3, 4], side=SIDE)
-
-
-@pytest.fixture(scope="module")
-def first_stage(cohort, tmp_path_factory):
-    return train(cohort, None, tmp_path_factory.mktemp("vqgan"), small("vqgan"), Options(Budget(steps=2)))
 
 
 def learner_of(model, cohort, first_stage):

@@ -6,8 +6,7 @@ import copy
 
 import pytest
 import torch
-from small_recipes import SIDE, small
-from tiny_training import TinyCohort
+from small_recipes import LATENT, small
 from torch import nn
 
 from spectac_fast.errors import SetupError
@@ -15,7 +14,6 @@ from spectac_fast.models.names import APART
 from spectac_fast.train.learner import Setting
 from spectac_fast.train.learners import MAKERS, make_learner
 from spectac_fast.train.loop.compiled import compile_networks
-from spectac_fast.train.run import Budget, Options, train
 from spectac_fast.train.slices import SlicePairs
 
 pytestmark = pytest.mark.chain
@@ -23,18 +21,8 @@ pytestmark = pytest.mark.chain
 OF_PAIRS = sorted(set(MAKERS) - set(APART))
 
 
-@pytest.fixture(scope="module")
-def cohort():
-    return TinyCohort([3, 4], side=SIDE)
-
-
-@pytest.fixture(scope="module")
-def first_stage(cohort, tmp_path_factory):
-    return train(cohort, None, tmp_path_factory.mktemp("vqgan"), small("vqgan"), Options(Budget(steps=2)))
-
-
 def learner_of(model, cohort, first_stage):
-    latent = first_stage if model in ("lbbdm", "cpdm", "ldm") else None
+    latent = first_stage if model in LATENT else None
     return make_learner(Setting(small(model), SlicePairs(cohort, [0, 1], 2.0), 5, torch.device("cpu"), latent))
 
 

@@ -35,16 +35,6 @@ from spectac_fast.train.slices import SlicePairs
 pytestmark = pytest.mark.chain
 
 
-@pytest.fixture(scope="module")
-def cohort():
-    return TinyCohort([3, 4], side=SIDE)
-
-
-@pytest.fixture(scope="module")
-def first_stage(cohort, tmp_path_factory):
-    return train(cohort, None, tmp_path_factory.mktemp("vqgan"), small("vqgan"), Options(Budget(steps=2)))
-
-
 def entries(run):
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return [{key: value for key, value in entry.items() if key != "minutes"} for entry in lines]
