@@ -1,8 +1,8 @@
 """How well absolute counts of a correction are known: the one factor a study that would bring it nearest to AC.
 
-`python -m bench counts --data COHORT` corrects every phase of a cohort and compares the heart region with AC's. What an
-attenuated image shows of the pattern it does not show of the sum: that is set by tissue which absorbs everywhere alike,
-and by what the department's AC does about scatter.
+`python -m bench counts --data COHORT` corrects every phase of a cohort (`spectac phantom --protocol random --format
+npy`) and compares the heart region with AC's. What an attenuated image shows of the pattern it does not show of the
+sum: that is set by tissue which absorbs everywhere alike, and by what the department's AC does about scatter.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import numpy as np
 from bench.outputs import appearing
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.evaluate.table.variants import Row
 
@@ -68,22 +66,17 @@ def run(args: argparse.Namespace) -> int:
 
 def factor(cohort: Cohort, case: int, phase: str, row: Row) -> float:
     """What the corrected heart regions of a phase, all planes together, are multiplied by to be nearest to AC."""
-    from spectac_fast.data.scale import heart_mask
+    from spectac_fast.data.scale import to_model
+    from spectac_fast.evaluate.table.metrics import SeriesPair, best_factor
     from spectac_fast.evaluate.table.phase import Phase
 
     planes = Phase(cohort, case, phase, seed=0)
     corrected, _ = planes.correct(row)
-    heart = heart_mask(next(iter(planes.nc.values())).shape, cohort.spacing_mm)
-    own, wanted = (
-        np.concatenate([np.asarray(stacks[plane][heart], np.float64) for plane in planes.nc])
-        for stacks in (corrected, planes.ac)
-    )
-    return nearest(own, wanted)
-
-
-def nearest(own: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:
-    """The factor of `own` that leaves the least squared difference to `wanted`."""
-    return float(own @ wanted / (own @ own))
+    pairs = [
+        SeriesPair(*(to_model(stacks[plane], planes.scale) for stacks in (corrected, planes.ac)), planes.hearts[plane])
+        for plane in planes.nc
+    ]
+    return best_factor(pairs)
 
 
 _Test = Callable[[Mapping[str, Any]], bool]
@@ -121,9 +114,8 @@ def summary(studies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             continue
         logs = np.log([study["factor"] for study in chosen])
         low, high = np.exp(np.quantile(logs, (0.05, 0.95)))
-        row = {"group": name, "studies": len(chosen), "typical": np.exp(logs.mean()), "deviation": np.exp(logs.std())}
-        rows.append({key: float(v) if isinstance(v, np.floating) else v for key, v in row.items()})
-        rows[-1] |= {"low": float(low), "high": float(high)}
+        found = {"typical": np.exp(logs.mean()), "deviation": np.exp(logs.std()), "low": low, "high": high}
+        rows.append({"group": name, "studies": len(chosen)} | {key: float(value) for key, value in found.items()})
     return rows
 
 

@@ -6,26 +6,15 @@ import json
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from patience import HANGS_S
 
-from bench.evidence.expected.counts import FEWEST, nearest, page, summary
+from bench.evidence.expected.counts import FEWEST, page, summary
 
 
 def study(seed, factor, bmi=24.0, name="random", outside="kept", scatter="dew"):
     protocol = {"name": name, "field": {"outside": outside}, "ac": {"scatter": scatter}}
     return {"seed": seed, "bmi": bmi, "factor": factor, "protocol": protocol}
-
-
-def test_the_nearest_factor_leaves_the_least_error():
-    rng = np.random.default_rng()
-    own = rng.uniform(0.1, 1.0, 200)
-    wanted = 1.3 * own + rng.normal(0.0, 0.1, 200)
-    found = nearest(own, wanted)
-    errors = [np.square(f * own - wanted).sum() for f in (found, found * 1.001, found * 0.999)]
-    assert errors[0] == min(errors)
-    assert nearest(own, 1.7 * own) == pytest.approx(1.7, rel=1e-12)
 
 
 def test_groups_are_those_of_patients_and_protocols():
