@@ -85,9 +85,8 @@ def _seeds(folder: Path) -> dict[str, int]:
 
 
 def _acquired(projections: Projections) -> Acquired:
-    counts = np.rint(projections.peak.counts[:, ::-1].transpose(0, 2, 1)).astype(np.float32)
     return Acquired(
-        torch.from_numpy(np.ascontiguousarray(counts)),
+        torch.from_numpy(np.rint(projections.peak.columns)),
         tuple(projections.angles.tolist()),
         tuple(projections.radius_mm.tolist()),
         projections.pixel_mm,

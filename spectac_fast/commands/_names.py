@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 
 from spectac_fast.errors import NoInputError, SetupError, UsageError
-from spectac_fast.models.names import APART, find, map_weights
+from spectac_fast.models.names import APART, find, weights_apart
 
 # Flags whose values are files or folders that must be there.
 _THERE = (
@@ -66,6 +66,6 @@ def _check_inputs(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         for path in missing:
             if len(path.parts) > 1 or path.suffix not in ("", ".safetensors", ".json"):
                 raise NoInputError(f"{path}: expected a file, a folder or the name of a model here, found none.")
-            map_weights(str(path)) if str(path) in APART else find(path)
+            weights_apart(str(path)) if str(path) in APART else find(path)
     if wanted.are == "paths" and inputs and len(missing) == len(inputs):
         raise NoInputError(f"{', '.join(map(str, inputs))}: expected a file or folder here, found none.")

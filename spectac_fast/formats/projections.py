@@ -29,6 +29,11 @@ class Window:
     def width_kev(self) -> float:
         return sum(high - low for low, high in self.ranges_kev)
 
+    @property
+    def columns(self) -> NDArray[np.float32]:
+        """The counts as a reconstruction takes them, [views, bins, rows from feet to head]."""
+        return np.ascontiguousarray(self.counts[:, ::-1].transpose(0, 2, 1))
+
     def __str__(self) -> str:
         return " and ".join(f"{low:g} to {high:g} keV" for low, high in self.ranges_kev)
 

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from spectac_fast.checkpoints.weights import load_weights
 from spectac_fast.errors import InputError
+from spectac_fast.models.names import weights_apart
 
 
 @dataclass(frozen=True)
@@ -57,3 +61,15 @@ def describe(header: dict[str, Any], path: Path) -> Description:
         card=dict(header["card"]),
         weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
+
+
+def read_apart(name: str, path: str | Path | None) -> tuple[dict[str, Tensor], dict[str, Any], Path]:
+    """(tensors, header, file) of the shipped model of `names.APART`, or of a weight file that must hold it.
+
+    Raises SetupError where none is installed, InputError for a file that cannot be read or holds another model.
+    """
+    found = weights_apart(name, path)
+    tensors, header = load_weights(found)
+    if header.get("model") != name:
+        raise InputError(f"the weight file {found} holds a model {header.get('model')!r}, expected {name}")
+    return tensors, header, found

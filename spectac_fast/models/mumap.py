@@ -14,12 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spectac_fast.checkpoints.weights import fill, load_weights
+from spectac_fast.checkpoints.weights import fill
 from spectac_fast.device import resolve_device
-from spectac_fast.errors import InputError
-from spectac_fast.models.description import Description, describe, reading
+from spectac_fast.models.description import Description, describe, read_apart, reading
 from spectac_fast.models.methods.regression import context_of
-from spectac_fast.models.names import map_weights
 from spectac_fast.models.networks.build import build_network
 from spectac_fast.reconstruct.grid import Grid
 from spectac_fast.reconstruct.regrid import interpolated, regridded
@@ -156,16 +154,4 @@ def load_map_model(path: str | Path | None = None, device: str = "auto") -> MapM
 
     Raises SetupError where none is installed, InputError for a file that is not such a model.
     """
-    return MapModel(*read_map_weights(NAME, path), torch.device(resolve_device(device)))
-
-
-def read_map_weights(name: str, path: str | Path | None) -> tuple[dict[str, Tensor], dict[str, Any], Path]:
-    """(tensors, header, file) of the shipped model of `names.MAPS`, or of a weight file that must hold it.
-
-    Raises as `load_map_model` does.
-    """
-    found = map_weights(name, path)
-    tensors, header = load_weights(found)
-    if header.get("model") != name:
-        raise InputError(f"the weight file {found} holds a model {header.get('model')!r}, expected {name}")
-    return tensors, header, found
+    return MapModel(*read_apart(NAME, path), torch.device(resolve_device(device)))

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from spectac_fast.device import resolve_device
 from spectac_fast.errors import UsageError
-from spectac_fast.models.description import describe
+from spectac_fast.models.description import describe, read_apart
 from spectac_fast.models.methods.bbdm import BBDMTranslator, model_of
-from spectac_fast.models.mumap import MapVolumes, read_map_weights
+from spectac_fast.models.mumap import MapVolumes
 from spectac_fast.models.translators.bridge import load_bridge
 from spectac_fast.models.uncertainty import read_calibration
 from spectac_fast.reconstruct.grid import Grid
@@ -72,4 +72,4 @@ def load_map_bridge(path: str | Path | None = None, device: str = "auto") -> Map
 
     Raises SetupError where none is installed, InputError for a file that is not such a model.
     """
-    return MapBridge(*read_map_weights(NAME, path), torch.device(resolve_device(device)))
+    return MapBridge(*read_apart(NAME, path), torch.device(resolve_device(device)))

@@ -71,7 +71,7 @@ def find(name_or_path: str | Path) -> Path:
     return path
 
 
-def map_weights(name: str, path: str | Path | None = None) -> Path:
+def weights_apart(name: str, path: str | Path | None = None) -> Path:
     """The weight file of a model of `APART`, or the one that is given; SetupError where none is installed."""
     found = Path(path) if path is not None else FOLDER / APART[name]
     if path is None and not found.is_file():

@@ -19,7 +19,6 @@ from spectac_fast.cohort.paired import PairedCohort, left_ventricle_gain
 from spectac_fast.cohort.views import ViewCohort
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.models.names import MAPS, VIEWS
-from spectac_fast.models.views.dudoss import network_of
 from spectac_fast.outputs import Kind, Permit, check_folder
 from spectac_fast.train.export import half_precision, loss_summary, surroundings, trained_on, write_json
 from spectac_fast.train.learner import Learner, Setting
@@ -35,8 +34,8 @@ from spectac_fast.train.maps.validation import MapValidation
 from spectac_fast.train.recipe import Recipe
 from spectac_fast.train.slices import SlicePairs, cases_of
 from spectac_fast.train.validation import Validation
-from spectac_fast.train.views.cunet import CountValidation
-from spectac_fast.train.views.dudoss import SparseValidation
+from spectac_fast.train.views.cunet import CountLearner, CountValidation
+from spectac_fast.train.views.dudoss import SparseValidation, ViewLearner
 from spectac_fast.train.views.stacks import ViewStacks
 
 _log = logging.getLogger(__name__)
@@ -227,10 +226,8 @@ def _validation(
         return None
     cases = cases_of(validation, "validation")[:most]
     if isinstance(pairs, ViewStacks):
-        stacks = ViewStacks(_views(validation, recipe), cases)
-        if recipe.model == "cunet":
-            return CountValidation(stacks, learner.context_slices, device)
-        return SparseValidation(stacks, network_of(recipe.network), device)
+        assert isinstance(learner, CountLearner | ViewLearner)
+        return learner.watching(ViewStacks(_views(validation, recipe), cases))
     if isinstance(pairs, MapSlices):
         return MapValidation(_maps(validation), cases, learner.context_slices, device)
     return Validation(_images(validation, recipe), cases, pairs.gain, pairs.fit_line(), learner.context_slices, device)

@@ -67,7 +67,7 @@ def test_a_first_stage_corrects_nothing_and_says_so(tmp_path, rng, capsys):
 
 
 def test_a_node_does_not_listen_for_a_first_stage(tmp_path, capsys):
-    pytest.importorskip("pynetdicom")
+    pytest.importorskip("pynetdicom", reason="needs pynetdicom (extra: node)")
     assert cli.main(["serve", "--spool", str(tmp_path), "--port", "0", "-m", "vqgan"]) == 2
     assert "vqgan is a first stage" in capsys.readouterr().err
 

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.evaluate.provenance import commit
     from spectac_fast.models.mumap import load_map_model
     from spectac_fast.models.mumap_bridge import NAME, load_map_bridge
-    from spectac_fast.models.names import map_weights
+    from spectac_fast.models.names import weights_apart
 
     torch.set_num_threads(1)
     made_by = commit()
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     write(args.out / "deviations.json", json.dumps(table, indent=1) + "\n")
     write(args.out / "deviations.md", text)
     if args.store:
-        _store(map_weights(NAME, args.bridge), bridge.weights_sha256, chosen, args)
+        _store(weights_apart(NAME, args.bridge), bridge.weights_sha256, chosen, args)
     print(text)
     return 0
 

@@ -90,10 +90,10 @@ def _model(name: str, device: str) -> Iterable[str]:
 def _apart(name: str) -> Path | None:
     """The file of a network that makes attenuation maps or views, by its name or path; None for another model."""
     from spectac_fast.checkpoints.weights import load_header
-    from spectac_fast.models.names import APART, map_weights
+    from spectac_fast.models.names import APART, weights_apart
 
     if name in APART:
-        return map_weights(name)
+        return weights_apart(name)
     path = Path(name)
     return (
         path if path.suffix == ".safetensors" and path.is_file() and load_header(path).get("model") in APART else None

@@ -43,10 +43,11 @@ def run(args: argparse.Namespace) -> int:
         print("\nnot installed (`spectac train NAME` makes weights, bench/table1.sh those of the comparison):\n")
     for name in absent:
         print(_line(name))
-    print("\nattenuation maps of volumes, which `spectac correct` does not take:\n")
-    for group, script in ((MAPS, "bench/mumap.sh"), (VIEWS, "bench/views.sh")):
-        if group is VIEWS:
-            print("\nviews and counts of projections, for `spectac reconstruct` alone:\n")
+    for group, script, heading in (
+        (MAPS, "bench/mumap.sh", "attenuation maps of volumes, which `spectac correct` does not take"),
+        (VIEWS, "bench/views.sh", "views and counts of projections, for `spectac reconstruct` alone"),
+    ):
+        print(f"\n{heading}:\n")
         for name, file in group.items():
             path = FOLDER / file
             print(_line(name, path) if path.is_file() else f"{_line(name)} (not installed; {script})")

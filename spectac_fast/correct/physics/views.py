@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,11 +105,6 @@ class Preparation:
 def _file(asked: str | Path, name: str) -> Path | None:
     """The weight file that was asked for; None for the shipped one."""
     return None if str(asked) == name else Path(asked)
-
-
-def columns_of(window: Window) -> Tensor:
-    """Counts [views, bins, rows from feet to head]."""
-    return torch.from_numpy(np.ascontiguousarray(window.counts[:, ::-1].transpose(0, 2, 1)))
 
 
 def window_beside(projections: Projections, side: int) -> Window | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spectac_fast.correct.physics.deviation import Spread, expected_counts, samples
 from spectac_fast.correct.physics.maps import MapSource, Placed
-from spectac_fast.correct.physics.views import Preparation, columns_of, window_beside
+from spectac_fast.correct.physics.views import Preparation, window_beside
 from spectac_fast.correct.physics.wanted import Wanted
 from spectac_fast.data.geometry.heart import likeness, seen_as, turned_over
 from spectac_fast.errors import InputError
@@ -95,7 +95,7 @@ class _Making:
         self.p, self.wanted, self.source, self.progress = projections, wanted, source, progress
         self.grid = grid_of(projections)
         counted = Acquired(
-            columns_of(projections.peak),
+            torch.from_numpy(projections.peak.columns),
             tuple(projections.angles),
             tuple(projections.radius_mm),
             projections.pixel_mm,
@@ -228,8 +228,8 @@ class _Making:
                 raise InputError(f"{self.p.path}: expected a scatter window below the photopeak, found none.")
             return None
         self._windows = "triple energy window" if upper else "dual energy window"
-        below = columns_of(lower), lower.width_kev
-        above = (columns_of(upper), upper.width_kev) if upper else None
+        below = torch.from_numpy(lower.columns), lower.width_kev
+        above = (torch.from_numpy(upper.columns), upper.width_kev) if upper else None
         return self.prepared.all_views(window_scatter(self.p.peak.width_kev, below, above, self.p.pixel_mm))
 
     def _scatter_words(self, scatter: Tensor | None) -> str:

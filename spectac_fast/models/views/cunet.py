@@ -17,8 +17,7 @@ from torch.nn import functional as F
 
 from spectac_fast.checkpoints.weights import fill
 from spectac_fast.device import resolve_device
-from spectac_fast.models.description import reading
-from spectac_fast.models.mumap import read_map_weights
+from spectac_fast.models.description import read_apart, reading
 from spectac_fast.models.views.described import described, is_closed
 from spectac_fast.models.views.layers import CoupledUNets, padded, roots
 from spectac_fast.reconstruct.acquired import Acquired
@@ -101,4 +100,4 @@ def load_count_model(path: str | Path | None = None, device: str = "auto") -> Co
 
     Raises SetupError where none is installed, InputError for a file that is not such a model.
     """
-    return CountModel(*read_map_weights(NAME, path), torch.device(resolve_device(device)))
+    return CountModel(*read_apart(NAME, path), torch.device(resolve_device(device)))

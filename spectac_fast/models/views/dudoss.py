@@ -22,8 +22,7 @@ from torch.nn import functional as F
 from spectac_fast.checkpoints.weights import fill
 from spectac_fast.device import resolve_device
 from spectac_fast.errors import InputError
-from spectac_fast.models.description import reading
-from spectac_fast.models.mumap import read_map_weights
+from spectac_fast.models.description import read_apart, reading
 from spectac_fast.models.views.described import bright, described, is_closed, step
 from spectac_fast.models.views.layers import DenseUNet, padded, roots
 from spectac_fast.reconstruct.acquired import Acquired
@@ -214,4 +213,4 @@ def load_view_model(path: str | Path | None = None, device: str = "auto") -> Vie
 
     Raises SetupError where none is installed, InputError for a file that is not such a model.
     """
-    return ViewModel(*read_map_weights(NAME, path), torch.device(resolve_device(device)))
+    return ViewModel(*read_apart(NAME, path), torch.device(resolve_device(device)))

@@ -83,6 +83,10 @@ class CountLearner(OneNetwork[Split]):
         early, late = (deviance(found.float() * ratio, rest).mean() for found in (first, second))
         return {"loss": late + self.recipe.loss["first_weight"] * early, "deviance": late}
 
+    def watching(self, stacks: ViewStacks) -> CountValidation:
+        """What says how far a training is, of other patients."""
+        return CountValidation(stacks, self.context_slices, self.device)
+
     def estimate(self, shipped: nn.Module) -> Estimate:
         return lambda counts: shipped(counts)[1].float()
 

@@ -122,6 +122,10 @@ class ViewLearner(OneNetwork[Sparse]):
         late = deviance(expected, wanted).mean()
         return {"loss": late + self.recipe.loss["guide_weight"] * guided, "deviance": late, "guide": guided}
 
+    def watching(self, stacks: ViewStacks) -> SparseValidation:
+        """What says how far a training is, of other patients."""
+        return SparseValidation(stacks, network_of(self.recipe.network), self.device)
+
     def estimate(self, shipped: nn.Module) -> Estimate:
         def missing(of: Sparse) -> Tensor:
             return guessed(shipped, of.measured, of.whole, of.layout, of.missing, self.device)
