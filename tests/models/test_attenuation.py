@@ -193,6 +193,23 @@ def test_unit_has_a_factor_where_it_has_nc():
     assert relative(passage.ac_again, with_factor_of(a.enc(fake_nc), fake_nc)) < 1e-6
 
 
+def test_a_residual_unit_changes_the_other_image_both_ways():
+    """What is made of the other domain's image is that image and a change; what is rebuilt, its code's alone."""
+    config = {"kind": "unit", **GENERATORS["unit"], "context_slices": 1, "residual": True}
+    generators = build_network(config)
+    nc, ac = torch.randn(2, 3, 16, 16), torch.randn(2, 1, 16, 16)
+    assert torch.equal(generators(nc), nc[:, :1])
+    generators = random_weights(generators)
+    a, b = generators.a, generators.b
+    passage = UNIT(generators, torch.nn.Identity(), torch.nn.Identity())(nc, ac, torch.zeros_like)
+    torch.testing.assert_close(passage.fake_ac, nc[:, :1] + b.dec(a.enc(nc))[:, 1:])
+    torch.testing.assert_close(passage.fake_nc, ac.expand(-1, 3, -1, -1) + a.dec(b.enc(ac))[:, 3:])
+    torch.testing.assert_close(passage.nc_rebuilt, a.dec(a.enc(nc))[:, :3])
+    fake = passage.fake_ac
+    torch.testing.assert_close(passage.nc_again, fake.expand(-1, 3, -1, -1) + a.dec(b.enc(fake))[:, 3:])
+    assert torch.equal(passage.fake_ac, generators(nc))
+
+
 @pytest.mark.parametrize(
     ("network", "message"),
     [

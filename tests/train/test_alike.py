@@ -14,6 +14,7 @@ from spectac_fast.diffusion.vp import VPProcess
 from spectac_fast.diffusion.vp_solvers import half_log_snr
 from spectac_fast.evaluate.table import variants
 from spectac_fast.models.methods.vqgan import VQGAN
+from spectac_fast.models.networks.attenuation import Attenuation, of_image
 from spectac_fast.models.networks.build import build_network
 from spectac_fast.models.registry import load
 from spectac_fast.train.learner import Setting, generator_of
@@ -59,7 +60,7 @@ def test_the_heart_counts_more_in_the_l1_term_of_generators(model, term, cohort)
     assert all(found[0][name] == pytest.approx(found[2][name]) for name in found[0] if name != term)
 
 
-@pytest.mark.parametrize("model", ["pix2pix", "medgan", "reggan", "cyclegan"])
+@pytest.mark.parametrize("model", ["pix2pix", "medgan", "reggan", "cyclegan", "unit"])
 def test_a_residual_generator_begins_as_identity_and_is_not_bounded(model, cohort, tmp_path):
     recipe = small(model, "native64-residual", learning_rate=0.0)
     if model == "cyclegan":
@@ -72,10 +73,13 @@ def test_a_residual_generator_begins_as_identity_and_is_not_bounded(model, cohor
 
 def test_residuals_that_cannot_be_are_refused():
     generator = {"kind": "unet_generator", "num_downs": 5, "width": 4, "residual": True}
-    for wrong in ({"attenuation_paths": 4}, {"kind": "unit", "num_downs": None}):
+    for wrong in ({"attenuation_paths": 4}, {"kind": "folded_unet", "num_downs": None}):
         config = {k: v for k, v in (generator | wrong).items() if v is not None}
         with pytest.raises(ValueError, match="residual needs a network of kind"):
             build_network(config)
+    config = {"kind": "unit", "width": 2, "residuals": 1, "residual": True, "attenuation_paths": 4}
+    with pytest.raises(ValueError, match="residual needs generators without attenuation_paths, found 4"):
+        build_network(config, Attenuation(2.0, of_image))
 
 
 def test_native_recipes_weigh_the_heart_alike():

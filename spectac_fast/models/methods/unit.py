@@ -55,21 +55,21 @@ class UNIT(nn.Module):
 
     def forward(self, nc: Tensor, ac: Tensor, noise: Callable[[Tensor], Tensor] = torch.randn_like) -> Passage:
         """noise(latent) is added to every latent mean once: the variance of a latent is fixed at one."""
-        a, b, to_ac = self.gen.a, self.gen.b, self.gen.to_ac
+        a, b, to_nc, to_ac = self.gen.a, self.gen.b, self.gen.to_nc, self.gen.to_ac
         nc_latent, ac_latent = a.enc(nc), b.enc(ac)
         nc_code, ac_code = nc_latent + noise(nc_latent), ac_latent + noise(ac_latent)
-        fake_nc, fake_ac = a.dec(ac_code), to_ac(nc_code, nc)
+        fake_nc, fake_ac = to_nc(ac_code, ac), to_ac(nc_code, nc)
         fake_nc_latent, fake_ac_latent = a.enc(fake_nc), b.enc(fake_ac)
         return Passage(
             nc_latent,
             ac_latent,
-            a.dec(nc_code),
+            to_nc(nc_code),
             to_ac(ac_code),
             fake_nc,
             fake_ac,
             fake_nc_latent,
             fake_ac_latent,
-            a.dec(fake_ac_latent + noise(fake_ac_latent)),
+            to_nc(fake_ac_latent + noise(fake_ac_latent), fake_ac),
             to_ac(fake_nc_latent + noise(fake_nc_latent), fake_nc),
         )
 
@@ -77,10 +77,9 @@ class UNIT(nn.Module):
         self, nc: Tensor, ac: Tensor, noise: Callable[[Tensor], Tensor] = torch.randn_like
     ) -> tuple[Tensor, Tensor]:
         """(fake_nc, fake_ac) of `forward` and nothing else: what the discriminators learn from."""
-        a, b, to_ac = self.gen.a, self.gen.b, self.gen.to_ac
-        nc_latent, ac_latent = a.enc(nc), b.enc(ac)
+        nc_latent, ac_latent = self.gen.a.enc(nc), self.gen.b.enc(ac)
         nc_code, ac_code = nc_latent + noise(nc_latent), ac_latent + noise(ac_latent)
-        return a.dec(ac_code), to_ac(nc_code, nc)
+        return self.gen.to_nc(ac_code, ac), self.gen.to_ac(nc_code, nc)
 
     def generator_loss(self, nc: Tensor, ac: Tensor, passage: Passage) -> dict[str, Tensor]:
         """passage: `forward` of the same images, with its graph."""

@@ -82,7 +82,11 @@ class AttenuationHead(nn.Module):
 
 
 class FirstBounded(nn.Module):
-    """tanh of the first channel, an image, and the others as they are: mu and lengths are not bounded."""
+    """tanh of the first channels, an image; those behind it, mu, lengths or changes, are not bounded."""
+
+    def __init__(self, channels: int = 1) -> None:
+        super().__init__()
+        self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x[:, :1].tanh(), x[:, 1:]], dim=1)
+        return torch.cat([x[:, : self.channels].tanh(), x[:, self.channels :]], dim=1)

@@ -59,7 +59,8 @@ def build_network(config: Mapping[str, Any], attenuation: Attenuation | None = N
     "context_slices" is understood of every kind: so many neighbouring slices on either side are further channels,
     behind the `in_channels` that the network takes without them. "attenuation_paths" is understood where `attenuation`
     says what the network predicts: so many path lengths of an attenuation factor (models/networks/attenuation.py).
-    "residual" is understood of the kinds that end in a tanh: true for `Residual` in its place.
+    "residual" is understood of the kinds that end in a tanh: true for `Residual` in its place, or for a UNIT of its own
+    residual kind.
     """
     arguments = dict(config)
     kind = arguments.pop("kind", None)
@@ -69,6 +70,8 @@ def build_network(config: Mapping[str, Any], attenuation: Attenuation | None = N
     try:
         if "context_slices" in arguments and kind not in _OWN_CONTEXT:
             arguments["in_channels"] = arguments.get("in_channels", 1) + 2 * arguments.pop("context_slices")
+        if residual and kind == "unit":
+            return UNITGenerators(**arguments, attenuation_paths=paths, residual=True)
         if residual:
             return _residual(kind, arguments, paths)
         return _attenuating(kind, arguments, paths, attenuation) if paths else _KINDS[kind](**arguments)

@@ -102,7 +102,7 @@ class VAEGenerator(nn.Module):
 
     enc(x [B, C, H, W]) -> mean of the latent [B, width 2**downs, H / 2**downs, W / 2**downs]; its variance is fixed at
     one. dec(latent) -> image in (-1, 1). H and W divisible by `multiple`, and at least twice as large.
-    attenuation_paths: if any, dec gives the outputs of an attenuation factor of so many paths behind the image.
+    beside: further outputs of dec behind the image, which nothing bounds.
     activation, padding: of the hidden convolutions and of every border, the published `activ` and `pad_type`.
 
     Raises ValueError for an activation or a padding that is unknown.
@@ -114,7 +114,7 @@ class VAEGenerator(nn.Module):
         width: int = 64,
         downs: int = 2,
         residuals: int = 4,
-        attenuation_paths: int = 0,
+        beside: int = 0,
         activation: str = "relu",
         padding: str = "reflect",
     ) -> None:
@@ -125,9 +125,7 @@ class VAEGenerator(nn.Module):
         self.multiple = 2**downs
         inner = width * 2**downs
         widths = [width * 2**level for level in range(downs)]
-        last, outputs = (
-            (FirstBounded(), channels + 1 + attenuation_paths) if attenuation_paths else (nn.Tanh(), channels)
-        )
+        last = FirstBounded(channels) if beside else nn.Tanh()
 
         def convolve(cin: int, cout: int, kernel: int, stride: int, norm: nn.Module) -> _Conv:
             return _Conv(cin, cout, kernel, stride, norm, ACTIVATIONS[activation](), padding)
@@ -143,7 +141,7 @@ class VAEGenerator(nn.Module):
         ups: list[nn.Module] = []
         for w in reversed(widths):
             ups += [nn.Upsample(scale_factor=2), convolve(2 * w, w, 5, 1, SliceLayerNorm(w))]
-        self.dec = _Chain(middle(), *ups, _Conv(width, outputs, 7, activation=last, padding=padding))
+        self.dec = _Chain(middle(), *ups, _Conv(width, channels + beside, 7, activation=last, padding=padding))
 
 
 class UNITGenerators(nn.Module):
@@ -153,10 +151,12 @@ class UNITGenerators(nn.Module):
     shared_latent: the residual blocks next to the latent are the same in both domains, as the paper (section 3) has it;
     the published code ties the domains by nothing but its losses.
     attenuation_paths, gain: of an attenuation factor (networks/attenuation.py) in the AC that is made of NC, if any.
+    residual: what is made of the other domain's image is that image and a change that nothing bounds, zero at first.
     activation, padding: see `VAEGenerator`.
 
-    forward(nc [B, C + 2 context, H, W]) -> AC [B, C, H, W] in (-1, 1), by the mean of the latent, without noise; H
-    and W divisible by `multiple` and at least twice as large.
+    forward(nc [B, C + 2 context, H, W]) -> AC [B, C, H, W] in (-1, 1), unless residual, by the mean of the latent,
+    without noise; H and W divisible by `multiple` and at least twice as large. Raises ValueError for a residual
+    generator that has an attenuation factor too.
     """
 
     def __init__(
@@ -171,12 +171,19 @@ class UNITGenerators(nn.Module):
         gain: float = 1.0,
         activation: str = "relu",
         padding: str = "reflect",
+        residual: bool = False,
     ) -> None:
         super().__init__()
-        self.attenuation_paths, self.gain = attenuation_paths, gain
+        if residual and attenuation_paths:
+            raise ValueError(f"residual needs generators without attenuation_paths, found {attenuation_paths}.")
+        self.attenuation_paths, self.gain, self.residual = attenuation_paths, gain, residual
         self.in_channels, self.out_channels = channels + 2 * context_slices, channels
-        self.a = VAEGenerator(self.in_channels, width, downs, residuals, 0, activation, padding)
-        self.b = VAEGenerator(channels, width, downs, residuals, attenuation_paths, activation, padding)
+        changed = self.in_channels if residual else 0
+        raising = channels if residual else 1 + attenuation_paths if attenuation_paths else 0
+        self.a = VAEGenerator(self.in_channels, width, downs, residuals, changed, activation, padding)
+        self.b = VAEGenerator(channels, width, downs, residuals, raising, activation, padding)
+        if residual:
+            self._begin_as_identity()
         if shared_latent:
             self.b.enc.model[-1], self.b.dec.model[0] = self.a.enc.model[-1], self.a.dec.model[0]
         self.multiple = self.a.multiple
@@ -185,11 +192,31 @@ class UNITGenerators(nn.Module):
         return self.to_ac(self.a.enc(nc), nc)
 
     def to_ac(self, code: Tensor, nc: Tensor | None = None) -> Tensor:
-        """AC of a code [B, C, H, W]. nc: what the code is of, if of NC: only then has a factor counts to raise."""
+        """AC of a code [B, C, H, W]. nc: what the code is of, if of NC, which a factor or a change is to start from."""
         image = self.b.dec(code)
-        if not self.attenuation_paths:
-            return image
-        return image[:, :1] if nc is None else with_factor(image, self.gain, *of_image(nc, None, None))
+        if self.attenuation_paths:
+            return image[:, :1] if nc is None else with_factor(image, self.gain, *of_image(nc, None, None))
+        return self._changed(image, self.out_channels, None if nc is None else nc[:, : self.out_channels])
+
+    def to_nc(self, code: Tensor, ac: Tensor | None = None) -> Tensor:
+        """NC of a code [B, C + 2 context, H, W]. ac: what the code is of, if of AC, which a change is to start from."""
+        # A slice of AC stands in for its neighbours.
+        start = None if ac is None else ac.repeat(1, self.in_channels // self.out_channels, 1, 1)
+        return self._changed(self.a.dec(code), self.in_channels, start)
+
+    def _changed(self, decoded: Tensor, channels: int, start: Tensor | None) -> Tensor:
+        """The image of a decoder's outputs or, where there is one to start from, that one and the change behind it."""
+        if start is None or not self.residual:
+            return decoded[:, :channels]
+        return start + decoded[:, channels:]
+
+    def _begin_as_identity(self) -> None:
+        """Zero what makes the changes: training then starts from the other domain's image itself."""
+        for own, channels in ((self.a, self.in_channels), (self.b, self.out_channels)):
+            last = own.dec.model[-1].conv
+            with torch.no_grad():
+                last.weight[channels:] = 0.0
+                last.bias[channels:] = 0.0
 
 
 class MultiScaleDiscriminator(nn.Module):

@@ -37,6 +37,7 @@ def test_a_heart_at_the_bound_is_named(tmp_path, caplog, model, said):
         ({"kind": "unit"}, True),
         ({"kind": "unet_generator", "residual": True}, False),
         ({"kind": "unit", "attenuation_paths": 16}, False),
+        ({"kind": "unit", "residual": True}, False),
         ({"kind": "folded_unet"}, False),
     ],
 )
