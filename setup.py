@@ -145,7 +145,10 @@ def extension(cuda: bool):
         "SPECTAC_FAST_TORCH": json.dumps(torch.__version__),
         "SPECTAC_FAST_COMPILER": json.dumps(Path(compiler).resolve().name),
     }
-    sources = ["csrc/module.cpp", *map(str, sorted(Path("csrc/cpu").glob("*.cpp")))]
+    sources = [
+        "csrc/module.cpp",
+        *(str(p) for part in ("cpu", "engine") for p in sorted(Path("csrc", part).glob("*.cpp"))),
+    ]
     flags = {"cxx": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-Wno-psabi"]}
     if cuda:
         sources += map(str, sorted(Path("csrc/cuda").glob("*.cu")))

@@ -28,6 +28,17 @@ _ON_CPU = "cpu" in _COMPILED
 _library = torch.library.Library("spectac_fast", "DEF")
 
 
+def define_part(schema: str, reference: Callable[..., Any]) -> Callable[..., Any]:
+    """A part of an algorithm as an operator that no user calls: what torch runs for it, on the CPU compiled code.
+
+    schema: as of `Op`; reference: in plain torch, for every other device and where nothing is compiled.
+    """
+    name = schema.partition("(")[0]
+    _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _library.impl(name, reference, "CompositeExplicitAutograd")
+    return getattr(torch.ops.spectac_fast, name).default
+
+
 class Op:
     """An operator `spectac_fast::<name>`.
 

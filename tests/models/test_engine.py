@@ -12,7 +12,8 @@ from golden_bridge import GoldenBridge, needs_golden, relative
 import spectac_fast as sf
 from spectac_fast.diffusion.sampler import sample_bridge
 from spectac_fast.models.engine import products
-from spectac_fast.models.engine.convolution import Convolution
+from spectac_fast.models.engine.first_stage import run_stage
+from spectac_fast.models.methods.vqgan import VQGAN
 from spectac_fast.models.networks.folded_unet import FoldedUNet
 from spectac_fast.models.networks.unet import PaletteUNet, UNetModel
 
@@ -75,33 +76,53 @@ def test_half_precision(dtype):
     assert relative(found, net(x, t, context)) < 0.05
 
 
-@pytest.mark.parametrize(
-    ("batch", "channels", "out_channels", "size", "expected"),
-    [
-        (1, 512, 512, 8, False),
-        (1, 256, 128, 4, False),
-        (3, 128, 256, 16, False),
-        (1, 256, 128, 32, False),
-        (9, 128, 256, 8, False),
-        (2, 96, 96, 8, True),
-        (2, 256, 256, 7, True),
-    ],
-)
-@pytest.mark.parametrize("packs", [True, False])
-def test_convolutions(batch, channels, out_channels, size, expected, packs, monkeypatch):
-    if not packs:
-        monkeypatch.setattr(products, "_packs", lambda: False)
-    torch.manual_seed(3)
-    weight = torch.randn(out_channels, channels, 3, 3) / (3 * channels**0.5)
-    bias, x = torch.randn(out_channels), torch.randn(batch, channels, size, size)
-    expect = torch.nn.functional.conv2d(x.double(), weight.double(), bias.double(), padding=1)
-    conv = Convolution(weight, bias, torch.float32, torch.device("cpu"))
-    x = x.contiguous(memory_format=torch.channels_last)
-    assert conv.direct(size, size) is expected
-    assert relative(conv(x).double(), expect) < 3e-6
-    # Scratch memory is shared: a second call, and one of another size, must not see the first's.
-    conv(x[:1, :, :4, :4].contiguous(memory_format=torch.channels_last))
-    assert relative(conv(x).double(), expect) < 3e-6
+def first_stage(**changes):
+    torch.manual_seed(4)
+    shape = {
+        "in_channels": 2,
+        "out_channels": 2,
+        "ch": 16,
+        "ch_mult": [1, 2, 8],
+        "num_res_blocks": 1,
+        "attn_levels": [2],
+    }
+    stage = VQGAN(**shape, z_channels=3, embed_dim=3, n_embed=16, norm_groups=8, **changes).eval()
+    return stage.requires_grad_(False), torch.randn(2, 2, 32, 24)
+
+
+@pytest.mark.parametrize("middle_attention", [True, False])
+def test_first_stages_run_as_they_are_written(middle_attention):
+    stage, image = first_stage(middle_attention=middle_attention)
+    z = stage.encoder(image)
+    assert relative(run_stage(stage.encoder, image), z) < 1e-5
+    assert relative(run_stage(stage.decoder, z), stage.decoder(z)) < 1e-5
+    h = stage.encode(image)
+    assert relative(h, stage.quant_conv(z)) < 1e-5
+    assert relative(stage.decode_codes(h), stage.decoder(stage.post_quant_conv(h))) < 1e-5
+
+
+def test_first_stages_follow_their_weights():
+    stage, image = first_stage()
+    before = run_stage(stage.encoder, image)
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(stage)))
+    with torch.no_grad():
+        stage.encoder.conv_out.bias.add_(1.0)
+    assert relative(run_stage(stage.encoder, image), before + 1.0) < 1e-5
+    assert relative(run_stage(copied.encoder, image), before) < 1e-5
+    stage.load_state_dict(copied.state_dict())
+    assert torch.equal(run_stage(stage.encoder, image), before)
+
+
+def test_first_stages_keep_what_a_gradient_needs():
+    stage, image = first_stage()
+    run_stage(stage.encoder, image)
+    run_stage(stage.encoder, image.requires_grad_()).sum().backward()
+    assert float(image.grad.abs().sum()) > 0
+    stage.requires_grad_()
+    stage.encode(image.detach()).sum().backward()
+    assert all(weight.grad is not None for weight in stage.encoder.parameters())
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert run_stage(stage.encoder, image).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("packs", [True, False])

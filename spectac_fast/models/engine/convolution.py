@@ -1,45 +1,48 @@
 """3x3 convolutions of a network that only runs: weights packed once, and the algorithm that the size asks for.
 
-On the CPU in float32, torch's direct convolution reaches its speed on wide maps but not on small ones of many channels,
-where it spends its time on the weights. There a convolution is 16 small matrix products (Winograd F(2x2, 3x3), Lavin
-and Gray, CVPR 2016: 2.25 times fewer multiplications, rounding of the order of the direct sum's own) with packed
-weights (`Products`). The choice follows from shapes alone, so that the same slices give the same bytes on every run.
+On the CPU in float32, torch's direct convolution serves maps of few channels best. Elsewhere, where its time goes into
+weights or arithmetic, a convolution is 16 or 36 small matrix products (`winograd`) with packed weights (`Products`).
+The choice follows from shapes alone, so that the same slices give the same bytes on every run.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from spectac_fast.models.engine.products import Products
+from spectac_fast.ops.parts.winograd import COMPILED, LANES, image_of, tiles_into, weight_matrices
 
 # Where the algorithms cross over, in channels and positions, on AVX-512 cores from one slice to 64.
 _LEAST_CHANNELS = 128
 _LEAST_WEIGHTS = 1 << 15
-_MOST_POSITIONS = 1024
-# Tiles transformed at a time: enough to fill a matrix product, few enough to stay in the second-level cache.
-_TILES = 128
-
-# Lavin and Gray, eq. 14: 3 weights to 4.
-_WEIGHTS_TO = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
+_MANY_POSITIONS = 1 << 12
+# Tiles of 4 x 4 outputs that make up for more weights: below, products wait for them.
+_LEAST_TILES = 64
+# Multiplications of one matrix product at a time, and its rows: enough to make up for starting it, and no more, since
+# what lies between the transforms then leaves the caches.
+_PRODUCT = 1 << 27
+_ROWS = (128, 4096)
+# Floats between two matrices.
+_APART = 5 * LANES
 
 
 class _Scratch(threading.local):
     """Memory that is written before it is read, kept between calls: fresh pages cost as much as the arithmetic."""
 
     def __init__(self) -> None:
-        self.buffers: dict[str, Tensor] = {}
+        self.buffer = torch.empty(0)
 
-    def take(self, name: str, *shape: int) -> Tensor:
-        count = torch.Size(shape).numel()
-        buffer = self.buffers.get(name)
-        if buffer is None or buffer.numel() < count:
-            self.buffers[name] = buffer = torch.empty(count)
-        return buffer[:count].view(shape)
+    def matrices(self, count: int, rows: int, columns: int) -> Tensor:
+        """[count, rows, columns]; each matrix is contiguous."""
+        # Matrices a power of two apart would share the same few places in a cache.
+        step = rows * columns + _APART
+        if self.buffer.numel() < count * step:
+            self.buffer = torch.empty(count * step)
+        return self.buffer[: count * step].view(count, step)[:, : rows * columns].view(count, rows, columns)
 
 
 _scratch = _Scratch()
@@ -62,73 +65,34 @@ class Convolution:
             stride == 1
             and self.weight.device.type == "cpu"
             and dtype == torch.float32
+            and COMPILED
             and min(weight.shape[:2]) >= _LEAST_CHANNELS
-            and self.out_channels * self.in_channels >= _LEAST_WEIGHTS
+            and self.out_channels % LANES == self.in_channels % LANES == 0
         )
-        self._products: Products | None = None
+        self._products: dict[int, Products] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.direct(*x.shape[2:]):
             return F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=1)
-        return self._winograd(x).permute(0, 3, 1, 2)
+        return self._winograd(x.permute(0, 2, 3, 1).contiguous()).permute(0, 3, 1, 2)
 
     def direct(self, height: int, width: int) -> bool:
         """Whether maps of this size are left to torch's own convolution."""
-        return self.plain or height % 2 > 0 or width % 2 > 0 or height * width > _MOST_POSITIONS
+        few = self.out_channels * self.in_channels < _LEAST_WEIGHTS and height * width < _MANY_POSITIONS
+        return self.plain or few or height % 2 > 0 or width % 2 > 0
 
     def _winograd(self, x: Tensor) -> Tensor:
-        if self._products is None:
-            to = self.weight.new_tensor(_WEIGHTS_TO)
-            transformed = torch.einsum("ai,bj,ocij->abco", to, to, self.weight)
-            self._products = Products(transformed.reshape(16, self.in_channels, self.out_channels).contiguous())
-        batch, _, height, width = x.shape
-        out = x.new_empty(batch, height, width, self.out_channels)
-        at_a_time = max(1, 4 * _TILES // (height * width))
-        for first in range(0, batch, at_a_time):
-            self._winograd_part(self._products, x[first : first + at_a_time], out[first : first + at_a_time])
-        return out
-
-    def _winograd_part(self, multiply: Products, x: Tensor, out: Tensor) -> None:
-        batch, channels, height, width = x.shape
-        tiles = (batch, height // 2, width // 2)
-        padded = _padded(x)
-        rows, columns = padded.stride()[1:3]
-        read = padded.as_strided((4, 4, *tiles, channels), (rows, columns, padded.stride(0), 2 * rows, 2 * columns, 1))
-        half = _scratch.take("half", 4, 4, *tiles, channels)
-        into = _scratch.take("into", 4, 4, *tiles, channels)
-        _transform_four(read, half)
-        _transform_four(read=half.transpose(0, 1), out=into.transpose(0, 1))
-        products = [each.view(*tiles, self.out_channels) for each in multiply(into.view(16, -1, channels))]
-
-        back = _scratch.take("back", 2, 4, *tiles, self.out_channels)
-        for column in range(4):
-            _transform_two(products[column::4], back[:, column])
-        blocks = out.view(*tiles[:2], 2, tiles[2], 2, self.out_channels).permute(4, 2, 0, 1, 3, 5)
-        if self.bias is not None:
-            # The second column enters both sums with one sign, so that what is added to it is added to the result.
-            back[:, 1].add_(self.bias)
-        _transform_two(back.transpose(0, 1), blocks)
-
-
-def _padded(x: Tensor) -> Tensor:
-    """x with a border of zeros, [B, H + 2, W + 2, C]."""
-    batch, channels, height, width = x.shape
-    padded = _scratch.take("padded", batch, height + 2, width + 2, channels).zero_()
-    padded[:, 1:-1, 1:-1].copy_(x.permute(0, 2, 3, 1))
-    return padded
-
-
-def _transform_four(read: Tensor, out: Tensor) -> None:
-    """The transform of the input along the first dimension, 4 to 4."""
-    torch.sub(read[0], read[2], out=out[0])
-    torch.add(read[1], read[2], out=out[1])
-    torch.sub(read[2], read[1], out=out[2])
-    torch.sub(read[1], read[3], out=out[3])
-
-
-def _transform_two(read: Tensor | Sequence[Tensor], out: Tensor) -> None:
-    """The transform of the product along the first dimension, 4 to 2."""
-    torch.add(read[1], read[2], out=out[0])
-    out[0].add_(read[0])
-    torch.sub(read[1], read[2], out=out[1])
-    out[1].sub_(read[3])
+        """Of x [B, H, W, C], and as [B, H, W, O]."""
+        batch, height, width, _ = x.shape
+        fours = height % 4 == width % 4 == 0 and batch * height * width >= 16 * _LEAST_TILES
+        outputs = 4 if fours else 2
+        if outputs not in self._products:
+            self._products[outputs] = Products(weight_matrices(self.weight, outputs))
+        image = x.new_empty(batch, height, width, self.out_channels)
+        tiles = batch * height * width // outputs**2
+        at_a_time = min(max(_PRODUCT // self.weight[:, :, 0, 0].numel(), _ROWS[0]), _ROWS[1])
+        for first in range(0, tiles, at_a_time):
+            rows = _scratch.matrices((outputs + 2) ** 2, min(at_a_time, tiles - first), self.in_channels)
+            tiles_into(x, first, rows)
+            image_of(self._products[outputs](rows), self.bias, first, image)
+        return image

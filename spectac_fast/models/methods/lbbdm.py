@@ -63,7 +63,7 @@ class LatentBBDM(BBDM):
 
     def encode(self, images: Tensor, condition: bool = False) -> Tensor:
         """Latents [B, C, h, w] of images [B, channels of the VQGAN, H, W]; `condition` chooses whose statistics."""
-        h = self.vqgan.encoder(images) if self.before_quant_conv else self.vqgan.encode(images)
+        h = self.vqgan.encoded(images) if self.before_quant_conv else self.vqgan.encode(images)
         if not self.normalised:
             return h
         mean, std = self._statistics("cond" if condition else "ori")

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from spectac_fast.checkpoints.weights import fill
 from spectac_fast.models.description import Description, describe, reading
+from spectac_fast.models.engine.first_stage import run_stage
 from spectac_fast.models.networks.vqgan import Decoder, Encoder
 from spectac_fast.models.translators.network import NetworkTranslator
 from spectac_fast.ops import vq_nearest
@@ -95,9 +96,13 @@ class VQGAN(nn.Module):
         self.quant_conv = nn.Conv2d(z_channels, embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(embed_dim, z_channels, 1)
 
+    def encoded(self, image: Tensor) -> Tensor:
+        """What the encoder gives, before its last convolution to codes: [B, z_channels, H / multiple, W / multiple]."""
+        return run_stage(self.encoder, image)
+
     def encode(self, image: Tensor) -> Tensor:
         """The latent before quantisation, [B, embed_dim, H / multiple, W / multiple]."""
-        return self.quant_conv(self.encoder(image))
+        return self.quant_conv(self.encoded(image))
 
     def decode(self, h: Tensor) -> Tensor:
         """Image of a latent [B, embed_dim, h, w], which is quantised first."""
@@ -105,7 +110,7 @@ class VQGAN(nn.Module):
 
     def decode_codes(self, codes: Tensor) -> Tensor:
         """Image of quantised latents [B, embed_dim, h, w]."""
-        return self.decoder(self.post_quant_conv(codes))
+        return run_stage(self.decoder, self.post_quant_conv(codes))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h = self.encode(image)
