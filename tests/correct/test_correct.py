@@ -8,7 +8,7 @@ import pytest
 import torch
 from fake_study import Times, edit, heart, write_nc, write_study
 
-from spectac_fast import read_study
+from spectac_fast import Corrector, read_study
 from spectac_fast.correct import correct_files, correct_study, slice_seeds
 from spectac_fast.data.scale import count_scale
 from spectac_fast.errors import InputError, NoInputError, SetupError, SpectacError
@@ -31,6 +31,13 @@ def test_identity_gives_back_the_same_counts(tmp_path, rng, geometry):
         path = tmp_path / "out" / name.replace(".dcm", "_DL-AC.dcm")
         assert read_series(path).attenuation_corrected
         np.testing.assert_array_equal(pydicom.dcmread(path).pixel_array, counts)
+
+
+@pytest.mark.parametrize(("model", "said"), [("identity", 1), ("linear", 1), ("bbdm", 0)])
+def test_a_row_of_the_table_is_no_correction_and_that_is_said(tmp_path, rng, caplog, model, said):
+    write_nc(tmp_path / "SA.dcm", heart(rng))
+    assert len(list(Corrector(model).map([tmp_path]))) == 1
+    assert caplog.text.count(f"the model {model} multiplies counts and corrects no attenuation") == said
 
 
 def test_gain_is_applied_once(tmp_path, rng):

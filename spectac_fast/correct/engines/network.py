@@ -16,6 +16,7 @@ from spectac_fast.correct.engines.memory import FreedMemory, choose_batch_size, 
 from spectac_fast.errors import InputError, SetupError, UsageError
 from spectac_fast.models.engine.batches import SIZES
 from spectac_fast.models.engine.fit import NO_COUNTS
+from spectac_fast.models.rows import Row
 from spectac_fast.models.translator import Translator, check_corrects
 from spectac_fast.models.uncertainty import drawing_options, translate_with_std
 
@@ -51,6 +52,12 @@ class Network:
         std_samples: int | None = None,
     ) -> None:
         check_corrects(translator)
+        if isinstance(translator, Row):
+            _log.warning(
+                "the model %s multiplies counts and corrects no attenuation: what is written is NC in other units, for "
+                "comparisons alone.",
+                translator.name,
+            )
         if precision not in PRECISIONS:
             raise UsageError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}.")
         if batch_size is not None and batch_size not in SIZES:
