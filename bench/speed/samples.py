@@ -1,4 +1,4 @@
-"""`python -m bench.speed.samples`: every operator's samples through its public function, for a sanitizer to watch."""
+"""`python -m bench.speed.samples`: every operator's samples and the engine's convolutions, for a sanitizer to watch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,20 @@ def main() -> int:
         if device.type == "cuda":
             torch.cuda.synchronize()
         print(f"{op.name}: {calls} calls by {_native.extension.__file__}", flush=True)
+    if device.type == "cpu":
+        print(f"winograd: {_convolutions()} convolutions by {_native.extension.__file__}", flush=True)
     return 0
+
+
+def _convolutions() -> int:
+    """3x3 convolutions of maps of every kind of border, by their compiled parts; how many."""
+    from spectac_fast.models.engine.convolution import Convolution
+
+    shapes = [(1, 128, 2, 2), (3, 144, 8, 4), (1, 128, 64, 64), (5, 128, 20, 36)]
+    for batch, channels, height, width in shapes:
+        convolve = Convolution(torch.randn(256, channels, 3, 3), torch.randn(256), torch.float32, torch.device("cpu"))
+        convolve(torch.randn(batch, channels, height, width).contiguous(memory_format=torch.channels_last))
+    return len(shapes)
 
 
 if __name__ == "__main__":
