@@ -73,3 +73,14 @@ def test_rounding_is_that_of_a_direct_sum():
             found.append(float(away.sqrt()))
     assert max(errors[2]) < 2 * min(errors[0])
     assert max(errors[4]) < 5 * min(errors[0])
+
+
+@needs_compiled
+@pytest.mark.parametrize(("channels", "size", "batch"), [(256, 16, 8), (128, 64, 2), (256, 8, 5)])
+def test_a_slice_keeps_its_bytes_in_any_company(channels, size, batch):
+    weight, x = torch.randn(128, channels, 3, 3), channels_last(batch, channels, size, size)
+    conv = Convolution(weight, None, torch.float32, CPU)
+    found, order = conv(x), torch.randperm(batch)
+    assert torch.equal(conv(x[order].contiguous(memory_format=torch.channels_last)), found[order])
+    other = torch.cat([x[:1], torch.full_like(x[1:], 1e20)]).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(conv(other)[:1], found[:1])
