@@ -6,6 +6,7 @@ What stands between a pair of markers is made here.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -127,6 +128,23 @@ def _comparison() -> Iterable[str]:
     return [*head[:2], *shown, "", more, f"every method on one patient: {named(picture)}."]
 
 
+def _published() -> Iterable[str]:
+    """How many times as fast ours is as the published code, a column for every machine that has a page."""
+    pages = [path for path in sorted(RESULTS.glob("published*/published.json")) if path.is_file()]
+    machines = [json.loads(path.read_text(encoding="utf-8")) for path in pages]
+    ratios = [{(row["batch"], row["part"]): row["ratio"] for row in facts["rows"]} for facts in machines]
+    keys = sorted({key for of in ratios for key in of})
+    titles = [named(path.with_suffix(".md")) for path in pages]
+    lines = [f"| slices | part | {' | '.join(titles)} |", "| ---: | --- |" + " ---: |" * len(pages)]
+    for batch, part in keys:
+        cells = [f"{of[batch, part]:.2f} x" if (batch, part) in of else NOT_YET for of in ratios]
+        lines.append(f"| {batch} | {part} | {' | '.join(cells)} |")
+    for title, facts in zip(titles, machines, strict=True):
+        commits = ", ".join(sorted({row["commit"] for row in facts["rows"]}))
+        lines += ["", f"{title}: {facts['machine']}; commits {commits}."]
+    return lines
+
+
 def _method(row: str) -> str:
     """The method of a table's row: what stands before its first comma."""
     return row.removeprefix("| ").split(" |")[0].split(",")[0]
@@ -139,6 +157,7 @@ BLOCKS: dict[str, Callable[[], Iterable[str]]] = {
     "quality": _quality,
     "table": _table,
     "comparison": _comparison,
+    "published": _published,
     "segments": segments,
     "measured": measured,
     "trust": trust,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     out = output_folder(args.out)
     configuration = template(args.checkout, args.steps)
-    where = {"machine": machine(torch.device("cpu")), "steps": args.steps}
+    where = {"machine": machine(torch.device("cpu")) + held(), "steps": args.steps}
     known = rows_of(out / "published.json", where)
     theirs = published_model(args.checkout, configuration, seed=0)
     with tempfile.TemporaryDirectory() as folder:
@@ -77,6 +78,13 @@ def run(args: argparse.Namespace) -> int:
             part.write_text(content, encoding="utf-8")
     print(page(facts))
     return 0
+
+
+def held() -> str:
+    """What the environment holds torch's own kernels to, of what the machine has."""
+    names = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+    found = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
+    return f"; {' '.join(found)}" if found else ""
 
 
 def rows_of(path: Path, where: Mapping[str, Any]) -> list[dict[str, Any]]:

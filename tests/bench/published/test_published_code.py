@@ -106,3 +106,11 @@ def test_the_script_hands_over_its_arguments(tmp_path):
     found = subprocess.run([script, tmp_path, "--steps", "3"], env=os.environ, capture_output=True, text=True)
     assert found.returncode == 1
     assert "expected a checkout of the published code" in found.stderr
+
+
+def test_what_torch_is_held_to_is_said(monkeypatch):
+    for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    assert published_code.held() == ""
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert published_code.held() == "; ONEDNN_MAX_CPU_ISA=AVX2"
