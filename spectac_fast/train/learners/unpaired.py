@@ -116,13 +116,19 @@ def make_cyclegan(setting: Setting) -> CycleLearner:
 
 
 def make_unit(setting: Setting) -> UNITLearner:
-    """recipe.network: {"generator", "discriminator": arguments of `MultiScaleDiscriminator`}."""
+    """recipe.network: {"generator", "discriminator": arguments of `MultiScaleDiscriminator`}; optional "small_normal"
+    among these, false for torch's own start of the weights. Without norms, the published N(0, 0.02) leaves so little of
+    a gradient that a discriminator of few channels is at chance for thousands of steps.
+    """
     recipe = setting.recipe
+    shape = dict(recipe.network["discriminator"])
+    small = shape.pop("small_normal", True)
     with fresh_weights(setting.seed):
         generators = build_generator(setting)
-        judges = [
-            small_normal(MultiScaleDiscriminator(channels, **recipe.network["discriminator"]))
-            for channels in (generators.in_channels, generators.out_channels)
+        judges: list[nn.Module] = [
+            MultiScaleDiscriminator(channels, **shape) for channels in (generators.in_channels, generators.out_channels)
         ]
+        if small:
+            judges = [small_normal(judge) for judge in judges]
     method = UNIT(generators, *judges, **recipe.loss)
     return UNITLearner(method, [generators], judges, generators, setting)
