@@ -6,7 +6,6 @@ What stands between a pair of markers is made here.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -129,20 +128,12 @@ def _comparison() -> Iterable[str]:
 
 
 def _published() -> Iterable[str]:
-    """How many times as fast ours is as the published code, a column for every machine that has a page."""
-    pages = [path for path in sorted(RESULTS.glob("published*/published.json")) if path.is_file()]
-    machines = [json.loads(path.read_text(encoding="utf-8")) for path in pages]
-    ratios = [{(row["batch"], row["part"]): row["ratio"] for row in facts["rows"]} for facts in machines]
-    keys = sorted({key for of in ratios for key in of})
-    titles = [named(path.with_suffix(".md")) for path in pages]
-    lines = [f"| slices | part | {' | '.join(titles)} |", "| ---: | --- |" + " ---: |" * len(pages)]
-    for batch, part in keys:
-        cells = [f"{of[batch, part]:.2f} x" if (batch, part) in of else NOT_YET for of in ratios]
-        lines.append(f"| {batch} | {part} | {' | '.join(cells)} |")
-    for title, facts in zip(titles, machines, strict=True):
-        commits = ", ".join(sorted({row["commit"] for row in facts["rows"]}))
-        lines += ["", f"{title}: {facts['machine']}; commits {commits}."]
-    return lines
+    """The table of every machine that has been measured beside the published code."""
+    for page in sorted(RESULTS.glob("published*/published.md")):
+        lines = page.read_text(encoding="utf-8").splitlines()
+        machine = next(line.removeprefix("- ") for line in lines if line.startswith("- "))
+        yield from (f"{machine} ({named(page)}):", "")
+        yield from (*(line for line in lines if line.startswith("|")), "")
 
 
 def _method(row: str) -> str:
