@@ -33,7 +33,8 @@ def channels_last(*shape):
         (16, 128, 256, 8, 4),
         (17, 128, 256, 10, 2),
         (1, 128, 128, 64, 4),
-        (4, 128, 128, 32, 0),
+        (4, 128, 128, 32, 4),
+        (3, 128, 128, 32, 0),
         (2, 96, 96, 8, 0),
         (1, 136, 256, 32, 0),
         (2, 256, 256, 7, 0),
@@ -49,7 +50,7 @@ def test_convolutions(batch, channels, out_channels, size, outputs, packs, monke
     bias, x = torch.randn(out_channels), channels_last(batch, channels, size, size)
     expect = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
     conv = Convolution(weight, bias, torch.float32, CPU)
-    assert conv.direct(size, size) is (outputs == 0)
+    assert conv.direct(batch, size, size) is (outputs == 0)
     assert relative(conv(x).double(), expect) < (1e-5 if outputs == 4 else 4e-6)
     assert list(conv._products) == ([outputs] if outputs else [])
     # Scratch memory is shared: a second call, and one of another size, must not see the first's.

@@ -72,13 +72,13 @@ class Convolution:
         self._products: dict[int, Products] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.direct(*x.shape[2:]):
+        if self.direct(len(x), *x.shape[2:]):
             return F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=1)
         return self._winograd(x.permute(0, 2, 3, 1).contiguous()).permute(0, 3, 1, 2)
 
-    def direct(self, height: int, width: int) -> bool:
-        """Whether maps of this size are left to torch's own convolution."""
-        few = self.out_channels * self.in_channels < _LEAST_WEIGHTS and height * width < _MANY_POSITIONS
+    def direct(self, batch: int, height: int, width: int) -> bool:
+        """Whether so many maps of this size are left to torch's own convolution."""
+        few = self.out_channels * self.in_channels < _LEAST_WEIGHTS and batch * height * width < _MANY_POSITIONS
         return self.plain or few or height % 2 > 0 or width % 2 > 0
 
     def _winograd(self, x: Tensor) -> Tensor:
