@@ -13,7 +13,7 @@ PATH=$PWD/.venv/bin:$PATH
 [ -z "${THREADS:-}" ] || export OMP_NUM_THREADS=$THREADS
 # The first stage stands before the models between its latents; NAME-sN is another seed of NAME.
 every=(vqgan regression bbdm pix2pix reggan unit cpdm cyclegan medgan ddpm palette lbbdm lbbdm-nocond ldm
-    reggan-unet reggan-encoder-decoder pix2pix-residual medgan-residual reggan-residual cyclegan-residual unit-attenuation
+    reggan-unet reggan-encoder-decoder pix2pix-residual medgan-residual reggan-residual cyclegan-residual unit-attenuation unit-residual
     regression-s1 regression-s2 bbdm-s1 bbdm-s2 table means)
 chosen=("$@")
 [ $# -gt 0 ] || chosen=("${every[@]}")

@@ -84,21 +84,26 @@ struct Maps {
   }
 };
 
+// One transform along the columns of every row, kRows of them with kTo results each, then along what became of the rows.
+template <int64_t kRows, int64_t kTo, class One, class In, class Out>
+SF_HD void both_ways(const One& one, const In& in, const Out& out) {
+  Lanes half[kRows][kTo];
+#pragma GCC unroll 6
+  for (int64_t i = 0; i < kRows; ++i)
+    one([&](int64_t j) SF_INLINE { return in(i, j); }, [&](int64_t j, Lanes v) SF_INLINE { half[i][j] = v; });
+#pragma GCC unroll 6
+  for (int64_t j = 0; j < kTo; ++j)
+    one([&](int64_t i) SF_INLINE { return half[i][j]; }, [&](int64_t i, Lanes v) SF_INLINE { out(i, j, v); });
+}
+
 // from: a tile's inputs by position, row by row; to: its place in the first transformed matrix.
 template <class Size>
 SF_HD void tile_into(const float* const* from, int64_t channels, float* to, int64_t matrix) {
   constexpr int64_t n = Size::kIn;
-  for (int64_t c = 0; c < channels; c += kLanes) {
-    Lanes half[n][n];
-#pragma GCC unroll 6
-    for (int64_t i = 0; i < n; ++i)
-      Size::into([&](int64_t j) SF_INLINE { return read(from[i * n + j] + c); },
-                 [&](int64_t j, Lanes v) SF_INLINE { half[i][j] = v; });
-#pragma GCC unroll 6
-    for (int64_t j = 0; j < n; ++j)
-      Size::into([&](int64_t i) SF_INLINE { return half[i][j]; },
-                 [&](int64_t i, Lanes v) SF_INLINE { write(to + (i * n + j) * matrix + c, v); });
-  }
+  for (int64_t c = 0; c < channels; c += kLanes)
+    both_ways<n, n>([](const auto& d, const auto& v) SF_INLINE { Size::into(d, v); },
+                    [&](int64_t i, int64_t j) SF_INLINE { return read(from[i * n + j] + c); },
+                    [&](int64_t i, int64_t j, Lanes v) SF_INLINE { write(to + (i * n + j) * matrix + c, v); });
 }
 
 // from: a tile's row in every product; to: its outputs by position, row by row.
@@ -107,15 +112,9 @@ SF_HD void tile_back(const float* const* from, const float* bias, int64_t channe
   constexpr int64_t n = Size::kIn, out = Size::kOut;
   for (int64_t c = 0; c < channels; c += kLanes) {
     const Lanes more = bias ? read(bias + c) : Lanes{};
-    Lanes half[out][n];
-#pragma GCC unroll 6
-    for (int64_t j = 0; j < n; ++j)
-      Size::back([&](int64_t i) SF_INLINE { return read(from[i * n + j] + c); },
-                 [&](int64_t i, Lanes v) SF_INLINE { half[i][j] = v; });
-#pragma GCC unroll 4
-    for (int64_t i = 0; i < out; ++i)
-      Size::back([&](int64_t j) SF_INLINE { return half[i][j]; },
-                 [&](int64_t j, Lanes v) SF_INLINE { write(to[i * out + j] + c, v + more); });
+    both_ways<n, out>([](const auto& m, const auto& y) SF_INLINE { Size::back(m, y); },
+                      [&](int64_t i, int64_t j) SF_INLINE { return read(from[i * n + j] + c); },
+                      [&](int64_t i, int64_t j, Lanes v) SF_INLINE { write(to[i * out + j] + c, v + more); });
   }
 }
 

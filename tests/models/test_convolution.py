@@ -12,7 +12,9 @@ from spectac_fast.models.engine.convolution import Convolution
 from spectac_fast.ops.parts.winograd import COMPILED
 
 CPU = torch.device("cpu")
-needs_compiled = pytest.mark.skipif(not COMPILED, reason="no compiled code for the CPU")
+needs_compiled = pytest.mark.skipif(
+    not COMPILED, reason="needs the compiled extension (a C++ compiler at installation)"
+)
 
 
 def channels_last(*shape):

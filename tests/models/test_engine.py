@@ -12,7 +12,7 @@ from golden_bridge import GoldenBridge, needs_golden, relative
 import spectac_fast as sf
 from spectac_fast.diffusion.sampler import sample_bridge
 from spectac_fast.models.engine import products
-from spectac_fast.models.engine.first_stage import run_stage
+from spectac_fast.models.engine.first_stage import FirstStage, only_run, run_stage
 from spectac_fast.models.methods.vqgan import VQGAN
 from spectac_fast.models.networks.folded_unet import FoldedUNet
 from spectac_fast.models.networks.unet import PaletteUNet, UNetModel
@@ -87,6 +87,7 @@ def first_stage(**changes):
         "attn_levels": [2],
     }
     stage = VQGAN(**shape, z_channels=3, embed_dim=3, n_embed=16, norm_groups=8, **changes).eval()
+    only_run(stage)
     return stage.requires_grad_(False), torch.randn(2, 2, 32, 24)
 
 
@@ -113,6 +114,17 @@ def test_first_stages_follow_their_weights():
     assert torch.equal(run_stage(stage.encoder, image), before)
 
 
+def test_first_stages_run_so_only_where_nobody_trains_them(monkeypatch):
+    stage, image = first_stage()
+    calls = []
+    monkeypatch.setattr(FirstStage, "__call__", lambda self, x: calls.append(self))
+    run_stage(stage.encoder, image)
+    assert len(calls) == 1
+    stage.encoder.only_runs = False
+    assert torch.equal(run_stage(stage.encoder, image), stage.encoder(image))
+    assert len(calls) == 1
+
+
 def test_first_stages_keep_what_a_gradient_needs():
     stage, image = first_stage()
     run_stage(stage.encoder, image)
@@ -121,6 +133,9 @@ def test_first_stages_keep_what_a_gradient_needs():
     stage.requires_grad_()
     stage.encode(image.detach()).sum().backward()
     assert all(weight.grad is not None for weight in stage.encoder.parameters())
+    stage.requires_grad_(False)
+    tangent = torch.func.jvp(lambda x: run_stage(stage.encoder, x), (image.detach(),), (torch.ones_like(image),))[1]
+    assert float(tangent.abs().sum()) > 0
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         assert run_stage(stage.encoder, image).dtype == torch.bfloat16
 

@@ -5,7 +5,7 @@ At 256 x 256 a decoder takes longer than the bridge between its latents, most of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,24 +15,33 @@ from torch.nn import functional as F
 from spectac_fast.models.engine.blocks import Norm, Positions
 from spectac_fast.models.engine.convolution import Convolution
 from spectac_fast.models.networks.vqgan import Decoder, Encoder, VQAttention, VQResBlock
+from spectac_fast.ops.parts import reaches_compiled
 
 _Step = Callable[[Tensor], Tensor]
 
 
+def only_run(model: nn.Module) -> None:
+    """Let every encoder and decoder of a model run so in `run_stage` from now on: nobody will train it, and its weights
+    are read at the first call, as an `Engine` reads them.
+    """
+    for part in model.modules():
+        if isinstance(part, (Encoder, Decoder)):
+            part.only_runs = True
+
+
 def run_stage(part: Encoder | Decoder, x: Tensor) -> Tensor:
-    """part(x), faster where nothing has to be kept for a gradient; what that takes is made at the first call and again
-    once weights have changed.
+    """part(x), faster where `only_run` allows it and no gradient, transform or autocast is in the way. What that takes
+    is made at the first call, and again once weights have been loaded.
     """
     weights = list(part.parameters())
     kept = torch.is_grad_enabled() and (x.requires_grad or any(weight.requires_grad for weight in weights))
     plain = all(weight.dtype == torch.float32 and not weight.is_inference() for weight in weights)
-    if kept or not plain or torch.is_autocast_enabled(x.device.type) or torch.compiler.is_compiling():
+    if not part.only_runs or kept or not plain or torch.is_autocast_enabled(x.device.type) or not reaches_compiled(x):
         return part(x)
-    seen = tuple((weight.data_ptr(), weight._version) for weight in weights)
     made = _made.get(part)
-    if made is None or made[0] != seen:
-        _made[part] = made = seen, FirstStage(part)
-    return made[1](x)
+    if made is None or not made.is_of(weights):
+        _made[part] = made = FirstStage(part)
+    return made(x)
 
 
 class FirstStage:
@@ -41,7 +50,16 @@ class FirstStage:
     """
 
     def __init__(self, part: Encoder | Decoder) -> None:
+        # Held, so that no other weights can come to lie where these do.
+        self._weights = [weight.detach() for weight in part.parameters()]
+        self._versions = [weight._version for weight in self._weights]
         self._steps = list((_encoder if isinstance(part, Encoder) else _decoder)(part))
+
+    def is_of(self, weights: Sequence[Tensor]) -> bool:
+        """Whether it was made of these weights as they are."""
+        return [(weight.data_ptr(), weight._version) for weight in weights] == [
+            (weight.data_ptr(), version) for weight, version in zip(self._weights, self._versions, strict=True)
+        ]
 
     def __call__(self, x: Tensor) -> Tensor:
         h = x.contiguous(memory_format=torch.channels_last)
@@ -52,7 +70,7 @@ class FirstStage:
 
 
 # By part, so that neither copies nor files of a model hold what is made of it.
-_made: WeakKeyDictionary[nn.Module, tuple[tuple[tuple[int, int], ...], FirstStage]] = WeakKeyDictionary()
+_made: WeakKeyDictionary[nn.Module, FirstStage] = WeakKeyDictionary()
 
 
 class _Residual:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spectac_fast.checkpoints.names import STATISTICS
 from spectac_fast.diffusion.bridge import BrownianBridge
+from spectac_fast.models.engine.first_stage import run_stage
 from spectac_fast.models.methods.bbdm import BBDM
 from spectac_fast.models.methods.vqgan import VQGAN
 from spectac_fast.models.networks.build import build_network, check_latent_channels
@@ -63,7 +64,7 @@ class LatentBBDM(BBDM):
 
     def encode(self, images: Tensor, condition: bool = False) -> Tensor:
         """Latents [B, C, h, w] of images [B, channels of the VQGAN, H, W]; `condition` chooses whose statistics."""
-        h = self.vqgan.encoded(images) if self.before_quant_conv else self.vqgan.encode(images)
+        h = run_stage(self.vqgan.encoder, images) if self.before_quant_conv else self.vqgan.encode(images)
         if not self.normalised:
             return h
         mean, std = self._statistics("cond" if condition else "ori")

@@ -96,13 +96,9 @@ class VQGAN(nn.Module):
         self.quant_conv = nn.Conv2d(z_channels, embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(embed_dim, z_channels, 1)
 
-    def encoded(self, image: Tensor) -> Tensor:
-        """What the encoder gives, before its last convolution to codes: [B, z_channels, H / multiple, W / multiple]."""
-        return run_stage(self.encoder, image)
-
     def encode(self, image: Tensor) -> Tensor:
         """The latent before quantisation, [B, embed_dim, H / multiple, W / multiple]."""
-        return self.quant_conv(self.encoded(image))
+        return self.quant_conv(run_stage(self.encoder, image))
 
     def decode(self, h: Tensor) -> Tensor:
         """Image of a latent [B, embed_dim, h, w], which is quantised first."""

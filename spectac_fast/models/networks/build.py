@@ -59,8 +59,8 @@ def build_network(config: Mapping[str, Any], attenuation: Attenuation | None = N
     "context_slices" is understood of every kind: so many neighbouring slices on either side are further channels,
     behind the `in_channels` that the network takes without them. "attenuation_paths" is understood where `attenuation`
     says what the network predicts: so many path lengths of an attenuation factor (models/networks/attenuation.py).
-    "residual" is understood of the kinds that end in a tanh: true for `Residual` in its place, or for a UNIT of its own
-    residual kind.
+    "residual" is understood of the kinds that end in a tanh: true for `Residual` in its place; a UNIT adds by itself,
+    both ways (`UNITGenerators`).
     """
     arguments = dict(config)
     kind = arguments.pop("kind", None)

@@ -97,6 +97,9 @@ class _Middle(nn.Module):
 class Encoder(nn.Module):
     """forward(image [B, in_channels, H, W]) -> [B, z_channels, H / f, W / f], f = 2**(len(ch_mult) - 1)."""
 
+    # Nobody trains it: engine/first_stage.py may run it.
+    only_runs = False
+
     def __init__(
         self,
         in_channels: int,
@@ -132,6 +135,9 @@ class Encoder(nn.Module):
 
 class Decoder(nn.Module):
     """forward(z [B, z_channels, h, w]) -> image [B, out_channels, f h, f w], not bounded by any last activation."""
+
+    # Nobody trains it: engine/first_stage.py may run it.
+    only_runs = False
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spectac_fast.models.description import Description
 from spectac_fast.models.engine.batches import in_batches
 from spectac_fast.models.engine.engine import Engine, engine
+from spectac_fast.models.engine.first_stage import only_run
 from spectac_fast.models.engine.fit import Fit
 from spectac_fast.models.translator import check_slices, with_neighbours
 
@@ -37,6 +38,7 @@ class NetworkTranslator:
         context_slices: int = 0,
     ) -> None:
         self.model = model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        only_run(self.model)
         self.pixel_mm, self.gain, self.card = description.pixel_mm, description.gain, description.card
         self.weights_sha256, self.device = description.weights_sha256, device
         self.fit = Fit(description.fit, description.size, multiple)
