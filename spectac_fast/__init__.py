@@ -28,6 +28,7 @@ from spectac_fast._version import __version__
 if TYPE_CHECKING:
     from spectac_fast.correct.corrector import Corrector
     from spectac_fast.correct.physics.reconstructor import Reconstructor, reconstruct
+    from spectac_fast.data.facts import StudyFacts
     from spectac_fast.data.study import read_study, write_corrected
     from spectac_fast.diffusion.bridge import BrownianBridge
     from spectac_fast.diffusion.bridge_sampler import BridgeSampler
@@ -48,6 +49,7 @@ _HOME = {
     "load": "spectac_fast.models.registry",
     "Translator": "spectac_fast.models.translator",
     "translate_with_std": "spectac_fast.models.uncertainty",
+    "StudyFacts": "spectac_fast.data.facts",
     "read_study": "spectac_fast.data.study",
     "write_corrected": "spectac_fast.data.study",
     "BrownianBridge": "spectac_fast.diffusion.bridge",
@@ -66,6 +68,7 @@ __all__ = [
     "Corrector",
     "KDiffusionBridge",
     "Reconstructor",
+    "StudyFacts",
     "Translator",
     "__version__",
     "engine",

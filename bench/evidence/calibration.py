@@ -167,10 +167,12 @@ def patient_voxels(
     import numpy as np
     import torch
 
+    from spectac_fast.cohort.paired import facts_of_case
     from spectac_fast.data.geometry.neighbours import neighbours
     from spectac_fast.data.scale import heart_mask, to_model
     from spectac_fast.evaluate.calibration import Voxels
     from spectac_fast.evaluate.table.phase import slice_seeds
+    from spectac_fast.models.translator import told
     from spectac_fast.terms import PLANES
 
     scale, case = cohort.scale(index, args.phase), cohort.cases[index]["seed"]
@@ -186,6 +188,7 @@ def patient_voxels(
         parts.append(tuple(a[taken] for a in (given, beside, seeds, to_model(ac, scale * model.gain), heart)))
     nc, beside, seeds, ac, heart = (np.concatenate(column) for column in zip(*parts))
     given = {"nc": torch.from_numpy(nc)[:, None], "neighbours": torch.from_numpy(beside)}
+    given |= told(model, facts_of_case(cohort.cases[index]), len(nc))
     keys, half = torch.from_numpy(seeds), args.samples // 2
     image = model.translate(seeds=keys, **given)
     mean, std = model.moments(seeds=keys, samples=half, **given)

@@ -13,6 +13,7 @@ from spectac_fast.data.scale import heart_mask, to_model
 from spectac_fast.evaluate.calibration import Voxels, deviation
 from spectac_fast.evaluate.table.phase import Phase, slice_seeds
 from spectac_fast.evaluate.table.variants import COMBINED, SEPARATE, Row
+from spectac_fast.models.translator import told
 from spectac_fast.terms import PLANES
 
 if TYPE_CHECKING:
@@ -53,7 +54,11 @@ class Planes:
         beside = neighbours(given, spacing[0], self._model.context_mm)[part]
         seeds = slice_seeds(0, self._planes.key, self._planes.phase, plane, len(nc))[part]
         _, std = self._model.moments(
-            torch.from_numpy(given[part, None]), seeds, samples=samples, neighbours=torch.from_numpy(beside)
+            torch.from_numpy(given[part, None]),
+            seeds,
+            samples=samples,
+            neighbours=torch.from_numpy(beside),
+            **told(self._model, self._planes.facts, len(beside)),
         )
         spread = np.zeros_like(given)
         spread[part] = std[:, 0].cpu().numpy()

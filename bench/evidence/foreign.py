@@ -17,6 +17,7 @@ from bench.outputs import appearing, write
 
 if TYPE_CHECKING:
     from spectac_fast.cohort.cohort import Cohort
+    from spectac_fast.cohort.joined import JoinedCohort
     from spectac_fast.cohort.population import Population
     from spectac_fast.data.spread import SpreadPopulation
     from spectac_fast.models.translator import SamplingTranslator
@@ -29,7 +30,9 @@ Stack = tuple[NDArray[np.float32], tuple[float, float, float]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--train", type=Path, required=True, help="training cohort, which the population is taken from")
+    parser.add_argument(
+        "--train", type=Path, nargs="+", required=True, help="training cohorts, which the population is taken from"
+    )
     parser.add_argument("--data", type=Path, required=True, help="validation cohort, to judge on")
     parser.add_argument("-m", "--model", default="bbdm", help="whose weights --store writes beside (default: bbdm)")
     parser.add_argument("--stride", type=int, default=2, help="take every so-manyth training patient (default: 2)")
@@ -45,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from bench.evidence.foreign_page import page
     from spectac_fast.cohort.cohort import Cohort
+    from spectac_fast.cohort.joined import JoinedCohort
     from spectac_fast.cohort.population import Population, plane_population, population_file, to_json
     from spectac_fast.evaluate.provenance import commit
     from spectac_fast.models.names import find
@@ -54,13 +58,13 @@ def run(args: argparse.Namespace) -> int:
     from spectac_fast.train.export import write_json
 
     made_by = commit()
-    train, judged = Cohort(args.train), Cohort(args.data)
+    train, judged = JoinedCohort([Cohort(folder) for folder in args.train]), Cohort(args.data)
     model = load(args.model, args.device)
-    taken = range(0, len(train), args.stride)
-    about = f"{len(taken)} synthetic patients of seeds {min(train.seeds)}-{max(train.seeds)}, stress and rest"
+    taken = range(0, len(train.cases), args.stride)
+    about = _about(train, taken)
     planes = {plane: plane_population(list(_stacks(train, taken, plane).values()), SHARE) for plane in PLANES}
     sampling = model if isinstance(model, SamplingTranslator) else None
-    spread = _spread(sampling, train, range(0, len(train), args.spread_stride)) if sampling else None
+    spread = _spread(sampling, train, range(0, len(train.cases), args.spread_stride)) if sampling else None
     population = Population(planes, about, spread)
     if args.store:
         with appearing(population_file(find(args.model))) as part:
@@ -77,22 +81,30 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _spread(model: SamplingTranslator, cohort: Cohort, cases: range) -> SpreadPopulation:
+def _about(cohort: JoinedCohort, cases: range) -> str:
+    from spectac_fast.train.export import seed_ranges
+
+    among = ", ".join(f"{first}-{last}" for first, last in seed_ranges([case["seed"] for case in cohort.cases]))
+    return f"{len(cases)} synthetic patients of seeds {among}, stress and rest"
+
+
+def _spread(model: SamplingTranslator, cohort: JoinedCohort, cases: range) -> SpreadPopulation:
     """The spread of the model's samples over some patients of a cohort."""
     from bench.evidence.foreign_spread import SAMPLES, spread_of
+    from spectac_fast.cohort.paired import facts_of_case
     from spectac_fast.data.spread import spread_population
     from spectac_fast.progress import Progress
     from spectac_fast.terms import PLANES
 
-    about = f"{len(cases)} synthetic patients of seeds {min(cohort.seeds)}-{max(cohort.seeds)}, stress and rest"
     spreads: dict[str, list[float]] = {}
     with Progress(2 * len(PLANES) * len(cases), "samples of the population", "series") as progress:
         for plane in PLANES:
             spreads[plane] = []
             for key, given in _stacks(cohort, cases, plane).items():
-                spreads[plane].append(spread_of(model, *given, f"{plane}/{key}"))
+                told = facts_of_case(cohort.cases[key[0]])
+                spreads[plane].append(spread_of(model, *given, f"{plane}/{key}", told))
                 progress.step()
-    return spread_population(spreads, SHARE, samples=SAMPLES, weights=model.weights_sha256, about=about)
+    return spread_population(spreads, SHARE, samples=SAMPLES, weights=model.weights_sha256, about=_about(cohort, cases))
 
 
 def _rows(
@@ -113,7 +125,7 @@ def _rows(
     return rows
 
 
-def _stacks(cohort: Cohort, cases: range, plane: str) -> dict[tuple[int, str], Stack]:
+def _stacks(cohort: Cohort | JoinedCohort, cases: range, plane: str) -> dict[tuple[int, str], Stack]:
     """NC stacks in model units with their spacing, by (case, phase)."""
     from spectac_fast.data.scale import to_model
     from spectac_fast.terms import PHASES

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spectac_fast.cohort.cohort import SeriesKey, reference_plane
+from spectac_fast.data.facts import StudyFacts
 from spectac_fast.data.scale import count_scale
+from spectac_fast.phantom.protocol import HANOI
 from spectac_fast.terms import PHASES, PLANES
 
 
@@ -68,3 +70,30 @@ def left_ventricle_gain(cohort: Pairs, cases: Sequence[int]) -> float:
             _, ac = cohort.pair(i, phase, plane)
             gains.append(count_scale(ac, cohort.spacing_of(i, phase, plane)) / cohort.scale(i, phase))
     return float(np.median(gains))
+
+
+def facts_of(cohort: Pairs, case: int) -> StudyFacts:
+    """What a cohort knows of a case besides its images: what headers say, or what a synthetic one's would."""
+    own = getattr(cohort, "facts_of", None)
+    return facts_of_case(cohort.cases[case]) if own is None else own(case)
+
+
+def facts_of_case(case: Mapping[str, Any]) -> StudyFacts:
+    """What a case of a cohort's index says besides its images, as its header would; nothing of patients who are no
+    synthetic ones.
+    """
+    if "seed" not in case:
+        return StudyFacts()
+    # The first cohort's files hold no protocol.
+    protocol = case.get("protocol") or HANOI.to_json()
+    camera, nc, ac = protocol["camera"], protocol["nc"], protocol["ac"]
+    return StudyFacts(
+        male={"M": True, "F": False}.get(case.get("sex", "")),
+        bmi=case.get("bmi"),
+        prone=protocol["position"] == "prone",
+        arc=camera["arc"],
+        cardiac=camera["collimator"] == "CZT",
+        fbp=nc["method"] == "FBP",
+        scatter_corrected=nc["scatter"] != "none",
+        keeps_scatter=ac["scatter"] == "none",
+    )

@@ -92,7 +92,10 @@ def _described(
     refused: list[str] | None = None,
 ) -> Iterator[str]:
     """What series are, what would be done with them, why, and what was assumed of them."""
-    for series in found:
+    from spectac_fast.data.facts import facts_of_series
+    from spectac_fast.models.translator import facts_of
+
+    for series, known in zip(found, facts_of_series(found)):
         slices, rows, columns = series.counts.shape
         kind = "NC or AC" if series.doubt else "AC" if series.attenuation_corrected else "NC"
         yield (
@@ -107,6 +110,8 @@ def _described(
         fate = "NC" if series.path in forced else kind
         told = list(_fate(series, fate, model or _default_model(), where, alone=len(planes) < len(PLANES)))
         yield from told
+        if words := known.words(facts_of(model or _default_model())):
+            yield f"  the model is told: {words}"
         if refused is not None and any(_REFUSED in line for line in told):
             refused.append(f"{series.path}:{told[0]}")
         yield from (f"  evidence: {clause}" for clause in series.evidence)

@@ -129,7 +129,8 @@ def told(args: argparse.Namespace) -> Told:
     """What the user says of files."""
     from spectac_fast.formats.series import Told
 
-    return Told(args.plane, args.phase, args.pixel_mm, args.slice_mm, args.kind and args.kind.upper())
+    kept = getattr(args, "keep_scatter", None)
+    return Told(args.plane, args.phase, args.pixel_mm, args.slice_mm, args.kind and args.kind.upper(), kept)
 
 
 def add_seed(parser: argparse.ArgumentParser, default: int = 0) -> None:

@@ -18,11 +18,12 @@ from spectac_fast.correct.stages import Stages
 from spectac_fast.correct.store import Store
 from spectac_fast.correct.study import gives_single_sample
 from spectac_fast.data.copies import without_copies
+from spectac_fast.data.facts import KEEPS_SCATTER
 from spectac_fast.data.inputs import Source, common_root, find_studies, paths_of
 from spectac_fast.errors import NoInputError, SpectacError, UsageError
 from spectac_fast.formats.series import NOTHING, Provenance, Told
 from spectac_fast.models.registry import load
-from spectac_fast.models.translator import Translator
+from spectac_fast.models.translator import Translator, facts_of
 from spectac_fast.models.uncertainty import calibration_of, check_sampling, warn_unmeasured
 from spectac_fast.outputs import Permit
 from spectac_fast.progress import Progress
@@ -62,8 +63,8 @@ class Corrector:
         batch_size: slices in every run of the network, a power of two from 2 to 64, or "auto": what memory allows.
         jobs: threads that read, and as many that write; None is one per core, at most four.
         force: correct named files that are already corrected or transaxial; the result says so.
-        told: kind and phase of the files, where these leave it open or are wrong, and plane and pixel sizes of NIfTI
-            and npy files.
+        told: kind and phase of the files, where these leave it open or are wrong, plane and pixel sizes of NIfTI and
+            npy files, and whether the AC that is wanted keeps its scatter.
 
     Results are the same bytes whatever else is corrected in the same run, at one batch size. Where memory does not
     suffice the batch size is halved, which may change a count by one. A Corrector can be pickled, with its weights.
@@ -96,6 +97,11 @@ class Corrector:
             _check_number(name, number, least=1)
         _check_number("seed", seed)
         self.translator = load(model, device) if isinstance(model, (str, Path)) else model
+        if told.keep_scatter and KEEPS_SCATTER not in facts_of(self.translator):
+            raise UsageError(
+                f"keep scatter: expected a model that learnt from AC of both kinds, such as bbdm, found "
+                f"{self.translator.name}."
+            )
         self.told = told
         self.seed, self.force, self.jobs = seed, force, jobs or min(os.cpu_count() or 1, _MOST_JOBS)
         options = {key: value for key, value in (("steps", steps), ("samples", samples)) if value is not None}
@@ -128,6 +134,8 @@ class Corrector:
             "precision": self._precision,
             "planes": "separate" if gives_single_sample(self.translator, self._options) else "combined",
         }
+        if self.told.keep_scatter:
+            settings["scatter"] = "kept"
         return Provenance(
             self.translator.name,
             self.translator.weights_sha256,
@@ -204,7 +212,7 @@ class Corrector:
         usual = plan.store.batch_size() if self._asked is None and plan.store is not None else None
         if usual:
             self.network.start_at(usual)
-        stages = Stages(self.network, self.seed, plan.root, plan.store, force=self.force)
+        stages = Stages(self.network, self.seed, plan.root, plan.store, force=self.force, told=self.told)
         pipeline: Pipeline[tuple[Source, ...], Corrected] = Pipeline(
             stages.read,
             stages.write,

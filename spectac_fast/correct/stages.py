@@ -14,12 +14,14 @@ from spectac_fast.correct.engines.network import Network
 from spectac_fast.correct.outcome import Corrected, Read
 from spectac_fast.correct.store import Store
 from spectac_fast.correct.study import Prepared, prepare
+from spectac_fast.data.facts import StudyFacts
 from spectac_fast.data.geometry.field import field_of
 from spectac_fast.data.geometry.resample import check_geometry
 from spectac_fast.data.inputs import Source
 from spectac_fast.data.settle import settled
 from spectac_fast.data.study import Study
 from spectac_fast.errors import InputError, NotApplicableError, SetupError, SpectacError, UsageError
+from spectac_fast.formats.series import NOTHING, Told
 from spectac_fast.tracing import phase
 
 
@@ -27,11 +29,21 @@ class Stages:
     """Reading and writing for one run.
 
     seed: see `correct_study`. root: what `Study.root` becomes. store: the output folder, or None to keep counts in
-    memory only. force: take named files of doubtful kinds too (`read_nc_series`).
+    memory only. force: take named files of doubtful kinds too (`read_nc_series`). told: of the AC that is wanted.
     """
 
-    def __init__(self, network: Network, seed: int, root: Path, store: Store | None, *, force: bool = False) -> None:
+    def __init__(
+        self,
+        network: Network,
+        seed: int,
+        root: Path,
+        store: Store | None,
+        *,
+        force: bool = False,
+        told: Told = NOTHING,
+    ) -> None:
         self._network, self._seed, self._root, self._store, self._force = network, seed, root, store, force
+        self._told = told
 
     def read(self, sources: Sequence[Source]) -> tuple[Prepared | None, Read]:
         """The study as the model sees it, unless nothing of it is to be corrected, and what else there is to say."""
@@ -133,7 +145,8 @@ class Stages:
             network = self._network
             try:
                 with phase("normalise"):
-                    read.prepared = prepare(read.study, network.translator, network.options, self._seed)
+                    facts = StudyFacts(keeps_scatter=self._told.keep_scatter)
+                    read.prepared = prepare(read.study, network.translator, network.options, self._seed, facts)
             except SpectacError as reason:
                 read.failed.append(str(reason))
 

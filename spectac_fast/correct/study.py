@@ -21,6 +21,7 @@ from spectac_fast.correct.doubts.small_field import field_warnings
 from spectac_fast.correct.scales import scales_of
 from spectac_fast.correct.view import View, filled, view_of
 from spectac_fast.data.acquisition import claim_of
+from spectac_fast.data.facts import NOTHING_KNOWN, StudyFacts, facts_of_series
 from spectac_fast.data.geometry.field import Field, field_of
 from spectac_fast.data.geometry.lattice import difference
 from spectac_fast.data.geometry.neighbours import neighbours
@@ -29,7 +30,7 @@ from spectac_fast.data.scale import to_counts, to_model
 from spectac_fast.data.seeds import stable_seed
 from spectac_fast.data.study import Study
 from spectac_fast.errors import SpectacError, UsageError
-from spectac_fast.models.translator import SamplingTranslator, check_corrects
+from spectac_fast.models.translator import SamplingTranslator, check_corrects, facts_of
 from spectac_fast.models.uncertainty import (
     SAMPLES,
     check_sampling,
@@ -51,6 +52,7 @@ def correct_study(
     steps: int | None = None,
     samples: int | None = None,
     seed: int = 0,
+    facts: StudyFacts = NOTHING_KNOWN,
     batch_size: int = 64,
     on_slices: Callable[[int], None] | None = None,
     on_doubt: Callable[[str], None] | None = None,
@@ -66,6 +68,8 @@ def correct_study(
         translator: the model.
         steps, samples: passed on to the model unless None.
         seed: together with the series UID it fixes the noise of a slice, whatever it is batched with.
+        facts: what is known of the study, instead of what its headers say; what is None they say still. Of use to
+            models that are told facts, and then as good as a header that says them.
         batch_size: most slices given to the model at once.
         on_slices: called with the number of slices after each batch.
         on_doubt: called with a sentence for each correction that is expected to be wrong.
@@ -76,7 +80,7 @@ def correct_study(
     """
     check_corrects(translator)
     options = {key: value for key, value in (("steps", steps), ("samples", samples)) if value is not None}
-    prepared = prepare(study, translator, options, seed)
+    prepared = prepare(study, translator, options, seed, facts)
 
     def image(nc: Tensor, **given: Any) -> Tensor:
         return translator.translate(nc, **given, **options)
@@ -97,6 +101,7 @@ def correct_study_with_std(
     steps: int | None = None,
     samples: int | None = None,
     seed: int = 0,
+    facts: StudyFacts = NOTHING_KNOWN,
     batch_size: int = 64,
     on_slices: Callable[[int], None] | None = None,
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
@@ -119,7 +124,7 @@ def correct_study_with_std(
         raise UsageError(f"uncertainty: expected at least 2 samples, found {std_samples}.")
     warn_unmeasured(translator)
     options = {key: value for key, value in (("steps", steps), ("samples", samples)) if value is not None}
-    prepared = prepare(study, translator, options, seed)
+    prepared = prepare(study, translator, options, seed, facts)
 
     def both(nc: Tensor, **given: Any) -> Tensor:
         return torch.cat(translate_with_std(translator, nc, **given, std_samples=std_samples, **options), dim=1)
@@ -139,8 +144,9 @@ class Prepared:
     """A study as a model sees it: for each series its slices in model units, their neighbours and their seeds.
 
     fields: what the series show; views: how the model sees them; inputs: their counts in model units, float32 [slices,
-    rows, columns]; beside: float32 [slices, neighbours, rows, columns]; seeds: int64 [slices]. partners: for each
-    series the numbers of those it is averaged with. warnings: a sentence for everything unusual.
+    rows, columns]; beside: float32 [slices, neighbours, rows, columns]; facts: what the model is told of their study,
+    float32 [slices, facts]; seeds: int64 [slices]. partners: for each series the numbers of those it is averaged with.
+    warnings: a sentence for everything unusual.
     """
 
     study: Study
@@ -150,6 +156,7 @@ class Prepared:
     scales: list[float]
     inputs: list[NDArray[np.float32]]
     beside: list[NDArray[np.float32]]
+    facts: list[NDArray[np.float32]]
     seeds: list[NDArray[np.int64]]
     partners: list[tuple[int, ...]]
     warnings: tuple[str, ...] = ()
@@ -213,10 +220,12 @@ class Prepared:
         return agreed(stacks, nc, gain, self.scales, lattices, self.partners)
 
 
-def prepare(study: Study, translator: Translator, options: Mapping[str, Any], seed: int) -> Prepared:
+def prepare(
+    study: Study, translator: Translator, options: Mapping[str, Any], seed: int, told: StudyFacts = NOTHING_KNOWN
+) -> Prepared:
     """What `correct_study` does before the model; raises InputError as it does and logs what is unusual.
 
-    options: those that `translate` will be given.
+    options: those that `translate` will be given. told: as for `correct_study`.
     """
     warnings = [text for one in study.series for text in (*one.warnings, *check_geometry(one, translator.pixel_mm))]
     grids = [InPlane(s.counts.shape[1:], s.pixel_mm, translator.pixel_mm) for s in study.series]
@@ -233,11 +242,14 @@ def prepare(study: Study, translator: Translator, options: Mapping[str, Any], se
     views = filled(study.series, views, scales, partners, translator)
     inputs = [to_model(view.counts, scale) for view, scale in zip(views, scales)]
     beside = [neighbours(x, series.slice_mm, translator.context_mm) for x, series in zip(inputs, study.series)]
+    names = facts_of(translator)
+    known = facts_of_series(study.series, told) if names else [NOTHING_KNOWN] * len(study.series)
+    facts = [np.tile(each.values(names), (len(one.counts), 1)) for each, one in zip(known, study.series)]
     seeds = [slice_seeds(seed, series.uid, len(series.counts)) for series in study.series]
     warnings += unlike + foreign_input(study.series, inputs, grids, translator)
     for warning in warnings:
         _log.warning(warning)
-    return Prepared(study, grids, fields, views, scales, inputs, beside, seeds, partners, tuple(warnings))
+    return Prepared(study, grids, fields, views, scales, inputs, beside, facts, seeds, partners, tuple(warnings))
 
 
 def _difference(a: View, b: View) -> tuple[float, float, float]:
@@ -266,21 +278,25 @@ def run_batches(
     batch_size: int = 64,
     on_slices: Callable[[int], None] | None = None,
 ) -> list[NDArray[np.float32]]:
-    """compute(nc [b, 1, H, W], seeds=, neighbours=) -> [b, channels, H, W] for all stacks of a study, one array
-    [slices, channels, rows, columns] a series; stacks with slices of one shape travel in common batches.
+    """compute(nc [b, 1, H, W], seeds=, neighbours=, and facts= where any are asked for) -> [b, channels, H, W] for all
+    stacks of a study, one array [slices, channels, rows, columns] a series; stacks with slices of one shape travel in
+    common batches.
     """
     inputs = prepared.inputs
     outputs = [np.empty((len(stack), channels, *stack.shape[1:]), np.float32) for stack in inputs]
     for shape in dict.fromkeys(stack.shape[1:] for stack in inputs):
         members = [k for k, stack in enumerate(inputs) if stack.shape[1:] == shape]
         slices = np.concatenate([inputs[k] for k in members])
-        around = np.concatenate([prepared.beside[k] for k in members])
-        keys = np.concatenate([prepared.seeds[k] for k in members])
+        around, known, keys = (
+            np.concatenate([each[k] for k in members]) for each in (prepared.beside, prepared.facts, prepared.seeds)
+        )
         result = np.empty((len(slices), channels, *shape), np.float32)
         for start in range(0, len(slices), batch_size):
             batch = slice(start, start + batch_size)
             nc = torch.from_numpy(slices[batch, None])
             given = {"seeds": torch.from_numpy(keys[batch]), "neighbours": torch.from_numpy(around[batch])}
+            if known.shape[1]:
+                given["facts"] = torch.from_numpy(known[batch])
             try:
                 found = compute(nc, **given)
             except ValueError as error:

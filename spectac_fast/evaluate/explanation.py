@@ -96,7 +96,9 @@ def explained(
     """
     prepared = prepare(study, translator, {}, 0)
     rows = []
-    for series, grid, stack, beside in zip(study.series, prepared.grids, prepared.inputs, prepared.beside):
+    for series, grid, stack, beside, facts in zip(
+        study.series, prepared.grids, prepared.inputs, prepared.beside, prepared.facts
+    ):
         k = len(stack) // 2 if number is None else number - 1
         if k >= len(stack):
             raise InputError(f"{series.path}: expected at least {number} slices, found {len(stack)}.")
@@ -105,6 +107,7 @@ def explained(
             torch.from_numpy(stack[k][None, None]),
             torch.from_numpy(wall(stack[k], grid.pixel_mm)),
             neighbours=torch.from_numpy(beside[k : k + 1]),
+            facts=torch.from_numpy(facts[k : k + 1]),
         )
         rows.append(Explained(series.phase, series.plane, k + 1, stack[k], grid.pixel_mm, got))
         step()

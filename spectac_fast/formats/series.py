@@ -153,7 +153,8 @@ class Told:
     """What the user says of files; None where nothing.
 
     plane: of NIfTI and npy files, "SA", "VLA" or "HLA". phase: "stress" or "rest", whatever the file says. pixel_mm,
-    slice_mm: of npy files, mm. kind: "NC" or "AC", whatever the evidence.
+    slice_mm: of npy files, mm. kind: "NC" or "AC", whatever the evidence. keep_scatter: that the AC which is wanted is
+    of a department that leaves scatter in.
     """
 
     plane: str | None = None
@@ -161,6 +162,7 @@ class Told:
     pixel_mm: float | None = None
     slice_mm: float | None = None
     kind: str | None = None
+    keep_scatter: bool | None = None
 
 
 NOTHING = Told()

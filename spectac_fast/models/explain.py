@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from spectac_fast.models.engine.fit import NO_COUNTS, Fit
 from spectac_fast.models.gradients import differentiable
 from spectac_fast.models.networks.unet import AttentionBlock
-from spectac_fast.models.translator import Translator, check_slices, with_neighbours
+from spectac_fast.models.translator import Translator, check_slices, facts_of, with_facts, with_neighbours
 from spectac_fast.models.translators.network import NetworkTranslator
 
 # Nodes of the quadrature; the shipped network is smooth enough for 1e-3 of the sum with these.
@@ -62,13 +62,14 @@ def explain_slice(
     region: Tensor | None = None,
     *,
     neighbours: Tensor | None = None,
+    facts: Tensor | None = None,
     nodes: int = NODES,
 ) -> Explanation:
     """Explain one slice.
 
-    nc: float32 [1, 1, H, W] in model units; neighbours: as for `Translator.translate`. region: bool [H, W], whose mean
-    corrected value is explained; None is the upper half of the values in the central half of the field, which is the
-    myocardium of a short-axis slice. nodes: of the quadrature.
+    nc: float32 [1, 1, H, W] in model units; neighbours, facts: as for `Translator.translate`. region: bool [H, W],
+    whose mean corrected value is explained; None is the upper half of the values in the central half of the field,
+    which is the myocardium of a short-axis slice. nodes: of the quadrature.
 
     Raises UsageError for a model without gradients to follow (`differentiable`), ValueError for other shapes or an
     empty region.
@@ -76,7 +77,12 @@ def explain_slice(
     check_slices(nc, None)
     if len(nc) != 1:
         raise ValueError(f"nc must be one slice [1, 1, H, W], found {list(nc.shape)}.")
-    function = differentiable(translator, nc)
+    corrected = differentiable(translator, nc)
+
+    def function(images: Tensor) -> Tensor:
+        told = None if facts is None else facts.expand(len(images), -1)
+        return corrected(with_facts(images, told, len(facts_of(translator))))
+
     images = with_neighbours(nc.to(translator.device), neighbours, len(translator.context_mm))
     blocks = _attention_blocks(translator)
     with torch.no_grad(), _watched(blocks) as seen:

@@ -7,7 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from spectac_fast.data.facts import StudyFacts
 from spectac_fast.errors import UsageError
+from spectac_fast.models.facts import join_facts
 
 
 @runtime_checkable
@@ -17,7 +19,8 @@ class Translator(Protocol):
     name: of the method. pixel_mm: pixel size it was made for. gain: AC/NC gain of the left ventricle, so that corrected
     counts are to_counts(ac, scale * gain). card: where it comes from (data, recipe, metrics). device: where it runs.
     weights_sha256: of the file it was read from. context_mm: where, along the stack, the neighbouring slices lie that
-    it also looks at; empty for most.
+    it also looks at; empty for most. One that is also told what is known of a study has a further attribute, `facts`,
+    the names of `data.facts.FACTS` (see `facts_of`).
     """
 
     name: str
@@ -35,8 +38,10 @@ class Translator(Protocol):
 
         seeds: int64 [B], one per slice, for methods that draw noise; None means 0 ... B-1. neighbours: float32
         [B, len(context_mm), H, W], NC at `context_mm` from each slice (data/geometry/neighbours.py); None repeats the
-        slice itself, which costs accuracy where a model has context. Options a method has no use for are ignored, so
-        that one call serves all. Raises ValueError for another dtype or shape.
+        slice itself, which costs accuracy where a model has context. facts: among the options, float32 [B, n], the
+        numbers of `data.facts.StudyFacts.values` for `facts_of` the translator; None, or 0, is what is not known.
+        Options a method has no use for are ignored, so that one call serves all. Raises ValueError for another dtype
+        or shape.
         """
         ...
 
@@ -67,6 +72,19 @@ class SamplingTranslator(Translator, Protocol):
         ...
 
 
+def facts_of(translator: Translator) -> tuple[str, ...]:
+    """The facts of a study that a translator is told, by their names in `data.facts.FACTS`; none for most."""
+    return tuple(getattr(translator, "facts", ()))
+
+
+def told(translator: Translator, known: StudyFacts, slices: int) -> dict[str, Tensor]:
+    """What is known of a study as `translate` takes it for so many slices: {"facts": [slices, n]}, nothing for a
+    translator that is told nothing.
+    """
+    values = known.values(facts_of(translator))
+    return {"facts": torch.from_numpy(values).expand(slices, -1)} if len(values) else {}
+
+
 def check_corrects(translator: Translator) -> None:
     """Raise UsageError for a model that gives back what it is given, such as a first stage: its images are not AC."""
     if not getattr(translator, "corrects", True):
@@ -82,6 +100,17 @@ def check_slices(nc: Tensor, seeds: Tensor | None) -> None:
         raise ValueError(f"nc must be float32 [B, 1, H, W], found {nc.dtype} {list(nc.shape)}.")
     if seeds is not None and (seeds.dtype != torch.int64 or seeds.shape != nc.shape[:1]):
         raise ValueError(f"seeds must be int64 [{len(nc)}], found {seeds.dtype} {list(seeds.shape)}.")
+
+
+def with_facts(images: Tensor, facts: Tensor | None, count: int) -> Tensor:
+    """Images [B, C, H, W] and behind them `count` facts as even ones, nothing known where None; ValueError unless facts
+    has so many.
+    """
+    if facts is None:
+        facts = torch.zeros(len(images), count)
+    if count and (facts.dtype != torch.float32 or facts.shape != (len(images), count)):
+        raise ValueError(f"facts must be float32 {[len(images), count]}, found {facts.dtype} {list(facts.shape)}.")
+    return join_facts(images, facts[:, :count], images.shape[-2:])
 
 
 def with_neighbours(nc: Tensor, neighbours: Tensor | None, count: int) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spectac_fast.data.facts import FACTS
 from spectac_fast.device import has_bf16_units
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.terms import IDEAL
@@ -19,7 +20,7 @@ _FOLDER = Path(__file__).parent / "recipes"
 # Models whose networks predict codes of a first stage, or are one.
 _OF_CODES = ("cpdm", "lbbdm", "ldm", "vqgan")
 # What a recipe need not hold to be changed in it: networks and data have defaults for these.
-_MAY_BE_NEW = ("context_slices", "attenuation_paths", "targets", "fields")
+_MAY_BE_NEW = ("context_slices", "attenuation_paths", "targets", "fields", "facts")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Recipe:
 
     model: name in models/names.py. network, process: constructor arguments of the network(s) and of the diffusion
     process; in that of a GAN's generator, or in the network itself, "context_slices" is how many neighbouring slices on
-    either side are seen too, and "attenuation_paths" how many path lengths an attenuation factor is made of (0: none).
+    either side are seen too, and "attenuation_paths" how many path lengths an attenuation factor is made of (0: none);
+    "facts" of a folded_unet are the names of what it is told of a study besides (data/facts.py).
     loss: the learner's own settings. defaults: how the finished model samples unless told otherwise.
     data: {"size", "fit": how slices get to the network (models/engine/fit.py), "batch": slices per step and process,
     "accumulate": batches per step, "shift_px": largest random shift, "scale_jitter": largest relative change of the
@@ -70,6 +72,11 @@ class Recipe:
     def targets(self) -> dict[str, float]:
         """How often each kind of image stands as the target of a slice."""
         return self.data.get("targets", {"AC": 1.0})
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Names of what the network is told of a study besides its slices (`data.facts.FACTS`)."""
+        return tuple(self.network.get("facts", ()))
 
     @property
     def slices_per_step(self) -> int:
@@ -115,6 +122,7 @@ def load_recipe(model: str, name_or_path: str, changes: Mapping[str, Any] | None
         _change(data, name, value)
     _check_options(data)
     _check_targets(data)
+    _check_facts(data)
     return Recipe(**data)
 
 
@@ -153,6 +161,16 @@ def _check_targets(data: dict[str, Any]) -> None:
         raise UsageError(
             f"the recipe {data['name']}: expected targets AC and {IDEAL} with shares above 0, found {targets}"
         )
+
+
+def _check_facts(data: dict[str, Any]) -> None:
+    """UsageError for facts that nobody knows, or of a model that is told none."""
+    facts = data["network"].get("facts", [])
+    if facts and (data["model"] != "bbdm" or data["network"].get("kind") != "folded_unet"):
+        raise UsageError(f"the recipe {data['name']}: facts are for a folded_unet of bbdm, found {data['model']}")
+    if not isinstance(facts, list) or not set(facts) <= FACTS.keys() or len(set(facts)) < len(facts):
+        known = ", ".join(FACTS)
+        raise UsageError(f"the recipe {data['name']}: expected facts out of {known}, each once, found {facts}")
 
 
 def _check_options(data: dict[str, Any]) -> None:

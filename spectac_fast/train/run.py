@@ -18,6 +18,7 @@ from spectac_fast.cohort.map_cohort import MAP_KINDS, MapCohort
 from spectac_fast.cohort.paired import PairedCohort, left_ventricle_gain
 from spectac_fast.cohort.views import ViewCohort
 from spectac_fast.errors import InputError, UsageError
+from spectac_fast.models.facts import FACTS_EMBED
 from spectac_fast.models.names import MAPS, VIEWS
 from spectac_fast.outputs import Kind, Permit, check_folder
 from spectac_fast.train.export import half_precision, loss_summary, surroundings, trained_on, write_json
@@ -142,10 +143,12 @@ def train(
 def start_from(learner: Learner, path: Path) -> None:
     """Take the weights of a file, which may be of a network that saw fewer neighbouring slices.
 
+    What a network makes of facts begins as nothing where the file knows none.
     Raises InputError if the file holds other tensors, or one of another shape.
     """
     tensors, _ = load_weights(path)
     own = learner.tensors(learner.shipped)
+    tensors = {name: value for name, value in own.items() if FACTS_EMBED in name} | tensors
     if tensors.keys() != own.keys():
         different = sorted(tensors.keys() ^ own.keys())
         raise InputError(f"{path} does not fit the network: {different[0]} is in one of them only")
@@ -186,7 +189,8 @@ def _pairs(cohort: AnyCohort, cases: list[int], recipe: Recipe) -> Data:
     if recipe.model in MAPS:
         return MapSlices(_maps(cohort), cases)
     paired = _images(cohort, recipe)
-    return SlicePairs(paired, cases, left_ventricle_gain(paired, cases), recipe.targets)
+    gain = left_ventricle_gain(paired, cases)
+    return SlicePairs(paired, cases, gain, recipe.targets, recipe.facts)
 
 
 def _maps(cohort: AnyCohort) -> MapCohort | JoinedCohort:
@@ -230,7 +234,8 @@ def _validation(
         return learner.watching(ViewStacks(_views(validation, recipe), cases))
     if isinstance(pairs, MapSlices):
         return MapValidation(_maps(validation), cases, learner.context_slices, device)
-    return Validation(_images(validation, recipe), cases, pairs.gain, pairs.fit_line(), learner.context_slices, device)
+    images, line = _images(validation, recipe), pairs.fit_line()
+    return Validation(images, cases, pairs.gain, line, learner.context_slices, device, recipe.facts)
 
 
 def _finish(

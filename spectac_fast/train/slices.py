@@ -15,21 +15,26 @@ from torch import Tensor
 
 from spectac_fast.cohort.cohort import split_of
 from spectac_fast.cohort.map_cohort import MapCohort
-from spectac_fast.cohort.paired import PairedCohort
+from spectac_fast.cohort.paired import PairedCohort, facts_of
 from spectac_fast.cohort.views import ViewCohort
+from spectac_fast.data.facts import KEEPS_SCATTER
 from spectac_fast.data.scale import heart_mask
 from spectac_fast.errors import InputError
+from spectac_fast.models.facts import join_facts
 from spectac_fast.terms import IDEAL
 from spectac_fast.train.augment import Fields, shifted
 
 _CHUNK = 1024
 _ALONE_SHARE = 0.1
+# Headers that say nothing of a study (NIfTI and npy have none), and single facts that are not said.
+_SILENT_SHARE, _UNSAID_SHARE = 0.2, 0.15
 AC_ALONE = MappingProxyType({"AC": 1.0})
 
 
 class Batch(NamedTuple):
     """Slices in model units with their neighbours, float32 [B, 1, H, W] and [B, 2 context, H, W]; heart: 1 within
-    60 mm of the centre of the slice's stack, 0 elsewhere.
+    60 mm of the centre of the slice's stack, 0 elsewhere. Behind the neighbours stand the facts of each slice's study,
+    if any are asked for, as even images (`join_facts`).
     """
 
     nc: Tensor
@@ -73,13 +78,20 @@ class SlicePairs:
     Model units: NC is 2 nc / scale - 1, AC is 2 ac / (scale gain) - 1, with the scale of the case's phase (from NC
     alone) and one gain for all; float32 [B, 1, H, W].
 
-    targets: how often "AC" and "IDEAL" stand as the target of a random slice, relative to each other.
+    targets: how often "AC" and "IDEAL" stand as the target of a random slice, relative to each other. facts: names of
+    what is known of a study (`data.facts.FACTS`).
     """
 
     def __init__(
-        self, cohort: PairedCohort, cases: Sequence[int], gain: float, targets: Mapping[str, float] = AC_ALONE
+        self,
+        cohort: PairedCohort,
+        cases: Sequence[int],
+        gain: float,
+        targets: Mapping[str, float] = AC_ALONE,
+        facts: Sequence[str] = (),
     ) -> None:
-        stacks, scales = [], []
+        stacks, scales, known = [], [], []
+        self.names = tuple(facts)
         self.targets = {kind: share / sum(targets.values()) for kind, share in targets.items()}
         for i in cases:
             of_phase = {
@@ -88,6 +100,8 @@ class SlicePairs:
             for phase, plane in cohort.series(i):
                 stacks.append(_by_kind(cohort, i, phase, plane, IDEAL in targets))
                 scales.append(np.full(len(stacks[-1]["NC"]), of_phase[phase], np.float32))
+                known.append(facts_of(cohort, i).values(facts))
+        self._known = np.stack(known)
         self._stacks, self.shape = stacks, stacks[0]["NC"].shape[1:]
         self.scales = np.concatenate(scales)
         self.gain, self.pixel_mm = gain, float(cohort.spacing_mm[1])
@@ -154,6 +168,10 @@ class SlicePairs:
         """[B, H, W]: the voxels of some slices within 60 mm of the centre of their stack."""
         return self._masks[self._mask_of[indices]]
 
+    def facts(self, indices: NDArray[np.integer]) -> Tensor:
+        """What is known of the studies of some slices, float32 [B, facts]."""
+        return torch.from_numpy(self._known[self._stack_of[indices]])
+
     def neighbours(
         self, indices: NDArray[np.integer], context: int, factor: NDArray[np.float32] | float = 1.0
     ) -> Tensor:
@@ -192,7 +210,17 @@ class SlicePairs:
         group = torch.cat([images, 2.0 * heart - 1.0], dim=1)
         moved = torch.stack([shifted(image, int(dy), int(dx)) for image, (dy, dx) in zip(group, shifts, strict=True)])
         nc, ac, beside, heart = (part.contiguous() for part in moved.split((1, 1, 2 * context, 1), dim=1))
-        return Batch(nc, ac, 0.5 * (heart + 1.0), beside)
+        return Batch(nc, ac, 0.5 * (heart + 1.0), join_facts(beside, self._said(rng, indices), self.shape))
+
+    def _said(self, rng: np.random.Generator, indices: NDArray[np.integer]) -> Tensor:
+        """The facts of some slices as headers would have them: not all, and of some files none."""
+        known = self.facts(indices)
+        if not self.names:
+            return known
+        shape = tuple(known.shape)
+        silent = (rng.random((shape[0], 1)) < _SILENT_SHARE) | (rng.random(shape) < _UNSAID_SHARE)
+        silent &= np.array(self.names) != KEEPS_SCATTER
+        return torch.where(torch.from_numpy(silent), torch.zeros(()), known)
 
     def _drawn_targets(self, rng: np.random.Generator, size: int) -> str | NDArray[np.str_]:
         kinds, shares = list(self.targets), list(self.targets.values())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spectac_fast.cohort.paired import PairedCohort
+from spectac_fast.models.facts import join_facts
 from spectac_fast.terms import IDEAL
 from spectac_fast.train.slices import SlicePairs
 
@@ -21,7 +22,8 @@ class Validation:
     `rmse(translate)` -> {"field", "heart", "heart_rescaled"}; the heart is the 60 mm sphere about each stack's centre,
     rescaled means after the one factor a patient that suits its counts there best, so that "heart_rescaled" of the row
     "identity" is that of NC at its best scale. Where the cohort holds IDEAL, also "ideal_field" and so on, against
-    that; `rows` then holds AC's own errors to it.
+    that; `rows` then holds AC's own errors to it. facts: names of those that `translate` sees behind the neighbours,
+    all of them known.
     """
 
     def __init__(
@@ -32,11 +34,12 @@ class Validation:
         line: tuple[float, float],
         context: int,
         device: torch.device,
+        facts: Sequence[str] = (),
     ) -> None:
         self.context, self.device = context, device
         self.targets = {"": "AC"} | ({"ideal_": IDEAL} if IDEAL in cohort.kinds else {})
         shares = dict.fromkeys(self.targets.values(), 1.0)
-        self.patients = [SlicePairs(cohort, [i], gain, shares) for i in cases]
+        self.patients = [SlicePairs(cohort, [i], gain, shares, facts) for i in cases]
         slope, offset = line
         self.rows = {
             "identity": self.rmse(lambda nc: nc[:, :1]),
@@ -50,7 +53,8 @@ class Validation:
         results = []
         for patient in self.patients:
             every = np.arange(len(patient))
-            seen = torch.cat([patient.select(every)[0], patient.neighbours(every, self.context)], dim=1)
+            beside = join_facts(patient.neighbours(every, self.context), patient.facts(every), patient.shape)
+            seen = torch.cat([patient.select(every)[0], beside], dim=1)
             with torch.inference_mode():
                 found = torch.cat([translate(part.to(self.device)).cpu() for part in seen.split(29)])
             results.append(self._errors(patient, found))

@@ -12,11 +12,13 @@ from exported import Export, an_hour_later, coarser, smaller_pixels
 from fake_study import ORIENTATIONS
 
 from spectac_fast import cli, read_study, write_corrected
+from spectac_fast.cohort.joined import JoinedCohort
 from spectac_fast.cohort.own.aligned import NoPairError, aligned
 from spectac_fast.cohort.own.grid import OneGrid
 from spectac_fast.cohort.own.matching import ALONE, COPY, OTHER, OURS, SEVERAL, UNREAD, match
 from spectac_fast.cohort.own.places import folder_kind, patient_of, told_by
 from spectac_fast.cohort.own.studies import StudyPairs
+from spectac_fast.cohort.paired import facts_of
 from spectac_fast.data.lineup import kind_of
 from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom import read_series
@@ -249,3 +251,18 @@ def test_what_this_program_wrote_is_told_by_a_volumes_name(tmp_path):
     one = Series(np.ones((3, 4, 4), np.float32), "SA", "rest", (1, 1), 1, ORIENTATIONS["SA"], (0, 0, 0), True, tmp_path)
     for name, kind in (("a_AC.nii", "AC"), ("a_DL-AC.nii.gz", "corrected"), ("a_DL-AC-SD.npy", "SD")):
         assert kind_of(replace(one, path=tmp_path / name)) == kind
+
+
+def test_what_headers_say_of_a_patient_is_known(export):
+    """On one grid and beside other cohorts too; whether an AC keeps its scatter is the department's own affair."""
+
+    def seen(ds):
+        ds.PatientSize, ds.PatientWeight = "1.70", "86.7"
+        ds.CorrectedImage = ["UNIF", "ATTN"] if "ATTN" in ds.CorrectedImage else ["UNIF"]
+
+    export.pair("A", "stress_SA", change=seen)
+    studies = StudyPairs(export.folder)
+    known = studies.facts_of(0)
+    assert known.bmi == pytest.approx(30.0)
+    assert (known.arc, known.scatter_corrected, known.keeps_scatter) == (180.0, False, None)
+    assert facts_of(JoinedCohort([OneGrid(studies)]), 0) == facts_of(studies, 0) == known

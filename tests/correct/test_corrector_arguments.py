@@ -103,3 +103,38 @@ def test_counts_beyond_any_unit_are_refused(tmp_path, rng, factor):
     told = Told(plane="SA", phase="stress", pixel_mm=6.8, slice_mm=6.8)
     (result,) = sf.Corrector(Times(2.0), told=told).map(tmp_path / "SA_stress_NC.npy")
     assert "expected a maximum of 1e-12 to 1e+12 counts" in result.failed[0]
+
+
+class Told3(Times):
+    """A translator that is told three facts and says what it heard."""
+
+    facts = ("sex", "arc", "keeps_scatter")
+
+    def translate(self, nc, seeds=None, neighbours=None, facts=None, **options):
+        self.heard = facts
+        return super().translate(nc, seeds, neighbours, **options)
+
+
+def test_a_model_is_told_what_headers_say(tmp_path, rng):
+    write_study(tmp_path / "in", rng, planes=("SA",), phases=("stress",))
+    model = Told3(2.0)
+    first_counts(sf.Corrector(model, batch_size=4), tmp_path / "in")
+    # The last batch holds one slice of 29 and three that nobody asked for.
+    assert model.heard.tolist() == [[-1.0, -1.0, 0.0], *[[0.0] * 3] * 3]
+    correct_study(sf.read_study(tmp_path / "in"), model)
+    assert model.heard.tolist() == [[-1.0, -1.0, 0.0]] * 29
+    kept = sf.Corrector(model, batch_size=4, told=Told(keep_scatter=True))
+    first_counts(kept, tmp_path / "in")
+    assert model.heard[0].tolist() == [-1.0, -1.0, 1.0]
+    assert kept.provenance.settings["scatter"] == "kept"
+
+
+def test_scatter_is_kept_by_models_alone_that_know_both(tmp_path, rng, capsys):
+    said = "keep scatter: expected a model that learnt from AC of both kinds, such as bbdm, found times"
+    with pytest.raises(UsageError, match=said):
+        sf.Corrector(Times(2.0), told=Told(keep_scatter=True))
+    write_study(tmp_path / "in", rng, planes=("SA",), phases=("stress",))
+    arguments = ["correct", str(tmp_path / "in"), "-m", "pix2pix", "--keep-scatter", "-o", str(tmp_path / "out")]
+    assert cli.main(arguments) == 2
+    assert "found pix2pix" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

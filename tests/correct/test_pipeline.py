@@ -317,6 +317,6 @@ def test_a_network_of_one_size_pads_with_empty_slices():
     model = Times()
     network = Network(model, {}, precision="fp32", batch_size=8)
     slices = np.random.default_rng(0).random((3, 8, 8), np.float32)
-    out = network.run(slices, np.empty((3, 0, 8, 8), np.float32), np.arange(3))[:, 0]
+    out = network.run(slices, np.empty((3, 0, 8, 8), np.float32), np.empty((3, 0), np.float32), np.arange(3))[:, 0]
     np.testing.assert_allclose(out, slices, atol=1e-6)
     assert model.calls[0][0] == (8, 1, 8, 8)

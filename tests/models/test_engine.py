@@ -24,6 +24,7 @@ KINDS = {
                                    resblock_updown=True),
     "additive": lambda: UNetModel(6, 16, 3, 1, (1,), (1, 2), num_heads=2, norm_groups=4),
     "pooled": lambda: UNetModel(6, 16, 3, 1, (), (1, 2), conv_resample=False, norm_groups=4),
+    "facts": lambda: FoldedUNet(16, (1, 2), 1, (), 16, 4, 8, context_slices=1, facts=("sex", "bmi", "arc")),
     "levels": lambda: PaletteUNet(2, 16, 1, 1, (2,), (1, 2), norm_groups=4, use_scale_shift_norm=True),
 }  # fmt: skip
 

@@ -8,6 +8,8 @@ import torch
 from small_recipes import SIDE, small
 from tiny_training import TinyCohort
 
+from spectac_fast.errors import UsageError
+from spectac_fast.phantom.protocol import HANOI
 from spectac_fast.train.learner import generator_of
 from spectac_fast.train.learners import MAKERS
 from spectac_fast.train.recipe import load_recipe, recipe_names, trainable
@@ -84,3 +86,44 @@ def test_targets_of_bounded_models_are_clipped():
     batch = Supply(pairs, small("pix2pix").data, torch.device("cpu"), 0, 1).batch(generator_of(0, 0))
     assert float(batch.ac.max()) == 1.0
     assert float(batch.nc.max()) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "said"),
+    [
+        ("bbdm", {"network.facts": ["sex", "shoes"]}, "expected facts out of sex"),
+        ("bbdm", {"network.facts": ["sex", "sex"]}, "each once"),
+        ("bbdm", {"network.facts": "sex"}, "each once"),
+        ("ddpm", {"network.facts": ["sex"]}, "facts are for a folded_unet of bbdm, found ddpm"),
+        ("mumap-bridge", {"network.facts": ["sex"]}, "found mumap-bridge"),
+    ],
+)
+def test_facts_that_nobody_is_told_are_refused(model, changes, said):
+    with pytest.raises(UsageError, match=said):
+        load_recipe(model, "native64", changes)
+
+
+def test_what_headers_leave_out_is_left_out_in_training_and_what_is_wanted_never():
+    cohort = TinyCohort(range(3), SIDE)
+    for case, scatter in zip(cohort.cases, ("none", "none", "estimate")):
+        protocol = HANOI.to_json() | {"ac": HANOI.to_json()["ac"] | {"scatter": scatter}}
+        case |= {"sex": "M", "bmi": 32.0, "protocol": protocol}
+    names = ("sex", "bmi", "arc", "keeps_scatter")
+    pairs = SlicePairs(cohort, [0, 1], 1.0, facts=names)
+    batch = pairs.batch(np.random.default_rng(3), 2000, shift_px=1, jitter=0.0, context=1)
+    assert batch.neighbours.shape[1] == 2 + len(names)
+    told = batch.neighbours[:, 2:]
+    # Even images, whatever else is moved or lost.
+    assert torch.equal(told, told[:, :, :1, :1].expand_as(told))
+    sex, bmi, arc, kept = told[:, :, 0, 0].T
+    assert set(sex.tolist()) == {0.0, 1.0}
+    assert set(bmi.tolist()) == {0.0, 1.0}
+    assert set(arc.tolist()) == {0.0, -1.0}
+    assert bool((kept == 1).all())
+    unknown = told[:, :3, 0, 0] == 0
+    # All of them in a fifth, and each of the rest in 15 %.
+    assert float(unknown.all(dim=1).float().mean()) == pytest.approx(0.2 + 0.8 * 0.15**3, abs=0.04)
+    assert float(unknown.float().mean()) == pytest.approx(0.2 + 0.8 * 0.15, abs=0.03)
+    usual = SlicePairs(cohort, [2], 1.0, facts=names)
+    assert usual.facts(np.array([0]))[0, 3] == 0
+    assert SlicePairs(cohort, [2], 1.0).facts(np.array([0, 1])).shape == (2, 0)

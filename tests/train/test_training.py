@@ -174,6 +174,37 @@ def test_a_run_can_start_from_weights(cohort, tmp_path):
     assert card["initial_weights_sha256"] == hashlib.sha256(first.read_bytes()).hexdigest()
 
 
+def told(**changes):
+    """The tiny recipe with facts."""
+    recipe = tiny_recipe(**changes)
+    return dataclasses.replace(recipe, network=recipe.network | {"facts": ["sex", "arc", "keeps_scatter"]})
+
+
+def test_what_is_known_begins_as_nothing_and_is_learnt(cohort, tmp_path):
+    first = train(cohort, None, tmp_path / "first", tiny_recipe(), Options(Budget(steps=3)))
+    still = Options(Budget(steps=2), initial=first)
+    second = train(cohort, None, tmp_path / "second", told(learning_rate=0.0), still)
+    plain, same = load(first, device="cpu"), load(second, device="cpu")
+    assert (plain.facts, same.facts) == ((), ("sex", "arc", "keeps_scatter"))
+    nc, facts = torch.rand(3, 1, 16, 16), torch.tensor([[1.0, -1.0, 0.0]] * 3)
+    for more in ({}, {"facts": facts}):
+        torch.testing.assert_close(same.translate(nc, **more), plain.translate(nc), rtol=0, atol=1e-5)
+    # A network that has learnt something, of a kind.
+    third = load(second, device="cpu")
+    for parameter in third.model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    heard = third.translate(nc, facts=facts)
+    assert float((heard - third.translate(nc)).abs().max()) > 1e-3
+    # Each slice by its own facts, in any company, by the estimate and by samples.
+    facts[1] = 0.0
+    for options in ({}, {"steps": 3, "samples": 2}):
+        mixed = third.translate(nc, torch.zeros(3, dtype=torch.int64), facts=facts, **options)
+        alone = third.translate(nc[1:2], torch.zeros(1, dtype=torch.int64), **options)
+        torch.testing.assert_close(mixed[1:2], alone, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match=r"facts must be float32 \[3, 3\], found torch.float32 \[3, 2\]"):
+        third.translate(nc, facts=facts[:, :2])
+
+
 def test_networks_are_compiled_and_their_average_is_not(cohort, tmp_path, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, *_, **__: compiled.append(self))

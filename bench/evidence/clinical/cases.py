@@ -12,7 +12,9 @@ from pydicom.dataset import Dataset
 
 from bench.outputs import appearing
 from spectac_fast.cohort.cohort import Cohort
+from spectac_fast.cohort.paired import facts_of_case
 from spectac_fast.correct import correct_study
+from spectac_fast.data.facts import NOTHING_KNOWN, StudyFacts
 from spectac_fast.data.study import Study
 from spectac_fast.evaluate.regional.segments import means, percent_of_maximum, polar_map
 from spectac_fast.evaluate.regional.ventricle import Ventricle, find
@@ -60,11 +62,14 @@ def nc_study(stacks: Mapping[tuple[str, str], np.ndarray], spacing_mm: tuple[flo
 
 
 def corrected_sa(
-    stacks: Mapping[tuple[str, str], np.ndarray], spacing_mm: tuple[float, float, float], translator: Any
+    stacks: Mapping[tuple[str, str], np.ndarray],
+    spacing_mm: tuple[float, float, float],
+    translator: Any,
+    facts: StudyFacts = NOTHING_KNOWN,
 ) -> dict[str, np.ndarray]:
-    """The corrected short-axis stack of every phase."""
+    """The corrected short-axis stack of every phase. facts: what a header would say."""
     study = nc_study(stacks, spacing_mm)
-    counts = correct_study(study, translator)
+    counts = correct_study(study, translator, facts=facts)
     return {s.phase: c for s, c in zip(study.series, counts) if s.plane == "SA"}
 
 
@@ -74,7 +79,7 @@ def measure(cohort: Cohort, index: int, translator: Any) -> dict[str, np.ndarray
     phase, 7]; moved: what that does to AC's segments, [kind, phase].
     """
     stacks = {(phase, plane): cohort.pair(index, phase, plane)[0] for phase in PHASES for plane in PLANES}
-    corrected = corrected_sa(stacks, cohort.spacing_mm, translator)
+    corrected = corrected_sa(stacks, cohort.spacing_mm, translator, facts_of_case(cohort.cases[index]))
     known = Ventricle.of_phantom(cohort.cases[index]["lv"])
     out: dict[str, list[Any]] = {"polar": [], "known": [], "geometry": [], "moved": []}
     for phase in PHASES:

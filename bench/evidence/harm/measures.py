@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bench.evidence.clinical.cases import corrected_sa
 from spectac_fast.cohort.cuts import working_stacks
+from spectac_fast.cohort.paired import facts_of_case
 from spectac_fast.evaluate.regional.segments import means, percent_of_maximum, polar_map
 from spectac_fast.evaluate.regional.ventricle import Ventricle
 from spectac_fast.phantom.people import Defect, Patient
@@ -69,7 +70,8 @@ def stress_maps(patient: Patient, translator: Any, device: str) -> Maps:
     of_kind = {kind: dict(zip(PLANES, stacks[:, k])) for k, kind in enumerate(KINDS)}
     nc = {("stress", plane): stack for plane, stack in of_kind["NC"].items()}
     images = {kind: found["SA"] for kind, found in of_kind.items()}
-    images["corrected"] = corrected_sa(nc, MM, translator)["stress"]
+    facts = facts_of_case({"seed": patient.seed, "sex": patient.sex, "bmi": patient.bmi})
+    images["corrected"] = corrected_sa(nc, MM, translator, facts)["stress"]
     ventricle = Ventricle.of_phantom(case.lv)
     return {kind: polar_map(stack, ventricle, MM) for kind, stack in images.items()}
 

@@ -24,6 +24,9 @@ about the centre of the stack.
 - **segments**: mean absolute difference of the 17 segments, % of maximum, NC -> corrected.
 - **IDEAL**: AC's reconstruction with the exact map and scatter and without noise; AC's own difference stands beside.
 - **flagged**: patients with a series outside the population of the training.
+- A model that is told facts of a study (sex, body mass index, prone, arc, cardiac camera, FBP, scatter correction of
+  NC) is told those that a header would say, and with `--keep-scatter` that AC keeps its scatter; **nothing told** is
+  the same model without them.
 """
 
 

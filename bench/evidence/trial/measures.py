@@ -12,6 +12,7 @@ import numpy as np
 from bench.evidence.clinical.cases import corrected_sa, kept
 from bench.evidence.trial.observer import place_of, seen, square, usual_places
 from spectac_fast.cohort.cohort import Cohort
+from spectac_fast.cohort.paired import facts_of_case
 from spectac_fast.errors import InputError
 from spectac_fast.evaluate.regional.segments import percent_of_maximum, polar_map
 from spectac_fast.evaluate.regional.ventricle import Ventricle, find
@@ -47,7 +48,7 @@ def measured(
 
 def _measure(cohort: Cohort, index: int, translator: Any, usual: np.ndarray) -> dict[str, np.ndarray]:
     stacks = {(phase, plane): cohort.pair(index, phase, plane)[0] for phase in PHASES for plane in PLANES}
-    corrected = corrected_sa(stacks, cohort.spacing_mm, translator)
+    corrected = corrected_sa(stacks, cohort.spacing_mm, translator, facts_of_case(cohort.cases[index]))
     case = cohort.cases[index]
     known, rng = Ventricle.of_phantom(case["lv"]), np.random.default_rng((case["seed"], 15))
     polar, channels = [], []

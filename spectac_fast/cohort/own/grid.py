@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from spectac_fast.cohort.cohort import SeriesKey, reference_plane
 from spectac_fast.cohort.own.studies import StudyPairs
+from spectac_fast.data.facts import StudyFacts
 from spectac_fast.data.geometry.resample import SAME_PIXEL, check_pixels, linear_weights
 from spectac_fast.data.scale import count_scale
 from spectac_fast.errors import InputError
@@ -55,6 +56,10 @@ class OneGrid:
     def ideal(self, case: int, phase: str | None, plane: str | None) -> NDArray[np.float32]:
         """Raises InputError: what AC would be without its errors is known of synthetic patients alone."""
         return self.studies.ideal(case, phase, plane)
+
+    def facts_of(self, case: int) -> StudyFacts:
+        """What the headers of a patient's series say."""
+        return self.studies.facts_of(case)
 
     def mapped(self, case: int, phase: str | None, plane: str | None) -> None:
         """None: files of their own are no mapped array."""

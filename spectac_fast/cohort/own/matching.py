@@ -16,6 +16,7 @@ from spectac_fast.cohort.cohort import SeriesKey, reference_plane
 from spectac_fast.cohort.own.aligned import NoPairError, Pair, aligned
 from spectac_fast.cohort.own.places import folder_kind, patient_of, told_by
 from spectac_fast.data.acquisition import apart, claim_of
+from spectac_fast.data.facts import StudyFacts, facts_of_series
 from spectac_fast.data.inputs import Found, Source, find_studies
 from spectac_fast.data.lineup import kind_of, lined_up, series_of_study
 from spectac_fast.data.scale import count_scale
@@ -43,7 +44,8 @@ class Left:
 @dataclass(frozen=True)
 class About:
     """One pair. numbers: of NC and AC among the series of its study (`series_of_study`). paths: of their files. shape,
-    spacing_mm: [slices, rows, columns] of what both hold. sha256: of the NC counts. unlike, note: see `Pair`.
+    spacing_mm: [slices, rows, columns] of what both hold. sha256: of the NC counts. unlike, note: see `Pair`. facts:
+    what NC's header says. A department's own AC is what it wants, whatever became of its scatter.
     """
 
     numbers: tuple[int, int]
@@ -53,6 +55,7 @@ class About:
     sha256: str
     unlike: float
     note: str
+    facts: StudyFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,10 +178,9 @@ def _sound(series: Sequence[Series], left: list[Left], known: set[str]) -> dict[
 
 
 def _about(pair: Pair, ac: Series, where: Mapping[Series, int]) -> About:
-    paths = pair.nc.path, ac.path
-    return About(
-        (where[pair.nc], where[ac]), paths, pair.ac.shape, pair.nc.spacing_mm, _digest(pair), pair.unlike, pair.note
-    )
+    paths, numbers = (pair.nc.path, ac.path), (where[pair.nc], where[ac])
+    (facts,) = facts_of_series([pair.nc])
+    return About(numbers, paths, pair.ac.shape, pair.nc.spacing_mm, _digest(pair), pair.unlike, pair.note, facts)
 
 
 def _digest(pair: Pair) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from spectac_fast.cohort.cohort import SeriesKey, reference_plane
 from spectac_fast.cohort.own.aligned import NoPairError, Pair
 from spectac_fast.cohort.own.matching import About, Left, Study, match
+from spectac_fast.data.facts import StudyFacts, agreed_facts
 from spectac_fast.data.scale import count_scale
 from spectac_fast.errors import InputError, SpectacError
 from spectac_fast.outputs import appearing
@@ -103,6 +104,10 @@ class StudyPairs:
         """The phase's count scale: from its NC short-axis stack, or the first plane at hand where there is none."""
         nc = self._pair(case, phase, reference_plane(self.series(case), phase)).nc
         return count_scale(nc.counts, nc.spacing_mm)
+
+    def facts_of(self, case: int) -> StudyFacts:
+        """What the headers of a patient's series say, where they do not contradict each other."""
+        return agreed_facts(of.facts for of in self.about(case).values())
 
     def write_listing(self, path: Path) -> None:
         """A CSV of all files: those of each pair under its patient's number, and what is in none with the reason."""

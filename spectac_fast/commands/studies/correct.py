@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _FOR_STUDIES = (
     "--uncertainty", "--workers", "--shard", "--force", "--report", "--engine", "--kind", "--phase", "--plane",
-    "--dry-run", "--pixel-mm", "--slice-mm",
+    "--dry-run", "--pixel-mm", "--slice-mm", "--keep-scatter",
 )  # fmt: skip
 
 
@@ -74,6 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model's +1, max the largest value of each image (full unless given)",
     )
     _flags.add_told(parser, "each comes back in its own form, counts as float32")
+    parser.add_argument(
+        "--keep-scatter",
+        action="store_true",
+        default=None,
+        help="give AC as of a department that leaves scatter in its AC (default: taken out, as is usual)",
+    )
     parser.add_argument(
         "--engine",
         choices=("local", "ray"),

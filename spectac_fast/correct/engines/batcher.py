@@ -113,6 +113,7 @@ class Batcher(Generic[Key]):
         outputs = self._network.run(
             np.concatenate([study.inputs[k][part] for study, k, part in prepared]),
             np.concatenate([study.beside[k][part] for study, k, part in prepared]),
+            np.concatenate([study.facts[k][part] for study, k, part in prepared]),
             np.concatenate([study.seeds[k][part] for study, k, part in prepared]),
         )
         for piece, output in zip(pieces, _split(outputs, map(len, pieces))):

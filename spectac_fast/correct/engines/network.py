@@ -88,7 +88,11 @@ class Network:
         self.size = size if self.size is None else self.size
 
     def run(
-        self, slices: NDArray[np.float32], beside: NDArray[np.float32], seeds: NDArray[np.int64]
+        self,
+        slices: NDArray[np.float32],
+        beside: NDArray[np.float32],
+        facts: NDArray[np.float32],
+        seeds: NDArray[np.int64],
     ) -> NDArray[np.float32]:
         """The model's outputs, float32 [n, channels, rows, columns], for slices [n, rows, columns] and what is theirs.
 
@@ -100,7 +104,7 @@ class Network:
             size = self.batch_size
             part = slice(start, start + size)
             try:
-                outputs[part] = self._once(slices[part], beside[part], seeds[part], size)
+                outputs[part] = self._once(slices[part], beside[part], facts[part], seeds[part], size)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise self._refused(error, slices.shape[1:]) from error
@@ -115,7 +119,12 @@ class Network:
         return np.empty((len(slices), self.channels, *slices.shape[1:]), np.float32)
 
     def _once(
-        self, slices: NDArray[np.float32], beside: NDArray[np.float32], seeds: NDArray[np.int64], size: int
+        self,
+        slices: NDArray[np.float32],
+        beside: NDArray[np.float32],
+        facts: NDArray[np.float32],
+        seeds: NDArray[np.int64],
+        size: int,
     ) -> NDArray[np.float32]:
         missing = size - len(slices)
         given = {
@@ -123,6 +132,8 @@ class Network:
             "seeds": F.pad(torch.from_numpy(seeds), (0, missing)),
             "neighbours": F.pad(torch.from_numpy(beside), (0, 0, 0, 0, 0, 0, 0, missing), value=NO_COUNTS),
         }
+        if facts.shape[1]:
+            given["facts"] = F.pad(torch.from_numpy(facts), (0, 0, 0, missing))
         started = time.perf_counter()
         try:
             result = self._translate(given).float().cpu().numpy()

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from spectac_fast.cohort.cohort import reference_plane
-from spectac_fast.cohort.paired import PairedCohort, phases_of
+from spectac_fast.cohort.paired import PairedCohort, facts_of, phases_of
 from spectac_fast.correct.agreement import agreed
 from spectac_fast.data.geometry.lattice import Lattice
 from spectac_fast.data.geometry.neighbours import neighbours
@@ -22,6 +22,7 @@ from spectac_fast.errors import InputError, SpectacError
 from spectac_fast.evaluate.regional.known import key_of
 from spectac_fast.evaluate.regional.segments import segment_means
 from spectac_fast.evaluate.regional.ventricle import Ventricle
+from spectac_fast.models.translator import told
 from spectac_fast.reconstruct.grid import Axes
 from spectac_fast.reconstruct.planes import cuts
 
@@ -32,9 +33,11 @@ Planes = dict[str | None, NDArray[np.float32]]
 
 
 class Phase:
-    """The planes of one phase of a cohort's patient: `nc` and `ac`, {plane: counts}, the phase's `scale`, `spacing_mm`.
+    """The planes of one phase of a cohort's patient: `nc` and `ac`, {plane: counts}, the phase's `scale`, `spacing_mm`,
+    and `facts`.
 
-    seed: of the noise of its slices. Rows that share a model, its options and what it is given share its run.
+    seed: of the noise of its slices. Models are told what is known of the case, unless a row's options say otherwise
+    ("facts"). Rows that share a model, its options and what it is given share its run.
     Raises InputError where NC or AC is not finite.
     """
 
@@ -51,7 +54,7 @@ class Phase:
             if not (np.isfinite(nc).all() and np.isfinite(ac).all()):
                 raise InputError(f"{self._where(plane)}: NC or AC holds values that are not finite.")
             self.nc[plane], self.ac[plane] = nc, ac
-        self._seed, self._lv = seed, case.get("lv", {})
+        self._seed, self._lv, self.facts = seed, case.get("lv", {}), facts_of(cohort, index)
         self._views: dict[float, _View] = {}
         self._known: dict[Any, tuple[Planes, float]] = {}
 
@@ -110,7 +113,8 @@ class Phase:
         view = self._view(row)
         _, seen, scale, _ = view.given(row)
         seeds = slice_seeds(self._seed, self.key, self.phase, plane, len(seen[plane]))
-        return translate(row, to_model(seen[plane], scale), self.spacing_mm[0], seeds)
+        given = {} if "facts" in row.options else told(row.translator, self.facts, len(seeds))
+        return translate(row, to_model(seen[plane], scale), self.spacing_mm[0], seeds, **given)
 
     def _view(self, row: Row) -> _View:
         model_mm = row.translator.pixel_mm
@@ -159,14 +163,16 @@ def slice_seeds(seed: int, patient: int | str, phase: str | None, plane: str | N
 
 
 def translate(
-    row: Row, nc: NDArray[np.float32], slice_mm: float, seeds: torch.Tensor
+    row: Row, nc: NDArray[np.float32], slice_mm: float, seeds: torch.Tensor, **given: torch.Tensor
 ) -> tuple[NDArray[np.float32], float]:
-    """One series [S, H, W] in model units -> prediction [S, H, W] in the row's own units, seconds."""
+    """One series [S, H, W] in model units -> prediction [S, H, W] in the row's own units, seconds. given: what else is
+    known of it, as `Translator.translate` takes it.
+    """
     batch = torch.from_numpy(nc)[:, None]
     beside = torch.from_numpy(neighbours(nc, slice_mm, row.translator.context_mm))
     start = time.perf_counter()
     try:
-        output = row.translator.translate(batch, seeds=seeds, neighbours=beside, **row.options).to("cpu")
+        output = row.translator.translate(batch, seeds=seeds, neighbours=beside, **given, **row.options).to("cpu")
     except ValueError as error:
         size = f"{nc.shape[1]} x {nc.shape[2]}"
         raise InputError(f"row {row.label!r} cannot take slices of {size} pixels: {error}") from error

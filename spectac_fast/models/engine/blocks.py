@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -139,7 +139,7 @@ class Body:
 class Film:
     """The FiLM vectors of every residual block of a `UNetModel`, side by side, in the order `Body` meets the blocks.
 
-    Called with embeddings float32 [N, model_channels], it returns float32 [N, F].
+    Called with `timesteps`, to which `facts` may be added, float32 [..., E], it returns float32 [..., F].
     """
 
     def __init__(self, network: UNetModel, device: torch.device) -> None:
@@ -150,14 +150,25 @@ class Film:
         blocks = [m for m in network.modules() if isinstance(m, ResBlock)]
         each = [weights(block.emb_layers[-1]) for block in blocks]
         joined = tuple(torch.cat(parts) for parts in zip(*each))
-        self.steps = weights(first), weights(second), joined
+        self._embed, self._joined = (weights(first), weights(second)), joined
+        known = [network.facts_embed[0], network.facts_embed[2]] if network.facts else []
+        self._facts = tuple(map(weights, known))
 
-    def __call__(self, embedding: Tensor) -> Tensor:
-        first, *rest = self.steps
-        film = F.linear(embedding, *first)
-        for weight, bias in rest:
-            film = F.linear(F.silu(film), weight, bias)
-        return film
+    def timesteps(self, embedding: Tensor) -> Tensor:
+        """What sinusoidal embeddings float32 [N, model_channels] become, [N, E]."""
+        return _perceptron(embedding, self._embed)
+
+    def facts(self, facts: Tensor) -> Tensor:
+        """What the facts [B, n] of images become, [B, E]."""
+        return _perceptron(facts.float(), self._facts)
+
+    def __call__(self, embedded: Tensor) -> Tensor:
+        return F.linear(F.silu(embedded), *self._joined)
+
+
+def _perceptron(x: Tensor, layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    first, second = layers
+    return F.linear(F.silu(F.linear(x, *first)), *second)
 
 
 def _run(layers: list[Layer], h: Tensor, film: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from spectac_fast.models.engine.blocks import Body, Film
 from spectac_fast.models.engine.convolution import Convolution
+from spectac_fast.models.facts import split_facts
 from spectac_fast.models.networks.attenuation import AttenuationHead
 from spectac_fast.models.networks.folded_unet import FoldedUNet
 from spectac_fast.models.networks.unet import UNetModel, timestep_embedding
@@ -77,6 +78,7 @@ class Engine:
         self.multiple = network.multiple
         self.fold = 2 if isinstance(network, FoldedUNet) else 1
         body = network.body if self.fold == 2 else network
+        self._facts = len(network.facts) if isinstance(network, FoldedUNet) else 0
         self._embedding_channels = body.model_channels
         self._film, self._body = Film(body, device), Body(body, dtype, device)
         self._last = Convolution(body.out[-1].weight, body.out[-1].bias, dtype, device)
@@ -86,7 +88,7 @@ class Engine:
             head, features = network.head, network.head.in_channels - 2
             self._features = Convolution(_folded(head.weight[:, :features]), None, dtype, device)
             self._head = _Split(_folded(head.weight[:, features:]), head.bias.repeat_interleave(4), dtype, device)
-        self._tables: OrderedDict[tuple[int, ...], tuple[Tensor, Tensor]] = OrderedDict()
+        self._tables: OrderedDict[tuple[int, ...], tuple[Tensor, Tensor, Tensor]] = OrderedDict()
 
     def __call__(self, x: Tensor, t: Tensor, context: Tensor | None = None) -> Tensor:
         """What the network returns for the same arguments, as float32.
@@ -95,8 +97,11 @@ class Engine:
         [B, C', H, W] or None.
         """
         with self._inference():
-            film = self._film(timestep_embedding(t, self._embedding_channels))
-            return self._finish(self._run(x, film, self._hold(context)), x, t, context)
+            seen, facts = self._split(context)
+            embedded = self._embedded(t)
+            if facts is not None:
+                embedded = embedded + self._film.facts(facts)
+            return self._finish(self._run(x, self._film(embedded), self._hold(seen)), x, t, context)
 
     def prepare(self, context: Tensor | None, timesteps: Sequence[int]) -> Callable[..., Tensor]:
         """(x, t, anything) -> prediction, for the slices of one context and a table's timesteps.
@@ -105,17 +110,25 @@ class Engine:
         looked at on the CPU, because looking stops any other device. A network without a context ignores one.
         """
         with self._inference():
-            film, rows = self._table(tuple(timesteps))
-            held = self._hold(context if self.in_channels != self.out_channels else None)
+            seen, facts = self._split(context if self.in_channels != self.out_channels else None)
+            embedded, film, rows = self._table(tuple(timesteps))
+            film = film[:, None]
+            if facts is not None:
+                film = self._film(embedded[:, None] + self._film.facts(facts))
+            held = self._hold(seen)
 
         def denoise(x: Tensor, t: Tensor, _: Any = None) -> Tensor:
             if t.device.type == "cpu" and not (int(t[0]) in timesteps and (t == t[0]).all()):
                 raise ValueError(f"t must be one of the table's timesteps for the whole batch, found {t.tolist()}.")
             with self._inference():
                 own = film.index_select(0, rows.index_select(0, t[:1]))
-                return self._finish(self._run(x, own.expand(len(x), -1), held), x, t, context)
+                return self._finish(self._run(x, own[0].expand(len(x), -1), held), x, t, context)
 
         return denoise
+
+    def _split(self, context: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """(images, facts) of a context, None for what there is none of."""
+        return (None, None) if context is None else split_facts(context, self._facts)
 
     def _finish(self, raw: Tensor, x: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
         return raw if self._attenuation is None else self._attenuation.finish(raw, x, t, context)
@@ -126,14 +139,17 @@ class Engine:
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             yield
 
-    def _table(self, timesteps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """(FiLM vectors float32 [N, F], row of every timestep int64 [T])."""
+    def _embedded(self, t: Tensor) -> Tensor:
+        return self._film.timesteps(timestep_embedding(t, self._embedding_channels))
+
+    def _table(self, timesteps: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        """(embedded timesteps float32 [N, E], FiLM vectors of them alone [N, F], row of every timestep int64 [T])."""
         if timesteps not in self._tables:
             rows = torch.zeros(max(timesteps) + 1, dtype=torch.int64)
             rows[list(timesteps)] = torch.arange(len(timesteps))
             t = torch.tensor(timesteps, device=self.device)
-            film = self._film(timestep_embedding(t, self._embedding_channels))
-            self._tables[timesteps] = film, rows.to(self.device)
+            embedded = self._embedded(t)
+            self._tables[timesteps] = embedded, self._film(embedded), rows.to(self.device)
             if len(self._tables) > _TABLES:
                 self._tables.popitem(last=False)
         self._tables.move_to_end(timesteps)

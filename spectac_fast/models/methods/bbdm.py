@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from spectac_fast.diffusion.bridge import BrownianBridge
+from spectac_fast.models.facts import join_facts
 from spectac_fast.models.networks.attenuation import Attenuation
-from spectac_fast.models.networks.build import build_network, conditioned
+from spectac_fast.models.networks.build import build_network, conditioned, facts_of
 from spectac_fast.models.translators.bridge import BridgeTranslator, load_bridge
 
 
@@ -41,6 +42,11 @@ class BBDM(nn.Module):
         return conditioned(self.denoise_fn)[1] if self.conditioned else 0
 
     @property
+    def facts(self) -> tuple[str, ...]:
+        """Names of the facts that the network also takes."""
+        return facts_of(self.denoise_fn)
+
+    @property
     def conditioned(self) -> bool:
         """Whether the network takes more than the state."""
         return self.denoise_fn.in_channels != self.denoise_fn.out_channels
@@ -49,11 +55,14 @@ class BBDM(nn.Module):
         return self.denoise_fn(x, t, context=context)
 
     def start(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(end of the bridge, context) of slices and their neighbours, float32 [B, 1 + 2 context_slices, H, W].
+        """(end of the bridge, context) of slices, their neighbours, and facts as even images, float32
+        [B, 1 + 2 context_slices + facts, H, W]; without the latter nothing is known.
 
         A network of several channels gets the slice in each of them: the published data loader makes every image RGB.
         """
         end = images[:, :1].repeat(1, self.denoise_fn.out_channels, 1, 1)
+        if images.shape[1] == 1 + 2 * self.context_slices:
+            images = join_facts(images, images.new_zeros(len(images), len(self.facts)), images.shape[-2:])
         return end, (torch.cat([end, images[:, 1:]], dim=1) if self.conditioned else None)
 
     def finish(self, x0: Tensor) -> Tensor:

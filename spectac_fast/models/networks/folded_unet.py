@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spectac_fast.models.facts import split_facts
 from spectac_fast.models.networks.unet import UNetModel, zero, zero_last_layers
 
 
@@ -15,7 +16,9 @@ class FoldedUNet(nn.Module):
     """UNetModel at half resolution between a space-to-depth stem and a depth-to-space head (Shi et al. 2016).
 
     forward(x [B, 1, H, W], t int64 [B], context [B, 1 + 2 context_slices, H, W]) -> [B, out_channels, H, W]; H and W
-    divisible by `multiple`. context: the condition, then as many neighbouring slices before it and after it.
+    divisible by `multiple`. context: the condition, then as many neighbouring slices before it and after it, and then
+    an even image for each of `facts`, names of `data.facts.FACTS` that a cohort or a header is asked for, whose middle
+    pixel is read.
     """
 
     def __init__(
@@ -29,11 +32,14 @@ class FoldedUNet(nn.Module):
         norm_groups: int,
         context_slices: int = 0,
         out_channels: int = 1,
+        facts: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.in_channels, self.out_channels = 2 + 2 * context_slices, out_channels
+        images = 2 + 2 * context_slices
+        self.facts = tuple(facts)
+        self.in_channels, self.out_channels = images + len(self.facts), out_channels
         self.body = UNetModel(
-            in_channels=4 * self.in_channels,
+            in_channels=4 * images,
             model_channels=model_channels,
             out_channels=4 * head_channels,
             num_res_blocks=num_res_blocks,
@@ -44,6 +50,7 @@ class FoldedUNet(nn.Module):
             use_scale_shift_norm=True,
             resblock_updown=False,
             norm_groups=norm_groups,
+            facts=len(self.facts),
         )
         self.multiple = 2 * self.body.multiple
         # The last convolution runs on single pixels and sees the images again, so that neighbouring pixels of
@@ -63,6 +70,7 @@ class FoldedUNet(nn.Module):
         zero(self.head)
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        images = torch.cat([x, context], dim=1)
-        features = F.pixel_shuffle(self.body(F.pixel_unshuffle(images, 2), t), 2)
+        seen, facts = split_facts(context, len(self.facts))
+        images = torch.cat([x, seen], dim=1)
+        features = F.pixel_shuffle(self.body(F.pixel_unshuffle(images, 2), t, facts=facts), 2)
         return self.head(torch.cat([features, images[:, :2].to(features.dtype)], dim=1))

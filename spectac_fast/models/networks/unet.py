@@ -140,10 +140,12 @@ class UNetModel(nn.Module):
     in_channels counts the concatenated condition. attention_resolutions are downsample factors (1, 2, 4, ...), as
     published. num_head_channels, unless -1, overrides num_heads. use_new_attention_order: see `AttentionBlock`.
     norm_groups is 32 in every published network; it must divide every layer's channel count, so narrow networks need a
-    smaller one.
+    smaller one. facts: how many numbers are known of each image besides; they join the timestep's embedding, as the
+    published networks' classes do.
 
-    forward(x [B, C, H, W], t int64 [B], context [B, C', H, W] or None) -> [B, out_channels, H, W]; H and W must be
-    divisible by 2**(len(channel_mult) - 1). The context is concatenated behind x.
+    forward(x [B, C, H, W], t int64 [B], context [B, C', H, W] or None, facts [B, facts] or None) ->
+    [B, out_channels, H, W]; H and W must be divisible by 2**(len(channel_mult) - 1). The context is concatenated
+    behind x.
     """
 
     embedding = "time_embed"
@@ -164,10 +166,11 @@ class UNetModel(nn.Module):
         norm_groups: int = 32,
         dropout: float = 0.0,
         use_new_attention_order: bool = False,
+        facts: int = 0,
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.model_channels = model_channels
+        self.model_channels, self.facts = model_channels, facts
         self.multiple = 2 ** (len(channel_mult) - 1)
         emb_channels = 4 * model_channels
 
@@ -187,6 +190,11 @@ class UNetModel(nn.Module):
             nn.Linear(model_channels, emb_channels), nn.SiLU(), nn.Linear(emb_channels, emb_channels)
         )
         self.add_module(self.embedding, embedding)
+        if facts:
+            # Begins as if nothing were known, whatever is.
+            last = nn.Linear(emb_channels, emb_channels)
+            zero(last)
+            self.facts_embed = nn.Sequential(nn.Linear(facts, emb_channels), nn.SiLU(), last)
 
         channels = int(channel_mult[0] * model_channels)
         self.input_blocks = nn.ModuleList([EmbedSequential(nn.Conv2d(in_channels, channels, 3, padding=1))])
@@ -229,11 +237,13 @@ class UNetModel(nn.Module):
             nn.GroupNorm(norm_groups, channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
         )
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, context: Tensor | None = None, facts: Tensor | None = None) -> Tensor:
         embed = self.get_submodule(self.embedding)
         weight = embed.get_submodule("0").weight
         assert isinstance(weight, Tensor)
         emb = embed(timestep_embedding(t, self.model_channels).to(weight.dtype))
+        if facts is not None:
+            emb = emb + self.facts_embed(facts.to(weight.dtype))
         h = x if context is None else torch.cat([x, context], dim=1)
         skips = []
         for block in self.input_blocks:

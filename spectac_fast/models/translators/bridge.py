@@ -31,7 +31,7 @@ UNFITTED = "dbim"
 class BridgeTranslator(SamplingNetworkTranslator):
     """A trained bridge as a `Translator`.
 
-    model:    has `bridge`, `multiple`, `context_slices`, `start(images) -> (end, context or None)`,
+    model:    has `bridge`, `multiple`, `context_slices`, perhaps `facts`, `start(images) -> (end, context or None)`,
               `finish(x0) -> slices`, and a network that `spectac_fast.engine` takes.
     config:   of the weight file; its "defaults" are {"steps", "samples", "sample_steps", "solver", "order", "eta"} of
               `translate`, its "fitted", where there is one, a list of tables (diffusion/fitted.py), and its "clip",
@@ -42,7 +42,14 @@ class BridgeTranslator(SamplingNetworkTranslator):
     def __init__(
         self, model: nn.Module, description: Description, device: torch.device, config: Mapping[str, Any]
     ) -> None:
-        super().__init__(model, description, device, multiple=model.multiple, context_slices=model.context_slices)
+        super().__init__(
+            model,
+            description,
+            device,
+            multiple=model.multiple,
+            context_slices=model.context_slices,
+            facts=getattr(model, "facts", ()),
+        )
         self.defaults = {key: config["defaults"][key] for key in _DEFAULTS}
         self.graphs = Graphs()
         self.fitted = _fitted(model, config)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from spectac_fast.data.facts import FACTS
 from spectac_fast.models.description import Description
 from spectac_fast.models.engine.batches import in_batches
 from spectac_fast.models.engine.engine import Engine, engine
 from spectac_fast.models.engine.first_stage import only_run
 from spectac_fast.models.engine.fit import Fit
-from spectac_fast.models.translator import check_slices, with_neighbours
+from spectac_fast.models.translator import check_slices, with_facts, with_neighbours
 
 _Slices = TypeVar("_Slices", Tensor, tuple[Tensor, ...])
 
@@ -22,8 +23,8 @@ class NetworkTranslator:
     """Base of the `Translator`s of networks; a method adds its `name` and `translate`.
 
     multiple: what the network's rows and columns must be divisible by. context_slices: how many neighbouring slices
-    on either side it looks at. `field_px`: (rows, columns) that it was trained on and sees at least; (0, 0) where
-    slices are resized.
+    on either side it looks at. facts: names of what it is told of a study besides. `field_px`: (rows, columns) that it
+    was trained on and sees at least; (0, 0) where slices are resized.
     """
 
     name: ClassVar[str]
@@ -36,7 +37,12 @@ class NetworkTranslator:
         *,
         multiple: int = 1,
         context_slices: int = 0,
+        facts: Sequence[str] = (),
     ) -> None:
+        unknown = sorted(set(facts) - FACTS.keys())
+        if unknown:
+            raise ValueError(f"facts must be out of {', '.join(FACTS)}, found {unknown[0]!r}.")
+        self.facts = tuple(facts)
         self.model = model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
         only_run(self.model)
         self.pixel_mm, self.gain, self.card = description.pixel_mm, description.gain, description.card
@@ -84,12 +90,16 @@ class NetworkTranslator:
             return tuple(self.fit.from_network(part, tuple(nc.shape[-2:])) for part in found)
         return self.fit.from_network(found, tuple(nc.shape[-2:]))
 
-    def inputs(self, nc: Tensor, seeds: Tensor | None, neighbours: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(slices and neighbours at the working size [B, 1 + n, rows, columns], seeds [B]) on the model's device.
+    def inputs(
+        self, nc: Tensor, seeds: Tensor | None, neighbours: Tensor | None, facts: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(slices, neighbours and facts [B, 1 + n, rows, columns] at the working size, seeds [B]) on the model's
+        device.
 
         ValueError for arguments that `Translator.translate` does not take.
         """
         check_slices(nc, seeds)
         images = with_neighbours(nc.to(self.device), neighbours, len(self.context_mm))
+        images = with_facts(images, facts, len(self.facts))
         seeds = torch.arange(len(nc)) if seeds is None else seeds
         return self.fit.to_network(images), seeds.to(self.device)

@@ -77,7 +77,7 @@ class SamplingNetworkTranslator(NetworkTranslator, ABC):
         self, nc: Tensor, seeds: Tensor | None, neighbours: Tensor | None, **options: Any
     ) -> tuple[Tensor, Tensor]:
         """(what `drawn` takes as images, seeds), see `inputs`; a method adds what else its options say."""
-        return self.inputs(nc, seeds, neighbours)
+        return self.inputs(nc, seeds, neighbours, options.get("facts"))
 
     @abstractmethod
     def sampler(self, steps: int | list[int], solver: str | None, order: int | None, eta: float | None) -> Any:

@@ -1,0 +1,118 @@
+"""What is known of a study besides its counts: of whom it is and how it was made, as numbers that a network may take.
+
+How many counts AC has for one of NC, and where, depends on the body, the arc and the camera, which no slice shows
+whole. Headers often say them. What they do not say is 0 in these numbers, as is what is usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from spectac_fast.formats.series import Series
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """Each None where it is not known.
+
+    male; bmi in kg/m2; prone: how the patient lay. arc: degrees that the detectors went around; cardiac: a camera for
+    hearts alone, with solid-state detectors. fbp: NC by filtered back projection, by iterations otherwise;
+    scatter_corrected: NC. keeps_scatter: of the AC that is wanted, whether scatter is left in it; taken out, as is
+    usual, where None.
+    """
+
+    male: bool | None = None
+    bmi: float | None = None
+    prone: bool | None = None
+    arc: float | None = None
+    cardiac: bool | None = None
+    fbp: bool | None = None
+    scatter_corrected: bool | None = None
+    keeps_scatter: bool | None = None
+
+    def values(self, names: Sequence[str], unknown: float = 0.0) -> NDArray[np.float32]:
+        """The facts of some names, float32 [n], within about -2 ... 2; KeyError for a name of none. unknown: what
+        stands for one that is not known.
+        """
+        found = [(getattr(self, FACTS[name][0]), FACTS[name][1]) for name in names]
+        return np.array([unknown if known is None else number(known) for known, number in found], np.float32)
+
+    def words(self, names: Sequence[str]) -> str:
+        """What is known under some names, for people; "" for nothing."""
+        said = [(FACTS[name][2], getattr(self, FACTS[name][0])) for name in names]
+        return ", ".join(in_words(known) for in_words, known in said if known is not None)
+
+
+def _either(known: bool) -> float:
+    return 1.0 if known else -1.0
+
+
+def _about(middle: float, spread: float) -> Callable[[float], float]:
+    """In spreads from the middle, and no further off than anybody a network has learnt from."""
+    return lambda known: float(np.clip((known - middle) / spread, -3.5, 3.5))
+
+
+def _one_of(yes: str, no: str) -> Callable[[bool], str]:
+    return lambda known: yes if known else no
+
+
+# What is wanted and not found, so that it is never unknown.
+KEEPS_SCATTER = "keeps_scatter"
+# {name in weight files and recipes: (attribute, as a number, in words)}. Middles and spreads are about those of the
+# cohorts.
+FACTS: dict[str, tuple[str, Callable[..., float], Callable[..., str]]] = {
+    "sex": ("male", _either, _one_of("male", "female")),
+    "bmi": ("bmi", _about(26.0, 6.0), "body mass index {:.0f}".format),
+    "prone": ("prone", _either, _one_of("prone", "supine")),
+    "arc": ("arc", _about(270.0, 90.0), "{:.0f} degrees".format),
+    "cardiac": ("cardiac", _either, _one_of("a cardiac camera", "a general camera")),
+    "fbp": ("fbp", _either, _one_of("filtered back projection", "iterations")),
+    "scatter": ("scatter_corrected", _either, _one_of("NC corrected for scatter", "NC not corrected for scatter")),
+    KEEPS_SCATTER: ("keeps_scatter", float, _one_of("AC keeps its scatter", "AC corrected for scatter")),
+}
+NOTHING_KNOWN = StudyFacts()
+
+
+def facts_of_series(all_series: Sequence[Series], told: StudyFacts = NOTHING_KNOWN) -> list[StudyFacts]:
+    """What is known of each series of a study. told: by the user, which holds whatever headers say.
+
+    What one of a patient's series says of a phase holds for all of it, for a header that lost it belongs to the same
+    acquisition; where they contradict each other nothing is known.
+    """
+    own = {name: value for name, value in asdict(told).items() if value is not None}
+    said = [_said(series) for series in all_series]
+    return [
+        replace(agreed_facts(said[k] for k, other in enumerate(all_series) if _same(one, other)), **own)
+        for one in all_series
+    ]
+
+
+def _said(series: Series) -> StudyFacts:
+    if series.header is None:
+        return StudyFacts()
+    from spectac_fast.formats.dicom.acquired import acquired_of
+
+    return StudyFacts(**asdict(acquired_of(series.header)))
+
+
+def _same(a: Series, b: Series) -> bool:
+    """Whether two series are of one patient and phase, as far as their headers say."""
+    if a is b or a.header is None or b.header is None:
+        return a is b
+    from spectac_fast.formats.dicom.patient import facts_of
+
+    one, other = facts_of(a.header), facts_of(b.header)
+    return a.phase == b.phase and (one.patient, one.lying) == (other.patient, other.lying)
+
+
+def agreed_facts(several: Iterable[StudyFacts]) -> StudyFacts:
+    """What some series of one patient say together: nothing where they contradict each other."""
+    known = [asdict(each) for each in several]
+    values = {name: {each[name] for each in known} - {None} for name in known[0]}
+    return StudyFacts(**{name: next(iter(found)) if len(found) == 1 else None for name, found in values.items()})
