@@ -29,7 +29,9 @@ AC_AGAIN, CORRECTED, CORRECTED_AGAIN = "AC, second acquisition", "corrected", "c
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="cohort folder")
     parser.add_argument("--again", type=Path, required=True, help="the same patients by `phantom --acquisition 1`")
-    parser.add_argument("--normals", type=Path, required=True, help="cohort folder whose normals set the limits")
+    parser.add_argument(
+        "--normals", type=Path, nargs="+", required=True, help="cohort folders whose normals set the limits"
+    )
     parser.add_argument("-m", "--model", default="bbdm", help="name or weight file (default: bbdm)")
     parser.add_argument("-d", "--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("-o", "--out", type=Path, default=RESULTS, help="folder of the results")
@@ -37,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from spectac_fast.cohort.cohort import Cohort
+    from spectac_fast.cohort.joined import JoinedCohort
     from spectac_fast.evaluate.provenance import commit
     from spectac_fast.evaluate.regional.normals import limits_of_group
     from spectac_fast.evaluate.table.variants import COMBINED, expand
@@ -50,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     row = next((row for row in rows if row.together == COMBINED), None)
     if row is None:
         raise SystemExit(f"{args.model}: expected a model of NC that gives one image, found none of its rows")
-    limits = limits_of_group(Cohort(args.normals), args.normals.name)
+    limits = limits_of_group(JoinedCohort([Cohort(folder) for folder in args.normals]), "the cohort given by --normals")
     segments = {name: segments_of(cohort, row) for name, cohort in (("first", first), ("again", again))}
     table = measure(segments["first"], segments["again"], first.cases, limits.of(first.cases))
     table |= {

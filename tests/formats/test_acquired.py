@@ -81,7 +81,7 @@ def detector(ds, grid):
         (lambda ds: setattr(ds, "SeriesDescription", "STRESS FBP"), "fbp", None),
         (lambda ds: setattr(ds, "SeriesDescription", "FBPNC SA") or delattr(ds, "ReconstructionMethod"), "fbp", True),
         (lambda ds: setattr(ds, "CorrectedImage", ["UNIF", "SCAT"]), "scatter_corrected", True),
-        (lambda ds: setattr(ds, "CorrectedImage", None), "scatter_corrected", None),
+        (lambda ds: setattr(ds, "CorrectedImage", None), "scatter_corrected", False),
         (lambda ds: setattr(ds, "SeriesDescription", "REST IRNCSC"), "scatter_corrected", True),
     ],
 )

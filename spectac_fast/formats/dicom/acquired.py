@@ -52,7 +52,8 @@ def acquired_of(ds: Dataset) -> Acquired:
             arc=_arc(ds),
             cardiac=_cardiac(ds),
             fbp=_told(words & _FILTERED, words & _ITERATIVE),
-            scatter_corrected=_scatter(ds, words),
+            # NC is hardly ever corrected for scatter, and says so where it is.
+            scatter_corrected=_scatter(ds, words) if len(ds) else None,
         )
 
 
@@ -92,11 +93,9 @@ def _cardiac(ds: Dataset) -> bool | None:
     return _told(any(map(_CARDIAC.search, texts)), any(map(_GENERAL.search, texts[1:])))
 
 
-def _scatter(ds: Dataset, words: set[str]) -> bool | None:
+def _scatter(ds: Dataset, words: set[str]) -> bool:
     listed = {str(value).strip().upper() for value in values_of(ds, "CorrectedImage")}
-    if "SCAT" in listed or ds.get("ScatterCorrectionMethod") or words & {"SC", "SCAT"}:
-        return True
-    return False if listed else None
+    return "SCAT" in listed or bool(ds.get("ScatterCorrectionMethod")) or bool(words & {"SC", "SCAT"})
 
 
 def _items(ds: Dataset, keyword: str) -> Iterable[Dataset]:

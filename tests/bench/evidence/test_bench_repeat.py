@@ -50,6 +50,10 @@ def test_newly_low_is_what_ac_does_not_show_and_only_in_normals():
 
 class _Cohort(FakeCohort):
     @property
+    def shape(self):
+        return self.pair(0, "stress", "SA")[0].shape[1:]
+
+    @property
     def seeds(self):
         return [case["seed"] for case in self.cases]
 
