@@ -145,8 +145,8 @@ class Prepared:
 
     fields: what the series show; views: how the model sees them; inputs: their counts in model units, float32 [slices,
     rows, columns]; beside: float32 [slices, neighbours, rows, columns]; facts: what the model is told of their study,
-    float32 [slices, facts]; seeds: int64 [slices]. partners: for each series the numbers of those it is averaged with.
-    warnings: a sentence for everything unusual.
+    float32 [slices, facts], of all that is known of it; seeds: int64 [slices]. partners: for each series the numbers of
+    those it is averaged with. warnings: a sentence for everything unusual.
     """
 
     study: Study
@@ -157,6 +157,7 @@ class Prepared:
     inputs: list[NDArray[np.float32]]
     beside: list[NDArray[np.float32]]
     facts: list[NDArray[np.float32]]
+    known: list[StudyFacts]
     seeds: list[NDArray[np.int64]]
     partners: list[tuple[int, ...]]
     warnings: tuple[str, ...] = ()
@@ -204,7 +205,8 @@ class Prepared:
             for stacks in (alone, self._agreed(alone, gain))
         )
         cut_off = cut_off_hearts(self.study.series, self.grids, outputs, translator)
-        return cut_off + doubtful_corrections(self.study.series, self.grids, self.inputs, own, together, translator)
+        images = self.inputs, own, together
+        return cut_off + doubtful_corrections(self.study.series, self.grids, *images, self.known, translator)
 
     def foreign_spread(
         self, outputs: Sequence[NDArray[np.float32]], translator: Translator, samples: int
@@ -243,13 +245,13 @@ def prepare(
     inputs = [to_model(view.counts, scale) for view, scale in zip(views, scales)]
     beside = [neighbours(x, series.slice_mm, translator.context_mm) for x, series in zip(inputs, study.series)]
     names = facts_of(translator)
-    known = facts_of_series(study.series, told) if names else [NOTHING_KNOWN] * len(study.series)
+    known = facts_of_series(study.series, told)
     facts = [np.tile(each.values(names), (len(one.counts), 1)) for each, one in zip(known, study.series)]
     seeds = [slice_seeds(seed, series.uid, len(series.counts)) for series in study.series]
     warnings += unlike + foreign_input(study.series, inputs, grids, translator)
     for warning in warnings:
         _log.warning(warning)
-    return Prepared(study, grids, fields, views, scales, inputs, beside, facts, seeds, partners, tuple(warnings))
+    return Prepared(study, grids, fields, views, scales, inputs, beside, facts, known, seeds, partners, tuple(warnings))
 
 
 def _difference(a: View, b: View) -> tuple[float, float, float]:

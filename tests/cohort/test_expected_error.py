@@ -13,6 +13,7 @@ from fake_population import expected_error, shells
 from spectac_fast.cohort.expected_error import (
     FEATURES,
     OF_THE_CHANGE,
+    OF_THE_STUDY,
     Expectation,
     describe_correction,
     kernel,
@@ -20,6 +21,7 @@ from spectac_fast.cohort.expected_error import (
     scaled,
     write_expected_error,
 )
+from spectac_fast.data.facts import StudyFacts
 from spectac_fast.errors import InputError
 
 MM = (6.8, 6.8, 6.8)
@@ -41,6 +43,18 @@ def test_the_kernel_is_one_number_at_a_time(rng):
         along = sum(a[i, k] * b[j, k] for k in range(7))
         expected = math.exp(-squared / (2 * 7 * 0.6**2)) + 0.3 * along / 7
         assert kernel(a, b, 0.6, 0.3)[i, j] == pytest.approx(expected, rel=1e-10)
+
+
+def test_what_headers_say_counts_twice_and_only_where_they_say_it(known):
+    stack = shells(np.random.default_rng(4))
+    silent = describe_correction(stack, stack, stack, MM, known.process.template)
+    said = describe_correction(stack, stack, stack, MM, known.process.template, StudyFacts(male=True, arc=360.0))
+    of = slice(-len(OF_THE_STUDY), None)
+    assert np.isnan(silent[of]).all()
+    np.testing.assert_array_equal(said[of], [1.0, np.nan, np.nan, 1.0, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(said[: of.start], silent[: of.start])
+    nothing, one = np.zeros(len(FEATURES)), np.ones(len(FEATURES))
+    np.testing.assert_array_equal(scaled(one, nothing, one), [1.0] * (len(FEATURES) - 7) + [2.0] * 7)
 
 
 def test_what_was_measured_is_expected_again(known):
@@ -98,7 +112,7 @@ def test_each_limit_has_its_sentence(known):
 
 @pytest.mark.parametrize(
     ("corrected", "uncorrected", "nothing"),
-    [(8.4, 0.3, True), (4.3, 1.4, True), (4.0, 1.4, False), (4.0, 2.0, False), (9.2, 1.8, False), (0.5, 0.4, False)],
+    [(8.4, 0.3, True), (4.3, 1.4, True), (2.7, 1.4, False), (4.0, 2.0, False), (9.2, 1.8, False), (0.5, 0.4, False)],
 )
 def test_nothing_is_left_to_correct_where_nc_is_near_and_the_correction_is_not(corrected, uncorrected, nothing):
     assert Expectation(corrected, uncorrected).nothing_to_correct is nothing

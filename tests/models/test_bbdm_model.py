@@ -252,7 +252,7 @@ def test_the_shipped_network_has_the_size_its_card_states():
     translator = load("bbdm", device="cpu")
     x = torch.zeros(1, 1, 64, 64)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        seen = x.expand(-1, 1 + len(translator.context_mm), -1, -1)
+        seen = x.expand(-1, 1 + len(translator.context_mm) + len(translator.facts), -1, -1)
         translator.model(x, torch.tensor([999]), seen)
     parameters = sum(p.numel() for p in translator.model.denoise_fn.parameters())
     card = (FOLDER / "bbdm64.md").read_text()

@@ -35,8 +35,12 @@ def logs(errors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def moments(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means and standard deviations of the features, what is not known left out."""
-    return np.nanmean(features, axis=0), np.maximum(np.nanstd(features, axis=0), 1e-6)
+    """Means and standard deviations of the features, what is not known left out; 0 and 1 where nothing is."""
+    known = np.isfinite(features).any(axis=0)
+    means, scales = np.zeros(len(known)), np.ones(len(known))
+    means[known] = np.nanmean(features[:, known], axis=0)
+    scales[known] = np.maximum(np.nanstd(features[:, known], axis=0), 1e-6)
+    return means, scales
 
 
 def fitted(

@@ -68,7 +68,7 @@ def _described(
     scale = planes.scale * combined.translator.gain
     alone, together = (planes.correct(row)[0]["SA"] for row in (single, combined))
     images = to_model(planes.nc["SA"], planes.scale), to_model(alone, scale), to_model(together, scale)
-    features = describe_correction(*images, cohort.spacing_mm, template)
+    features = describe_correction(*images, cohort.spacing_mm, template, planes.facts)
     ventricle = Ventricle.of_phantom(cohort.cases[case]["lv"])
     wanted, corrected, uncorrected = (
         segment_means(stack, ventricle, cohort.spacing_mm) for stack in (planes.ac["SA"], together, planes.nc["SA"])

@@ -14,6 +14,7 @@ from spectac_fast.errors import InputError
 from spectac_fast.models.uncertainty import calibration_of
 
 if TYPE_CHECKING:
+    from spectac_fast.data.facts import StudyFacts
     from spectac_fast.data.geometry.resample import InPlane
     from spectac_fast.formats.series import Series
     from spectac_fast.models.translator import Translator
@@ -27,6 +28,7 @@ def doubtful_corrections(
     inputs: Sequence[NDArray[np.float32]],
     alone: Sequence[NDArray[np.float32]],
     together: Sequence[NDArray[np.float32]],
+    facts: Sequence[StudyFacts],
     translator: Translator,
 ) -> tuple[str, ...]:
     """One sentence, which is also logged, for each short-axis series whose correction is expected to be no better than
@@ -36,16 +38,16 @@ def doubtful_corrections(
     it is NC.
 
     inputs, alone, together: of each series [slices, rows, columns] in model units: NC, and AC as the plane gives it and
-    as all planes of its volume do. grids: between their pixels and the model's.
+    as all planes of its volume do. grids: between their pixels and the model's. facts: what is known of each.
     """
     known = getattr(translator, "expected_error", None)
     if known is None:
         return ()
     found = []
-    for one, grid, *images in zip(series, grids, inputs, alone, together):
+    for one, grid, known_of, *images in zip(series, grids, facts, inputs, alone, together):
         if one.plane != "SA":
             continue
-        expected = known.of_images(*images, (abs(one.slice_mm), *grid.pixel_mm))
+        expected = known.of_images(*images, (abs(one.slice_mm), *grid.pixel_mm), known_of)
         if expected.nothing_to_correct and not one.kind_told:
             raise InputError(
                 f"{one.path}: expected an image without attenuation correction, found one that looks as if nothing "
