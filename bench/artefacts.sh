@@ -54,8 +54,8 @@ python -m bench expected --work "$work/protocols" --random "$work/judged" --stor
 python -m bench counts --data "$work/judged"
 python -m bench harm
 python -m bench trial --work "$work/trial" --normals "$work/judged" --unseen views30,legp
-python -m bench calibration --data "$work/validation" --test "$work/test" --combined 6 --store
-python -m bench calibration --data "$work/validation" --test "$work/unseen" --combined 0 \
+python -m bench calibration --data "$work/judged" --test "$work/test" --combined 6 --store
+python -m bench calibration --data "$work/judged" --test "$work/unseen" --combined 0 \
     -o bench/results/calibration-unseen
 python -m bench explain --data "$work/validation"
 # Means of samples of all patients would take an hour: bench/table1.sh means has them for a few.

@@ -22,12 +22,15 @@ def join_facts(images: Tensor, facts: Tensor, shape: Sequence[int]) -> Tensor:
     return torch.cat([images, even], dim=1)
 
 
-def split_facts(images: Tensor, count: int) -> tuple[Tensor, Tensor | None]:
-    """(images, facts [B, count] or None) of images whose last `count` channels are facts.
+def split_facts(images: Tensor, count: int, others: int) -> tuple[Tensor, Tensor | None]:
+    """(images, facts [B, count] or None for none) of `others` images behind which the facts stand; where nothing stands
+    there, nothing is known.
 
     The middle pixel is read: borders may be what an image was filled up with.
     """
     if not count:
         return images, None
-    seen, even = images.tensor_split([images.shape[1] - count], dim=1)
+    if images.shape[1] == others:
+        return images, images.new_zeros(len(images), count)
+    seen, even = images.tensor_split([others], dim=1)
     return seen, even[:, :, even.shape[2] // 2, even.shape[3] // 2]

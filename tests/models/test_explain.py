@@ -49,7 +49,7 @@ def test_the_shipped_model_is_explained(nc):
     beside = torch.rand(1, len(translator.context_mm), 16, 16) * 2 - 1
     region = torch.zeros(16, 16, dtype=torch.bool)
     region[5:9, 6:10] = True
-    got = explain_slice(translator, nc, region, neighbours=beside)
+    got = explain_slice(translator, nc, region, neighbours=beside, nodes=64)
     expected = translator.translate(nc, neighbours=beside)[0, 0]
     torch.testing.assert_close(got.image, expected, rtol=0, atol=1e-4)
     assert got.value == pytest.approx(float(expected[region].mean()), abs=1e-4)

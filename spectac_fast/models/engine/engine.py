@@ -128,7 +128,8 @@ class Engine:
 
     def _split(self, context: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """(images, facts) of a context, None for what there is none of."""
-        return (None, None) if context is None else split_facts(context, self._facts)
+        others = self.in_channels - self._facts - 1
+        return (None, None) if context is None else split_facts(context, self._facts, others)
 
     def _finish(self, raw: Tensor, x: Tensor, t: Tensor, context: Tensor | None) -> Tensor:
         return raw if self._attenuation is None else self._attenuation.finish(raw, x, t, context)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from spectac_fast.diffusion.bridge import BrownianBridge
-from spectac_fast.models.facts import join_facts
 from spectac_fast.models.networks.attenuation import Attenuation
 from spectac_fast.models.networks.build import build_network, conditioned, facts_of
 from spectac_fast.models.translators.bridge import BridgeTranslator, load_bridge
@@ -61,8 +60,6 @@ class BBDM(nn.Module):
         A network of several channels gets the slice in each of them: the published data loader makes every image RGB.
         """
         end = images[:, :1].repeat(1, self.denoise_fn.out_channels, 1, 1)
-        if images.shape[1] == 1 + 2 * self.context_slices:
-            images = join_facts(images, images.new_zeros(len(images), len(self.facts)), images.shape[-2:])
         return end, (torch.cat([end, images[:, 1:]], dim=1) if self.conditioned else None)
 
     def finish(self, x0: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ class FoldedUNet(nn.Module):
     forward(x [B, 1, H, W], t int64 [B], context [B, 1 + 2 context_slices, H, W]) -> [B, out_channels, H, W]; H and W
     divisible by `multiple`. context: the condition, then as many neighbouring slices before it and after it, and then
     an even image for each of `facts`, names of `data.facts.FACTS` that a cohort or a header is asked for, whose middle
-    pixel is read.
+    pixel is read; without these images nothing is known.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class FoldedUNet(nn.Module):
         zero(self.head)
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        seen, facts = split_facts(context, len(self.facts))
+        seen, facts = split_facts(context, len(self.facts), self.in_channels - len(self.facts) - 1)
         images = torch.cat([x, seen], dim=1)
         features = F.pixel_shuffle(self.body(F.pixel_unshuffle(images, 2), t, facts=facts), 2)
         return self.head(torch.cat([features, images[:, :2].to(features.dtype)], dim=1))
