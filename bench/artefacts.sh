@@ -54,8 +54,23 @@ python -m bench expected --work "$work/protocols" --random "$work/judged" --stor
 python -m bench counts --data "$work/judged"
 python -m bench harm
 python -m bench trial --work "$work/trial" --normals "$work/judged" --unseen views30,legp
-python -m bench calibration --data "$work/judged" --test "$work/test" --combined 6 --store
-python -m bench calibration --data "$work/judged" --test "$work/unseen" --combined 0 \
+# Of the judged patients those whose field is whole: what is cut `correct` fills in first.
+python - "$work/judged" "$work/judged-whole" << 'EOF'
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+source, target = map(Path, sys.argv[1:])
+index = json.loads((source / "index.json").read_text())
+whole = [k for k, case in enumerate(index["cases"]) if case["protocol"]["field"]["outside"] == "kept"]
+target.mkdir(exist_ok=True)
+np.save(target / "cohort.npy", np.load(source / "cohort.npy", mmap_mode="r")[whole])
+(target / "index.json").write_text(json.dumps(index | {"cases": [index["cases"][k] for k in whole]}))
+EOF
+python -m bench calibration --data "$work/judged-whole" --test "$work/test" --samples 16 --combined 6 --store
+python -m bench calibration --data "$work/judged-whole" --test "$work/unseen" --samples 16 --combined 0 \
     -o bench/results/calibration-unseen
 python -m bench explain --data "$work/validation"
 # Means of samples of all patients would take an hour: bench/table1.sh means has them for a few.

@@ -42,10 +42,11 @@ FEATURES = (
 _COUNTS = np.array([STUDY_WEIGHT if name in OF_THE_STUDY else 1.0 for name in FEATURES])
 # A part of the heart region that holds less of NC's maximum there is no tissue whose gain means anything.
 _TISSUE = 0.2
-# What is further off than this in standard deviations of what was measured says no more than that it is far.
-_FURTHEST = 6.0
+# What is further off than this in standard deviations of what was measured says no more than that it is far: real
+# patients lie further off than simulated ones, and the process must not go on from what it knows of these.
+_FURTHEST = 2.0
 _TINY = 1e-6
-# NC of which less error than this (%) is expected, and of the correction at least so many times as much: that of 23 of
+# NC of which less error than this (%) is expected, and of the correction at least so many times as much: that of all
 # 24 validation studies with nothing to correct, and of none of 468 others (bench/results/expected).
 NOTHING_ERROR, NOTHING_RATIO = 1.7, 2.0
 
