@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from spectac_fast.formats.series import Series
 
 
@@ -40,6 +40,8 @@ class StudyFacts:
         """The facts of some names, float32 [n], within about -2 ... 2; KeyError for a name of none. unknown: what
         stands for one that is not known.
         """
+        import numpy as np
+
         found = [(getattr(self, FACTS[name][0]), FACTS[name][1]) for name in names]
         return np.array([unknown if known is None else number(known) for known, number in found], np.float32)
 
@@ -49,13 +51,17 @@ class StudyFacts:
         return ", ".join(in_words(known) for in_words, known in said if known is not None)
 
 
+# In spreads.
+_FURTHEST = 3.5
+
+
 def _either(known: bool) -> float:
     return 1.0 if known else -1.0
 
 
 def _about(middle: float, spread: float) -> Callable[[float], float]:
     """In spreads from the middle, and no further off than anybody a network has learnt from."""
-    return lambda known: float(np.clip((known - middle) / spread, -3.5, 3.5))
+    return lambda known: min(max((known - middle) / spread, -_FURTHEST), _FURTHEST)
 
 
 def _one_of(yes: str, no: str) -> Callable[[bool], str]:

@@ -54,7 +54,7 @@ def posture_note(posture: str) -> tuple[str, ...]:
     if posture in ("", SUPINE):
         return ()
     how = "was imaged upright" if posture == "upright" else f"lay {posture}"
-    return (f"the patient {how}; models were trained on supine patients, whose attenuation differs.",)
+    return (f"the patient {how}; models were trained mostly on supine patients, whose attenuation differs.",)
 
 
 def texts_of(ds: Dataset, path: Path) -> list[str]:

@@ -156,7 +156,7 @@ def test_validation_knows_nc_at_its_best_scale():
     assert doubled["heart_over_linear"] > 1.0
 
 
-def test_the_worldwide_recipe_goes_on_from_the_shipped_weights():
+def test_the_worldwide_recipes_go_on_from_the_same_network():
     """The same network as that of the shipped model, so that its size and its latency stay."""
     worldwide, context = (load_recipe("bbdm", f"native64-{name}") for name in ("worldwide", "context"))
     assert (worldwide.network, worldwide.process) == (context.network, context.process)
@@ -165,5 +165,7 @@ def test_the_worldwide_recipe_goes_on_from_the_shipped_weights():
     Fields(**worldwide.data["fields"])
     tensors, header = load_weights(Path(spectac_fast.__file__).parent / "weights" / "bbdm64.safetensors")
     assert header["config"]["bridge"] == worldwide.process
-    own = build_network(worldwide.network).state_dict(prefix="denoise_fn.")
+    told = load_recipe("bbdm", "native64-facts")
+    assert {**told.network, "facts": None} == {**context.network, "facts": None}
+    own = build_network(told.network).state_dict(prefix="denoise_fn.")
     assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in tensors.items()}
