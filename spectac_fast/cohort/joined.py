@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spectac_fast.cohort.cohort import Cohort, SeriesKey
 from spectac_fast.cohort.map_cohort import MapCohort
 from spectac_fast.cohort.own.grid import OneGrid
-from spectac_fast.cohort.paired import facts_of
+from spectac_fast.cohort.paired import facts_of_patient
 from spectac_fast.cohort.pairs import PairFolder
 from spectac_fast.data.facts import StudyFacts
 from spectac_fast.errors import InputError
@@ -75,7 +75,7 @@ class JoinedCohort:
     def facts_of(self, case: int) -> StudyFacts:
         """What is known of a case besides its images."""
         part, i = self._pairs[case]
-        return facts_of(part, i)
+        return facts_of_patient(part, i)
 
     def spacing_of(self, case: int, phase: str | None = None, plane: str | None = None) -> tuple[float, float, float]:
         """(slice, row, column) spacing of every stack, mm."""

@@ -72,7 +72,7 @@ def left_ventricle_gain(cohort: Pairs, cases: Sequence[int]) -> float:
     return float(np.median(gains))
 
 
-def facts_of(cohort: Pairs, case: int) -> StudyFacts:
+def facts_of_patient(cohort: Pairs, case: int) -> StudyFacts:
     """What a cohort knows of a case besides its images: what headers say, or what a synthetic one's would."""
     own = getattr(cohort, "facts_of", None)
     return facts_of_case(cohort.cases[case]) if own is None else own(case)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from spectac_fast.formats.facts import HeaderFacts
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -18,26 +20,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class StudyFacts:
-    """Each None where it is not known.
-
-    male; bmi in kg/m2; prone: how the patient lay. arc: degrees that the detectors went around; cardiac: a camera for
-    hearts alone, with solid-state detectors. fbp: NC by filtered back projection, by iterations otherwise;
-    scatter_corrected: NC. keeps_scatter: of the AC that is wanted, whether scatter is left in it; taken out, as is
-    usual, where None.
+class StudyFacts(HeaderFacts):
+    """What a header may say (`formats.facts.HeaderFacts`: male, bmi, prone, arc, cardiac, fbp, scatter_corrected), and
+    keeps_scatter: of the AC that is wanted, whether scatter is left in it; taken out, as is usual, where None.
     """
 
-    male: bool | None = None
-    bmi: float | None = None
-    prone: bool | None = None
-    arc: float | None = None
-    cardiac: bool | None = None
-    fbp: bool | None = None
-    scatter_corrected: bool | None = None
     keeps_scatter: bool | None = None
 
     def values(self, names: Sequence[str], unknown: float = 0.0) -> NDArray[np.float32]:
-        """The facts of some names, float32 [n], within about -2 ... 2; KeyError for a name of none. unknown: what
+        """The facts of some names, float32 [n], within -3.5 ... 3.5; KeyError for a name of none. unknown: what
         stands for one that is not known.
         """
         import numpy as np
@@ -102,9 +93,9 @@ def facts_of_series(all_series: Sequence[Series], told: StudyFacts = NOTHING_KNO
 def _said(series: Series) -> StudyFacts:
     if series.header is None:
         return StudyFacts()
-    from spectac_fast.formats.dicom.acquired import acquired_of
+    from spectac_fast.formats.dicom.facts import header_facts
 
-    return StudyFacts(**asdict(acquired_of(series.header)))
+    return StudyFacts(**asdict(header_facts(series.header)))
 
 
 def _same(a: Series, b: Series) -> bool:

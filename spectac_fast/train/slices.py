@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spectac_fast.cohort.cohort import split_of
 from spectac_fast.cohort.map_cohort import MapCohort
-from spectac_fast.cohort.paired import PairedCohort, facts_of
+from spectac_fast.cohort.paired import PairedCohort, facts_of_patient
 from spectac_fast.cohort.views import ViewCohort
 from spectac_fast.data.facts import KEEPS_SCATTER
 from spectac_fast.data.scale import heart_mask
@@ -100,7 +100,7 @@ class SlicePairs:
             for phase, plane in cohort.series(i):
                 stacks.append(_by_kind(cohort, i, phase, plane, IDEAL in targets))
                 scales.append(np.full(len(stacks[-1]["NC"]), of_phase[phase], np.float32))
-                known.append(facts_of(cohort, i).values(facts))
+                known.append(facts_of_patient(cohort, i).values(facts))
         self._known = np.stack(known)
         self._stacks, self.shape = stacks, stacks[0]["NC"].shape[1:]
         self.scales = np.concatenate(scales)

@@ -18,7 +18,7 @@ from spectac_fast.cohort.own.grid import OneGrid
 from spectac_fast.cohort.own.matching import ALONE, COPY, OTHER, OURS, SEVERAL, UNREAD, match
 from spectac_fast.cohort.own.places import folder_kind, patient_of, told_by
 from spectac_fast.cohort.own.studies import StudyPairs
-from spectac_fast.cohort.paired import facts_of
+from spectac_fast.cohort.paired import facts_of_patient
 from spectac_fast.data.lineup import kind_of
 from spectac_fast.errors import InputError
 from spectac_fast.formats.dicom import read_series
@@ -265,4 +265,4 @@ def test_what_headers_say_of_a_patient_is_known(export):
     known = studies.facts_of(0)
     assert known.bmi == pytest.approx(30.0)
     assert (known.arc, known.scatter_corrected, known.keeps_scatter) == (180.0, False, None)
-    assert facts_of(JoinedCohort([OneGrid(studies)]), 0) == facts_of(studies, 0) == known
+    assert facts_of_patient(JoinedCohort([OneGrid(studies)]), 0) == facts_of_patient(studies, 0) == known

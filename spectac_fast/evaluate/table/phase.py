@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from spectac_fast.cohort.cohort import reference_plane
-from spectac_fast.cohort.paired import PairedCohort, facts_of, phases_of
+from spectac_fast.cohort.paired import PairedCohort, facts_of_patient, phases_of
 from spectac_fast.correct.agreement import agreed
 from spectac_fast.data.geometry.lattice import Lattice
 from spectac_fast.data.geometry.neighbours import neighbours
@@ -54,7 +54,7 @@ class Phase:
             if not (np.isfinite(nc).all() and np.isfinite(ac).all()):
                 raise InputError(f"{self._where(plane)}: NC or AC holds values that are not finite.")
             self.nc[plane], self.ac[plane] = nc, ac
-        self._seed, self._lv, self.facts = seed, case.get("lv", {}), facts_of(cohort, index)
+        self._seed, self._lv, self.facts = seed, case.get("lv", {}), facts_of_patient(cohort, index)
         self._views: dict[float, _View] = {}
         self._known: dict[Any, tuple[Planes, float]] = {}
 

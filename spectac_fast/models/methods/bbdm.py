@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spectac_fast.diffusion.bridge import BrownianBridge
 from spectac_fast.models.networks.attenuation import Attenuation
-from spectac_fast.models.networks.build import build_network, conditioned, facts_of
+from spectac_fast.models.networks.build import build_network, conditioned, facts_of_network
 from spectac_fast.models.translators.bridge import BridgeTranslator, load_bridge
 
 
@@ -43,7 +43,7 @@ class BBDM(nn.Module):
     @property
     def facts(self) -> tuple[str, ...]:
         """Names of the facts that the network also takes."""
-        return facts_of(self.denoise_fn)
+        return facts_of_network(self.denoise_fn)
 
     @property
     def conditioned(self) -> bool:

@@ -116,7 +116,7 @@ def conditioned(network: nn.Module) -> tuple[int, int]:
     Raises ValueError for a network whose channels do not divide that way.
     """
     channels = network.out_channels
-    beside = network.in_channels - 2 * channels - len(facts_of(network))
+    beside = network.in_channels - 2 * channels - len(facts_of_network(network))
     if beside < 0 or beside % 2:
         raise ValueError(
             f"a network that gives {channels} channels must take {2 * channels}, state and condition, "
@@ -125,7 +125,7 @@ def conditioned(network: nn.Module) -> tuple[int, int]:
     return channels, beside // 2
 
 
-def facts_of(network: nn.Module) -> tuple[str, ...]:
+def facts_of_network(network: nn.Module) -> tuple[str, ...]:
     """The facts (`data.facts.FACTS`) that a network takes as even images behind the neighbours; none for most."""
     inner = network.network if isinstance(network, AttenuationHead) else network
     return inner.facts if isinstance(inner, FoldedUNet) else ()

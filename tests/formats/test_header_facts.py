@@ -9,8 +9,9 @@ from fake_study import heart, write_nc
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from spectac_fast.formats.dicom.acquired import Acquired, acquired_of
+from spectac_fast.formats.dicom.facts import header_facts
 from spectac_fast.formats.dicom.synthetic import Settings
+from spectac_fast.formats.facts import HeaderFacts
 
 ITERATIVE = Settings(
     method="IRNC",
@@ -39,12 +40,12 @@ def header(tmp_path, rng):
 
 
 def test_what_the_phantom_says_of_itself(header):
-    found = acquired_of(header)
-    assert found == Acquired(False, pytest.approx(30.0), False, 180.0, False, False, False)
+    found = header_facts(header)
+    assert found == HeaderFacts(False, pytest.approx(30.0), False, 180.0, False, False, False)
 
 
 def test_an_empty_header_says_nothing():
-    assert all(getattr(acquired_of(Dataset()), field.name) is None for field in fields(Acquired))
+    assert all(getattr(header_facts(Dataset()), field.name) is None for field in fields(HeaderFacts))
 
 
 def rotation(ds, **values):
@@ -87,4 +88,4 @@ def detector(ds, grid):
 )
 def test_one_thing_changed(header, change, name, expected):
     change(header)
-    assert getattr(acquired_of(header), name) == expected
+    assert getattr(header_facts(header), name) == expected

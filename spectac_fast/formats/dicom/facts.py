@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
@@ -13,6 +12,7 @@ from spectac_fast.formats.dicom.patient import lying
 from spectac_fast.formats.evidence.header import series_texts, values_of
 from spectac_fast.formats.evidence.tokens import tokens
 from spectac_fast.formats.evidence.vocabulary import units_of
+from spectac_fast.formats.facts import HeaderFacts
 from spectac_fast.formats.names import SUPINE
 
 # Bodies that are none are entered too: centimetres for metres, nothing for a weight.
@@ -24,28 +24,12 @@ _GENERAL = re.compile(r"\b(?:LE|ME|HE)[A-Z]*\b|VXHR|VXGP", re.IGNORECASE)
 _FILTERED, _ITERATIVE = {"FBP", "BP"}, {"OSEM", "OSE", "OS", "IR", "MLEM", "RBI", "RAMLA", "ITERATIVE", "ITER"}
 
 
-@dataclass(frozen=True)
-class Acquired:
-    """Each None where the header does not say, or says what cannot be. male; bmi in kg/m2; prone; arc: degrees around
-    the patient; cardiac: a camera for hearts alone, with solid-state detectors; fbp: filtered back projection rather
-    than iterations; scatter_corrected.
-    """
-
-    male: bool | None = None
-    bmi: float | None = None
-    prone: bool | None = None
-    arc: float | None = None
-    cardiac: bool | None = None
-    fbp: bool | None = None
-    scatter_corrected: bool | None = None
-
-
-def acquired_of(ds: Dataset) -> Acquired:
+def header_facts(ds: Dataset) -> HeaderFacts:
     """What a header says; a value that cannot be read says nothing."""
     with quiet_pydicom():
         posture = lying(ds)[0]
         words = {word for _, text in series_texts(ds) for token in tokens(text) for word in (token, *units_of(token))}
-        return Acquired(
+        return HeaderFacts(
             male={"M": True, "F": False}.get(str(ds.get("PatientSex") or "").strip().upper()),
             bmi=_bmi(ds),
             prone={SUPINE: False, "prone": True}.get(posture),
