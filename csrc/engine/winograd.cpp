@@ -160,12 +160,12 @@ void all_into(const Maps& maps, Run run, const float* x, const float* nothing, f
 }
 
 template <class Size>
-void all_back(const Maps& maps, Run run, const float* const* products, const float* bias, float* image) {
+void all_back(const Maps& maps, Run run, const float* products, int64_t matrix, const float* bias, float* image) {
   constexpr int64_t n = Size::kIn, out = Size::kOut;
   for_tiles<Size>(maps, run, [&](int64_t tile, int64_t row) {
     const float* from[n * n];
     float* to[out * out];
-    for (int64_t k = 0; k < n * n; ++k) from[k] = products[k] + row * maps.channels;
+    for (int64_t k = 0; k < n * n; ++k) from[k] = products + k * matrix + row * maps.channels;
     for (int64_t k = 0; k < out * out; ++k)
       to[k] = image + maps.at(tile, maps.row(tile) * out + k / out, maps.column(tile) * out + k % out);
     const auto transform = n == 4 ? two_back : four_back;
@@ -192,34 +192,40 @@ void check_run(const Maps& maps, Run run, const char* op) {
                   " tiles of ", maps.tiles(), ", found the first at ", run.first, ".");
 }
 
+void check_matrices(const Tensor& t, const char* op, const char* name) {
+  STD_TORCH_CHECK(t.dim() == 3, op, ": ", name, " must be [matrices, tiles, C].");
+}
+
+void check_rows(const Tensor& t, const Maps& maps, const char* op, const char* name, const char* of) {
+  STD_TORCH_CHECK(t.size(2) == maps.channels && t.stride(2) == 1 && t.stride(1) == maps.channels &&
+                      t.stride(0) >= t.size(1) * maps.channels,
+                  op, ": ", name, " must have the channels of ", of, ", each matrix contiguous.");
+}
+
 void winograd_tiles(const Tensor& x, int64_t first, const Tensor& tiles) {
   const char* op = "winograd_tiles";
-  STD_TORCH_CHECK(tiles.dim() == 3, op, ": tiles must be [matrices, tiles, C].");
+  check_matrices(tiles, op, "tiles");
   const Maps maps = maps_of(x, outputs_of(tiles.size(0), op), op, "x");
   const Run run{first, tiles.size(1)};
   check_run(maps, run, op);
-  STD_TORCH_CHECK(tiles.size(2) == maps.channels && tiles.stride(2) == 1 && tiles.stride(1) == maps.channels &&
-                      tiles.stride(0) >= run.count * maps.channels,
-                  op, ": tiles must have the channels of x, each matrix contiguous.");
+  check_rows(tiles, maps, op, "tiles", "x");
   check_apart(op, {place_of(x)}, {place_to_write(tiles, op, "tiles")});
   const std::vector<float> nothing(maps.channels);
   const auto all = tiles.size(0) == 16 ? all_into<Two> : all_into<Four>;
   all(maps, run, x.const_data_ptr<float>(), nothing.data(), tiles.mutable_data_ptr<float>(), tiles.stride(0));
 }
 
-void winograd_image(const std::vector<Tensor>& products, const MaybeTensor& bias, int64_t first, const Tensor& image) {
+void winograd_image(const Tensor& products, const MaybeTensor& bias, int64_t first, const Tensor& image) {
   const char* op = "winograd_image";
-  const Maps maps = maps_of(image, outputs_of(int64_t(products.size()), op), op, "image");
-  const Run run{first, products[0].size(0)};
+  check_matrices(products, op, "products");
+  const Maps maps = maps_of(image, outputs_of(products.size(0), op), op, "image");
+  const Run run{first, products.size(1)};
   check_run(maps, run, op);
-  std::vector<const float*> from;
-  for (const Tensor& each : products) {
-    from.push_back(read_from<float>(each, run.count * maps.channels, op, "a product"));
-    check_apart(op, {place_of(each)}, {place_of(image)});
-  }
+  check_rows(products, maps, op, "products", "image");
+  check_apart(op, {place_of_slices(products, op, "products"), place_of(bias)}, {place_of(image)});
   const float* more = bias ? read_from<float>(*bias, maps.channels, op, "bias") : nullptr;
-  const auto all = products.size() == 16 ? all_back<Two> : all_back<Four>;
-  all(maps, run, from.data(), more, image.mutable_data_ptr<float>());
+  const auto all = products.size(0) == 16 ? all_back<Two> : all_back<Four>;
+  all(maps, run, products.const_data_ptr<float>(), products.stride(0), more, image.mutable_data_ptr<float>());
 }
 
 }  // namespace

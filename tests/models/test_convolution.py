@@ -45,7 +45,7 @@ def channels_last(*shape):
 @pytest.mark.parametrize("packs", [True, False])
 def test_convolutions(batch, channels, out_channels, size, outputs, packs, monkeypatch):
     if not packs:
-        monkeypatch.setattr(products, "_packs", lambda: False)
+        monkeypatch.setattr(products, "_has_vectors", lambda: False)
     monkeypatch.setattr(convolution, "_PRODUCT", 1 << 21)
     monkeypatch.setattr(convolution, "_ROWS", (24, 4096))
     weight = torch.randn(out_channels, channels, 3, 3) / (3 * channels**0.5)

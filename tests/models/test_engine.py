@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import platform
 
 import pytest
 import torch
@@ -11,11 +12,12 @@ from golden_bridge import GoldenBridge, needs_golden, relative
 
 import spectac_fast as sf
 from spectac_fast.diffusion.sampler import sample_bridge
-from spectac_fast.models.engine import products
+from spectac_fast.models.engine import blocks, products
 from spectac_fast.models.engine.first_stage import FirstStage, only_run, run_stage
 from spectac_fast.models.methods.vqgan import VQGAN
 from spectac_fast.models.networks.folded_unet import FoldedUNet
 from spectac_fast.models.networks.unet import PaletteUNet, UNetModel
+from spectac_fast.ops.parts.winograd import COMPILED
 
 KINDS = {
     "shipped": lambda: FoldedUNet(16, (1, 2, 3), 1, (), 16, 8, 8),
@@ -141,20 +143,45 @@ def test_first_stages_keep_what_a_gradient_needs():
         assert run_stage(stage.encoder, image).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("packs", [True, False])
-def test_products_are_those_of_torch_and_survive_copies(packs, monkeypatch):
-    if not packs:
-        monkeypatch.setattr(products, "_packs", lambda: False)
-    matrices, rows = torch.randn(3, 17, 9), torch.randn(3, 5, 17)
-    expect = torch.bmm(rows.double(), matrices.double())
+@pytest.mark.parametrize("vectors", [True, False])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_products_are_those_of_torch_and_survive_copies(vectors, with_bias, monkeypatch):
+    if not vectors:
+        monkeypatch.setattr(products, "_has_vectors", lambda: False)
+    matrices, rows = torch.randn(3, 17, 32), torch.randn(3, 5, 17)
+    bias = torch.randn(32) if with_bias else None
+    expect = torch.bmm(rows.double(), matrices.double()) + (0 if bias is None else bias.double())
     made = products.Products(matrices)
     for each in (made, copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
-        assert relative(torch.stack(list(each(rows))).double(), expect) < 1e-6
+        out = torch.full((3, 5, 32), torch.nan)
+        each(rows, bias, out)
+        assert relative(out.double(), expect) < 1e-6
 
 
-def test_this_torch_packs():
+def test_columns_of_no_whole_strip_are_left_to_torch():
+    matrices, rows, out = torch.randn(3, 17, 9), torch.randn(3, 5, 17), torch.empty(3, 5, 9)
+    products.Products(matrices)(rows, None, out)
+    assert relative(out.double(), torch.bmm(rows.double(), matrices.double())) < 1e-6
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86-64 says what vectors it has")
+def test_this_machine_multiplies_in_strips():
     """Else the speed of latent bridges on a CPU would be lost without a word."""
-    assert products._packs()
+    if not COMPILED:
+        pytest.skip("needs the compiled extension (a C++ compiler at installation)")
+    assert products.serves(256, 128)
+
+
+@pytest.mark.parametrize("positions", [1, 9])
+def test_a_map_of_channels_is_the_layer(positions):
+    layer = torch.nn.Conv1d(256, 192, 1)
+    own = blocks.Positions(layer, torch.float32, torch.device("cpu"))
+    x = torch.randn(2, positions, 3, 256)
+    expect = layer.double()(x.double().flatten(1, 2).mT).mT.view(2, positions, 3, 192)
+    assert relative(own(x).double(), expect.detach()) < 1e-6
+    strided = torch.randn(2, 256, positions, 3).permute(0, 2, 3, 1)
+    expect = layer(strided.double().flatten(1, 2).mT).mT.view(2, positions, 3, 192)
+    assert relative(own(strided).double(), expect.detach()) < 1e-6
 
 
 @needs_golden

@@ -9,8 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectac_fast.models.engine.convolution import Convolution
+from spectac_fast.models.engine.products import Products, serves
 from spectac_fast.models.networks.unet import AttentionBlock, ResBlock, UNetModel
 from spectac_fast.ops import group_norm_silu
+
+# Weights of a matrix whose packing at every call costs more than what torch's own product does better.
+_LEAST_WEIGHTS = 1 << 15
 
 Layer = Callable[[Tensor, Tensor], Tensor]
 """(x [B, C, H, W] channels_last, FiLM vectors of all blocks [B, F] float32) -> [B, C', H', W']."""
@@ -38,9 +42,16 @@ class Positions:
     def __init__(self, layer: nn.Conv1d | nn.Conv2d, dtype: torch.dtype, device: torch.device) -> None:
         self.weight = layer.weight.detach().flatten(1).to(device, dtype)
         self.bias = layer.bias.detach().to(device, dtype)
+        large = self.weight.numel() >= _LEAST_WEIGHTS and self.weight.device.type == "cpu" and dtype == torch.float32
+        packs = large and serves(*self.weight.shape[::-1])
+        self._product = Products(self.weight.t()[None]) if packs else None
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+        if self._product is None:
+            return F.linear(x, self.weight, self.bias)
+        y = x.new_empty(*x.shape[:-1], len(self.bias))
+        self._product(x.reshape(1, -1, x.shape[-1]), self.bias, y.view(1, -1, len(self.bias)))
+        return y
 
 
 class Residual:

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spectac_fast.models.engine.products import Products
-from spectac_fast.ops.parts.winograd import COMPILED, LANES, image_of, tiles_into, weight_matrices
+from spectac_fast.ops.parts.strips import LANES
+from spectac_fast.ops.parts.winograd import COMPILED, image_of, tiles_into, weight_matrices
 
 # Where the algorithms cross over, in channels and positions, on AVX-512 cores from one slice to 64.
 _LEAST_CHANNELS = 128
@@ -45,7 +46,7 @@ class _Scratch(threading.local):
         return self.buffer[: count * step].view(count, step)[:, : rows * columns].view(count, rows, columns)
 
 
-_scratch = _Scratch()
+_inputs, _outputs = _Scratch(), _Scratch()
 
 
 class Convolution:
@@ -92,7 +93,10 @@ class Convolution:
         tiles = batch * height * width // outputs**2
         at_a_time = min(max(_PRODUCT // self.weight[:, :, 0, 0].numel(), _ROWS[0]), _ROWS[1])
         for first in range(0, tiles, at_a_time):
-            rows = _scratch.matrices((outputs + 2) ** 2, min(at_a_time, tiles - first), self.in_channels)
+            matrices, count = (outputs + 2) ** 2, min(at_a_time, tiles - first)
+            rows = _inputs.matrices(matrices, count, self.in_channels)
+            products = _outputs.matrices(matrices, count, self.out_channels)
             tiles_into(x, first, rows)
-            image_of(self._products[outputs](rows), self.bias, first, image)
+            self._products[outputs](rows, None, products)
+            image_of(products, self.bias, first, image)
         return image

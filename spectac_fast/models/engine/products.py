@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
+from spectac_fast.ops.parts.strips import LANES, strip_products, strips_of
+from spectac_fast.ops.parts.winograd import COMPILED
+
 
 class Products:
-    """Some matrices [n, K, N], float32 on the CPU. Called with rows [n, M, K] it returns n products [M, N].
+    """Some matrices [n, K, N], float32 on the CPU. Called with rows [n, M, K] it writes products into out [n, M, N].
 
-    With few rows a product spends its time on bringing the matrix into the order that its inner loop reads; oneDNN
-    keeps it in that order, which is what PyTorch's own inference compiler does. Where a build of torch lacks that, one
-    batched product does the work. Pickles and copies, and packs anew then.
+    With few rows a product spends its time on bringing the matrix into the order that its inner loop reads; here it is
+    kept in that order. Where compiled code has no vectors of 256 bits, torch's batched product does the work.
     """
 
     def __init__(self, matrices: Tensor) -> None:
-        packs = _packs()
-        self._matrices = None if packs else matrices
-        self._packed = _pack(matrices) if packs else []
+        self._strips = strips_of(matrices) if serves(*matrices.shape[1:]) else None
+        self._matrices = matrices if self._strips is None else None
 
-    def __call__(self, rows: Tensor) -> Sequence[Tensor]:
-        if self._matrices is not None:
-            return torch.bmm(rows, self._matrices).unbind()
-        multiply = torch.ops.mkldnn._linear_pointwise
-        return [multiply(part, packed, None, "none", [], "") for part, packed in zip(rows, self._packed, strict=True)]
-
-    def __reduce__(self) -> tuple[type[Products], tuple[Tensor]]:
-        # What is packed has no storage that a copy could be made of.
-        if self._matrices is not None:
-            return Products, (self._matrices,)
-        return Products, (torch.stack([each.to_dense().t() for each in self._packed]),)
+    def __call__(self, rows: Tensor, bias: Tensor | None, out: Tensor) -> None:
+        """bias: [N], which every row of every product gets, or None."""
+        if self._strips is not None:
+            strip_products(rows, self._strips, bias, out)
+        elif bias is None:
+            torch.bmm(rows, self._matrices, out=out)
+        else:
+            torch.baddbmm(bias, rows, self._matrices, out=out)
 
 
-def _pack(matrices: Tensor) -> list[Tensor]:
-    return [torch.ops.mkldnn._reorder_linear_weight(each.t().contiguous(), None) for each in matrices]
+def serves(inner: int, columns: int) -> bool:
+    """Whether matrices [inner, columns] are multiplied in strips."""
+    return inner > 0 and columns % LANES == 0 and _has_vectors()
 
 
 @cache
-def _packs() -> bool:
-    """Whether this torch multiplies by packed matrices, and rightly."""
-    matrices, rows = torch.eye(2).flip(0)[None], torch.tensor([[[1.0, 2.0]]])
-    try:
-        with torch.inference_mode():
-            found = torch.ops.mkldnn._linear_pointwise(rows[0], _pack(matrices)[0], None, "none", [], "")
-            return torch.equal(found, rows[0].flip(1))
-    except (AttributeError, RuntimeError):
-        return False
+def _has_vectors() -> bool:
+    return COMPILED and torch.backends.cpu.get_cpu_capability().startswith("AVX")

@@ -18,8 +18,6 @@ from spectac_fast import _native
 from spectac_fast._op import define_part
 
 COMPILED = _native.why_not("cpu") is None
-# Channels that compiled code takes at a time.
-LANES = 16
 # Outputs of a tile in a row, by how many matrices its transform has.
 OUTPUTS = {16: 2, 36: 4}
 # The finite ones.
@@ -71,10 +69,10 @@ def _tiles_reference(x: Tensor, first: int, tiles: Tensor) -> None:
     tiles.copy_(found.flatten(0, 1))
 
 
-def _image_reference(products: Sequence[Tensor], bias: Tensor | None, first: int, image: Tensor) -> None:
+def _image_reference(products: Tensor, bias: Tensor | None, first: int, image: Tensor) -> None:
     outputs, (batch, height, width, channels) = OUTPUTS[len(products)], image.shape
     back = transforms(outputs)[2].to(image)
-    held = torch.stack(list(products)).unflatten(0, (outputs + 2, outputs + 2))
+    held = products.unflatten(0, (outputs + 2, outputs + 2))
     found = torch.einsum("ka,abto,lb->tklo", back, held, back)
     blocks = image.view(batch, height // outputs, outputs, width // outputs, outputs, channels).transpose(2, 3)
     tiles = torch.arange(first, first + len(found), device=image.device)
@@ -84,7 +82,7 @@ def _image_reference(products: Sequence[Tensor], bias: Tensor | None, first: int
 
 # x: [B, H, W, C]; tiles: [16 or 36, N, C], each matrix contiguous, of the batch's tiles `first` ... first + N - 1.
 tiles_into = define_part("winograd_tiles(Tensor x, int first, Tensor(a!) tiles) -> ()", _tiles_reference)
-# products: 16 or 36 of [N, O]; bias: [O]; image: [B, H, W, O], of which those tiles are written.
+# products: [16 or 36, N, O], each matrix contiguous; bias: [O]; image: [B, H, W, O], of which those tiles are written.
 image_of = define_part(
-    "winograd_image(Tensor[] products, Tensor? bias, int first, Tensor(a!) image) -> ()", _image_reference
+    "winograd_image(Tensor products, Tensor? bias, int first, Tensor(a!) image) -> ()", _image_reference
 )

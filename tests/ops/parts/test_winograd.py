@@ -30,7 +30,7 @@ def rounding_at(points, monkeypatch):
     expect = F.conv2d(x.permute(0, 3, 1, 2).double(), weight.double(), padding=1).permute(0, 2, 3, 1)
     tiles, image = torch.empty(36, 16, 128), torch.empty(1, 16, 16, 64)
     winograd._tiles_reference(x, 0, tiles)
-    winograd._image_reference(torch.bmm(tiles, winograd.weight_matrices(weight, 4)).unbind(), None, 0, image)
+    winograd._image_reference(torch.bmm(tiles, winograd.weight_matrices(weight, 4)), None, 0, image)
     return float((image - expect).square().mean().sqrt() / expect.square().mean().sqrt())
 
 
@@ -58,7 +58,7 @@ def test_compiled_transforms_are_the_reference(matrices, with_bias):
     winograd._tiles_reference(x, first, expect)
     torch.testing.assert_close(found, expect, rtol=0, atol=1e-5)
     assert bool((apart[:, -16:] == 7.0).all())
-    products_of, bias = list(torch.randn(matrices, count, channels)), torch.randn(channels) if with_bias else None
+    products_of, bias = torch.randn(matrices, count, channels), torch.randn(channels) if with_bias else None
     images = [torch.full((3, 3 * outputs, 2 * outputs, channels), 7.0) for _ in range(2)]
     winograd.image_of(products_of, bias, first, images[0])
     winograd._image_reference(products_of, bias, first, images[1])
@@ -90,14 +90,16 @@ def test_transforms_of_what_cannot_be(wrong, message):
 @needs_compiled
 def test_images_of_what_cannot_be():
     image = torch.empty(3, 6, 4, 32)
-    each = list(torch.randn(16, 9, 32))
+    each = torch.randn(16, 9, 32)
     for wrong, first, message in (
         (each[1:], 0, "expected 16 or 36 matrices, found 15"),
-        ([*each[1:], torch.randn(8, 32)], 0, "a product must have 288 elements, found 256"),
+        (torch.randn(16, 9, 48), 0, "products must have the channels of image"),
+        (torch.randn(16, 9, 64)[:, :, ::2], 0, "each matrix contiguous"),
+        (each[0], 0, r"products must be \[matrices, tiles, C\]"),
         (each, 10, "found the first at 10"),
     ):
         with pytest.raises(RuntimeError, match=message):
             winograd.image_of(wrong, None, first, image)
     image = torch.empty(3, 16, 8, 32)
     with pytest.raises(RuntimeError, match="must not share memory"):
-        winograd.image_of(list(image.view(-1)[: 16 * 9 * 32].view(16, 9, 32)), None, 0, image)
+        winograd.image_of(image.view(-1)[: 16 * 9 * 32].view(16, 9, 32), None, 0, image)
