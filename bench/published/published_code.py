@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from bench import limited
 
 RESULTS = Path(__file__).parents[1] / "results" / "published"
 SIDE = 256
@@ -44,11 +47,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only parts that begin so: bridge, bf16, image, VQGAN (default: all)",
     )
     parser.add_argument("--steps", type=int, default=4, metavar="N", help="of the sampler, at least 3 (default: 4)")
+    parser.add_argument(
+        "--isa", choices=limited.ISAS, help="both sides without wider vectors than these, where the machine has them"
+    )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of each, in turns (default: 5)")
     parser.add_argument("-o", "--out", type=Path, default=RESULTS, help="folder of the results")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.isa and not limited.inside():
+        return limited.again(sys.argv[1:])
+
     from bench.outputs import appearing
     from bench.published.checkout import published_model, template
     from spectac_fast.evaluate.provenance import commit, machine
@@ -81,7 +90,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def held() -> str:
-    """What the environment holds torch's own kernels to, of what the machine has."""
+    """What the measurement is held to, of what the machine has: all of it by `--isa`, or torch by variables."""
+    if known := limited.fact():
+        return f"; {limited.FACT} {known[limited.FACT]}"
     names = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
     found = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
     return f"; {' '.join(found)}" if found else ""
