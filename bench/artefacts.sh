@@ -19,6 +19,16 @@ spectac phantom --cases 96  --seed 600144 -o "$work/again"      --format npy --a
 spectac phantom --cases 300 --seed 0      -o "$work/random"     --format npy --protocol random --ideal \
     --without legp views30 high-diaphragm
 spectac phantom --cases 184 --seed 40000  -o "$work/hanoi"      --format npy
+# What the third stage left worst, beside more of everything.
+spectac phantom --cases 240 --seed 300    -o "$work/random-2"   --format npy --protocol random \
+    --without legp views30 high-diaphragm
+spectac phantom --cases 50  --seed 40300  -o "$work/hanoi-2"    --format npy
+hard=()
+for one in dextrocardia:41000:50 implant:41100:60 arc360:41200:60 bmi40:41300:30 arms-down:41400:30 dilated:41500:30; do
+    IFS=: read -r name seed cases <<< "$one"
+    spectac phantom --cases "$cases" --seed "$seed" -o "$work/$name" --format npy --protocol "$name"
+    hard+=("$work/$name")
+done
 spectac phantom --cases 120 --seed 520000 -o "$work/judged"     --format npy --protocol random \
     --without legp views30 high-diaphragm
 spectac phantom --cases 1   --seed 610008 -o "$work/demo"
@@ -41,7 +51,9 @@ stage() { # NAME RECIPE BUDGET INITIAL COHORT...
 stage first native64         "--max-minutes 58"     ""     "$work/train"
 stage heart native64-heart   "--max-minutes 24"     first  "$work/train"
 stage third native64-context "--max-minutes 60"     heart  "$work/train" "$work/more"
-stage run   native64-facts   "--max-slices 416000"  third  "$work/random" "$work/hanoi"
+stage facts native64-facts   "--max-slices 416000"  third  "$work/random" "$work/hanoi"
+stage run   native64-facts   "--max-slices 352000 --set optimiser.learning_rate=0.0003" facts \
+    "$work/random-2" "$work/hanoi-2" "${hard[@]}"
 cp "$work/run/bbdm64.safetensors" "$weights/"
 cp "$work/run/card.json" "$weights/bbdm64.json"
 

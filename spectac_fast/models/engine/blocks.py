@@ -40,17 +40,16 @@ class Positions:
     """A linear map of the channels, the same at every position: x [B, H, W, C] -> [B, H, W, C']."""
 
     def __init__(self, layer: nn.Conv1d | nn.Conv2d, dtype: torch.dtype, device: torch.device) -> None:
-        self.weight = layer.weight.detach().flatten(1).to(device, dtype)
-        self.bias = layer.bias.detach().to(device, dtype)
-        large = self.weight.numel() >= _LEAST_WEIGHTS and self.weight.device.type == "cpu" and dtype == torch.float32
-        packs = large and serves(*self.weight.shape[::-1])
-        self._product = Products(self.weight.t()[None]) if packs else None
+        weight = layer.weight.detach().flatten(1).to(device, dtype)
+        large = weight.numel() >= _LEAST_WEIGHTS and weight.device.type == "cpu" and dtype == torch.float32
+        self._by = Products(weight.t()[None]) if large and serves(*weight.shape[::-1]) else weight
+        self._bias = layer.bias.detach().to(device, dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._product is None:
-            return F.linear(x, self.weight, self.bias)
-        y = x.new_empty(*x.shape[:-1], len(self.bias))
-        self._product(x.reshape(1, -1, x.shape[-1]), self.bias, y.view(1, -1, len(self.bias)))
+        if isinstance(self._by, Tensor):
+            return F.linear(x, self._by, self._bias)
+        y = x.new_empty(*x.shape[:-1], len(self._bias))
+        self._by(x.reshape(1, -1, x.shape[-1]), self._bias, y.view(1, -1, len(self._bias)))
         return y
 
 
