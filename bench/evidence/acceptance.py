@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -130,8 +131,23 @@ def cases_of(report: str) -> list[Case]:
     return cases
 
 
+def joined(cases: Sequence[Case]) -> list[Case]:
+    """The cases; variants of one test that passed and say nothing more are one, where the first of them was."""
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        name, _, variant = case.name.partition("[")
+        silent = variant and case.outcome == PASSED and not case.figures
+        groups.setdefault(name if silent else case.name, []).append(case)
+    return [
+        each[0]
+        if len(each) == 1
+        else Case(f"{name}, {len(each)} variants", PASSED, "", sum(case.seconds for case in each), ())
+        for name, each in groups.items()
+    ]
+
+
 def page(results: dict[str, Result]) -> str:
-    """One row per test, then where and when each part ran."""
+    """One row per test, then where and when each part ran; variants of a test that measure nothing and pass share one."""
     rows = [
         "# Acceptance of a night's work",
         "",
@@ -141,7 +157,7 @@ def page(results: dict[str, Result]) -> str:
         "| --- | --- | --- | ---: | --- |",
     ]
     for part, result in results.items():
-        for case in result.cases or [Case("", FAILED, "no test came to its end", float("nan"), ())]:
+        for case in joined(result.cases) or [Case("", FAILED, "no test came to its end", float("nan"), ())]:
             said = "; ".join([*case.figures, *([case.reason] if case.reason else [])])
             rows.append(f"| {part} | {case.name} | {case.outcome} | {case.seconds:.0f} | {said.replace('|', '/')} |")
     rows += ["", *(f"* {part}: {', '.join(result.facts.values())}" for part, result in results.items())]

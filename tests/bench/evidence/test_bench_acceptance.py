@@ -54,6 +54,18 @@ def test_outcomes_and_figures(report):
     assert ["failed" in rows[k] for k in range(4)] == [False, True, False, True]
 
 
+def test_variants_that_say_nothing_share_a_row():
+    def case(name, outcome="passed", figures=()):
+        return acceptance.Case(name, outcome, "", 2.0, figures)
+
+    found = acceptance.joined(
+        [case("a[1]"), case("b"), case("a[2]"), case("a[3]", "failed"), case("a[4]", figures=("7",)), case("c[1]")]
+    )
+    assert [each.name for each in found] == ["a, 2 variants", "b", "a[3]", "a[4]", "c[1]"]
+    assert [each.seconds for each in found] == [4.0, 2.0, 2.0, 2.0, 2.0]
+    assert found[2].outcome == "failed"
+
+
 def test_what_did_not_pass_is_the_exit_status(report, tmp_path, monkeypatch, capsys):
     good, bad, absent = acceptance.cases_of(report)
     for cases, status in (([good], 0), ([good, bad], 1), ([good, absent], 1), ([], 1)):
