@@ -147,7 +147,7 @@ def joined(cases: Sequence[Case]) -> list[Case]:
 
 
 def page(results: dict[str, Result]) -> str:
-    """One row per test, then where and when each part ran; variants of a test that measure nothing and pass share one."""
+    """One row per test, or for all its silent variants, then where and when each part ran."""
     rows = [
         "# Acceptance of a night's work",
         "",
