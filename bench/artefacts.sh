@@ -12,9 +12,9 @@ spectac phantom --cases 300 --seed 0      -o "$work/train"      --format npy
 spectac phantom --cases 600 --seed 300    -o "$work/more"       --format npy
 spectac phantom --cases 24  --seed 500000 -o "$work/validation" --format npy
 spectac phantom --cases 48  --seed 600000 -o "$work/test"       --format npy
-# Looked at once, when everything was fixed; new weights need new ones (600048-600143 were those of the third stage).
-spectac phantom --cases 96  --seed 600144 -o "$work/unseen"     --format npy
-spectac phantom --cases 96  --seed 600144 -o "$work/again"      --format npy --acquisition 1
+# Looked at once, when everything was fixed; new weights need new ones (600048-600239 were those of earlier stages).
+spectac phantom --cases 96  --seed 600240 -o "$work/unseen"     --format npy
+spectac phantom --cases 96  --seed 600240 -o "$work/again"      --format npy --acquisition 1
 # Many cameras and people; what is left out is never trained on, and shows what a model does with what it never saw.
 spectac phantom --cases 300 --seed 0      -o "$work/random"     --format npy --protocol random --ideal \
     --without legp views30 high-diaphragm
@@ -59,8 +59,8 @@ cp "$work/run/card.json" "$weights/bbdm64.json"
 
 spectac phantom --cases 64 --seed 40000   -o "$work/normals"    --format npy
 python -m bench normals --data "$work/normals" --store
-python -m bench foreign --train "$work/random" "$work/hanoi" --stride 3 --spread-stride 16 --data "$work/validation" --store
-python -m bench fields --data "$work/validation" --train "$work/hanoi" --store
+python -m bench foreign --train "$work/random-2" "$work/hanoi-2" --stride 2 --spread-stride 10 --data "$work/validation" --store
+python -m bench fields --data "$work/validation" --train "$work/normals" --store
 python -m bench protocols --work "$work/protocols"
 python -m bench expected --work "$work/protocols" --random "$work/judged" --store
 python -m bench counts --data "$work/judged"
