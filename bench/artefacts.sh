@@ -38,8 +38,9 @@ for row in identity scale linear; do
     spectac train "$row" --data "$work/train" "$work/more" -o "$work/rows"
     cp "$work/rows/$row.json" "$weights/"
 done
-# Four stages: everything alike; then the heart counting more; then more patients, neighbouring slices and errors of
-# segment size; then other cameras and people, of whom the network is told what headers say. Another machine gives other
+# Six stages: everything alike; then the heart counting more; then more patients, neighbouring slices and errors of
+# segment size; then other cameras and people, of whom the network is told what headers say; then more of these and of
+# whom it served worst; last the first camera's again, whose counts that stage had blurred. Another machine gives other
 # weights where the budget is of minutes.
 stage() { # NAME RECIPE BUDGET INITIAL COHORT...
     local run=$work/$1 recipe=$2 budget=$3 initial=$4
@@ -52,8 +53,10 @@ stage first native64         "--max-minutes 58"     ""     "$work/train"
 stage heart native64-heart   "--max-minutes 24"     first  "$work/train"
 stage third native64-context "--max-minutes 60"     heart  "$work/train" "$work/more"
 stage facts native64-facts   "--max-slices 416000"  third  "$work/random" "$work/hanoi"
-stage run   native64-facts   "--max-slices 352000 --set optimiser.learning_rate=0.0003" facts \
+stage more  native64-facts   "--max-slices 352000 --set optimiser.learning_rate=0.0003" facts \
     "$work/random-2" "$work/hanoi-2" "${hard[@]}"
+stage run   native64-facts   "--max-slices 96000 --set optimiser.learning_rate=0.0002" more \
+    "$work/random-2" "$work/hanoi" "$work/hanoi-2" "${hard[@]}"
 cp "$work/run/bbdm64.safetensors" "$weights/"
 cp "$work/run/card.json" "$weights/bbdm64.json"
 
