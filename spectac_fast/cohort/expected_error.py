@@ -46,9 +46,10 @@ _TISSUE = 0.2
 # patients lie further off than simulated ones, and the process must not go on from what it knows of these.
 _FURTHEST = 2.0
 _TINY = 1e-6
-# NC of which less error than this (%) is expected, and of the correction at least so many times as much: that of all
-# 24 validation studies with nothing to correct, and of none of 468 others (bench/results/expected).
-NOTHING_ERROR, NOTHING_RATIO = 1.95, 1.75
+# NC of which less error than this (%) is expected, and of the correction at least so many times as much: that of 23 of
+# 24 validation studies with nothing to correct, of none of 468 others (bench/results/expected), and not of the real
+# patient of the demo, who was not corrected and of whom 1.75 % is expected.
+NOTHING_ERROR, NOTHING_RATIO = 1.65, 2.0
 
 
 @dataclass(frozen=True)
