@@ -62,7 +62,8 @@ cp "$work/run/card.json" "$weights/bbdm64.json"
 
 spectac phantom --cases 64 --seed 40000   -o "$work/normals"    --format npy
 python -m bench normals --data "$work/normals" --store
-python -m bench foreign --train "$work/random-2" "$work/hanoi-2" --stride 2 --spread-stride 10 --data "$work/validation" --store
+python -m bench foreign --train "$work/random-2" "$work/hanoi" "$work/hanoi-2" --stride 3 --spread-stride 16 \
+    --data "$work/validation" --store
 python -m bench fields --data "$work/validation" --train "$work/normals" --store
 python -m bench protocols --work "$work/protocols"
 python -m bench expected --work "$work/protocols" --random "$work/judged" --store
