@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,12 +44,12 @@ def described(
     work: Path, protocol: str, cohort: Cohort, single: Row, combined: Row, template: NDArray[np.floating]
 ) -> list[dict[str, Any]]:
     """Of every patient and phase of a cohort {"seed", "phase", "features", "corrected", "uncorrected"}, from `work`
-    where the same weights were described on the same patients before. single, combined: rows of one model, planes for
-    themselves and averaged.
+    where the same weights were described on the same patients by the same template before. single, combined: rows of
+    one model, planes for themselves and averaged.
     """
     seeds = cohort.seeds
-    weights = combined.translator.weights_sha256[:16]
-    path = work / "described" / f"{protocol}-{seeds[0]}-{len(seeds)}-{weights}.json"
+    weights, by = combined.translator.weights_sha256[:16], hashlib.sha256(template.tobytes()).hexdigest()[:8]
+    path = work / "described" / f"{protocol}-{seeds[0]}-{len(seeds)}-{weights}-{by}.json"
     if not path.is_file():
         found = [
             _described(cohort, case, phase, single, combined, template)
