@@ -10,13 +10,13 @@
 namespace sf {
 namespace {
 
-typedef float Half __attribute__((vector_size(2 * kLanes), aligned(2 * kLanes)));
-typedef float LooseHalf __attribute__((vector_size(2 * kLanes), aligned(4), may_alias));
+typedef float HalfLanes __attribute__((vector_size(2 * kLanes), aligned(2 * kLanes)));
+typedef float LooseHalfLanes __attribute__((vector_size(2 * kLanes), aligned(4), may_alias));
 
 // What the registers of a vector width hold: sums of so many rows, beside a strip's column and a row's value.
 struct Of256 {
-  using Vector = Half;
-  using Loose = LooseHalf;
+  using Vector = HalfLanes;
+  using Loose = LooseHalfLanes;
   static constexpr int64_t kRows = 6;
 };
 
@@ -104,8 +104,9 @@ SF_WIDE void one_of_256(const Piece& p, const float* next) { multiply<Of256, 1>(
 SF_WIDE void one_of_512(const Piece& p, const float* next) { multiply<Of512, 1>(p, next); }
 SF_WIDE void two_of_512(const Piece& p, const float* next) { multiply<Of512, 2>(p, next); }
 
+// Whether the functions above have the width of Of512: where SF_WIDE makes them for the processor that runs them.
 bool has_512() {
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(SPECTAC_FAST_AVX2)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(SPECTAC_FAST_AVX2)
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");
 #else
   return false;
