@@ -19,7 +19,7 @@ spectac phantom --cases 96  --seed 600240 -o "$work/again"      --format npy --a
 spectac phantom --cases 300 --seed 0      -o "$work/random"     --format npy --protocol random --ideal \
     --without legp views30 high-diaphragm
 spectac phantom --cases 184 --seed 40000  -o "$work/hanoi"      --format npy
-# What the third stage left worst, beside more of everything.
+# Whom the fourth stage served worst, beside more of everything.
 spectac phantom --cases 240 --seed 300    -o "$work/random-2"   --format npy --protocol random \
     --without legp views30 high-diaphragm
 spectac phantom --cases 50  --seed 40300  -o "$work/hanoi-2"    --format npy
