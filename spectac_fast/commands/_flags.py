@@ -129,8 +129,8 @@ def told(args: argparse.Namespace) -> Told:
     """What the user says of files."""
     from spectac_fast.formats.series import Told
 
-    kept = getattr(args, "keep_scatter", None)
-    return Told(args.plane, args.phase, args.pixel_mm, args.slice_mm, args.kind and args.kind.upper(), kept)
+    kept, ideal = (getattr(args, name, None) for name in ("keep_scatter", "ideal"))
+    return Told(args.plane, args.phase, args.pixel_mm, args.slice_mm, args.kind and args.kind.upper(), kept, ideal)
 
 
 def add_seed(parser: argparse.ArgumentParser, default: int = 0) -> None:

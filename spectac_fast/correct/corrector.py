@@ -17,13 +17,13 @@ from spectac_fast.correct.outcome import Corrected
 from spectac_fast.correct.stages import Stages
 from spectac_fast.correct.store import Store
 from spectac_fast.correct.study import gives_single_sample
+from spectac_fast.correct.target import check_wanted, wanted_settings
 from spectac_fast.data.copies import without_copies
-from spectac_fast.data.facts import KEEPS_SCATTER
 from spectac_fast.data.inputs import Source, common_root, find_studies, paths_of
 from spectac_fast.errors import NoInputError, SpectacError, UsageError
 from spectac_fast.formats.series import NOTHING, Provenance, Told
 from spectac_fast.models.registry import load
-from spectac_fast.models.translator import Translator, facts_of
+from spectac_fast.models.translator import Translator
 from spectac_fast.models.uncertainty import calibration_of, check_sampling, warn_unmeasured
 from spectac_fast.outputs import Permit
 from spectac_fast.progress import Progress
@@ -97,11 +97,7 @@ class Corrector:
             _check_number(name, number, least=1)
         _check_number("seed", seed)
         self.translator = load(model, device) if isinstance(model, (str, Path)) else model
-        if told.keep_scatter and KEEPS_SCATTER not in facts_of(self.translator):
-            raise UsageError(
-                f"keep scatter: expected a model that learnt from AC of both kinds, such as bbdm, found "
-                f"{self.translator.name}."
-            )
+        check_wanted(told, self.translator)
         self.told = told
         self.seed, self.force, self.jobs = seed, force, jobs or min(os.cpu_count() or 1, _MOST_JOBS)
         options = {key: value for key, value in (("steps", steps), ("samples", samples)) if value is not None}
@@ -112,6 +108,8 @@ class Corrector:
         if uncertainty is not None:
             _check_number("uncertainty", uncertainty)
             check_sampling(self.translator)
+            if told.ideal:
+                raise UsageError("uncertainty: expected AC as CT-AC is, against which it is measured, found ideal AC.")
             if uncertainty < 2:
                 raise UsageError(f"uncertainty: expected at least 2 samples, found {uncertainty}.")
             warn_unmeasured(self.translator)
@@ -134,13 +132,11 @@ class Corrector:
             "precision": self._precision,
             "planes": "separate" if gives_single_sample(self.translator, self._options) else "combined",
         }
-        if self.told.keep_scatter:
-            settings["scatter"] = "kept"
         return Provenance(
             self.translator.name,
             self.translator.weights_sha256,
             __version__,
-            {**self._options, **settings},
+            {**self._options, **settings, **wanted_settings(self.told)},
             self._deviation(),
         )
 

@@ -14,7 +14,7 @@ from spectac_fast.correct.engines.network import Network
 from spectac_fast.correct.outcome import Corrected, Read
 from spectac_fast.correct.store import Store
 from spectac_fast.correct.study import Prepared, prepare
-from spectac_fast.data.facts import StudyFacts
+from spectac_fast.correct.target import wanted_facts
 from spectac_fast.data.geometry.field import field_of
 from spectac_fast.data.geometry.resample import check_geometry
 from spectac_fast.data.inputs import Source
@@ -145,7 +145,7 @@ class Stages:
             network = self._network
             try:
                 with phase("normalise"):
-                    facts = StudyFacts(keeps_scatter=self._told.keep_scatter)
+                    facts = wanted_facts(self._told)
                     read.prepared = prepare(read.study, network.translator, network.options, self._seed, facts)
             except SpectacError as reason:
                 read.failed.append(str(reason))

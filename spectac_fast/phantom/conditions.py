@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from spectac_fast.phantom.people import Patient
+from spectac_fast.phantom.people import TERRITORY_ANGLE, Defect, Patient
 
 Change = Callable[[Patient, np.random.Generator], Patient]
 
@@ -161,6 +161,24 @@ def prone(patient: Patient, rng: np.random.Generator) -> Patient:
         breast=0.8 * patient.breast,
     )
     return _found(lying, "prone")
+
+
+def inferior_defect(patient: Patient, rng: np.random.Generator) -> Patient:
+    """A defect of the inferior wall and no other, from a mild and small one on, fixed in half of them: what the
+    diaphragm's shadow looks like, most of all in men.
+    """
+    base, loss = float(rng.uniform(0.10, 0.40)), float(rng.uniform(0.12, 0.70))
+    reversible = 0.0 if rng.random() < 0.5 else float(rng.uniform(0.3, 1.0))
+    defect = Defect(
+        territory="RCA",
+        angle=TERRITORY_ANGLE["RCA"] + float(rng.uniform(-15, 35)),
+        width=float(rng.uniform(40, 120)),
+        base=base,
+        apex=base + float(rng.uniform(0.25, 0.60)),
+        loss={"stress": loss, "rest": loss * (1 - reversible)},
+        subendocardial=bool(rng.random() < 0.15),
+    )
+    return replace(patient, defects=(defect,))
 
 
 # Condition -> (share of all patients, or of women where only they can have it; the change).

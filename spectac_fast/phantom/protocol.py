@@ -122,7 +122,7 @@ NAMES = (
     *("no-scatter-correction", "dew", "exact-scatter", "exact-map"),
     *("arc360", "views30", "views120", "legp", "czt", "matrix128", "pixels-5", "contour"),
     *("counts-quarter", "counts-half", "counts-double", "box", "ball", "cropped"),
-    *("no-attenuation", "prone", "bmi40", *CONDITION_NAMES, "western", "asian"),
+    *("no-attenuation", "prone", "inferior-defect", "bmi40", *CONDITION_NAMES, "western", "asian"),
     RANDOM,
 )
 # What a random protocol or patient can be without.

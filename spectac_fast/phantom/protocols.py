@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spectac_fast.phantom.conditions import CONDITIONS, Change, prone, with_bmi
+from spectac_fast.phantom.conditions import CONDITIONS, Change, inferior_defect, prone, with_bmi
 from spectac_fast.phantom.drawn import draw_protocol
 from spectac_fast.phantom.people import Patient, draw
 from spectac_fast.phantom.protocol import HANOI, RANDOM, Camera, Field, Protocol
@@ -89,6 +89,7 @@ PLANS: dict[str, Plan] = {
     # The patient.
     "no-attenuation": _study(attenuation=False),
     "prone": replace(_study(position="prone"), change=prone),
+    "inferior-defect": _patient(inferior_defect),
     "bmi40": _patient(lambda patient, rng: with_bmi(patient, 40.0)),
     **{name: _patient(change) for name, (_, change) in CONDITIONS.items()},
     "western": replace(_camera(body_mm=None), origin="western"),

@@ -55,6 +55,54 @@ class Fields:
         return out
 
 
+@dataclass(frozen=True)
+class Uptake:
+    """Places of the heart that take up more or less than they did, in NC and in what is wanted alike: in `share` of the
+    slices, one each. Which counts are lost on the way out of the body does not depend on how many there are, so that
+    the ratio of AC to NC stays. Who learns from patients alone takes part of a mild inferior defect for the diaphragm's
+    shadow, which is more frequent.
+
+    change: least and largest relative change of counts at the middle of a place. fwhm_mm: of the Gaussian that it is,
+    in space. from_centre_mm: least and largest distance of its middle from the stack's centre.
+
+    Raises UsageError for settings that describe no place.
+    """
+
+    share: float
+    change: tuple[float, float]
+    fwhm_mm: tuple[float, float]
+    from_centre_mm: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        (least, most), (narrow, wide), (near, far) = self.change, self.fwhm_mm, self.from_centre_mm
+        if not (0 <= self.share <= 1 and -1 < least <= most and 0 < narrow <= wide and 0 <= near <= far):
+            raise UsageError(
+                "uptake of a recipe: expected a share of 0 to 1, -1 < change[0] <= change[1], 0 < fwhm_mm[0] <= "
+                f"fwhm_mm[1] and 0 <= from_centre_mm[0] <= from_centre_mm[1], found {self}"
+            )
+
+    def factors(
+        self, heights_mm: NDArray[np.float64], shape: tuple[int, int], pixel_mm: float, rng: np.random.Generator
+    ) -> Tensor:
+        """What the counts of slices are multiplied by, float32 [B, n, H, W]; heights_mm [B, n]: how far each slice of a
+        stack that is seen lies from its middle.
+        """
+        size = len(heights_mm)
+        chosen = rng.random(size) < self.share
+        change = np.where(chosen, rng.uniform(*self.change, size=size), 0.0)
+        wide = rng.uniform(*self.fwhm_mm, size=size)
+        way = rng.standard_normal((3, size))
+        middles = way / np.linalg.norm(way, axis=0) * rng.uniform(*self.from_centre_mm, size=size)
+        axes = [heights_mm, *((np.arange(n) - (n - 1) / 2)[None] * pixel_mm for n in shape)]
+        fall = -4.0 * np.log(2.0) / wide[:, None] ** 2
+        z, y, x = (
+            np.exp(fall * (axis - middle[:, None]) ** 2).astype(np.float32)
+            for axis, middle in zip(axes, middles, strict=True)
+        )
+        z = z * change[:, None].astype(np.float32)
+        return torch.from_numpy(1.0 + z[:, :, None, None] * y[:, None, :, None] * x[:, None, None, :])
+
+
 def _outside(
     shape: tuple[int, int], pixel_mm: float, half_mm: float, disc: bool, falls_mm: float
 ) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], NDArray[np.float32]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from spectac_fast.data.facts import FACTS
 from spectac_fast.device import has_bf16_units
 from spectac_fast.errors import InputError, UsageError
+from spectac_fast.models.names import APART
 from spectac_fast.terms import IDEAL
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent / "recipes"
 # Models whose networks predict codes of a first stage, or are one.
 _OF_CODES = ("cpdm", "lbbdm", "ldm", "vqgan")
+# Settings of data that are of pairs of images alone.
+_OF_IMAGES = ("targets", "fields", "uptake")
 # What a recipe need not hold to be changed in it: networks and data have defaults for these.
-_MAY_BE_NEW = ("context_slices", "attenuation_paths", "targets", "fields", "facts")
+_MAY_BE_NEW = ("context_slices", "attenuation_paths", "facts", *_OF_IMAGES)
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Recipe:
     "accumulate": batches per step, "shift_px": largest random shift, "scale_jitter": largest relative change of the
     count scale, "clip": bounds of the targets or null, "paired": whether NC and AC show the same slice; optional, for
     models between latents, "latent_slices": how many slices are encoded, all by default; optional, "targets": how often
-    "AC" and "IDEAL" stand as a slice's target, {"AC": 1} by default, and "fields": fields that end within the patient,
-    see augment.py}.
+    "AC" and "IDEAL" stand as a slice's target, {"AC": 1} by default, and, see augment.py, "fields": fields that end
+    within the patient, "uptake": places of other uptake}.
     optimiser: {"learning_rate": peak, "betas", "weight_decay"}. schedule: see schedule.py. gradient_clip: bound of the
     gradient's norm or null. average: {"decay", "start_step", "every"} of the running average of weights that ships.
     precision: "bf16" runs networks under autocast where the device has units for bfloat16 (`has_bf16_units`) and is
@@ -174,8 +177,13 @@ def _check_facts(data: dict[str, Any]) -> None:
 
 
 def _check_options(data: dict[str, Any]) -> None:
-    """UsageError for neighbours or a factor where the model can have none, or where no network would read of them."""
+    """UsageError for neighbours or a factor where the model can have none, or where no network or data would read of
+    them.
+    """
     network, model, recipe = data["network"], data["model"], f"the recipe {data['name']}"
+    unread = [name for name in _OF_IMAGES if model in APART and name in data["data"]]
+    if unread:
+        raise UsageError(f"{recipe}: {unread[0]} is of pairs of images, and {model} learns from others")
     places = {"network": network, **{f"network.{k}": part for k, part in network.items() if isinstance(part, dict)}}
     home = "network.generator" if "generator" in network else "network"
     for option in ("context_slices", "attenuation_paths"):

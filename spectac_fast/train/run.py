@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def train(
     carried_out = recipe.on(device)
     learner = make_learner(Setting(carried_out, pairs, options.seed, device, options.first_stage))
     if options.initial is not None:
-        start_from(learner, options.initial)
+        start_from(learner, options.initial, recipe.facts)
     schedule = make_schedule(recipe.schedule, learner.optimizers.values())
     state = TrainingState(learner, averaged(learner.shipped, recipe.average["decay"]), schedule)
     data = trained_on([cohort.cases[i] for i in cases])
@@ -140,13 +140,16 @@ def train(
     return path
 
 
-def start_from(learner: Learner, path: Path) -> None:
-    """Take the weights of a file, which may be of a network that saw fewer neighbouring slices.
+def start_from(learner: Learner, path: Path, facts: Sequence[str] = ()) -> None:
+    """Take the weights of a file, which may be of a network that saw fewer neighbouring slices, or was told less.
 
-    What a network makes of facts begins as nothing where the file knows none.
-    Raises InputError if the file holds other tensors, or one of another shape.
+    What a network makes of `facts` begins as nothing where the file knows none of them; those it knows come first.
+    Raises InputError if the file holds other tensors, or one of another shape, or knows facts in another order.
     """
-    tensors, _ = load_weights(path)
+    tensors, header = load_weights(path)
+    known = header["config"].get("network", {}).get("facts", [])
+    if known and known != list(facts[: len(known)]):
+        raise InputError(f"{path}: expected a network told {', '.join(facts)}, found {', '.join(known)}")
     own = learner.tensors(learner.shipped)
     tensors = {name: value for name, value in own.items() if FACTS_EMBED in name} | tensors
     if tensors.keys() != own.keys():
@@ -157,10 +160,11 @@ def start_from(learner: Learner, path: Path) -> None:
 
 
 def _widened(value: Tensor, own: Tensor, name: str) -> Tensor:
-    missing = own.shape[1] - value.shape[1] if own.dim() == value.dim() == 4 else 0
+    of_inputs = own.dim() == 4 or name.endswith(f"{FACTS_EMBED}0.weight")
+    missing = own.shape[1] - value.shape[1] if own.dim() == value.dim() and of_inputs else 0
     if missing > 0 and own.shape[1] > 1:
-        # Neighbours that the old weights did not know count for nothing at first; their channels are the last.
-        value = nn.functional.pad(value, (0, 0, 0, 0, 0, missing))
+        # Neighbours and facts that the old weights did not know count for nothing at first; they are the last.
+        value = nn.functional.pad(value, (*(0, 0) * (own.dim() - 2), 0, missing))
     if value.shape != own.shape:
         raise InputError(f"{name} has shape {list(value.shape)}, expected {list(own.shape)}")
     return value

@@ -17,12 +17,12 @@ from spectac_fast.cohort.cohort import split_of
 from spectac_fast.cohort.map_cohort import MapCohort
 from spectac_fast.cohort.paired import PairedCohort, facts_of_patient
 from spectac_fast.cohort.views import ViewCohort
-from spectac_fast.data.facts import KEEPS_SCATTER
+from spectac_fast.data.facts import AS_IDEAL, KEEPS_SCATTER, WANTED
 from spectac_fast.data.scale import heart_mask
 from spectac_fast.errors import InputError
 from spectac_fast.models.facts import join_facts
 from spectac_fast.terms import IDEAL
-from spectac_fast.train.augment import Fields, shifted
+from spectac_fast.train.augment import Fields, Uptake, shifted
 
 _CHUNK = 1024
 _ALONE_SHARE = 0.1
@@ -104,7 +104,7 @@ class SlicePairs:
         self._known = np.stack(known)
         self._stacks, self.shape = stacks, stacks[0]["NC"].shape[1:]
         self.scales = np.concatenate(scales)
-        self.gain, self.pixel_mm = gain, float(cohort.spacing_mm[1])
+        self.gain, (self.slice_mm, self.pixel_mm) = gain, map(float, cohort.spacing_mm[:2])
         depths = np.array([len(stack["NC"]) for stack in stacks])
         self._depth, self._stack_of = np.repeat(depths, depths), np.repeat(np.arange(len(depths)), depths)
         self._within = np.concatenate([np.arange(depth) for depth in depths])
@@ -191,9 +191,10 @@ class SlicePairs:
         jitter: float,
         context: int = 0,
         fields: Fields | None = None,
+        uptake: Uptake | None = None,
     ) -> Batch:
-        """A random batch with the same random shift and, for the images, the same count factor and the same end of the
-        field.
+        """A random batch with the same random shift and, for the images, the same count factor, the same place of other
+        uptake and the same end of the field.
 
         Half of the slices see their neighbours in reverse, since vendors count slices from either end; some see only
         themselves, as a slice translated on its own does.
@@ -201,35 +202,56 @@ class SlicePairs:
         indices = rng.integers(len(self), size=size)
         factor = rng.uniform(1.0 - jitter, 1.0 + jitter, size=size).astype(np.float32)
         shifts = rng.integers(-shift_px, shift_px + 1, size=(size, 2))
-        nc, ac = self.select(indices, factor, self._drawn_targets(rng, size))
+        targets = self._drawn_targets(rng, size)
+        nc, ac = self.select(indices, factor, targets)
+        beside = self.neighbours(indices, context, factor)
+        if uptake is not None:
+            there = uptake.factors(self._heights_mm(indices, context), self.shape, self.pixel_mm, rng)
+            nc, ac, beside = (
+                (image + 1.0) * part - 1.0
+                for image, part in ((nc, there[:, :1]), (ac, there[:, :1]), (beside, there[:, 1:]))
+            )
         heart = torch.from_numpy(self.heart(indices)).float()[:, None]
-        images = torch.cat([nc, ac, self._augmented_neighbours(rng, indices, context, factor, nc)], dim=1)
+        images = torch.cat([nc, ac, _augmented(rng, beside, nc)], dim=1)
         if fields is not None:
             images = fields.end(images, self.pixel_mm, rng)
         # What a shift brings in holds no counts, -1 in model units; as a mask in the same units it is no heart.
         group = torch.cat([images, 2.0 * heart - 1.0], dim=1)
         moved = torch.stack([shifted(image, int(dy), int(dx)) for image, (dy, dx) in zip(group, shifts, strict=True)])
         nc, ac, beside, heart = (part.contiguous() for part in moved.split((1, 1, 2 * context, 1), dim=1))
-        return Batch(nc, ac, 0.5 * (heart + 1.0), join_facts(beside, self._said(rng, indices), self.shape))
+        return Batch(nc, ac, 0.5 * (heart + 1.0), join_facts(beside, self._said(rng, indices, targets), self.shape))
 
-    def _said(self, rng: np.random.Generator, indices: NDArray[np.integer]) -> Tensor:
-        """The facts of some slices as headers would have them: not all, and of some files none."""
+    def _said(self, rng: np.random.Generator, indices: NDArray[np.integer], targets: str | NDArray[np.str_]) -> Tensor:
+        """The facts of some slices as headers would have them: not all, and of some files none; what is wanted is what
+        stands as the target.
+        """
         known = self.facts(indices)
         if not self.names:
             return known
+        ideal = torch.from_numpy(np.broadcast_to(np.asarray(targets) == IDEAL, len(indices)).copy())
+        for name, value in ((AS_IDEAL, 1.0), (KEEPS_SCATTER, 0.0)):
+            if name in self.names:
+                known[ideal, self.names.index(name)] = value
         shape = tuple(known.shape)
         silent = (rng.random((shape[0], 1)) < _SILENT_SHARE) | (rng.random(shape) < _UNSAID_SHARE)
-        silent &= np.array(self.names) != KEEPS_SCATTER
+        silent &= ~np.isin(self.names, WANTED)
         return torch.where(torch.from_numpy(silent), torch.zeros(()), known)
 
     def _drawn_targets(self, rng: np.random.Generator, size: int) -> str | NDArray[np.str_]:
         kinds, shares = list(self.targets), list(self.targets.values())
         return kinds[0] if len(kinds) == 1 else rng.choice(kinds, size=size, p=shares)
 
-    def _augmented_neighbours(
-        self, rng: np.random.Generator, indices: NDArray[np.integer], context: int, factor: NDArray, nc: Tensor
-    ) -> Tensor:
-        beside = self.neighbours(indices, context, factor)
-        reverse, alone = (torch.from_numpy(rng.random(len(indices)) < share) for share in (0.5, _ALONE_SHARE))
-        beside = torch.where(reverse[:, None, None, None], beside.flip(1), beside)
-        return torch.where(alone[:, None, None, None], nc, beside)
+    def _heights_mm(self, indices: NDArray[np.integer], context: int) -> NDArray[np.float64]:
+        """How far some slices, then their neighbours as `neighbours` has them, lie from the middle of their stack,
+        [B, 1 + 2 context].
+        """
+        offsets = np.array([0, *(k for k in range(-context, context + 1) if k)])
+        last = self._depth[indices][:, None] - 1
+        return ((self._within[indices][:, None] + offsets).clip(0, last) - last / 2) * self.slice_mm
+
+
+def _augmented(rng: np.random.Generator, beside: Tensor, nc: Tensor) -> Tensor:
+    """Neighbours [B, 2 context, H, W], half of them in reverse, some of them the slice itself."""
+    reverse, alone = (torch.from_numpy(rng.random(len(nc)) < share) for share in (0.5, _ALONE_SHARE))
+    beside = torch.where(reverse[:, None, None, None], beside.flip(1), beside)
+    return torch.where(alone[:, None, None, None], nc, beside)

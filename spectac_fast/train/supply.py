@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from spectac_fast.models.engine.fit import Fit
-from spectac_fast.train.augment import Fields
+from spectac_fast.train.augment import Fields, Uptake
 from spectac_fast.train.maps.slices import MapSlices
 from spectac_fast.train.slices import Batch, SlicePairs
 
@@ -35,7 +35,9 @@ class Supply:
     ) -> None:
         self.pairs, self.settings, self.device, self.context = pairs, settings, device, context
         self.fit = fit_of(settings, multiple)
-        self.fields = Fields(**settings["fields"]) if settings.get("fields") else None
+        made = {"fields": Fields, "uptake": Uptake}
+        # What a recipe does not ask for is not passed on, for not all data have it.
+        self.augment = {name: of(**settings[name]) for name, of in made.items() if settings.get(name)}
 
     def batch(self, rng: np.random.Generator) -> Batch:
         """Slices, targets, heart mask and neighbours at the network's size, float32 on the device."""
@@ -53,4 +55,4 @@ class Supply:
     def _draw(self, rng: np.random.Generator) -> Batch:
         settings = self.settings
         shift_px, jitter = settings["shift_px"], settings["scale_jitter"]
-        return self.pairs.batch(rng, settings["batch"], shift_px, jitter, self.context, self.fields)
+        return self.pairs.batch(rng, settings["batch"], shift_px, jitter, self.context, **self.augment)

@@ -97,6 +97,8 @@ def test_the_page_says_what_was_gained_and_who_was_harmed():
     assert (
         "Mean over 2 protocols with something to correct: 0.90 of NC (goal 0.42); the worst is hanoi with 1.00" in text
     )
+    assert "Segments are 2.50 % from IDEAL, those of CT-AC 2.10 %: +0.40 (+0.40 – +0.40, 95 % bootstrap over" in text
+    assert "over patients), nearer in 0 of 4." in text
     assert "Under no-attenuation segments end 9.3 % from AC where none should move." in text
     assert "| hanoi | 1.00 | 0.40 | -0.60 | 2/2 | 2.0 -> 2.0 |" in text
     # Of four patients the ratio falls by .1, 1.1, .4 and .4.
@@ -125,6 +127,26 @@ def test_the_command_scores_every_model_on_the_same_patients_once(monkeypatch, t
     assert {name: len(model.calls) for name, model in models.items()} == calls
     with pytest.raises(SystemExit, match="hanio"):
         protocols.run(parser.parse_args([*command, "--protocols", "hanio"]))
+
+
+def test_a_model_of_several_targets_is_asked_for_each(monkeypatch):
+    row = row_of("aa")
+    assert [each.name for each in protocols._told_otherwise([row])] == ["aa"]
+    row.translator.facts = ("sex",)
+    assert [each.name for each in protocols._told_otherwise([row])] == ["aa", "aa, nothing told"]
+    row.translator.facts = ("sex", "keeps_scatter", "ideal")
+    usual, untold, ideal = protocols._told_otherwise([row])
+    heard = []
+    monkeypatch.setattr(
+        "spectac_fast.evaluate.table.phase.told", lambda model, known, slices: heard.append(known) or {}
+    )
+    cohort = FakeIdealCohort(3, cases=1)
+    for each in (usual, untold, ideal):
+        patients.score(cohort, each)
+    wanted = [known.ideal for known in heard]
+    # Rows of one model are asked apart, and one of them is told nothing.
+    assert wanted.count(None) == wanted.count(True) == len(wanted) // 2 >= 2 * 3
+    assert {known.keeps_scatter for known in heard if known.ideal} == {None}
 
 
 def test_what_is_corrected_already_is_given_as_nc(tmp_path, rng):

@@ -37,7 +37,7 @@ def test_facts_in_words():
     known = StudyFacts(male=False, bmi=31.4, arc=180.0, fbp=False)
     assert known.words(("sex", "bmi", "prone", "arc", "fbp")) == "female, body mass index 31, 180 degrees, iterations"
     assert known.words(("prone",)) == NOTHING_KNOWN.words(tuple(FACTS)) == ""
-    every = StudyFacts(True, 20.0, True, 360.0, True, True, True, True)
+    every = StudyFacts(True, 20.0, True, 360.0, True, True, True, True, True)
     assert every.words(tuple(FACTS)).count(", ") == len(FACTS) - 1
 
 

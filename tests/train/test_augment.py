@@ -16,7 +16,7 @@ from spectac_fast.checkpoints.weights import load_weights
 from spectac_fast.cohort.joined import JoinedCohort
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.models.networks.build import build_network
-from spectac_fast.train.augment import Fields
+from spectac_fast.train.augment import Fields, Uptake
 from spectac_fast.train.loop.budget import Budget
 from spectac_fast.train.recipe import load_recipe
 from spectac_fast.train.run import Options, train
@@ -90,6 +90,65 @@ def test_a_recipe_ends_the_fields_of_images_and_not_the_heart():
     assert torch.equal(ended.nc == -1.0, ended.ac == -1.0)
     assert torch.equal((ended.neighbours == -1.0).all(1, keepdim=True), ended.nc == -1.0)
     assert torch.equal(whole.heart, ended.heart)
+
+
+def uptake(share=1.0, change=(-0.5, -0.5), fwhm_mm=(30.0, 30.0), from_centre_mm=(0.0, 0.0)):
+    return Uptake(share, change, fwhm_mm, from_centre_mm)
+
+
+def test_a_place_of_other_uptake_is_a_gaussian_in_space(rng):
+    heights = np.array([[0.0, -15.0, 15.0], [0.0, 6.8, 13.6]])
+    factors = uptake().factors(heights, (SIDE + 1, SIDE + 1), 7.5, rng)
+    middle = SIDE // 2
+    assert factors.shape == (2, 3, SIDE + 1, SIDE + 1)
+    torch.testing.assert_close(factors[0, :, middle, middle], torch.tensor([0.5, 0.75, 0.75]))
+    # Half as much at half the width in every direction: two pixels of 7.5 mm.
+    for row, column in ((2, 0), (-2, 0), (0, 2), (0, -2)):
+        assert float(factors[0, 0, middle + row, middle + column]) == pytest.approx(0.75)
+    assert float(factors.min()) >= 0.5
+    assert float((factors[:, :, 0, 0] - 1.0).abs().max()) < 0.01
+
+
+def test_places_lie_in_a_shell_and_in_a_share_of_the_slices(rng):
+    heights, side = np.zeros((4000, 1)), 41
+    drawn = uptake(0.25, (-0.7, 0.3), (5.0, 5.0), (20.0, 30.0)).factors(heights, (side, side), 2.0, rng)
+    changed = (drawn - 1.0).abs() > 1e-3
+    some = changed.flatten(1).any(1)
+    # A place above or below the slice changes nothing there: of a shell's directions few lie within it.
+    assert 0.0 < float(some.float().mean()) <= 0.25
+    assert float(drawn.min()) >= 0.3
+    assert float(drawn.max()) <= 1.3
+    away = 2.0 * np.hypot(*np.meshgrid(*2 * [np.arange(side) - side // 2]))
+    # Narrow ones reach 5 mm on either side of the shell, by then a thousandth of the largest.
+    assert away[changed[:, 0].any(0).numpy()].max() < 30.0 + 10.0
+    assert torch.equal(uptake(share=0.0).factors(heights[:9], (side, side), 2.0, rng), torch.ones(9, 1, side, side))
+
+
+def test_impossible_places_are_refused():
+    for wrong in ({"share": -0.1}, {"change": (-1.0, 0.0)}, {"change": (0.2, 0.1)}, {"fwhm_mm": (0.0, 3.0)},
+                  {"fwhm_mm": (9.0, 3.0)}, {"from_centre_mm": (-1.0, 3.0)}, {"share": float("nan")},
+                  {"from_centre_mm": (5.0, 3.0)}):  # fmt: skip
+        with pytest.raises(UsageError, match="uptake of a recipe"):
+            uptake(**wrong)
+    with pytest.raises(UsageError, match="uptake is of pairs of images, and mumap learns from others"):
+        load_recipe("mumap", "native64", {"data.uptake": dataclasses.asdict(uptake())})
+
+
+def test_what_takes_up_less_does_so_in_nc_in_what_is_wanted_and_beside_them():
+    pairs = SlicePairs(TinyCohort([3]), [0], 2.0)
+    places = {"uptake": dataclasses.asdict(uptake(fwhm_mm=(60.0, 60.0), from_centre_mm=(20.0, 20.0)))}
+    recipe = tiny_recipe(shift_px=0, scale_jitter=0.0)
+    # The draws of what reverses neighbours come after those of places.
+    plain = pairs.batch(np.random.default_rng(4), recipe.data["batch"], 0, 0.0, 1)
+    planted = Supply(pairs, recipe.data | places, torch.device("cpu"), 1, 1).batch(np.random.default_rng(4))
+    factor = (planted.nc + 1.0) / (plain.nc + 1.0)
+    assert 0.5 <= float(factor.min()) < 0.8
+    assert float(factor.max()) <= 1.0 + 1e-6
+    torch.testing.assert_close((plain.ac + 1.0) * factor - 1.0, planted.ac, rtol=0, atol=1e-5)
+    assert torch.equal(plain.heart, planted.heart)
+    before, after = pairs.neighbours(np.arange(1, 2), 1), (planted.neighbours + 1.0)
+    assert after.shape[1:] == before.shape[1:]
+    assert bool((after > 0).any())
 
 
 def test_targets_are_drawn_as_often_as_the_recipe_says():

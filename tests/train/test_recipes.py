@@ -127,3 +127,20 @@ def test_what_headers_leave_out_is_left_out_in_training_and_what_is_wanted_never
     usual = SlicePairs(cohort, [2], 1.0, facts=names)
     assert usual.facts(np.array([0]))[0, 3] == 0
     assert SlicePairs(cohort, [2], 1.0).facts(np.array([0, 1])).shape == (2, 0)
+
+
+def test_an_ideal_target_says_that_it_is_wanted():
+    cohort = TinyCohort([3])
+    cohort.cases[0] |= {"protocol": HANOI.to_json() | {"ac": HANOI.to_json()["ac"] | {"scatter": "none"}}}
+    pairs = SlicePairs(cohort, [0], 2.0, {"AC": 1.0, "IDEAL": 1.0}, ("keeps_scatter", "ideal"))
+    batch = pairs.batch(np.random.default_rng(), 400, 0, 0.0)
+    kept, ideal = batch.neighbours[:, :, 0, 0].T
+    every = np.arange(len(pairs))
+    of_ideal = torch.cat(list(pairs.select(every, targets="IDEAL")[1]))
+    found = torch.stack([(image == of_ideal).flatten(1).all(1).any() for image in batch.ac[:, 0]])
+    assert torch.equal(ideal == 1.0, found)
+    assert 0 < int(found.sum()) < len(found)
+    # The ideal image holds no scatter, whatever the department's AC does.
+    assert torch.equal(kept, 1.0 - ideal)
+    # Another draw is told of its own.
+    assert bool((pairs.facts(every) == torch.tensor([1.0, 0.0])).all())

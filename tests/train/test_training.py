@@ -205,6 +205,20 @@ def test_what_is_known_begins_as_nothing_and_is_learnt(cohort, tmp_path):
         third.translate(nc, facts=facts[:, :2])
 
 
+def test_a_network_that_is_told_more_begins_as_it_was(cohort, tmp_path):
+    first = train(cohort, None, tmp_path / "first", told(), Options(Budget(steps=3)))
+    recipe = told(learning_rate=0.0)
+    more = dataclasses.replace(recipe, network=recipe.network | {"facts": [*recipe.network["facts"], "bmi"]})
+    still = Options(Budget(steps=2), initial=first)
+    one, other = load(first, device="cpu"), load(train(cohort, None, tmp_path / "more", more, still), device="cpu")
+    nc, facts = torch.rand(3, 1, 16, 16), torch.tensor([[1.0, -1.0, 0.0]] * 3)
+    further = torch.cat([facts, torch.full((3, 1), 2.0)], dim=1)
+    torch.testing.assert_close(one.translate(nc, facts=facts), other.translate(nc, facts=further), rtol=0, atol=1e-5)
+    swapped = dataclasses.replace(recipe, network=recipe.network | {"facts": ["arc", "sex", "keeps_scatter"]})
+    with pytest.raises(InputError, match="expected a network told arc, sex, keeps_scatter, found sex, arc"):
+        train(cohort, None, tmp_path / "swapped", swapped, still)
+
+
 def test_networks_are_compiled_and_their_average_is_not(cohort, tmp_path, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, *_, **__: compiled.append(self))

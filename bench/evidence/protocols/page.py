@@ -26,7 +26,7 @@ about the centre of the stack.
 - **flagged**: patients with a series outside the population of the training.
 - A model that is told facts of a study (sex, body mass index, prone, arc, cardiac camera, FBP, scatter correction of
   NC) is told those that a header would say, and with `--keep-scatter` that AC keeps its scatter; **nothing told** is
-  the same model without them.
+  the same model without them, **ideal** the same model asked for IDEAL (`--ideal`).
 """
 
 
@@ -97,11 +97,29 @@ def summary(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             f"Mean over {len(ratios)} protocols with something to correct: {np.mean(list(ratios.values())):.2f} of NC "
             f"(goal {GOAL:.2f}); the worst is {worst} with {ratios[worst]:.2f} (goal {GOAL_EACH:.2f} each)."
         )
+        said.append(_to_ideal([patient for name in ratios for patient in rows[name]]))
     for name in NOTHING_TO_CORRECT:
         if name in rows:
             moved = np.mean([p["segments"]["corrected to AC"] for p in rows[name]])
             said.append(f"Under {name} segments end {moved:.1f} % from AC where none should move.")
     return " ".join(said)
+
+
+def _to_ideal(patients: Sequence[Mapping[str, Any]]) -> str:
+    """How much nearer to IDEAL than CT-AC corrected images are; a patient under many protocols is one patient."""
+    from spectac_fast.evaluate import bootstrap
+
+    of_each: dict[int, list[tuple[float, float]]] = {}
+    for p in patients:
+        segments = p["segments"]
+        of_each.setdefault(p["seed"], []).append((segments["corrected to IDEAL"], segments["AC to IDEAL"]))
+    own, ct = np.array([np.mean(found, axis=0) for found in of_each.values()]).T
+    found = bootstrap.mean(own - ct, bootstrap.resample(len(own), 0))
+    nearer = sum(one < other for each in of_each.values() for one, other in each)
+    return (
+        f"Segments are {own.mean():.2f} % from IDEAL, those of CT-AC {ct.mean():.2f} %: {found.value:+.2f} "
+        f"({found.low:+.2f} – {found.high:+.2f}, 95 % bootstrap over patients), nearer in {nearer} of {len(patients)}."
+    )
 
 
 def _side_by_side(table: Mapping[str, Any], reference: str, other: str) -> str:

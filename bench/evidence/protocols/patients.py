@@ -50,8 +50,8 @@ def scored(work: Path, protocol: str, cohort: Cohort, row: Row) -> list[dict[str
     from bench.outputs import appearing
 
     seeds = cohort.seeds
-    untold = "-untold" if "facts" in row.options else ""
-    name = f"{protocol}-{seeds[0]}-{len(seeds)}-{row.translator.weights_sha256[:16]}{untold}.json"
+    how = ("-untold" if "facts" in row.options else "") + ("-ideal" if row.ideal else "")
+    name = f"{protocol}-{seeds[0]}-{len(seeds)}-{row.translator.weights_sha256[:16]}{how}.json"
     path = work / "scores" / name
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

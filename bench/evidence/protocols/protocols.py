@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         raise SystemExit(f"--protocols: expected names that `spectac phantom` knows or {CORRECTED}, found {unknown[0]}")
     out = output_folder(args.out)
     models = [name.strip() for name in args.models.split(",") if name.strip()]
-    rows = _with_nothing_told(_images(expand(models, lambda name: load(name, args.device), steps=1, samples=1)))
+    rows = _told_otherwise(_images(expand(models, lambda name: load(name, args.device), steps=1, samples=1)))
     seeds = range(args.first_seed, args.first_seed + args.patients)
     found: dict[str, Any] = {}
     with Progress(len(names), "protocols", "protocols") as progress:
@@ -89,20 +89,23 @@ def _known() -> set[str]:
     return {*NAMES, CORRECTED}
 
 
-def _with_nothing_told(rows: Sequence[Row]) -> list[Row]:
-    """The rows, and behind each that is told facts of a study the same without them."""
+def _told_otherwise(rows: Sequence[Row]) -> list[Row]:
+    """The rows, and behind each that is told facts of a study the same without them, and asked for IDEAL."""
     from dataclasses import replace
 
+    from spectac_fast.evaluate.table.variants import with_ideal
     from spectac_fast.models.translator import facts_of
 
     every = []
     for row in rows:
-        every.append(row)
+        usual, *ideal = with_ideal([row])
+        every.append(usual)
         if facts_of(row.translator):
             options = row.options | {"facts": None}
             every.append(
                 replace(row, name=f"{row.name}, nothing told", label=f"{row.label}, nothing told", options=options)
             )
+        every += ideal
     return every
 
 

@@ -14,6 +14,7 @@ from spectac_fast.commands._messages import style_of
 from spectac_fast.errors import NoInputError, UsageError
 from spectac_fast.outputs import Kind, Permit, check_folder, output_folder
 from spectac_fast.terminal import say
+from spectac_fast.terms import IDEAL
 
 if TYPE_CHECKING:
     from spectac_fast.evaluate.regional.normals import NormalLimits
@@ -106,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if not planes_are_known(cohort):
         rows = variants.separate(rows)
+    if IDEAL in cohort.kinds:
+        rows = variants.with_ideal(rows)
     limits = _limits(args, cohort)
     folder = output_folder(args.out)
     count = len(cohort) if args.cases is None else min(args.cases, len(cohort))

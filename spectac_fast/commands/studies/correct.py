@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _FOR_STUDIES = (
     "--uncertainty", "--workers", "--shard", "--force", "--report", "--engine", "--kind", "--phase", "--plane",
-    "--dry-run", "--pixel-mm", "--slice-mm", "--keep-scatter",
+    "--dry-run", "--pixel-mm", "--slice-mm", "--keep-scatter", "--ideal",
 )  # fmt: skip
 
 
@@ -79,6 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         default=None,
         help="give AC as of a department that leaves scatter in its AC (default: taken out, as is usual)",
+    )
+    parser.add_argument(
+        "--ideal",
+        action="store_true",
+        default=None,
+        help="give what CT-AC would be without noise and without the errors of its map (default: AC as CT-AC is, with "
+        "the noise of the counts)",
     )
     parser.add_argument(
         "--engine",

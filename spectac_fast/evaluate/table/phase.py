@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,7 +98,7 @@ class Phase:
 
     def _translated(self, row: Row) -> tuple[Planes, float]:
         """Every plane for itself, on the model's pixels."""
-        key = (id(row.translator), row.given, tuple(sorted(row.options.items())))
+        key = (id(row.translator), row.given, row.ideal, tuple(sorted(row.options.items())))
         if key not in self._known:
             view, counts, seconds = self._view(row), {}, 0.0
             for plane in self.nc:
@@ -113,7 +114,8 @@ class Phase:
         view = self._view(row)
         _, seen, scale, _ = view.given(row)
         seeds = slice_seeds(self._seed, self.key, self.phase, plane, len(seen[plane]))
-        given = {} if "facts" in row.options else told(row.translator, self.facts, len(seeds))
+        known = replace(self.facts, ideal=True, keeps_scatter=None) if row.ideal else self.facts
+        given = {} if "facts" in row.options else told(row.translator, known, len(seeds))
         return translate(row, to_model(seen[plane], scale), self.spacing_mm[0], seeds, **given)
 
     def _view(self, row: Row) -> _View:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spectac_fast.data.facts import AS_IDEAL
 from spectac_fast.errors import UsageError
+from spectac_fast.models.translator import facts_of
 from spectac_fast.terms import PLANES
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Row:
     the model, without what the options add.
     given: "NC", or "AC" for a first stage, whose round trip of AC is the floor of every model between its latents.
     together: groups of planes; the corrections of a group are averaged (`correct.agreement`).
+    ideal: whether IDEAL is asked for, of a model that has learnt it.
     """
 
     label: str
@@ -43,6 +46,7 @@ class Row:
     given: str = "NC"
     together: tuple[tuple[str, ...], ...] = SEPARATE
     name: str = ""
+    ideal: bool = False
 
     @property
     def is_baseline(self) -> bool:
@@ -140,3 +144,16 @@ def _sampled(name: str, translator: Translator, steps: int, samples: int) -> lis
         label = f"{name}, mean of {samples} x {steps}-step samples"
         rows += _estimate(label, translator, {"steps": steps, "samples": samples})
     return [*rows, Row(f"{name}, one {steps}-step sample", translator, {"steps": steps, "samples": 1})]
+
+
+def with_ideal(rows: Sequence[Row]) -> list[Row]:
+    """The rows, and behind each estimate whose planes are combined the same asked for IDEAL, of models that have learnt
+    it.
+    """
+    every = []
+    for row in rows:
+        every.append(row)
+        one = row.together == COMBINED and row.options.get("samples", 1) == 1
+        if one and AS_IDEAL in facts_of(row.translator):
+            every.append(replace(row, name=f"{row.name}, ideal", label=f"{row.label}, ideal", ideal=True))
+    return every

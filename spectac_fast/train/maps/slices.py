@@ -13,7 +13,7 @@ from spectac_fast.cohort.joined import JoinedCohort
 from spectac_fast.cohort.map_cohort import MapCohort
 from spectac_fast.models.mumap import compressed, level_of, units_of
 from spectac_fast.terms import PHASES
-from spectac_fast.train.augment import Fields, shifted
+from spectac_fast.train.augment import shifted
 from spectac_fast.train.slices import Batch
 
 _HEART_MM = 60.0
@@ -75,7 +75,6 @@ class MapSlices:
         shift_px: int,
         jitter: float,
         context: int = 0,
-        fields: Fields | None = None,
     ) -> Batch:
         """A random batch with a random shift and count factor for each slice, most of them through the heart."""
         near = rng.random(size) < _OF_HEART
