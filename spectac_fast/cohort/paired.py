@@ -96,4 +96,5 @@ def facts_of_case(case: Mapping[str, Any]) -> StudyFacts:
         fbp=nc["method"] == "FBP",
         scatter_corrected=nc["scatter"] != "none",
         keeps_scatter=ac["scatter"] == "none",
+        sharper=ac["resolution_recovery"] and not nc["resolution_recovery"],
     )

@@ -129,8 +129,8 @@ def told(args: argparse.Namespace) -> Told:
     """What the user says of files."""
     from spectac_fast.formats.series import Told
 
-    kept, ideal = (getattr(args, name, None) for name in ("keep_scatter", "ideal"))
-    return Told(args.plane, args.phase, args.pixel_mm, args.slice_mm, args.kind and args.kind.upper(), kept, ideal)
+    wanted = {name: getattr(args, name, None) for name in ("keep_scatter", "ideal", "sharper")}
+    return Told(args.plane, args.phase, args.pixel_mm, args.slice_mm, args.kind and args.kind.upper(), **wanted)
 
 
 def add_seed(parser: argparse.ArgumentParser, default: int = 0) -> None:

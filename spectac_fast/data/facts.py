@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 class StudyFacts(HeaderFacts):
     """What a header may say (`formats.facts.HeaderFacts`: male, bmi, prone, arc, cardiac, fbp, scatter_corrected), and
     of the AC that is wanted keeps_scatter: whether scatter is left in it; taken out, as is usual, where None; ideal:
-    whether it is to be without noise and the errors of a CT's map and of a scatter estimate; as CT-AC is where None.
+    whether it is to be without noise and the errors of a CT's map and of a scatter estimate; as CT-AC is where None;
+    sharper: whether its reconstruction recovers resolution and that of NC does not; as sharp as NC where None.
     """
 
     keeps_scatter: bool | None = None
     ideal: bool | None = None
+    sharper: bool | None = None
 
     def values(self, names: Sequence[str], unknown: float = 0.0) -> NDArray[np.float32]:
         """The facts of some names, float32 [n], within -3.5 ... 3.5; KeyError for a name of none. unknown: what
@@ -62,8 +64,7 @@ def _one_of(yes: str, no: str) -> Callable[[bool], str]:
 
 
 # What is wanted and not found, so that it is never unknown.
-KEEPS_SCATTER, AS_IDEAL = "keeps_scatter", "ideal"
-WANTED = (KEEPS_SCATTER, AS_IDEAL)
+KEEPS_SCATTER, AS_IDEAL, SHARPER = WANTED = ("keeps_scatter", "ideal", "sharper")
 # {name in weight files and recipes: (attribute, as a number, in words)}. Middles and spreads are about those of the
 # cohorts.
 FACTS: dict[str, tuple[str, Callable[..., float], Callable[..., str]]] = {
@@ -76,6 +77,7 @@ FACTS: dict[str, tuple[str, Callable[..., float], Callable[..., str]]] = {
     "scatter": ("scatter_corrected", _either, _one_of("NC corrected for scatter", "NC not corrected for scatter")),
     KEEPS_SCATTER: ("keeps_scatter", float, _one_of("AC keeps its scatter", "AC corrected for scatter")),
     AS_IDEAL: ("ideal", float, _one_of("AC without noise", "AC with the noise of its counts")),
+    SHARPER: ("sharper", float, _one_of("AC with resolution recovery", "AC as sharp as NC")),
 }
 NOTHING_KNOWN = StudyFacts()
 

@@ -13,6 +13,7 @@ from spectac_fast.cohort.paired import facts_of_case
 from spectac_fast.data.facts import FACTS, NOTHING_KNOWN, StudyFacts, facts_of_series
 from spectac_fast.formats.series import Told
 from spectac_fast.formats.volumes import read_volume
+from spectac_fast.phantom.protocol import HANOI
 from spectac_fast.phantom.protocols import PLANS
 
 
@@ -37,7 +38,7 @@ def test_facts_in_words():
     known = StudyFacts(male=False, bmi=31.4, arc=180.0, fbp=False)
     assert known.words(("sex", "bmi", "prone", "arc", "fbp")) == "female, body mass index 31, 180 degrees, iterations"
     assert known.words(("prone",)) == NOTHING_KNOWN.words(tuple(FACTS)) == ""
-    every = StudyFacts(True, 20.0, True, 360.0, True, True, True, True, True)
+    every = StudyFacts(True, 20.0, True, 360.0, True, True, True, True, True, True)
     assert every.words(tuple(FACTS)).count(", ") == len(FACTS) - 1
 
 
@@ -87,6 +88,9 @@ def test_every_protocol_of_the_phantom_has_facts():
         assert found.arc == (360.0 if name == "arc360" else 180.0), name
         assert found.fbp == name.startswith("fbp"), name
         assert found.keeps_scatter == (plan.protocol.ac.scatter == "none"), name
+        assert found.sharper is False, name
+    other = HANOI.to_json() | {"ac": HANOI.to_json()["ac"] | {"resolution_recovery": True}}
+    assert facts_of_case({"seed": 1, "protocol": other}).sharper is True
     assert facts_of_case({"patient": "p", "sha256": "0"}) == StudyFacts()
     first = facts_of_case({"seed": 1, "sex": "M", "bmi": 23.0})
     assert (first.male, first.arc, first.keeps_scatter) == (True, 180.0, False)

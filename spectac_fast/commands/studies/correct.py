@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _FOR_STUDIES = (
     "--uncertainty", "--workers", "--shard", "--force", "--report", "--engine", "--kind", "--phase", "--plane",
-    "--dry-run", "--pixel-mm", "--slice-mm", "--keep-scatter", "--ideal",
+    "--dry-run", "--pixel-mm", "--slice-mm", "--keep-scatter", "--ideal", "--sharper",
 )  # fmt: skip
 
 
@@ -86,6 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="give what CT-AC would be without noise and without the errors of its map (default: AC as CT-AC is, with "
         "the noise of the counts)",
+    )
+    parser.add_argument(
+        "--sharper",
+        action="store_true",
+        default=None,
+        help="give AC as of a department that reconstructs AC with resolution recovery and NC without (default: as "
+        "sharp as NC)",
     )
     parser.add_argument(
         "--engine",
