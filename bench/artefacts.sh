@@ -68,7 +68,7 @@ stage more  native64-facts   "--max-slices 352000 --set optimiser.learning_rate=
     "$work/random-2" "$work/hanoi-2" "${hard[@]}"
 stage run   native64-facts   "--max-slices 96000 --set optimiser.learning_rate=0.0002" more \
     "$work/random-2" "$work/hanoi" "$work/hanoi-2" "${hard[@]}"
-stage ideal native64-ideal  "--max-slices 360000"   run \
+stage ideal native64-ideal  "--max-slices 270000"   run \
     "$work/random-3" "$work/hanoi-3" "${both[@]}"
 cp "$work/ideal/bbdm64.safetensors" "$weights/"
 cp "$work/ideal/card.json" "$weights/bbdm64.json"

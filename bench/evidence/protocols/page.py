@@ -25,8 +25,9 @@ about the centre of the stack.
 - **IDEAL**: AC's reconstruction with the exact map and scatter and without noise; AC's own difference stands beside.
 - **flagged**: patients with a series outside the population of the training.
 - A model that is told facts of a study (sex, body mass index, prone, arc, cardiac camera, FBP, scatter correction of
-  NC) is told those that a header would say, and with `--keep-scatter` that AC keeps its scatter; **nothing told** is
-  the same model without them, **ideal** the same model asked for IDEAL (`--ideal`).
+  NC) is told those that a header would say, with `--keep-scatter` that AC keeps its scatter, and with `--sharper` that
+  AC recovers resolution and NC does not; **nothing told** is the same model without them, **ideal** the same model
+  asked for IDEAL (`--ideal`).
 """
 
 
