@@ -29,6 +29,7 @@ def row_of(name, **options):
 def patient(seed, nc=2.0, rmse=1.0, segments=(5.0, 2.0), flagged=0):
     heart = {"nc": nc, "rmse": rmse, "rescaled": 0.9 * rmse}
     away = {"NC to AC": segments[0], "corrected to AC": segments[1], "NC to IDEAL": 6.0, "corrected to IDEAL": 2.5}
+    away |= {"NC to truth": 6.0, "corrected to truth": 5.5 + max(segments[1] - 5.0, 0.0), "AC to truth": 5.0}
     return {
         "seed": seed,
         "heart": {"AC": heart, "IDEAL": heart | {"ac": 0.5}},
@@ -99,11 +100,20 @@ def test_the_page_says_what_was_gained_and_who_was_harmed():
     )
     assert "Segments are 2.50 % from IDEAL, those of CT-AC 2.10 %: +0.40 (+0.40 – +0.40, 95 % bootstrap over" in text
     assert "over patients), nearer in 0 of 4." in text
+    assert "From the truth segments are further than those of NC in 0 of 4, in 0 of them by the correction" in text
     assert "Under no-attenuation segments end 9.3 % from AC where none should move." in text
     assert "| hanoi | 1.00 | 0.40 | -0.60 | 2/2 | 2.0 -> 2.0 |" in text
     # Of four patients the ratio falls by .1, 1.1, .4 and .4.
     assert "Over 4 patients and protocols the ratio to NC changes by -0.500" in text
     assert "it is less in 4." in text
+
+
+def test_who_is_further_from_the_truth_is_counted():
+    of = [patient(1), patient(2, segments=(5.0, 6.5)), patient(3, segments=(5.0, 7.0))]
+    of[2]["segments"]["AC to truth"] = 6.5
+    text = pages.summary({"hanoi": of})
+    assert "further than those of NC in 2 of 3, in 1 of them by the correction and not by CT-AC" in text
+    assert "by 1.0 % at most." in text
 
 
 def test_the_command_scores_every_model_on_the_same_patients_once(monkeypatch, tmp_path, capsys):

@@ -23,6 +23,7 @@ about the centre of the stack.
 - **worse, worst**: patients whose RMSE is above that of NC at its best scale, and the largest ratio of one.
 - **segments**: mean absolute difference of the 17 segments, % of maximum, NC -> corrected.
 - **IDEAL**: AC's reconstruction with the exact map and scatter and without noise; AC's own difference stands beside.
+- **truth**: the activity itself, which no camera shows sharply; the same.
 - **flagged**: patients with a series outside the population of the training.
 - A model that is told facts of a study (sex, body mass index, prone, arc, cardiac camera, FBP, scatter correction of
   NC) is told those that a header would say, with `--keep-scatter` that AC keeps its scatter, and with `--sharper` that
@@ -62,7 +63,7 @@ def _number(value: float, digits: int = 2) -> str:
 
 def _table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     header = ["protocol", "/ NC", "after a factor", "worse", "worst", "segments to AC", "/ NC of IDEAL", "AC's"]
-    header += ["segments to IDEAL", "AC's", "flagged"]
+    header += ["segments to IDEAL", "AC's", "segments to truth", "AC's", "flagged"]
     lines = []
     for name, patients in rows.items():
         ratios = [ratio([p]) for p in patients]
@@ -82,6 +83,8 @@ def _table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
                 _number(ratio(patients, "IDEAL", "ac")),
                 f"{segments('NC to IDEAL')} -> {segments('corrected to IDEAL')}",
                 segments("AC to IDEAL"),
+                f"{segments('NC to truth')} -> {segments('corrected to truth')}",
+                segments("AC to truth"),
                 f"{sum(p['flagged'] > 0 for p in patients)}/{len(patients)}",
             ]
         )
@@ -98,7 +101,8 @@ def summary(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             f"Mean over {len(ratios)} protocols with something to correct: {np.mean(list(ratios.values())):.2f} of NC "
             f"(goal {GOAL:.2f}); the worst is {worst} with {ratios[worst]:.2f} (goal {GOAL_EACH:.2f} each)."
         )
-        said.append(_to_ideal([patient for name in ratios for patient in rows[name]]))
+        every = [patient for name in ratios for patient in rows[name]]
+        said += [_to_ideal(every), _to_truth(every)]
     for name in NOTHING_TO_CORRECT:
         if name in rows:
             moved = np.mean([p["segments"]["corrected to AC"] for p in rows[name]])
@@ -120,6 +124,19 @@ def _to_ideal(patients: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"Segments are {own.mean():.2f} % from IDEAL, those of CT-AC {ct.mean():.2f} %: {found.value:+.2f} "
         f"({found.low:+.2f} – {found.high:+.2f}, 95 % bootstrap over patients), nearer in {nearer} of {len(patients)}."
+    )
+
+
+def _to_truth(patients: Sequence[Mapping[str, Any]]) -> str:
+    """Who is further from the activity itself than without correction, and is not by CT."""
+    own, nc, ct = (
+        np.array([p["segments"][f"{image} to truth"] for p in patients]) for image in ("corrected", "NC", "AC")
+    )
+    worse = own > nc
+    return (
+        f"From the truth segments are further than those of NC in {int(worse.sum())} of {len(own)}, in "
+        f"{int((worse & (ct <= nc)).sum())} of them by the correction and not by CT-AC (goal 0), by "
+        f"{(own - nc)[worse & (ct <= nc)].max(initial=0.0):.1f} % at most."
     )
 
 

@@ -64,7 +64,7 @@ def scored(work: Path, protocol: str, cohort: Cohort, row: Row) -> list[dict[str
 def score(cohort: Cohort, row: Row) -> list[dict[str, Any]]:
     """Of every patient: its "seed", heart RMSE of NC at its best scale ("nc"), of the corrected image ("rmse") and of
     that times one count factor ("rescaled"), each to "AC" and "IDEAL", AC's own to IDEAL, and mean absolute differences
-    of segments, % of maximum, by "IMAGE to REFERENCE".
+    of segments, % of maximum, by "IMAGE to REFERENCE", of which "truth" is the activity itself.
     """
     from spectac_fast.evaluate.table.score import score_cohort
 
@@ -84,7 +84,7 @@ def score(cohort: Cohort, row: Row) -> list[dict[str, Any]]:
         of_kind[IDEAL]["ac"] = scores.ac_to_ideal[i].heart.rmse
         away = {
             f"{image} to {kind}": float(np.abs(values[i] - segments[kind][i]).mean())
-            for kind in ("AC", IDEAL)
+            for kind in ("AC", IDEAL, "truth")
             for image, values in images.items()
             if image != kind
         }
