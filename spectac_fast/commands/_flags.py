@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,11 +127,29 @@ def add_told(parser: argparse.ArgumentParser, about: str) -> None:
 
 
 def told(args: argparse.Namespace) -> Told:
-    """What the user says of files."""
+    """What the user says of files, and of the AC that is wanted; nothing of what the command has no options for."""
     from spectac_fast.formats.series import Told
 
-    wanted = {name: getattr(args, name, None) for name in ("keep_scatter", "ideal", "sharper")}
-    return Told(args.plane, args.phase, args.pixel_mm, args.slice_mm, args.kind and args.kind.upper(), **wanted)
+    said = {field.name: getattr(args, field.name, None) for field in fields(Told)}
+    return Told(**said | {"kind": said["kind"] and said["kind"].upper()})
+
+
+def add_wanted(parser: argparse.ArgumentParser) -> None:
+    """`--keep-scatter`, `--sharper`, `--ideal`, for `told`: which AC is wanted of a model that has learnt several."""
+    for flag, meaning in (
+        ("--keep-scatter", "AC as of a department that leaves scatter in its AC (default: taken out, as is usual)"),
+        (
+            "--sharper",
+            "AC as of a department that reconstructs AC with resolution recovery and NC without (default: as sharp as "
+            "NC)",
+        ),
+        (
+            "--ideal",
+            "what CT-AC would be without noise and without the errors of its map (default: AC as CT-AC is, with the "
+            "noise of the counts)",
+        ),
+    ):
+        parser.add_argument(flag, action="store_true", default=None, help=f"give {meaning}")
 
 
 def add_seed(parser: argparse.ArgumentParser, default: int = 0) -> None:

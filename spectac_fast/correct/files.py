@@ -8,6 +8,7 @@ from pathlib import Path
 
 from spectac_fast.correct.corrector import Corrector, Plan, nothing_to_correct
 from spectac_fast.correct.report import Report
+from spectac_fast.formats.series import NOTHING, Told
 from spectac_fast.models.translator import Translator
 from spectac_fast.progress import Progress
 
@@ -22,13 +23,14 @@ def correct_files(
     seed: int = 0,
     overwrite: bool = False,
     again: bool = False,
+    told: Told = NOTHING,
 ) -> Report:
     """Correct every NC series at `inputs` and write it below `out`, keeping the folders.
 
     Args:
         inputs: DICOM files, folders searched to the bottom, DICOMDIR, zip archives, patterns.
         out: folder to write to. What its manifest says is finished, and is, is not corrected again.
-        translator, steps, samples, seed: as for `Corrector`.
+        translator, steps, samples, seed, told: as for `Corrector`.
         overwrite: correct again what is finished, and replace files of others that have an output's name.
         again: only the former.
 
@@ -37,7 +39,7 @@ def correct_files(
     Raises NoInputError where there is nothing to correct, SetupError where `out` cannot be written, UsageError for
     options that the model refuses.
     """
-    corrector = Corrector(translator, steps=steps, samples=samples, seed=seed)
+    corrector = Corrector(translator, steps=steps, samples=samples, seed=seed, told=told)
     report = Report()
     plan = corrector.plan(inputs, out, overwrite=overwrite, again=again)
     with Progress(plan.slices, "correcting", "slices") as progress:

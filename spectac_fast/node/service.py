@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spectac_fast.correct import correct_files
 from spectac_fast.errors import InputError, NoInputError, SetupError, SpectacError, UsageError
+from spectac_fast.formats.series import NOTHING, Told
 from spectac_fast.node.forward import Away, Destination
 from spectac_fast.node.receive import Receiver
 from spectac_fast.node.spool import Spool
@@ -30,7 +31,7 @@ class Node:
 
     Args:
         receiver: where series come from; its spool holds what is under way.
-        translator, steps, samples, seed: as for `correct_files`.
+        translator, steps, samples, seed, told: as for `correct_files`.
         projections: makes slices of the projections in a study, which are sent as the AC series are; None leaves
             projections alone.
         destination: where AC series go; None leaves them in the spool's corrected/.
@@ -53,6 +54,7 @@ class Node:
         steps: int | None = None,
         samples: int | None = None,
         seed: int = 0,
+        told: Told = NOTHING,
         stable_s: float = 20.0,
         first_wait_s: float = 1.0,
         give_up_s: float = 48 * 3600.0,
@@ -60,7 +62,7 @@ class Node:
         self.receiver, self.translator, self.destination = receiver, translator, destination
         self.projections = projections
         self.spool: Spool = receiver.spool
-        self._steps, self._samples, self._seed = steps, samples, seed
+        self._options: dict[str, Any] = {"steps": steps, "samples": samples, "seed": seed, "told": told}
         self.stable_s, self.first_wait_s, self.give_up_s = stable_s, first_wait_s, give_up_s
         self.error: Exception | None = None
         self._stop, self._sendable = threading.Event(), threading.Event()
@@ -142,9 +144,7 @@ class Node:
 
     def _by_images(self, job: Path, draft: Path) -> list[str]:
         """Correct the NC slices of a study; sentences on what failed."""
-        return correct_files(
-            [job], draft, self.translator, steps=self._steps, samples=self._samples, seed=self._seed
-        ).failed
+        return correct_files([job], draft, self.translator, **self._options).failed
 
     def _by_projections(self, job: Path, draft: Path) -> list[str]:
         """Reconstruct the projections of a study; sentences on what failed. Raises NoInputError where it has none."""

@@ -21,9 +21,10 @@ from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 import spectac_fast as sf
-from spectac_fast import read_study, write_corrected
+from spectac_fast import cli, read_study, write_corrected
 from spectac_fast.errors import SetupError, UsageError
 from spectac_fast.formats.dicom import NM_IMAGE_STORAGE
+from spectac_fast.formats.series import NOTHING, Told
 from spectac_fast.node import Destination, Limits, Node, Receiver, Spool
 
 
@@ -32,9 +33,9 @@ def nodes(tmp_path):
     """Start nodes on one spool; all end with the test."""
     started = []
 
-    def start(destination=None, translator=None, spool="spool", projections=None, **receiver):
+    def start(destination=None, translator=None, spool="spool", projections=None, told=NOTHING, **receiver):
         receiver, waits = Receiver(Spool(tmp_path / spool), "SPECTAC", port=0, **receiver), (0.3, 0.05)
-        options = {"projections": projections, "destination": destination}
+        options = {"projections": projections, "destination": destination, "told": told}
         node = Node(receiver, translator or Times(2.0), **options, stable_s=waits[0], first_wait_s=waits[1])
         started.append(node)
         node.start()
@@ -77,6 +78,30 @@ def test_a_study_arrives_corrected_and_sending_it_again_adds_nothing(tmp_path, r
     until(lambda: archive.sent == 12)
     assert len(archive.objects) == 6
     until(lambda: not any(files(tmp_path, stage) for stage in ("incoming", "correcting", "outgoing", "dead")))
+
+
+def test_a_node_asks_its_model_for_the_ac_that_is_wanted(tmp_path, rng, nodes, capsys):
+    class Several(Times):
+        facts = ("keeps_scatter", "sharper")
+
+        def translate(self, nc, seeds=None, neighbours=None, facts=None, **options):
+            heard.append(facts)
+            return super().translate(nc, seeds, neighbours, **options)
+
+    heard = []
+    write_study(tmp_path / "in", rng, planes=("SA",), phases=("stress",))
+    node = nodes(translator=Several(2.0), told=Told(sharper=True))
+    assert send(node, sorted((tmp_path / "in").iterdir())) == [0]
+    until(lambda: len(files(tmp_path, "corrected")) == 1)
+    # What warms a network up is told nothing.
+    assert {tuple(facts[0].tolist()) for facts in heard if facts is not None} == {(0.0, 1.0)}
+    (name,) = files(tmp_path, "corrected")
+    (path,) = (tmp_path / "spool" / "corrected").rglob(name)
+    assert "resolution recovered" in pydicom.dcmread(path).DerivationDescription
+    # Refused before anything is listened for.
+    command = ["serve", "--spool", str(tmp_path / "other"), "--port", "0", "-m", "pix2pix", "--ideal"]
+    assert cli.main(command) == 2
+    assert "ideal: expected a model that learnt from images without noise too" in capsys.readouterr().err
 
 
 def test_projections_are_reconstructed_where_the_node_is_told_to(tmp_path, rng, archive, nodes):

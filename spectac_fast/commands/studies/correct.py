@@ -74,26 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model's +1, max the largest value of each image (full unless given)",
     )
     _flags.add_told(parser, "each comes back in its own form, counts as float32")
-    parser.add_argument(
-        "--keep-scatter",
-        action="store_true",
-        default=None,
-        help="give AC as of a department that leaves scatter in its AC (default: taken out, as is usual)",
-    )
-    parser.add_argument(
-        "--ideal",
-        action="store_true",
-        default=None,
-        help="give what CT-AC would be without noise and without the errors of its map (default: AC as CT-AC is, with "
-        "the noise of the counts)",
-    )
-    parser.add_argument(
-        "--sharper",
-        action="store_true",
-        default=None,
-        help="give AC as of a department that reconstructs AC with resolution recovery and NC without (default: as "
-        "sharp as NC)",
-    )
+    _flags.add_wanted(parser)
     parser.add_argument(
         "--engine",
         choices=("local", "ray"),

@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--forward-tls", action="store_true", help="send by TLS too, with the same certificate")
     _flags.add_model(parser)
+    _flags.add_wanted(parser)
     _flags.add_sampling(parser)
     _flags.add_device(parser)
 
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     except ImportError:
         raise SetupError("spectac serve needs pynetdicom: pip install 'spectac_fast[node]'.") from None
     from spectac_fast import Reconstructor, load
+    from spectac_fast.correct.target import check_wanted
     from spectac_fast.models.translator import check_corrects
     from spectac_fast.node import Destination, Limits, Node, Receiver, Spool
 
@@ -80,9 +82,11 @@ def run(args: argparse.Namespace) -> int:
     forward = Destination.parse(args.forward, args.aet, _tls_out(args)) if args.forward else None
     limits = Limits(args.max_object * 2**20, args.associations)
     receiver = Receiver(Spool(args.spool), args.aet, args.host, args.port, args.allow, limits, tls)
-    options = {"steps": args.steps, "samples": args.samples, "seed": args.seed}
+    told = _flags.told(args)
+    options = {"steps": args.steps, "samples": args.samples, "seed": args.seed, "told": told}
     translator = load(args.model, device=args.device)
     check_corrects(translator)
+    check_wanted(told, translator)
     node = Node(
         receiver,
         translator,
