@@ -135,21 +135,24 @@ def told(args: argparse.Namespace) -> Told:
 
 
 def add_wanted(parser: argparse.ArgumentParser) -> None:
-    """`--keep-scatter`, `--sharper`, `--ideal`, for `told`: which AC is wanted of a model that has learnt several."""
+    """`--ideal` and those of `add_department`, for `told`: which AC is wanted of a model that has learnt several."""
+    add_department(parser)
+    parser.add_argument(
+        "--ideal",
+        action="store_true",
+        default=None,
+        help="give what CT-AC would be without noise and without the errors of its map (default: AC as CT-AC is, with "
+        "the noise of the counts)",
+    )
+
+
+def add_department(parser: argparse.ArgumentParser) -> None:
+    """`--keep-scatter` and `--sharper`, for `told`: how the department whose AC is wanted makes its own."""
     for flag, meaning in (
-        ("--keep-scatter", "AC as of a department that leaves scatter in its AC (default: taken out, as is usual)"),
-        (
-            "--sharper",
-            "AC as of a department that reconstructs AC with resolution recovery and NC without (default: as sharp as "
-            "NC)",
-        ),
-        (
-            "--ideal",
-            "what CT-AC would be without noise and without the errors of its map (default: AC as CT-AC is, with the "
-            "noise of the counts)",
-        ),
+        ("--keep-scatter", "leaves scatter in its AC (default: taken out, as is usual)"),
+        ("--sharper", "reconstructs AC with resolution recovery and NC without (default: AC is as sharp as NC)"),
     ):
-        parser.add_argument(flag, action="store_true", default=None, help=f"give {meaning}")
+        parser.add_argument(flag, action="store_true", default=None, help=f"give AC as of a department that {meaning}")
 
 
 def add_seed(parser: argparse.ArgumentParser, default: int = 0) -> None:

@@ -40,6 +40,10 @@ class StudyFacts(HeaderFacts):
         found = [(getattr(self, FACTS[name][0]), FACTS[name][1]) for name in names]
         return np.array([unknown if known is None else number(known) for known, number in found], np.float32)
 
+    def but(self, other: StudyFacts) -> StudyFacts:
+        """The same, where `other` says nothing else."""
+        return replace(self, **{name: value for name, value in asdict(other).items() if value is not None})
+
     def words(self, names: Sequence[str]) -> str:
         """What is known under some names, for people; "" for nothing."""
         said = [(FACTS[name][2], getattr(self, FACTS[name][0])) for name in names]
@@ -88,11 +92,9 @@ def facts_of_series(all_series: Sequence[Series], told: StudyFacts = NOTHING_KNO
     What one of a patient's series says of a phase holds for all of it, for a header that lost it belongs to the same
     acquisition; where they contradict each other nothing is known.
     """
-    own = {name: value for name, value in asdict(told).items() if value is not None}
     said = [_said(series) for series in all_series]
     return [
-        replace(agreed_facts(said[k] for k, other in enumerate(all_series) if _same(one, other)), **own)
-        for one in all_series
+        agreed_facts(said[k] for k, other in enumerate(all_series) if _same(one, other)).but(told) for one in all_series
     ]
 
 

@@ -156,7 +156,7 @@ def test_a_model_of_several_targets_is_asked_for_each(monkeypatch):
     wanted = [known.ideal for known in heard]
     # Rows of one model are asked apart, and one of them is told nothing.
     assert wanted.count(None) == wanted.count(True) == len(wanted) // 2 >= 2 * 3
-    assert {known.keeps_scatter for known in heard if known.ideal} == {None}
+    assert {known.keeps_scatter for known in heard if known.ideal} == {False}
 
 
 def test_what_is_corrected_already_is_given_as_nc(tmp_path, rng):

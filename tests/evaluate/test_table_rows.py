@@ -4,6 +4,7 @@ import pytest
 from fake_cohort import FakeTranslator
 from fake_rows import fake_rows
 
+from spectac_fast.data.facts import StudyFacts
 from spectac_fast.errors import UsageError
 from spectac_fast.evaluate.table import variants
 
@@ -71,3 +72,26 @@ def test_rows_of_every_kind_of_model():
     combined = [f"{name}, {text.format(n)}" for name, n in (("cpdm64", 6), ("ddpm64", 50)) for text in estimates]
     labels = [row.label for row in rows if row.together == variants.COMBINED]
     assert labels == [f"{label}, planes combined" for label in [*combined, "pix2pix64"]]
+
+
+def test_models_that_have_learnt_several_are_asked_for_one():
+    models = {"net": FakeTranslator("pix2pix"), "told": FakeTranslator("pix2pix")}
+    models["told"].facts = ("sex", "keeps_scatter", "ideal")
+    rows = variants.expand(list(models), models.__getitem__, steps=6, samples=1)
+    wanted = StudyFacts(keeps_scatter=True, sharper=True)
+    asked = variants.with_wanted(rows, wanted)
+    assert [row.label for row in asked] == [
+        "net",
+        "net, planes combined",
+        "told, AC keeps its scatter",
+        "told, planes combined, AC keeps its scatter",
+    ]
+    assert [row.wanted.keeps_scatter for row in asked] == [None, None, True, True]
+    assert variants.with_wanted(rows, StudyFacts()) == rows
+    with pytest.raises(UsageError, match="expected one that has learnt AC with resolution recovery, such as bbdm"):
+        variants.with_wanted(rows, StudyFacts(sharper=True))
+    *_, usual, ideal = variants.with_ideal(asked)
+    assert usual == asked[-1]
+    assert ideal.label == "told, planes combined, AC keeps its scatter, ideal"
+    assert (ideal.wanted.ideal, ideal.wanted.keeps_scatter) == (True, False)
+    assert len(variants.with_ideal(asked)) == len(asked) + 1

@@ -50,7 +50,7 @@ def scored(work: Path, protocol: str, cohort: Cohort, row: Row) -> list[dict[str
     from bench.outputs import appearing
 
     seeds = cohort.seeds
-    how = ("-untold" if "facts" in row.options else "") + ("-ideal" if row.ideal else "")
+    how = ("-untold" if "facts" in row.options else "") + ("-ideal" if row.wanted.ideal else "")
     name = f"{protocol}-{seeds[0]}-{len(seeds)}-{row.translator.weights_sha256[:16]}{how}.json"
     path = work / "scores" / name
     if not path.is_file():

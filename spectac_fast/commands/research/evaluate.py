@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: strict)",
     )
     parser.add_argument("--cases", type=_flags.positive_int, metavar="N", help="only the first N patients")
+    _flags.add_department(parser)
     _flags.add_output(
         parser, "folder for table.md, table.csv, table.json and the picture; of studies also a statement of one page"
     )
@@ -93,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
     for name, kind in (_FILES | (_OWN_FILES if own else {})).items():
         permit.check(args.out / name, kind)
 
+    from spectac_fast.correct.target import wanted_facts
     from spectac_fast.evaluate.own.seen import Collector
     from spectac_fast.evaluate.own.statement import statement
     from spectac_fast.evaluate.own.write import write_statement
@@ -107,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if not planes_are_known(cohort):
         rows = variants.separate(rows)
+    rows = variants.with_wanted(rows, wanted_facts(_flags.told(args)))
     if IDEAL in cohort.kinds:
         rows = variants.with_ideal(rows)
     limits = _limits(args, cohort)

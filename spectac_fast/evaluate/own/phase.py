@@ -100,14 +100,14 @@ class StudyPhase:
 
     def _run(self, row: Row) -> _Run:
         """What a row's model sees and gives; rows that share a model, its options and what it is given share it."""
-        key = (id(row.translator), row.given, tuple(sorted(row.options.items())))
+        key = (id(row.translator), row.given, row.wanted, tuple(sorted(row.options.items())))
         if key not in self._known:
 
             def image(nc: Tensor, **given: Any) -> Tensor:
                 return row.translator.translate(nc, **given, **row.options)
 
             with _unsaid():
-                prepared = prepare(Study(self._series(row)), row.translator, row.options, self._seed)
+                prepared = prepare(Study(self._series(row)), row.translator, row.options, self._seed, row.wanted)
             start = time.perf_counter()
             outputs = run_batches(image, 1, prepared, row.translator, row.options)
             self._known[key] = prepared, [output[:, 0] for output in outputs], time.perf_counter() - start

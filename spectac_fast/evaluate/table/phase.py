@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,7 +97,7 @@ class Phase:
 
     def _translated(self, row: Row) -> tuple[Planes, float]:
         """Every plane for itself, on the model's pixels."""
-        key = (id(row.translator), row.given, row.ideal, tuple(sorted(row.options.items())))
+        key = (id(row.translator), row.given, row.wanted, tuple(sorted(row.options.items())))
         if key not in self._known:
             view, counts, seconds = self._view(row), {}, 0.0
             for plane in self.nc:
@@ -114,7 +113,7 @@ class Phase:
         view = self._view(row)
         _, seen, scale, _ = view.given(row)
         seeds = slice_seeds(self._seed, self.key, self.phase, plane, len(seen[plane]))
-        known = replace(self.facts, ideal=True, keeps_scatter=None) if row.ideal else self.facts
+        known = self.facts.but(row.wanted)
         given = {} if "facts" in row.options else told(row.translator, known, len(seeds))
         return translate(row, to_model(seen[plane], scale), self.spacing_mm[0], seeds, **given)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectac_fast.data.facts import AS_IDEAL
+from spectac_fast.data.facts import AS_IDEAL, FACTS, NOTHING_KNOWN, StudyFacts
 from spectac_fast.errors import UsageError
 from spectac_fast.models.translator import facts_of
 from spectac_fast.terms import PLANES
@@ -37,7 +37,7 @@ class Row:
     the model, without what the options add.
     given: "NC", or "AC" for a first stage, whose round trip of AC is the floor of every model between its latents.
     together: groups of planes; the corrections of a group are averaged (`correct.agreement`).
-    ideal: whether IDEAL is asked for, of a model that has learnt it.
+    wanted: which AC is asked for, of a model that has learnt several, whatever is known of a case.
     """
 
     label: str
@@ -46,7 +46,7 @@ class Row:
     given: str = "NC"
     together: tuple[tuple[str, ...], ...] = SEPARATE
     name: str = ""
-    ideal: bool = False
+    wanted: StudyFacts = NOTHING_KNOWN
 
     @property
     def is_baseline(self) -> bool:
@@ -155,5 +155,23 @@ def with_ideal(rows: Sequence[Row]) -> list[Row]:
         every.append(row)
         one = row.together == COMBINED and row.options.get("samples", 1) == 1
         if one and AS_IDEAL in facts_of(row.translator):
-            every.append(replace(row, name=f"{row.name}, ideal", label=f"{row.label}, ideal", ideal=True))
+            ideal = replace(row.wanted, ideal=True, keeps_scatter=False)
+            every.append(replace(row, name=f"{row.name}, ideal", label=f"{row.label}, ideal", wanted=ideal))
+    return every
+
+
+def with_wanted(rows: Sequence[Row], wanted: StudyFacts) -> list[Row]:
+    """The rows, all models that have learnt an AC of that kind asked for it, which their labels say.
+
+    Raises UsageError where no model has.
+    """
+    names = [name for name, (attribute, _, _) in FACTS.items() if getattr(wanted, attribute) is not None]
+    if not names:
+        return list(rows)
+    every = []
+    for row in rows:
+        words = wanted.words([name for name in names if name in facts_of(row.translator)])
+        every.append(replace(row, label=f"{row.label}, {words}", wanted=wanted) if words else row)
+    if every == list(rows):
+        raise UsageError(f"--models: expected one that has learnt {wanted.words(names)}, such as bbdm, found none.")
     return every

@@ -20,6 +20,7 @@ from spectac_fast import read_study, write_corrected
 from spectac_fast.cohort.own.matching import ALONE, OURS, Left
 from spectac_fast.cohort.own.studies import StudyPairs
 from spectac_fast.correct.study import correct_study
+from spectac_fast.data.facts import StudyFacts
 from spectac_fast.data.study import Study
 from spectac_fast.evaluate.own import page, text, words
 from spectac_fast.evaluate.own.phase import StudyPhase
@@ -170,6 +171,21 @@ def test_counts_are_those_that_correct_gives(studies):
         for plane, stack in trip.items():
             np.testing.assert_allclose(stack, planes.ac[plane], rtol=1e-3, atol=1e-3 * stack.max())
         assert next(iter(corrected_stacks(studies, i, phase, Row("net", model)))) == "SA"
+
+
+def test_a_model_is_asked_for_the_ac_of_the_department(studies):
+    class Told(FakeTranslator):
+        facts = ("keeps_scatter", "sharper")
+
+        def translate(self, nc, seeds=None, neighbours=None, facts=None, **options):
+            heard.append(facts)
+            return super().translate(nc, seeds, neighbours, **options)
+
+    heard, model = [], Told("net")
+    planes = StudyPhase(studies, 0, studies.series(0)[0][0], seed=0)
+    for wanted in (StudyFacts(), StudyFacts(keeps_scatter=True)):
+        planes.correct(Row("net", model, wanted=wanted))
+    assert {tuple(row) for facts in heard for row in facts.tolist()} == {(0.0, 0.0), (1.0, 0.0)}
 
 
 def test_who_is_refused_by_a_model_is_left_out_and_named_by_number(studies):
