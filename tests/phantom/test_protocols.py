@@ -140,3 +140,18 @@ def test_what_is_left_out_is_never_drawn(without, studies):
 def test_leaving_out_does_not_move_what_was_not_left_out():
     kept = [seed for seed in SEEDS[:200] if not FAMILIES["fbp"](draw_protocol(seed))]
     assert [draw_protocol(seed, ("fbp",)) for seed in kept] == [draw_protocol(seed) for seed in kept]
+
+
+def test_an_inferior_defect_is_the_only_one_and_of_every_depth():
+    found = [planned("inferior-defect", seed)[0] for seed in SEEDS]
+    for patient, seed in zip(found, SEEDS, strict=True):
+        (defect,) = patient.defects
+        assert replace(patient, defects=()) == replace(draw(seed), defects=())
+        assert -116 < defect.angle < -64
+        assert 0.0 <= defect.loss["rest"] <= defect.loss["stress"]
+        assert defect.base < defect.apex
+    losses = [patient.defects[0].loss["stress"] for patient in found]
+    assert min(losses) < 0.25 < 0.55 < max(losses)
+    fixed = np.mean([patient.defects[0].loss["rest"] == patient.defects[0].loss["stress"] for patient in found])
+    # Of SEEDS half, within six standard deviations.
+    assert abs(fixed - 0.5) < 6 * 0.5 / len(SEEDS) ** 0.5
