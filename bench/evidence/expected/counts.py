@@ -132,7 +132,7 @@ def page(table: Mapping[str, Any]) -> str:
 Factor: what the corrected counts of a study's heart region have to be multiplied by to be nearest to CT-AC. An NC image
 shows the pattern of attenuation, its sum only as far as bodies and cameras are alike: ratios within a corrected study
 are what it is good for, its counts are known to about the deviation below. A model that takes facts is told what a
-header would say, and whether AC keeps its scatter (`--keep-scatter`).
+header would say, and which AC is wanted (`--keep-scatter`, `--sharper`).
 
 | studies | number | typical factor | one deviation | nine in ten |
 | --- | ---: | ---: | ---: | ---: |

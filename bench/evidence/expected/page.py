@@ -20,7 +20,8 @@ _HEAD = """\
 
 Made by `python -m bench expected --work DIR --random COHORT --store`: {about}.
 Error: mean absolute difference of the 17 segments to AC, % of maximum. Every expectation is that of a process fitted on
-other patients (8 folds).
+other patients (8 folds). The model is told what a header would say, and which AC is wanted: whether it keeps its
+scatter (`--keep-scatter`) and recovers resolution where NC does not (`--sharper`).
 
 - A correction is **harmful** where its error is not below that of NC, **good** where it is below 0.8 of NC's and below
   3 %. The limits are set so that {alarms:.0f} % of the good ones are warned of: above {most:.1f} % expected, or above
