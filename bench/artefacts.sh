@@ -105,8 +105,6 @@ python -m bench explain --data "$work/validation"
 # Means of samples of all patients would take an hour: bench/table1.sh means has them for a few.
 spectac evaluate --data "$work/unseen" --models identity,scale,linear,bbdm --samples 1 \
     --normals "$work/hanoi-3" "$work/normals" -o bench/results/quality
-spectac evaluate --data "$work/test" --models identity,scale,linear,bbdm --samples 1 \
-    --normals "$work/hanoi-3" "$work/normals" -o bench/results/quality-earlier
 python -m bench repeat --data "$work/unseen" --again "$work/again" --normals "$work/hanoi-3" "$work/normals"
 python -m bench cohort --data "$work/train" --pictures "$work/test" --causes 4
 python -m bench clinical --data "$work/test" --normals "$work/hanoi-3" "$work/normals" --work "$work/clinical"

@@ -13,19 +13,11 @@ ROW = "bbdm, 1 evaluation, planes combined"
 
 
 def segments() -> Iterable[str]:
-    """What bounds the segment error, how AC repeats, and the patients that were looked at before."""
+    """What bounds the segment error, and how AC repeats."""
     map_alone = json_of("cohort.json")["causes"]["segment_error"]["ac_map"]
-    table, earlier, repeat = (
-        json_of("quality/table.json"),
-        json_of("quality-earlier/table.json"),
-        json_of("repeat/repeat.json"),
-    )
+    table, repeat = json_of("quality/table.json"), json_of("repeat/repeat.json")
     again, corrected = (_image(repeat, name) for name in ("AC, second acquisition", "corrected"))
-    ac, ours, before = (
-        table["reference_segments"]["AC"],
-        row_of(table, ROW)["segments"],
-        row_of(earlier, ROW)["segments"],
-    )
+    ac, ours = table["reference_segments"]["AC"], row_of(table, ROW)["segments"]
     return [
         "The phantom's AC is itself made with a misregistered CT and an inexact scatter estimate: they alone move its "
         f"segments by {map_alone:.1f} % of maximum ({named(RESULTS / 'cohort.md')}), which no method can know from NC; "
@@ -39,33 +31,22 @@ def segments() -> Iterable[str]:
         f"{again['new_low_depth']['most']:.1f} %, and segments {again['error']['value']:.1f} % away where corrected "
         f"ones are {corrected['error']['value']:.1f} % from AC ({named(RESULTS / 'repeat/repeat.md')}, by "
         "`python -m bench repeat`).",
-        "",
-        f"{len(earlier['head']['case_seeds'])} patients before them ({span(earlier)}) had been looked at on the way: "
-        f"segment error {before['error_over_nc']['value']:.3f} of NC's, {before['new_low']} of "
-        f"{before['normal_segments']} normal segments newly low ({named(RESULTS / 'quality-earlier/table.md')}).",
     ]
 
 
 def measured() -> Iterable[str]:
     """The card's sentence."""
-    table, earlier, repeat = (
-        json_of("quality/table.json"),
-        json_of("quality-earlier/table.json"),
-        json_of("repeat/repeat.json"),
-    )
-    row, before = row_of(table, ROW), row_of(earlier, ROW)["segments"]
+    table, repeat = json_of("quality/table.json"), json_of("repeat/repeat.json")
+    row = row_of(table, ROW)
     ours, nc = row["segments"], table["reference_segments"]["NC"]
     ratio = {region: row[region]["rmse_over_linear"]["value"] for region in ("whole", "heart")}
     return [
         f"As `spectac correct` writes it, planes combined, on {len(table['head']['case_seeds'])} synthetic patients "
-        f"({span(table)}), in parentheses on the {len(earlier['head']['case_seeds'])} before them: RMSE "
-        f"{ratio['whole']:.2f} of a linear regression's over the field, {ratio['heart']:.2f} in the heart region; "
-        f"17-segment error {ours['error_over_nc']['value']:.2f} of NC's ({before['error_over_nc']['value']:.2f}); "
-        f"contrast of known defects {ours['contrast_over_ac']['value']:.2f} of AC's "
-        f"({before['contrast_over_ac']['value']:.2f}); {ours['new_low']} of {ours['normal_segments']} normal segments "
-        f"newly below the normal limit ({before['new_low']} of {before['normal_segments']}), of NC {nc['new_low']}, of "
-        f"AC of a second acquisition {_image(repeat, 'AC, second acquisition')['new_low']}: "
-        "`bench/results/repeat/repeat.md`.",
+        f"({span(table)}): RMSE {ratio['whole']:.2f} of a linear regression's over the field, {ratio['heart']:.2f} in "
+        f"the heart region; 17-segment error {ours['error_over_nc']['value']:.2f} of NC's; contrast of known defects "
+        f"{ours['contrast_over_ac']['value']:.2f} of AC's; {ours['new_low']} of {ours['normal_segments']} normal "
+        f"segments newly below the normal limit, of NC {nc['new_low']}, of AC of a second acquisition "
+        f"{_image(repeat, 'AC, second acquisition')['new_low']}: `bench/results/repeat/repeat.md`.",
     ]
 
 

@@ -134,18 +134,6 @@ def told(args: argparse.Namespace) -> Told:
     return Told(**said | {"kind": said["kind"] and said["kind"].upper()})
 
 
-def add_wanted(parser: argparse.ArgumentParser) -> None:
-    """`--ideal` and those of `add_department`, for `told`: which AC is wanted of a model that has learnt several."""
-    add_department(parser)
-    parser.add_argument(
-        "--ideal",
-        action="store_true",
-        default=None,
-        help="give what CT-AC would be without noise and without the errors of its map (default: AC as CT-AC is, with "
-        "the noise of the counts)",
-    )
-
-
 def add_department(parser: argparse.ArgumentParser) -> None:
     """`--keep-scatter` and `--sharper`, for `told`: how the department whose AC is wanted makes its own."""
     for flag, meaning in (

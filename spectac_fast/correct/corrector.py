@@ -108,8 +108,6 @@ class Corrector:
         if uncertainty is not None:
             _check_number("uncertainty", uncertainty)
             check_sampling(self.translator)
-            if told.ideal:
-                raise UsageError("uncertainty: expected AC as CT-AC is, against which it is measured, found ideal AC.")
             if uncertainty < 2:
                 raise UsageError(f"uncertainty: expected at least 2 samples, found {uncertainty}.")
             warn_unmeasured(self.translator)

@@ -154,8 +154,8 @@ class Told:
 
     plane: of NIfTI and npy files, "SA", "VLA" or "HLA". phase: "stress" or "rest", whatever the file says. pixel_mm,
     slice_mm: of npy files, mm. kind: "NC" or "AC", whatever the evidence. keep_scatter: that the AC which is wanted is
-    of a department that leaves scatter in. ideal: that it is to be without noise and without a CT's errors. sharper:
-    that it is of a reconstruction that recovers resolution, where that of NC does not.
+    of a department that leaves scatter in. sharper: that it is of a reconstruction that recovers resolution, where that
+    of NC does not.
     """
 
     plane: str | None = None
@@ -164,7 +164,6 @@ class Told:
     slice_mm: float | None = None
     kind: str | None = None
     keep_scatter: bool | None = None
-    ideal: bool | None = None
     sharper: bool | None = None
 
 

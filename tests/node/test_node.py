@@ -99,9 +99,9 @@ def test_a_node_asks_its_model_for_the_ac_that_is_wanted(tmp_path, rng, nodes, c
     (path,) = (tmp_path / "spool" / "corrected").rglob(name)
     assert "resolution recovered" in pydicom.dcmread(path).DerivationDescription
     # Refused before anything is listened for.
-    command = ["serve", "--spool", str(tmp_path / "other"), "--port", "0", "-m", "pix2pix", "--ideal"]
+    command = ["serve", "--spool", str(tmp_path / "other"), "--port", "0", "-m", "pix2pix", "--sharper"]
     assert cli.main(command) == 2
-    assert "ideal: expected a model that learnt from images without noise too" in capsys.readouterr().err
+    assert "sharper: expected a model that learnt from AC of both resolutions" in capsys.readouterr().err
 
 
 def test_projections_are_reconstructed_where_the_node_is_told_to(tmp_path, rng, archive, nodes):

@@ -28,7 +28,7 @@ about the centre of the stack.
 - A model that is told facts of a study (sex, body mass index, prone, arc, cardiac camera, FBP, scatter correction of
   NC) is told those that a header would say, with `--keep-scatter` that AC keeps its scatter, and with `--sharper` that
   AC recovers resolution and NC does not; **nothing told** is the same model without them, **ideal** the same model
-  asked for IDEAL (`--ideal`).
+  asked for IDEAL (`StudyFacts(ideal=True)`).
 """
 
 

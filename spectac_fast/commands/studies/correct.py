@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _FOR_STUDIES = (
     "--uncertainty", "--workers", "--shard", "--force", "--report", "--engine", "--kind", "--phase", "--plane",
-    "--dry-run", "--pixel-mm", "--slice-mm", "--keep-scatter", "--ideal", "--sharper",
+    "--dry-run", "--pixel-mm", "--slice-mm", "--keep-scatter", "--sharper",
 )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model's +1, max the largest value of each image (full unless given)",
     )
     _flags.add_told(parser, "each comes back in its own form, counts as float32")
-    _flags.add_wanted(parser)
+    _flags.add_department(parser)
     parser.add_argument(
         "--engine",
         choices=("local", "ray"),

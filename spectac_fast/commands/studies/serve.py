@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--forward-tls", action="store_true", help="send by TLS too, with the same certificate")
     _flags.add_model(parser)
-    _flags.add_wanted(parser)
+    _flags.add_department(parser)
     _flags.add_sampling(parser)
     _flags.add_device(parser)
 
