@@ -224,7 +224,7 @@ def test_the_worldwide_recipes_go_on_from_the_same_network():
     Fields(**worldwide.data["fields"])
     tensors, header = load_weights(Path(spectac_fast.__file__).parent / "weights" / "bbdm64.safetensors")
     assert header["config"]["bridge"] == worldwide.process
-    told = load_recipe("bbdm", "native64-facts")
+    told = load_recipe("bbdm", "native64-ideal")
     assert {**told.network, "facts": None} == {**context.network, "facts": None}
     own = build_network(told.network).state_dict(prefix="denoise_fn.")
     assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in tensors.items()}
