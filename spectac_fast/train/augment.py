@@ -11,6 +11,11 @@ from torch import Tensor
 
 from spectac_fast.errors import UsageError
 
+# Along which axis of a stack (slices, rows, columns) the inferior wall lies, and which way: as formats/orientation.py
+# has planes. Towards it is what lies within 45 degrees, the inferior quarter of the wall.
+_INFERIOR = {"SA": (1, 1.0), "VLA": (1, 1.0), "HLA": (0, -1.0)}
+_INFERIOR_COSINE = float(np.cos(np.pi / 4))
+
 
 @dataclass(frozen=True)
 class Fields:
@@ -63,7 +68,8 @@ class Uptake:
     shadow, which is more frequent.
 
     change: least and largest relative change of counts at the middle of a place. fwhm_mm: of the Gaussian that it is,
-    in space. from_centre_mm: least and largest distance of its middle from the stack's centre.
+    in space. from_centre_mm: least and largest distance of its middle from the stack's centre. inferior_share: of the
+    places of stacks whose plane is known, how many lie towards the inferior wall; the others lie anywhere.
 
     Raises UsageError for settings that describe no place.
     """
@@ -72,26 +78,43 @@ class Uptake:
     change: tuple[float, float]
     fwhm_mm: tuple[float, float]
     from_centre_mm: tuple[float, float]
+    inferior_share: float = 0.0
 
     def __post_init__(self) -> None:
         (least, most), (narrow, wide), (near, far) = self.change, self.fwhm_mm, self.from_centre_mm
-        if not (0 <= self.share <= 1 and -1 < least <= most and 0 < narrow <= wide and 0 <= near <= far):
+        shares = all(0 <= share <= 1 for share in (self.share, self.inferior_share))
+        if not (shares and -1 < least <= most and 0 < narrow <= wide and 0 <= near <= far):
             raise UsageError(
-                "uptake of a recipe: expected a share of 0 to 1, -1 < change[0] <= change[1], 0 < fwhm_mm[0] <= "
+                "uptake of a recipe: expected shares of 0 to 1, -1 < change[0] <= change[1], 0 < fwhm_mm[0] <= "
                 f"fwhm_mm[1] and 0 <= from_centre_mm[0] <= from_centre_mm[1], found {self}"
             )
 
     def factors(
-        self, heights_mm: NDArray[np.float64], shape: tuple[int, int], pixel_mm: float, rng: np.random.Generator
+        self,
+        heights_mm: NDArray[np.float64],
+        shape: tuple[int, int],
+        pixel_mm: float,
+        planes: NDArray[np.object_],
+        rng: np.random.Generator,
     ) -> Tensor:
         """What the counts of slices are multiplied by, float32 [B, n, H, W]; heights_mm [B, n]: how far each slice of a
-        stack that is seen lies from its middle.
+        stack that is seen lies from its middle; planes [B]: "SA", "VLA", "HLA" or None each.
         """
         size = len(heights_mm)
         chosen = rng.random(size) < self.share
         change = np.where(chosen, rng.uniform(*self.change, size=size), 0.0)
         wide = rng.uniform(*self.fwhm_mm, size=size)
         way = rng.standard_normal((3, size))
+        if self.inferior_share:
+            inferior = rng.random(size) < self.inferior_share
+            cosine, around = rng.uniform(_INFERIOR_COSINE, 1.0, size=size), rng.uniform(0.0, 2 * np.pi, size=size)
+            sine = np.sqrt(1.0 - cosine**2)
+            for plane, (axis, sign) in _INFERIOR.items():
+                these = inferior & (planes == plane)
+                others = [k for k in range(3) if k != axis]
+                way[axis, these] = sign * cosine[these]
+                way[others[0], these] = (sine * np.cos(around))[these]
+                way[others[1], these] = (sine * np.sin(around))[these]
         middles = way / np.linalg.norm(way, axis=0) * rng.uniform(*self.from_centre_mm, size=size)
         axes = [heights_mm, *((np.arange(n) - (n - 1) / 2)[None] * pixel_mm for n in shape)]
         fall = -4.0 * np.log(2.0) / wide[:, None] ** 2

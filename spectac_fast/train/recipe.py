@@ -39,8 +39,8 @@ class Recipe:
     "accumulate": batches per step, "shift_px": largest random shift, "scale_jitter": largest relative change of the
     count scale, "clip": bounds of the targets or null, "paired": whether NC and AC show the same slice; optional, for
     models between latents, "latent_slices": how many slices are encoded, all by default; optional, "targets": how often
-    "AC" and "IDEAL" stand as a slice's target, {"AC": 1} by default, and, see augment.py, "fields": fields that end
-    within the patient, "uptake": places of other uptake}.
+    "AC" and "IDEAL" stand as a slice's target, {"AC": 1} by default, and AC alone of patients without IDEAL; and, see
+    augment.py, "fields": fields that end within the patient, "uptake": places of other uptake}.
     optimiser: {"learning_rate": peak, "betas", "weight_decay"}. schedule: see schedule.py. gradient_clip: bound of the
     gradient's norm or null. average: {"decay", "start_step", "every"} of the running average of weights that ships.
     precision: "bf16" runs networks under autocast where the device has units for bfloat16 (`has_bf16_units`) and is

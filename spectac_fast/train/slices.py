@@ -60,13 +60,22 @@ def _stored(counts: NDArray[np.float32]) -> NDArray[np.uint16] | NDArray[np.floa
     return whole.astype(np.uint16) if np.array_equal(whole, counts) else counts
 
 
-def _by_kind(cohort: PairedCohort, case: int, phase: str | None, plane: str | None, ideal: bool) -> dict[str, NDArray]:
-    """NC, AC and, where it is wanted, IDEAL of a stack [slices, H, W]: mapped ones stay on disk."""
+def _by_kind(
+    cohort: PairedCohort, case: int, phase: str | None, plane: str | None, targets: Mapping[str, float]
+) -> dict[str, NDArray]:
+    """NC, AC and, where it is a target and there is one, IDEAL of a stack [slices, H, W]: mapped ones stay on disk.
+
+    InputError where IDEAL is the only target and there is none.
+    """
     held: dict[str, NDArray] = dict(cohort.mapped(case, phase, plane) or {})
     if not held:
         held = {kind: _stored(stack) for kind, stack in zip(("NC", "AC"), cohort.pair(case, phase, plane), strict=True)}
-    if ideal and IDEAL not in held:
-        held[IDEAL] = _stored(cohort.ideal(case, phase, plane))
+    if IDEAL in targets and IDEAL not in held:
+        try:
+            held[IDEAL] = _stored(cohort.ideal(case, phase, plane))
+        except InputError:
+            if len(targets) == 1:
+                raise
     # A plain view: a slice of a mapped array costs several times as much to take.
     return {kind: np.asarray(stack) for kind, stack in held.items()}
 
@@ -78,8 +87,10 @@ class SlicePairs:
     Model units: NC is 2 nc / scale - 1, AC is 2 ac / (scale gain) - 1, with the scale of the case's phase (from NC
     alone) and one gain for all; float32 [B, 1, H, W].
 
-    targets: how often "AC" and "IDEAL" stand as the target of a random slice, relative to each other. facts: names of
-    what is known of a study (`data.facts.FACTS`).
+    targets: how often "AC" and "IDEAL" stand as the target of a random slice, relative to each other; where a stack
+    has no IDEAL it is AC. facts: names of what is known of a study (`data.facts.FACTS`).
+
+    Raises InputError where IDEAL is a target and no stack has it, or where it is the only one and a stack has none.
     """
 
     def __init__(
@@ -90,7 +101,7 @@ class SlicePairs:
         targets: Mapping[str, float] = AC_ALONE,
         facts: Sequence[str] = (),
     ) -> None:
-        stacks, scales, known = [], [], []
+        stacks, planes, scales, known = [], [], [], []
         self.names = tuple(facts)
         self.targets = {kind: share / sum(targets.values()) for kind, share in targets.items()}
         for i in cases:
@@ -98,11 +109,15 @@ class SlicePairs:
                 phase: cohort.scale(i, phase) for phase in dict.fromkeys(phase for phase, _ in cohort.series(i))
             }
             for phase, plane in cohort.series(i):
-                stacks.append(_by_kind(cohort, i, phase, plane, IDEAL in targets))
+                stacks.append(_by_kind(cohort, i, phase, plane, targets))
+                planes.append(plane)
                 scales.append(np.full(len(stacks[-1]["NC"]), of_phase[phase], np.float32))
                 known.append(facts_of_patient(cohort, i).values(facts))
         self._known = np.stack(known)
         self._stacks, self.shape = stacks, stacks[0]["NC"].shape[1:]
+        self._planes, self._with_ideal = np.array(planes, object), np.array([IDEAL in stack for stack in stacks])
+        if IDEAL in targets and not self._with_ideal.any():
+            raise InputError(f"targets of a recipe: expected {IDEAL} in the cohort, found AC alone")
         self.scales = np.concatenate(scales)
         self.gain, (self.slice_mm, self.pixel_mm) = gain, map(float, cohort.spacing_mm[:2])
         depths = np.array([len(stack["NC"]) for stack in stacks])
@@ -202,11 +217,12 @@ class SlicePairs:
         indices = rng.integers(len(self), size=size)
         factor = rng.uniform(1.0 - jitter, 1.0 + jitter, size=size).astype(np.float32)
         shifts = rng.integers(-shift_px, shift_px + 1, size=(size, 2))
-        targets = self._drawn_targets(rng, size)
+        targets = self._drawn_targets(rng, indices)
         nc, ac = self.select(indices, factor, targets)
         beside = self.neighbours(indices, context, factor)
         if uptake is not None:
-            there = uptake.factors(self._heights_mm(indices, context), self.shape, self.pixel_mm, rng)
+            planes = self._planes[self._stack_of[indices]]
+            there = uptake.factors(self._heights_mm(indices, context), self.shape, self.pixel_mm, planes, rng)
             nc, ac, beside = (
                 (image + 1.0) * part - 1.0
                 for image, part in ((nc, there[:, :1]), (ac, there[:, :1]), (beside, there[:, 1:]))
@@ -237,9 +253,12 @@ class SlicePairs:
         silent &= ~np.isin(self.names, WANTED)
         return torch.where(torch.from_numpy(silent), torch.zeros(()), known)
 
-    def _drawn_targets(self, rng: np.random.Generator, size: int) -> str | NDArray[np.str_]:
+    def _drawn_targets(self, rng: np.random.Generator, indices: NDArray[np.integer]) -> str | NDArray[np.str_]:
         kinds, shares = list(self.targets), list(self.targets.values())
-        return kinds[0] if len(kinds) == 1 else rng.choice(kinds, size=size, p=shares)
+        if len(kinds) == 1:
+            return kinds[0]
+        drawn = rng.choice(kinds, size=len(indices), p=shares)
+        return np.where(self._with_ideal[self._stack_of[indices]], drawn, "AC")
 
     def _heights_mm(self, indices: NDArray[np.integer], context: int) -> NDArray[np.float64]:
         """How far some slices, then their neighbours as `neighbours` has them, lie from the middle of their stack,

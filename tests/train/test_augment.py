@@ -92,13 +92,18 @@ def test_a_recipe_ends_the_fields_of_images_and_not_the_heart():
     assert torch.equal(whole.heart, ended.heart)
 
 
-def uptake(share=1.0, change=(-0.5, -0.5), fwhm_mm=(30.0, 30.0), from_centre_mm=(0.0, 0.0)):
-    return Uptake(share, change, fwhm_mm, from_centre_mm)
+def uptake(share=1.0, change=(-0.5, -0.5), fwhm_mm=(30.0, 30.0), from_centre_mm=(0.0, 0.0), inferior_share=0.0):
+    return Uptake(share, change, fwhm_mm, from_centre_mm, inferior_share)
+
+
+def unknown(slices):
+    """Planes that are not known."""
+    return np.full(slices, None, object)
 
 
 def test_a_place_of_other_uptake_is_a_gaussian_in_space(rng):
     heights = np.array([[0.0, -15.0, 15.0], [0.0, 6.8, 13.6]])
-    factors = uptake().factors(heights, (SIDE + 1, SIDE + 1), 7.5, rng)
+    factors = uptake().factors(heights, (SIDE + 1, SIDE + 1), 7.5, unknown(2), rng)
     middle = SIDE // 2
     assert factors.shape == (2, 3, SIDE + 1, SIDE + 1)
     torch.testing.assert_close(factors[0, :, middle, middle], torch.tensor([0.5, 0.75, 0.75]))
@@ -111,7 +116,7 @@ def test_a_place_of_other_uptake_is_a_gaussian_in_space(rng):
 
 def test_places_lie_in_a_shell_and_in_a_share_of_the_slices(rng):
     heights, side = np.zeros((4000, 1)), 41
-    drawn = uptake(0.25, (-0.7, 0.3), (5.0, 5.0), (20.0, 30.0)).factors(heights, (side, side), 2.0, rng)
+    drawn = uptake(0.25, (-0.7, 0.3), (5.0, 5.0), (20.0, 30.0)).factors(heights, (side, side), 2.0, unknown(4000), rng)
     changed = (drawn - 1.0).abs() > 1e-3
     some = changed.flatten(1).any(1)
     # A place above or below the slice changes nothing there: of a shell's directions few lie within it.
@@ -121,13 +126,35 @@ def test_places_lie_in_a_shell_and_in_a_share_of_the_slices(rng):
     away = 2.0 * np.hypot(*np.meshgrid(*2 * [np.arange(side) - side // 2]))
     # Narrow ones reach 5 mm on either side of the shell, by then a thousandth of the largest.
     assert away[changed[:, 0].any(0).numpy()].max() < 30.0 + 10.0
-    assert torch.equal(uptake(share=0.0).factors(heights[:9], (side, side), 2.0, rng), torch.ones(9, 1, side, side))
+    none = uptake(share=0.0).factors(heights[:9], (side, side), 2.0, unknown(9), rng)
+    assert torch.equal(none, torch.ones(9, 1, side, side))
+
+
+@pytest.mark.parametrize(("plane", "axis", "sign"), [("SA", 1, 1), ("VLA", 1, 1), ("HLA", 0, -1), (None, None, 0)])
+def test_places_lie_in_the_inferior_wall_as_often_as_asked(rng, plane, axis, sign):
+    """Where narrow places of a distance lie is where the whole stack is changed most."""
+    side, step, far, count = 25, 4.0, 30.0, 400
+    heights = np.broadcast_to((np.arange(side) - side // 2) * step, (count, side))
+    planes = np.full(count, plane, object)
+    wide = uptake(from_centre_mm=(far, far), fwhm_mm=(12.0, 12.0), inferior_share=0.6)
+    factors = wide.factors(heights, (side, side), step, planes, rng).numpy()
+    most = np.array([np.unravel_index(np.argmin(stack), stack.shape) for stack in factors])
+    places = (most - side // 2) * step
+    # Half a step along each axis is not seen.
+    assert np.abs(np.linalg.norm(places, axis=1) - far).max() <= step * 3**0.5 / 2 + 1e-9
+    anywhere = (1 - 0.5**0.5) / 2
+    for k in range(3):
+        for way in (-1, 1):
+            towards = float((way * places[:, k] / far >= 0.5**0.5 - 0.05).mean())
+            share = 0.6 + 0.4 * anywhere if (k, way) == (axis, sign) else (0.4 if axis is not None else 1.0) * anywhere
+            # Six deviations, and those places that half a step carries across the cone's edge.
+            assert abs(towards - share) <= 6 * (share * (1 - share) / count) ** 0.5 + 0.06
 
 
 def test_impossible_places_are_refused():
     for wrong in ({"share": -0.1}, {"change": (-1.0, 0.0)}, {"change": (0.2, 0.1)}, {"fwhm_mm": (0.0, 3.0)},
                   {"fwhm_mm": (9.0, 3.0)}, {"from_centre_mm": (-1.0, 3.0)}, {"share": float("nan")},
-                  {"from_centre_mm": (5.0, 3.0)}):  # fmt: skip
+                  {"from_centre_mm": (5.0, 3.0)}, {"inferior_share": 1.1}):  # fmt: skip
         with pytest.raises(UsageError, match="uptake of a recipe"):
             uptake(**wrong)
     with pytest.raises(UsageError, match="uptake is of pairs of images, and mumap learns from others"):
@@ -146,9 +173,34 @@ def test_what_takes_up_less_does_so_in_nc_in_what_is_wanted_and_beside_them():
     assert float(factor.max()) <= 1.0 + 1e-6
     torch.testing.assert_close((plain.ac + 1.0) * factor - 1.0, planted.ac, rtol=0, atol=1e-5)
     assert torch.equal(plain.heart, planted.heart)
-    before, after = pairs.neighbours(np.arange(1, 2), 1), (planted.neighbours + 1.0)
-    assert after.shape[1:] == before.shape[1:]
-    assert bool((after > 0).any())
+
+
+def test_neighbours_take_up_less_at_their_own_heights():
+    """A place in the stack's very middle, so that what it does is known without the draws."""
+    pairs, count = SlicePairs(TinyCohort([3]), [0], 2.0), 60
+    place = uptake(fwhm_mm=(60.0, 60.0))
+    seen = pairs.batch(np.random.default_rng(4), count, 0, 0.0, 1, uptake=place).neighbours
+    indices = np.random.default_rng(4).integers(len(pairs), size=count)
+    within = indices[:, None] % SLICES + np.array([-1, 0, 1])
+    z, y, x = (
+        (np.arange(n) - (n - 1) / 2) * mm
+        for n, mm in zip((SLICES, SIDE, SIDE), [pairs.slice_mm, *2 * [pairs.pixel_mm]], strict=True)
+    )
+    away = z[within.clip(0, SLICES - 1)][:, :, None, None] ** 2 + y[:, None] ** 2 + x**2
+    factor = torch.from_numpy(1.0 - 0.5 * np.exp(-4 * np.log(2) * away / 60.0**2)).float()
+    plain = torch.cat(
+        [pairs.neighbours(indices, 1)[:, :1], pairs.select(indices)[0], pairs.neighbours(indices, 1)[:, 1:]], 1
+    )
+    before, own, after = ((plain + 1.0) * factor - 1.0).split(1, dim=1)
+    orders = [torch.cat(order, dim=1) for order in ((before, after), (after, before), (own, own))]
+    found = np.array(
+        [
+            [torch.allclose(image, one, rtol=0, atol=1e-5) for one in of]
+            for image, *of in zip(seen, *orders, strict=True)
+        ]
+    )
+    assert bool(found.any(1).all())
+    assert bool(found.any(0).all())
 
 
 def test_targets_are_drawn_as_often_as_the_recipe_says():
@@ -181,7 +233,24 @@ def test_a_cohort_without_the_ideal_image_says_so(tmp_path):
     cohort.ideal = lambda *_: (_ for _ in ()).throw(InputError("no IDEAL"))
     with pytest.raises(InputError, match="no IDEAL"):
         SlicePairs(JoinedCohort([cohort]), [0], 2.0, {"IDEAL": 1.0})
+    with pytest.raises(InputError, match="expected IDEAL in the cohort, found AC alone"):
+        SlicePairs(JoinedCohort([cohort]), [0], 2.0, {"AC": 1.0, "IDEAL": 1.0})
     assert len(SlicePairs(JoinedCohort([cohort]), [0], 2.0)) == 6 * SLICES
+
+
+def test_patients_without_the_ideal_image_are_learnt_from_by_ac():
+    with_it, without = TinyCohort([3]), TinyCohort([4])
+    without.ideal = lambda *_: (_ for _ in ()).throw(InputError("no IDEAL"))
+    pairs = SlicePairs(JoinedCohort([with_it, without]), [0, 1], 2.0, {"AC": 1.0, "IDEAL": 1.0})
+    batch = pairs.batch(np.random.default_rng(5), 300, 0, 0.0)
+    indices = np.random.default_rng(5).integers(len(pairs), size=300)
+    ideal = ~np.array([torch.equal(a, b) for a, b in zip(batch.ac, pairs.select(indices)[1], strict=True)])
+    of_second = indices >= 6 * SLICES
+    assert 0 < of_second.sum() < 300
+    assert not ideal[of_second].any()
+    assert ideal[~of_second].mean() == pytest.approx(0.5, abs=6 * (0.25 / (~of_second).sum()) ** 0.5)
+    with pytest.raises(InputError, match="no IDEAL"):
+        SlicePairs(JoinedCohort([with_it, without]), [0, 1], 2.0, {"IDEAL": 1.0})
 
 
 def test_a_run_learns_the_target_of_its_recipe(tmp_path):
@@ -224,7 +293,9 @@ def test_the_worldwide_recipes_go_on_from_the_same_network():
     Fields(**worldwide.data["fields"])
     tensors, header = load_weights(Path(spectac_fast.__file__).parent / "weights" / "bbdm64.safetensors")
     assert header["config"]["bridge"] == worldwide.process
-    told = load_recipe("bbdm", "native64-ideal")
-    assert {**told.network, "facts": None} == {**context.network, "facts": None}
+    for name in ("ideal", "contrast"):
+        told = load_recipe("bbdm", f"native64-{name}")
+        assert {**told.network, "facts": None} == {**context.network, "facts": None}
+        Uptake(**told.data["uptake"])
     own = build_network(told.network).state_dict(prefix="denoise_fn.")
     assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in tensors.items()}
