@@ -10,9 +10,12 @@ from matplotlib.figure import Figure
 
 from bench.outputs import MADE_BY, appearing
 from spectac_fast.evaluate.bootstrap import Estimate
-from spectac_fast.evaluate.calibration import CURVE, LEVELS, Figures, Voxels, coverage, deviation
+from spectac_fast.evaluate.calibration import CURVE, LEVELS, Figures, Voxels, announced, coverage
+from spectac_fast.models.uncertainty import Calibration
 
 _BINS = 12
+# Of coverage from nominal, under every protocol.
+GOAL = 0.04
 _COMBINED = (
     "Planes combined: what `spectac correct` writes, the mean of what the model adds in SA, VLA and HLA; announced for",
     "it is the mean of their calibrated deviations, as much as its error has where the planes err alike. All voxels of",
@@ -23,16 +26,22 @@ _COMBINED = (
 
 def page(
     facts: Mapping[str, object],
-    rows: Sequence[tuple[str, str, tuple[float, float], Figures]],
-    chosen: tuple[float, float],
+    rows: Sequence[tuple[str, str, Calibration, Figures]],
+    chosen: Calibration,
+    protocols: Mapping[str, Sequence[Sequence[float]]],
+    each: int,
 ) -> str:
-    """Facts, the calibration in a formula, and a table for each split."""
+    """Facts, the calibration in a formula, and a table for each split; coverage under protocols by their name, each by
+    one calibration for all and by the chosen one, of so many patients.
+    """
     lines = [
         "# Is the uncertainty right?",
         "",
         "Made by `python -m bench calibration --data VALIDATION --test TEST`. The error is AC minus the default image",
         "(one evaluation), the spread s that of the samples of the bridge; the standard deviation is",
-        f"sqrt(({chosen[0]:.3f} s)² + {chosen[1]:.4f}²), in units where [-1, 1] is [0, scale]. Temperature and floor",
+        f"(E / {chosen.usual:.2f})^{chosen.exponent:.2f} sqrt(({chosen.temperature:.3f} s)² + {chosen.floor:.4f}²),",
+        "in units where [-1, 1] is [0, scale]; E is the error that is expected of the study's segments, %",
+        "(`bench/results/expected`), which was fitted on others than these patients. Exponent, temperature T and floor",
         "were fitted on the validation patients alone. Means over patients, 95 % bootstrap interval over them.",
         "",
         *(f"* {name}: {value}" for name, value in facts.items()),
@@ -41,6 +50,7 @@ def page(
         "row",
         "T",
         "floor",
+        "exponent",
         *(f"{level:.0%} interval covers, %" for level in LEVELS),
         "calibration error, %",
         "sharpness",
@@ -52,11 +62,12 @@ def page(
         figures = found[0][3]
         lines += ["", f"## {split}: {figures.patients} patients, {figures.voxels} voxels", ""]
         lines += ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-        for _, name, (temperature, floor), got in found:
-            cells = [name, f"{temperature:.3f}", f"{floor:.4f}"]
+        for _, name, known, got in found:
+            cells = [name, f"{known.temperature:.3f}", f"{known.floor:.4f}", f"{known.exponent:.2f}"]
             cells += [_percent(value) for value in (*got.coverage, got.calibration_error)]
             cells += [_plain(value) for value in (got.sharpness, got.rmse, got.correlation)]
             lines.append("| " + " | ".join(cells) + " |")
+    lines += _by_protocol(protocols, each) if protocols else []
     lines += [
         "",
         "Calibration error: mean distance of coverage from nominal over intervals of 5, 10, ... 95 %. Sharpness: root",
@@ -67,6 +78,27 @@ def page(
         "![Coverage against nominal, and error against deviation](calibration.png)",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _by_protocol(protocols: Mapping[str, Sequence[Sequence[float]]], each: int) -> list[str]:
+    """A table of coverage under each protocol."""
+    level = LEVELS.index(0.9)
+    near = [sum(abs(found[which][level] - 0.9) <= GOAL for found in protocols.values()) for which in range(2)]
+    head = ["protocol", *(f"{p:.0%}: the same for all, then wider, %" for p in LEVELS)]
+    lines = [
+        "",
+        f"## By protocol: {each} patients each",
+        "",
+        f"Intervals of 90 % cover within {100 * GOAL:.0f} points of it under {near[1]} of {len(protocols)} protocols;",
+        f"with the same calibration for all studies under {near[0]}.",
+        "",
+        "| " + " | ".join(head) + " |",
+        "| --- |" + " ---: |" * len(LEVELS),
+    ]
+    for name, (same, wider) in protocols.items():
+        cells = [f"{100 * a:.1f} -> {100 * b:.1f}" for a, b in zip(same, wider)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
 
 
 def picture(path: Path, patients: Sequence[Voxels], chosen: tuple[float, float]) -> None:
@@ -90,7 +122,7 @@ def picture(path: Path, patients: Sequence[Voxels], chosen: tuple[float, float])
         ylim=(0, 100),
     )
     left.legend(loc="upper left", frameon=False)
-    sigma = np.concatenate([deviation(v.spread, *chosen) for v in patients])
+    sigma = np.concatenate([announced(v, *chosen) for v in patients])
     error = np.concatenate([v.error for v in patients])
     groups = np.array_split(np.argsort(sigma), _BINS)
     mean_sigma = [float(np.sqrt(np.mean(sigma[part] ** 2))) for part in groups]

@@ -142,11 +142,13 @@ class Corrector:
         """What the standard deviations depend on besides."""
         if self._uncertainty is None:
             return {}
-        calibration = calibration_of(self.translator)
+        known = calibration_of(self.translator)
+        by_study = {"exponent": known.exponent, "usual error": known.usual} if known.exponent else {}
         return {
             "deviation of samples": self._uncertainty,
-            "temperature": calibration.temperature,
-            "floor": calibration.floor,
+            "temperature": known.temperature,
+            "floor": known.floor,
+            **by_study,
         }
 
     def map(self, inputs: str | Path | Iterable[str | Path], *, ordered: bool = True) -> Iterator[Corrected]:

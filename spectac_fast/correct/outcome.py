@@ -18,16 +18,18 @@ class Corrected:
     """What became of one study, or of files that belong to none.
 
     sources: its files. study: the NC series that were corrected. counts: float32 [slices, rows, columns] for each,
-    corrected, in the source's geometry. uncertainty: their standard deviation, where it was asked for. partners: for
-    each the numbers of the series it was averaged with. written: the files made of them, if any were asked for.
-    finished: an earlier run had written them; then study and counts are empty. skipped, failed: one sentence for each
-    other source. warnings: one for everything unusual about what was corrected. seconds: spent reading and writing.
+    corrected, in the source's geometry. uncertainty: their standard deviation, where it was asked for; widening: what
+    that of each was multiplied by because of the error expected of it. partners: for each the numbers of the series it
+    was averaged with. written: the files made of them, if any were asked for. finished: an earlier run had written
+    them; then study and counts are empty. skipped, failed: one sentence for each other source. warnings: one for
+    everything unusual about what was corrected. seconds: spent reading and writing.
     """
 
     sources: tuple[Path, ...] = ()
     study: Study = field(default_factory=lambda: Study(()))
     counts: tuple[NDArray[np.float32], ...] = ()
     uncertainty: tuple[NDArray[np.float32], ...] = ()
+    widening: tuple[float, ...] = ()
     partners: tuple[tuple[int, ...], ...] = ()
     written: tuple[Path, ...] = ()
     finished: bool = False

@@ -70,6 +70,7 @@ class Stages:
             )
         counts: tuple[NDArray[np.float32], ...] = ()
         uncertainty: tuple[NDArray[np.float32], ...] = ()
+        widening: tuple[float, ...] = ()
         partners: tuple[tuple[int, ...], ...] = ()
         written: tuple[Path, ...] = ()
         warnings: tuple[str, ...] = ()
@@ -78,17 +79,18 @@ class Stages:
                 raise InputError(f"{_place(read.study)}: {outputs}")
             if outputs is not None and read.prepared is not None:
                 with phase("denormalise"):
-                    counts, uncertainty, unusual = self._finish(read.prepared, outputs)
+                    counts, uncertainty, widening, unusual = self._finish(read.prepared, outputs)
                 warnings = read.prepared.warnings + unusual
                 partners = tuple(read.prepared.partners)
                 if self._store is not None:
                     with phase("write"):
                         size = self._network.batch_size
-                        written = tuple(self._store.write(sources, read, counts, uncertainty, partners, size))
+                        finished = counts, uncertainty, widening, partners
+                        written = tuple(self._store.write(sources, read, *finished, size))
         except (SetupError, UsageError):
             raise
         except SpectacError as reason:
-            counts, uncertainty, partners = (), (), ()
+            counts, uncertainty, widening, partners = (), (), (), ()
             read.failed.append(str(reason))
         study = read.study if counts else Study((), root=self._root)
         seconds = {"read": read.seconds, "write": time.perf_counter() - started}
@@ -97,6 +99,7 @@ class Stages:
             study,
             counts,
             uncertainty,
+            widening,
             partners,
             written,
             skipped=tuple(read.skipped),
@@ -107,18 +110,22 @@ class Stages:
 
     def _finish(
         self, prepared: Prepared, outputs: Sequence[NDArray[np.float32]]
-    ) -> tuple[tuple[NDArray[np.float32], ...], tuple[NDArray[np.float32], ...], tuple[str, ...]]:
-        """(corrected counts of each series, their standard deviations if there are any, sentences on these)."""
+    ) -> tuple[tuple[NDArray[np.float32], ...], tuple[NDArray[np.float32], ...], tuple[float, ...], tuple[str, ...]]:
+        """(corrected counts of each series, their standard deviations if there are any and what these were widened by,
+        sentences on them).
+        """
         translator = self._network.translator
         means = [output[:, 0] for output in outputs]
         counts = tuple(prepared.finish(means, translator))
-        doubts = prepared.doubts(means, translator)
+        expected = prepared.expectations(means, translator)
+        doubts = prepared.doubts(means, expected, translator)
         if self._network.channels == 1:
-            return counts, (), doubts
+            return counts, (), (), doubts
         deviations = [output[:, 1] for output in outputs]
-        finished = tuple(prepared.finish_deviations(deviations, translator))
+        widening = prepared.widening(expected, translator)
+        finished = tuple(prepared.finish_deviations(deviations, widening, translator))
         unusual = prepared.foreign_spread(deviations, translator, self._network.usual_samples)
-        return counts, finished, doubts + unusual
+        return counts, finished, tuple(widening), doubts + unusual
 
     def _read_all(self, sources: Sequence[Source], read: Read) -> None:
         series = []

@@ -90,12 +90,13 @@ class Store:
         read: Read,
         counts: Sequence[NDArray],
         uncertainty: Sequence[NDArray],
+        widening: Sequence[float],
         partners: Sequence[Sequence[int]],
         batch_size: int,
     ) -> list[Path]:
         """Write the corrected series of one study, all or none, and record them unless a source could not be read.
 
-        counts, uncertainty, partners: as `write_corrected` takes them.
+        counts, uncertainty, widening, partners: as `write_corrected` takes them.
 
         Raises InputError for a header that cannot be encoded, SetupError where writing fails.
         """
@@ -116,6 +117,7 @@ class Store:
             self.out,
             provenance=self._provenance,
             uncertainty=uncertainty,
+            widening=widening,
             partners=partners,
             on_staged=record,
             refusal=self._refusal,

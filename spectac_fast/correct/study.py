@@ -15,9 +15,10 @@ from torch import Tensor
 
 from spectac_fast.correct.agreement import agreed, partners_of
 from spectac_fast.correct.doubts.bounded import cut_off_hearts
-from spectac_fast.correct.doubts.correction import doubtful_corrections, foreign_spread
+from spectac_fast.correct.doubts.correction import Expectation, doubtful_corrections, expectations, foreign_spread
 from spectac_fast.correct.doubts.foreign import foreign_input
 from spectac_fast.correct.doubts.small_field import field_warnings
+from spectac_fast.correct.engines.in_memory import run_batches
 from spectac_fast.correct.scales import scales_of
 from spectac_fast.correct.view import View, filled, view_of
 from spectac_fast.data.acquisition import claim_of
@@ -33,6 +34,7 @@ from spectac_fast.errors import SpectacError, UsageError
 from spectac_fast.models.translator import SamplingTranslator, check_corrects, facts_of
 from spectac_fast.models.uncertainty import (
     SAMPLES,
+    calibration_of,
     check_sampling,
     drawing_options,
     translate_with_std,
@@ -87,7 +89,7 @@ def correct_study(
 
     outputs = [output[:, 0] for output in run_batches(image, 1, prepared, translator, options, batch_size, on_slices)]
     counts = prepared.finish(outputs, translator)
-    for sentence in prepared.doubts(outputs, translator):
+    for sentence in prepared.doubts(outputs, prepared.expectations(outputs, translator), translator):
         if on_doubt is not None:
             on_doubt(sentence)
     return counts
@@ -109,7 +111,8 @@ def correct_study_with_std(
 
     The counts are those of `correct_study` with the same arguments, bit for bit; the deviations are what
     `spectac correct --uncertainty` writes: the spread of the model's samples, by the calibration of its weights
-    (`translate_with_std`), and where planes are averaged the mean of theirs.
+    (`translate_with_std`), the wider the larger an error is expected of the study, and where planes are averaged the
+    mean of theirs.
 
     Args:
         std_samples: how many samples of each slice the deviation is taken from, at least 2.
@@ -133,8 +136,9 @@ def correct_study_with_std(
     deviations = [output[:, 1] for output in outputs]
     means = [output[:, 0] for output in outputs]
     counts = prepared.finish(means, translator)
-    finished = prepared.finish_deviations(deviations, translator)
-    prepared.doubts(means, translator)
+    expected = prepared.expectations(means, translator)
+    finished = prepared.finish_deviations(deviations, prepared.widening(expected, translator), translator)
+    prepared.doubts(means, expected, translator)
     prepared.foreign_spread(deviations, translator, 0 if drawing_options(options) else std_samples)
     return counts, finished
 
@@ -178,9 +182,10 @@ class Prepared:
         ]
 
     def finish_deviations(
-        self, outputs: Sequence[NDArray[np.float32]], translator: Translator
+        self, outputs: Sequence[NDArray[np.float32]], widening: Sequence[float], translator: Translator
     ) -> list[NDArray[np.float32]]:
-        """Standard deviations of `finish`'s counts on the source's grid, from those of the model's outputs.
+        """Standard deviations of `finish`'s counts on the source's grid, from those of the model's outputs, those of
+        each series times its `widening`.
 
         A mean of planes has an error whose deviation is at most the mean of theirs (Minkowski): that is what is given,
         because the planes show one heart to one network and err alike. Raises SpectacError for deviations that are not
@@ -189,24 +194,42 @@ class Prepared:
         for series, output in zip(self.study.series, outputs):
             if not np.isfinite(output).all():
                 raise SpectacError(f"{series.path}: the model {translator.name} gave deviations that are not finite.")
-        stds = [output * np.float32(scale * translator.gain / 2.0) for output, scale in zip(outputs, self.scales)]
+        units = [np.float32(scale * translator.gain / 2.0 * wide) for scale, wide in zip(self.scales, widening)]
+        stds = [output * unit for output, unit in zip(outputs, units)]
         stds = self._agreed(stds, 0.0)
         return [
             field.bounded(grid.carry_back_deviation(view.source, view.own(view.counts), view.own(stack), scale=scale))
             for field, grid, view, stack, scale in zip(self.fields, self.grids, self.views, stds, self.scales)
         ]
 
-    def doubts(self, outputs: Sequence[NDArray[np.float32]], translator: Translator) -> tuple[str, ...]:
-        """A sentence for every correction that is expected to be wrong, or was cut off (`doubts`)."""
+    def expectations(self, outputs: Sequence[NDArray[np.float32]], translator: Translator) -> list[Expectation | None]:
+        """What error is expected of each series' correction (`doubts.correction.expectations`)."""
         gain = translator.gain
         alone = self._alone(outputs, gain)
         own, together = (
             [to_model(stack, scale * gain) for stack, scale in zip(stacks, self.scales)]
             for stacks in (alone, self._agreed(alone, gain))
         )
+        return expectations(self.study.series, self.grids, self.inputs, own, together, self.known, translator)
+
+    def widening(self, expected: Sequence[Expectation | None], translator: Translator) -> list[float]:
+        """What the deviations of each series are multiplied by: by its own expected error, or that of the short axis
+        that it is averaged with.
+        """
+        known = calibration_of(translator)
+        found = [[expected[n] for n in (k, *others)] for k, others in enumerate(self.partners)]
+        return [known.widening(next((one.corrected for one in each if one), None)) for each in found]
+
+    def doubts(
+        self,
+        outputs: Sequence[NDArray[np.float32]],
+        expected: Sequence[Expectation | None],
+        translator: Translator,
+    ) -> tuple[str, ...]:
+        """A sentence for every correction that is expected to be wrong, or was cut off (`doubts`)."""
         cut_off = cut_off_hearts(self.study.series, self.grids, outputs, translator)
-        images = self.inputs, own, together
-        return cut_off + doubtful_corrections(self.study.series, self.grids, *images, self.known, translator)
+        known = getattr(translator, "expected_error", None)
+        return cut_off + doubtful_corrections(self.study.series, expected, known)
 
     def foreign_spread(
         self, outputs: Sequence[NDArray[np.float32]], translator: Translator, samples: int
@@ -269,44 +292,3 @@ def slice_seeds(seed: int, series_uid: str, slices: int) -> NDArray[np.int64]:
     Samples are then as smooth from slice to slice as AC is (bench/results/quality-cost), and one sample is one volume.
     """
     return np.full(slices, stable_seed(f"{seed}/{series_uid}"), np.int64)
-
-
-def run_batches(
-    compute: Callable[..., Tensor],
-    channels: int,
-    prepared: Prepared,
-    translator: Translator,
-    options: Mapping[str, Any],
-    batch_size: int = 64,
-    on_slices: Callable[[int], None] | None = None,
-) -> list[NDArray[np.float32]]:
-    """compute(nc [b, 1, H, W], seeds=, neighbours=, and facts= where any are asked for) -> [b, channels, H, W] for all
-    stacks of a study, one array [slices, channels, rows, columns] a series; stacks with slices of one shape travel in
-    common batches.
-    """
-    inputs = prepared.inputs
-    outputs = [np.empty((len(stack), channels, *stack.shape[1:]), np.float32) for stack in inputs]
-    for shape in dict.fromkeys(stack.shape[1:] for stack in inputs):
-        members = [k for k, stack in enumerate(inputs) if stack.shape[1:] == shape]
-        slices = np.concatenate([inputs[k] for k in members])
-        around, known, keys = (
-            np.concatenate([each[k] for k in members]) for each in (prepared.beside, prepared.facts, prepared.seeds)
-        )
-        result = np.empty((len(slices), channels, *shape), np.float32)
-        for start in range(0, len(slices), batch_size):
-            batch = slice(start, start + batch_size)
-            nc = torch.from_numpy(slices[batch, None])
-            given = {"seeds": torch.from_numpy(keys[batch]), "neighbours": torch.from_numpy(around[batch])}
-            if known.shape[1]:
-                given["facts"] = torch.from_numpy(known[batch])
-            try:
-                found = compute(nc, **given)
-            except ValueError as error:
-                raise UsageError(f"the model {translator.name} cannot run with {dict(options)}: {error}") from error
-            result[batch] = found.float().cpu().numpy()
-            if on_slices:
-                on_slices(len(nc))
-        bounds = np.cumsum([len(inputs[k]) for k in members])[:-1]
-        for k, part in zip(members, np.split(result, bounds)):
-            outputs[k] = part
-    return outputs

@@ -165,6 +165,7 @@ def write_corrected(
     *,
     provenance: Provenance | None = None,
     uncertainty: Sequence[NDArray] = (),
+    widening: Sequence[float] = (),
     partners: Sequence[Sequence[int]] = (),
     on_staged: Callable[[list[tuple[Path, Path]]], None] | None = None,
     refusal: Callable[[Path], str] | None = None,
@@ -180,6 +181,8 @@ def write_corrected(
         provenance: what made the counts. Without it the UIDs depend on the counts themselves.
         uncertainty: where given, the standard deviation of those counts, one array per series; each goes to a second
             series, in a file marked DL-AC-SD beside the corrected one.
+        widening: where given, what the deviations of each series were multiplied by because of the error that is
+            expected of its study (`Calibration.widening`); unless it is 1, the object says so.
         partners: where given, for each series the numbers of the others that its counts were also made from
             (`correct.agreement`); the object names them among its sources, a NIfTI file in its description.
         on_staged: called with (temporary file, file) for each, when all are complete on disk and none is in its place.
@@ -207,8 +210,9 @@ def write_corrected(
     for s, array, beside in zip(study.series, counts, others):
         derive = partial(_encoded, MARKS[0], beside) if s.form else partial(derive_corrected, others=beside)
         work.append((s, MARKS[0], derive, array))
-    for s, array, beside in zip(study.series, uncertainty, others):
-        work.append((s, MARKS[1], partial(_encoded, MARKS[1], beside) if s.form else derive_uncertainty, array))
+    for s, array, beside, wide in zip(study.series, uncertainty, others, widening or [1.0] * len(others)):
+        derive = partial(_encoded, MARKS[1], beside) if s.form else partial(derive_uncertainty, widening=wide)
+        work.append((s, MARKS[1], derive, array))
     paths = [output_path(series.path, study.root, out, mark) for series, mark, *_ in work]
     for sentence in filter(None, map(refusal or (lambda path: OWN.obstacle(path, kind_of_output(path))), paths)):
         raise InputError(sentence)

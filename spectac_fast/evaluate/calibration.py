@@ -1,7 +1,8 @@
 """Whether standard deviations say how large errors are, and the calibration that makes them do so.
 
 For each voxel there are an error e = AC - image and the spread s of the model's samples; a calibration makes
-sigma = sqrt((T s)^2 + f^2) of the spread (models/uncertainty.py). The central interval of nominal probability p is
+sigma = w sqrt((T s)^2 + f^2) of the spread (models/uncertainty.py), w being one factor for all voxels of a study, a
+power of the error that is expected of it. The central interval of nominal probability p is
 image +- q(p) sigma, q from the normal distribution, and its coverage is the share of voxels whose AC lies inside.
 Voxels of a patient are not independent: every figure is taken per patient and averaged, and bootstrapped over patients.
 """
@@ -26,10 +27,13 @@ _LEAST = 1e-6
 
 @dataclass(frozen=True)
 class Voxels:
-    """The voxels of one patient: error = AC - image and the samples' spread, each float [n], in model units."""
+    """The voxels of one patient: error = AC - image and the samples' spread, each float [n], in model units; widening:
+    what all deviations of the patient are multiplied by.
+    """
 
     error: NDArray[np.floating]
     spread: NDArray[np.floating]
+    widening: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,18 @@ class Figures:
 
 
 def deviation(spread: NDArray[np.floating], temperature: float, floor: float) -> NDArray[np.float64]:
-    """sigma, float64, of the samples' spread."""
+    """sigma, float64, of the samples' spread in a usual study."""
     return np.maximum(np.hypot(temperature * np.asarray(spread, np.float64), floor), _LEAST)
+
+
+def announced(voxels: Voxels, temperature: float, floor: float) -> NDArray[np.float64]:
+    """sigma, float64, of a patient's voxels."""
+    return voxels.widening * deviation(voxels.spread, temperature, floor)
 
 
 def coverage(voxels: Voxels, temperature: float, floor: float, levels: Sequence[float]) -> NDArray[np.float64]:
     """Share of a patient's voxels whose error lies within the central interval of each nominal level."""
-    z = np.abs(voxels.error) / deviation(voxels.spread, temperature, floor)
+    z = np.abs(voxels.error) / announced(voxels, temperature, floor)
     limits = norm.ppf((1 + np.asarray(levels)) / 2)
     return np.searchsorted(np.sort(z), limits, side="right") / len(z)
 
@@ -100,11 +109,30 @@ def fit(patients: Sequence[Voxels], *, with_floor: bool) -> tuple[float, float]:
     return factor * temperature, factor * floor
 
 
+def fit_widening(patients: Sequence[Voxels], expected: Sequence[float]) -> tuple[float, float]:
+    """(exponent, usual) of `Calibration.widening`, for patients of whose studies an error of so many % was expected.
+
+    usual: the geometric mean of what was expected. exponent: slope of the least-squares line of log(root mean square
+    error over that of the spread) against log(expected), in which each patient counts alike; 0 where errors do not grow
+    with what is expected of them. The patients must be others than those that expectations were fitted on.
+    Raises ValueError for fewer than three patients or expectations that are all alike.
+    """
+    logs = np.log(np.asarray(expected, np.float64))
+    if len(patients) < 3 or np.ptp(logs) == 0:
+        raise ValueError("a widening needs at least three patients of whom different errors are expected.")
+    excess = [
+        0.5 * np.log(np.mean(np.square(v.error, dtype=np.float64)) / np.mean(np.square(v.spread, dtype=np.float64)))
+        for v in patients
+    ]
+    slope = float(np.polyfit(logs, excess, 1)[0])
+    return max(slope, 0.0), float(np.exp(logs.mean()))
+
+
 def _surprise(patients: Sequence[Voxels], temperature: float, floor: float) -> float:
     """Minus the mean log likelihood of normal errors, up to a constant."""
     each = []
     for voxels in patients:
-        sigma = deviation(voxels.spread, temperature, floor)
+        sigma = announced(voxels, temperature, floor)
         each.append(np.mean(0.5 * np.square(voxels.error / sigma) + np.log(sigma)))
     return float(np.mean(each))
 
@@ -114,7 +142,7 @@ def judge(patients: Sequence[Voxels], temperature: float, floor: float, *, seed:
     indices = resample(len(patients), seed)
     curves = np.stack([coverage(v, temperature, floor, CURVE) for v in patients])
     levels = np.stack([coverage(v, temperature, floor, LEVELS) for v in patients])
-    sigmas = [deviation(v.spread, temperature, floor) for v in patients]
+    sigmas = [announced(v, temperature, floor) for v in patients]
     drawn = np.abs(curves[indices].mean(axis=1) - CURVE).mean(axis=1)
     low, high = np.quantile(drawn, [0.025, 0.975]) if len(patients) > 1 else (np.nan, np.nan)
     return Figures(

@@ -6,7 +6,9 @@ trained on:
 
     std = sqrt((temperature s)^2 + floor^2)
 
-The floor stands for errors that no sample shows, such as those of a smooth background on which all samples agree.
+The floor stands for errors that no sample shows, such as those of a smooth background on which all samples agree. Nor
+does the spread know of all that makes a whole study worse than others: its deviations are multiplied by a power of the
+error that is expected of its segments (cohort/expected_error.py), over the usual one.
 """
 
 from __future__ import annotations
@@ -33,15 +35,25 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Calibration:
-    """temperature > 0; floor >= 0 in model units. `measured`: whether they were fitted for the weights at hand."""
+    """temperature > 0; floor >= 0 in model units; exponent >= 0; usual > 0, error of the 17 segments in % of the
+    maximum. `measured`: whether they were fitted for the weights at hand.
+    """
 
     temperature: float = 1.0
     floor: float = 0.0
+    exponent: float = 0.0
+    usual: float = 1.0
     measured: bool = False
 
     def __call__(self, spread: Tensor) -> Tensor:
-        """The standard deviation of the error, of the samples' own, both in model units."""
+        """The standard deviation of the error in a usual study, of the samples' own, both in model units."""
         return (self.temperature * spread).square().add_(self.floor**2).sqrt_()
+
+    def widening(self, expected: float | None) -> float:
+        """What the deviations of a study are multiplied by whose segments are expected to err by `expected` % of the
+        maximum, (expected / usual)^exponent; 1 where nothing is expected. With three decimals, as files say it.
+        """
+        return 1.0 if expected is None else round((expected / self.usual) ** self.exponent, 3)
 
     def undone(self, deviation: float) -> float:
         """The samples' own spread, of a standard deviation or the root mean square of several."""
@@ -74,7 +86,9 @@ def translate_with_std(
     evaluations of its own then. Other arguments as for `Translator.translate`.
 
     The deviation is that of AC given NC, as the model has it, by the calibration of the weights (`calibration_of`);
-    the default estimate is the image it was fitted for. Raises UsageError for a model that draws no samples.
+    the default estimate is the image it was fitted for. It is that of a usual study: `Calibration.widening` of the
+    error that is expected of all its slices together is left to the caller. Raises UsageError for a model that draws no
+    samples.
     """
     sampling = check_sampling(translator)
     drawing = drawing_options(options)
@@ -114,12 +128,18 @@ def read_calibration(weights: Path, sha256: str) -> Calibration:
         return Calibration()
     try:
         content = json.loads(path.read_text())
-        found = Calibration(float(content["temperature"]), float(content["floor"]), measured=True)
+        widening = float(content.get("exponent", 0.0)), float(content.get("usual", 1.0))
+        found = Calibration(float(content["temperature"]), float(content["floor"]), *widening, measured=True)
         known, fitted_for = content["format"], content["weights_sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: expected a calibration, but it cannot be read as one ({error!r}).") from None
-    if known != FORMAT or not (found.temperature > 0 and found.floor >= 0):
-        raise InputError(f"{path}: expected a calibration of format {FORMAT} with a temperature above 0.")
+    if known != FORMAT or not (
+        found.temperature > 0 and found.floor >= 0 and 0 <= found.exponent < math.inf and 0 < found.usual < math.inf
+    ):
+        raise InputError(
+            f"{path}: expected a calibration of format {FORMAT} with temperature and usual error above 0, floor and "
+            f"exponent of at least 0, found {content}."
+        )
     return found if fitted_for == sha256 else Calibration()
 
 

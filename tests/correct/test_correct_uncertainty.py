@@ -9,6 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from fake_population import expected_error
 from fake_study import Times, heart, write_nc, write_planes
 
 from spectac_fast.cli import main
@@ -19,7 +20,10 @@ from spectac_fast.data.geometry.resample import InPlane
 from spectac_fast.data.scale import count_scale
 from spectac_fast.data.study import read_study
 from spectac_fast.errors import UsageError
+from spectac_fast.formats.dicom.derivation import derivation_of
+from spectac_fast.formats.series import Told
 from spectac_fast.models import uncertainty
+from spectac_fast.models.names import NAMED
 from spectac_fast.models.uncertainty import Calibration
 
 
@@ -103,7 +107,7 @@ def test_the_deviation_of_a_mean_of_planes_is_that_of_errors_that_go_together(tm
     assert all(len(others) == 2 for others in study.partners)
     errors = [rng.uniform(0.02, 0.1, x.shape).astype(np.float32) for x in study.inputs]
     off = study.finish([x + error for x, error in zip(study.inputs, errors)], model)
-    announced = study.finish_deviations(errors, model)
+    announced = study.finish_deviations(errors, [1.0] * len(errors), model)
     for before, after, std in zip(study.finish(study.inputs, model), off, announced):
         np.testing.assert_allclose(np.abs(after - before), std, rtol=2e-3, atol=2e-3 * float(before.max()))
         assert std.max() > 0.02 * before.max()
@@ -150,6 +154,49 @@ def test_another_calibration_makes_another_object_of_the_deviations_alone(tmp_pa
         uids.append([pydicom.dcmread(p).SOPInstanceUID for p in sorted((tmp_path / f"{temperature}").glob("*.dcm"))])
     (deviation, corrected), others = uids
     assert (deviation == others[0], corrected == others[1]) == (False, True)
+
+
+def test_deviations_widen_with_the_error_that_is_expected_of_the_study(tmp_path):
+    """Of every plane that is averaged with the short axis alike, and files say by how much."""
+    write_planes(tmp_path / "in")
+    found = {}
+    for exponent in (0.0, 0.5):
+        model = Spread(gain=1.5)
+        model.calibration = Calibration(2.0, 0.0, exponent, 0.01, measured=True)
+        model.expected_error = expected_error().process
+        (result,) = Corrector(model, batch_size=8, uncertainty=4).map([tmp_path / "in"])
+        run(Corrector(model, batch_size=8, uncertainty=4), tmp_path / "in", tmp_path / f"{exponent}")
+        said = {
+            path.name: pydicom.dcmread(path).DerivationDescription
+            for path in sorted((tmp_path / f"{exponent}").glob("*-SD.dcm"))
+        }
+        found[exponent] = result, said
+    (plain, silent), (wide, said) = found.values()
+    assert len(wide.uncertainty) == len(said) == 3
+    assert set(plain.widening) == {1.0}
+    (factor,) = set(wide.widening)
+    assert factor > 1.5
+    for narrow, broad in zip(plain.uncertainty, wide.uncertainty, strict=True):
+        np.testing.assert_allclose(broad, factor * narrow, rtol=1e-5)
+    for one, other in zip(plain.counts, wide.counts, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert all(f"usual error 0.01, widened {factor:g}" in text and "exponent 0.5" in text for text in said.values())
+    assert not any("widened" in text or "exponent" in text for text in silent.values())
+    counts, deviations = correct_study_with_std(read_study(tmp_path / "in"), model, std_samples=4, batch_size=8)
+    for own, expected in zip((*counts, *deviations), (*wide.counts, *wide.uncertainty), strict=True):
+        np.testing.assert_array_equal(own, expected)
+
+
+def test_all_that_is_said_of_how_an_image_was_made_can_be_read_again(tmp_path, rng):
+    write_nc(tmp_path / "in" / "SA.dcm", heart(rng, (12, 64, 64)))
+    corrector = Corrector("bbdm", batch_size=16, uncertainty=2, told=Told(keep_scatter=True, sharper=True))
+    run(corrector, tmp_path / "in", tmp_path / "out")
+    for path in sorted((tmp_path / "out").glob("*.dcm")):
+        header = pydicom.dcmread(path)
+        assert "resolution recovered, scatter kept" in header.DerivationDescription
+        # Only what is recognised whole is repeated; all else is called unknown.
+        assert derivation_of(header, NAMED) == header.DerivationDescription
+    assert len(list((tmp_path / "out").glob("*.dcm"))) == 2
 
 
 def test_deviations_that_are_not_finite_fail_the_study(tmp_path, rng):

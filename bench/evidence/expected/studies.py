@@ -62,13 +62,30 @@ def described(
     return json.loads(path.read_text())
 
 
+def expectation(cohort: Cohort, case: int, phase: str, single: Row, combined: Row) -> float | None:
+    """The error that the model expects of a correction, % of the maximum; None where it was not measured for it."""
+    known = combined.translator.expected_error
+    if known is None:
+        return None
+    planes = Phase(cohort, case, phase, seed=0)
+    images, _ = _images(planes, single, combined)
+    return known.of_images(*images, cohort.spacing_mm, planes.facts).corrected
+
+
+def _images(
+    planes: Phase, single: Row, combined: Row
+) -> tuple[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]:
+    """(NC, AC of the plane alone and of all planes, in model units; the last in counts) of the short axis."""
+    scale = planes.scale * combined.translator.gain
+    alone, together = (planes.correct(row)[0]["SA"] for row in (single, combined))
+    return (to_model(planes.nc["SA"], planes.scale), to_model(alone, scale), to_model(together, scale)), together
+
+
 def _described(
     cohort: Cohort, case: int, phase: str, single: Row, combined: Row, template: NDArray[np.floating]
 ) -> dict[str, Any]:
     planes = Phase(cohort, case, phase, seed=0)
-    scale = planes.scale * combined.translator.gain
-    alone, together = (planes.correct(row)[0]["SA"] for row in (single, combined))
-    images = to_model(planes.nc["SA"], planes.scale), to_model(alone, scale), to_model(together, scale)
+    images, together = _images(planes, single, combined)
     features = describe_correction(*images, cohort.spacing_mm, template, planes.facts)
     ventricle = Ventricle.of_phantom(cohort.cases[case]["lv"])
     wanted, corrected, uncorrected = (

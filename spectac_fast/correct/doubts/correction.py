@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,26 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def doubtful_corrections(
+class Expectation(Protocol):
+    """What is expected of a correction, as of `cohort.expected_error`: mean error of its segments, % of the maximum."""
+
+    @property
+    def corrected(self) -> float: ...
+
+    @property
+    def nothing_to_correct(self) -> bool: ...
+
+    @property
+    def clause(self) -> str: ...
+
+
+class Warns(Protocol):
+    """What knows when an expectation is a warning."""
+
+    def warning(self, path: Path, expected: Expectation) -> str | None: ...
+
+
+def expectations(
     series: Sequence[Series],
     grids: Sequence[InPlane],
     inputs: Sequence[NDArray[np.float32]],
@@ -30,24 +50,35 @@ def doubtful_corrections(
     together: Sequence[NDArray[np.float32]],
     facts: Sequence[StudyFacts],
     translator: Translator,
-) -> tuple[str, ...]:
-    """One sentence, which is also logged, for each short-axis series whose correction is expected to be no better than
-    none, or less exact than usual; none where that was not measured for the model's weights.
-
-    Raises InputError for a series in which nothing is left to correct by the looks of it, unless the user has said that
-    it is NC.
+) -> list[Expectation | None]:
+    """The error that is expected of the correction of each short-axis series; None for other planes, and where that was
+    not measured for the model's weights.
 
     inputs, alone, together: of each series [slices, rows, columns] in model units: NC, and AC as the plane gives it and
     as all planes of its volume do. grids: between their pixels and the model's. facts: what is known of each.
     """
     known = getattr(translator, "expected_error", None)
-    if known is None:
-        return ()
+    return [
+        known.of_images(*images, (abs(one.slice_mm), *grid.pixel_mm), known_of)
+        if known is not None and one.plane == "SA"
+        else None
+        for one, grid, known_of, *images in zip(series, grids, facts, inputs, alone, together)
+    ]
+
+
+def doubtful_corrections(
+    series: Sequence[Series], expected_of: Sequence[Expectation | None], known: Warns | None
+) -> tuple[str, ...]:
+    """One sentence, which is also logged, for each series whose correction is expected to be no better than none, or
+    less exact than usual. known: what expects it.
+
+    Raises InputError for a series in which nothing is left to correct by the looks of it, unless the user has said that
+    it is NC.
+    """
     found = []
-    for one, grid, known_of, *images in zip(series, grids, facts, inputs, alone, together):
-        if one.plane != "SA":
+    for one, expected in zip(series, expected_of):
+        if expected is None or known is None:
             continue
-        expected = known.of_images(*images, (abs(one.slice_mm), *grid.pixel_mm), known_of)
         if expected.nothing_to_correct and not one.kind_told:
             raise InputError(
                 f"{one.path}: expected an image without attenuation correction, found one that looks as if nothing "

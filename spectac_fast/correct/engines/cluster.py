@@ -182,8 +182,8 @@ def _written(plan: Plan, study: tuple[Source, ...], done: Done) -> Corrected:
     # What failed may be otherwise another time, so it is not put down as finished.
     read = Read(result.study, skipped=list(result.skipped), failed=list(result.failed), unread=bool(result.failed))
     try:
-        counts, uncertainty, partners = result.counts, result.uncertainty, result.partners
-        written = plan.store.write(study, read, counts, uncertainty, partners, done.batch_size)
+        made = result.counts, result.uncertainty, result.widening, result.partners
+        written = plan.store.write(study, read, *made, done.batch_size)
     except SetupError:
         raise
     except SpectacError as reason:

@@ -18,7 +18,8 @@ from torch import Tensor
 from spectac_fast.cohort.cohort import reference_plane
 from spectac_fast.cohort.own.aligned import Pair
 from spectac_fast.cohort.own.studies import StudyPairs
-from spectac_fast.correct.study import Prepared, prepare, run_batches
+from spectac_fast.correct.engines.in_memory import run_batches
+from spectac_fast.correct.study import Prepared, prepare
 from spectac_fast.data.study import Study
 from spectac_fast.evaluate.regional.segments import segment_means
 from spectac_fast.evaluate.regional.ventricle import Ventricle, find
@@ -76,7 +77,8 @@ class StudyPhase:
         """Everything that `correct` says of these series and this model; series are named by patient, phase, plane."""
         prepared, outputs, _ = self._run(row)
         with _unsaid():
-            return [*prepared.warnings, *prepared.doubts(outputs, row.translator)]
+            expected = prepared.expectations(outputs, row.translator)
+            return [*prepared.warnings, *prepared.doubts(outputs, expected, row.translator)]
 
     def warm_up(self, row: Row) -> None:
         """The row's model once, so that what it does once is in no time."""

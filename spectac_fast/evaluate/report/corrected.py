@@ -68,7 +68,9 @@ def _far_apart(written: Mapping[tuple[str, str], Series], prepared: Prepared, tr
         drawn = re.search(r"deviation of samples (\d+)", said)
         if drawn is None or re.search(r"\bsteps (?!1\b)", said) or int(drawn[1]) < known.samples:
             continue
-        stack = one.counts * np.float32(2.0 / (scale * translator.gain))
+        # What was expected of the study widened its deviations, and says nothing of its samples.
+        wide = re.search(r"\bwidened ([\d.]+)", said)
+        stack = one.counts * np.float32(2.0 / (scale * translator.gain * float(wide[1] if wide else 1.0)))
         taken = stack[central_slices(len(stack), one.slice_mm)]
         spread = calibration_of(translator).undone(heart_spread(taken, stack.shape, one.spacing_mm))
         text = known.warning(series.path, series.plane, spread) if known.score(series.plane, spread) > 0 else None

@@ -19,8 +19,11 @@ CORRECTED = " The source is, by what is known of it, attenuation-corrected alrea
 UNSTATED = "not stated"
 DOUBTFUL = " Whether the source is attenuation-corrected already is not known."
 _PLANES = r"(?:SA|VLA|HLA|TRA)(?:, (?:SA|VLA|HLA|TRA))*"
-_KEYS = r"(?:deviation of samples|device|floor|planes|precision|samples|seed|steps|temperature)"
-_VALUES = r"(?:-?\d+(?:\.\d+)?(?:e-?\d+)?|cpu|cuda|mps|fp32|bf16|fp16|combined|separate)"
+_KEYS = (
+    r"(?:deviation of samples|device|exponent|floor|planes|precision|resolution|samples|scatter|seed|steps|temperature|"
+    r"usual error|widened)"
+)
+_VALUES = r"(?:-?\d+(?:\.\d+)?(?:e-?\d+)?|cpu|cuda|mps|fp32|bf16|fp16|combined|separate|kept|recovered)"
 _VERSION = r"\d[\d.]{0,20}(?:a|b|rc|\.dev)?\d{0,4}"
 _DERIVATION = re.compile(
     rf"{re.escape(RESEARCH)} (?:{re.escape(CORRECTION)}|{re.escape(DEVIATION)})"

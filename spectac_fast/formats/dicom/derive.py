@@ -120,14 +120,18 @@ def derive_corrected(
     return _checked(series, counts, provenance, _CORRECTED, finest=1.0, others=others)
 
 
-def derive_uncertainty(series: Series, deviations: NDArray, provenance: Provenance | None) -> Dataset:
+def derive_uncertainty(
+    series: Series, deviations: NDArray, provenance: Provenance | None, widening: float = 1.0
+) -> Dataset:
     """The derived NM object that holds the standard deviation of corrected counts, [slices, rows, columns].
 
     A series of its own beside the corrected one, with the same geometry; stored values times the slope of the Real
-    World Value Mapping are counts. Raises as `derive_corrected`.
+    World Value Mapping are counts. widening: what they were multiplied by because of the error expected of their study.
+    Raises as `derive_corrected`.
     """
     if provenance:
-        provenance = replace(provenance, settings={**provenance.settings, **provenance.uncertainty})
+        wide = {"widened": widening} if widening != 1.0 else {}
+        provenance = replace(provenance, settings={**provenance.settings, **provenance.uncertainty, **wide})
     return _checked(series, deviations, provenance, _UNCERTAINTY, finest=_FINEST_DEVIATION)
 
 
