@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bench.evidence.calibration_planes import Planes
     from spectac_fast.cohort.cohort import Cohort
     from spectac_fast.evaluate.calibration import Figures, Voxels
+    from spectac_fast.evaluate.table.variants import Row
     from spectac_fast.models.translator import SamplingTranslator
     from spectac_fast.models.uncertainty import Calibration
 
@@ -167,7 +168,13 @@ def _draw(
     from spectac_fast.evaluate.table.variants import expand
     from spectac_fast.progress import Progress
 
-    rows = single_and_combined(expand([args.model], lambda _: model, steps=1, samples=1))
+    rows: tuple[Row, ...] = ()
+    if getattr(model, "expected_error", None) is not None:
+        rows = single_and_combined(expand([args.model], lambda _: model, steps=1, samples=1))
+
+    def expected(i: int) -> float | None:
+        return expectation(cohort, i, args.phase, *rows) if rows else None
+
     apart, together = _spaced(len(cohort), patients), _spaced(len(cohort), combined)
     drawn = Drawn([], [], [], [], [])
     with Progress(len(apart) + len(together), f"drawing samples, {title}", "patients") as progress:
@@ -175,11 +182,11 @@ def _draw(
             half, whole = patient_voxels(model, cohort, i, args)
             drawn.half.append(half)
             drawn.whole.append(whole)
-            drawn.expected.append(expectation(cohort, i, args.phase, *rows))
+            drawn.expected.append(expected(i))
             progress.step()
         for i in together:
             drawn.planes.append(Planes(model, cohort, i, args.phase, args.samples // 2))
-            drawn.of_planes.append(expectation(cohort, i, args.phase, *rows))
+            drawn.of_planes.append(expected(i))
             progress.step(note="planes combined")
     return drawn
 

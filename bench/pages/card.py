@@ -27,14 +27,15 @@ def _deviation() -> dict[str, str]:
     fitted = _json(WEIGHTS / "bbdm64.uncertainty.json")
     result = _json(RESULTS / "calibration" / "calibration.json")
     floor = f"floor {fitted['floor']:g} in model units" if fitted["floor"] else "no floor"
+    wide = f", times (expected error / {fitted['usual']:.2f} %)^{fitted['exponent']:.2f}" if fitted["exponent"] else ""
     rows = {
         "standard deviation": f"`bbdm64.uncertainty.json`: the samples' spread times {fitted['temperature']:.3f}, "
-        f"{floor}; fitted on {fitted['fitted_on']}",
+        f"{floor}{wide}; fitted on {fitted['fitted_on']}",
         "measured on": f"{result['judged_on']}, {result['samples']} samples: "
         "`bench/results/calibration/calibration.md`",
     }
     for row in result["rows"]:
-        stored = (row["temperature"], row["floor"]) == (result["temperature"], result["floor"])
+        stored = all(row[name] == result[name] for name in ("temperature", "floor", "exponent"))
         if stored and row["split"].startswith("test"):
             rows[f"{row['split']}: {row['row']}"] = _coverage(row)
     return rows

@@ -9,12 +9,14 @@ import pytest
 import torch
 from fake_cohort import FakeCohort, FakeTranslator
 
-from bench.evidence import calibration, explain, foreign, foreign_page
+from bench.evidence import calibration, calibration_page, explain, foreign, foreign_page
 from bench.evidence.calibration_planes import Planes
 from bench.evidence.foreign_spread import spread_of
 from spectac_fast.cohort.population import Population, plane_population
 from spectac_fast.data.spread import spread_population
+from spectac_fast.evaluate.calibration import LEVELS, Voxels, judge
 from spectac_fast.models.registry import load
+from spectac_fast.models.uncertainty import Calibration
 
 
 def test_errors_and_spreads_are_those_of_the_default_image():
@@ -46,6 +48,44 @@ def test_deviations_of_combined_planes_are_the_mean_of_theirs():
     # Where all three meet with full weight it is their mean; errors are averaged as well.
     assert np.isclose(together.spread, 0.04, atol=1e-6).mean() > 0.2
     assert together.error.std() < apart.error.std()
+
+
+def drawn(rng, expected, known):
+    """Patients whose errors are as large as a calibration says of what is expected of them."""
+    spreads = [np.exp(rng.normal(-2.5, 0.4, 3000)) for _ in expected]
+    voxels = [
+        Voxels(1.2 * (1.0 if e is None else known.widening(e)) * s * rng.standard_normal(3000), s)
+        for e, s in zip(expected, spreads, strict=True)
+    ]
+    return calibration.Drawn(voxels, voxels, list(expected), [], [])
+
+
+def test_a_calibration_that_widens_covers_where_one_for_all_does_not(rng):
+    truth = Calibration(exponent=0.8, usual=3.0)
+    usual, worse = (drawn(rng, np.exp(rng.normal(np.log(of), 0.4, 20)), truth) for of in (2.0, 5.0))
+    both = calibration.Drawn(*([*a, *b] for a, b in zip(vars(usual).values(), vars(worse).values(), strict=True)))
+    narrow, final = calibration.fitted(both)
+    assert narrow.exponent == 0.0
+    assert final.exponent == pytest.approx(0.8, abs=0.1)
+    level = LEVELS.index(0.9)
+    for one in (usual, worse):
+        assert abs(calibration._coverages(one, final)[level] - 0.9) < 0.02
+    assert calibration._coverages(usual, narrow)[level] > 0.94
+    assert calibration._coverages(worse, narrow)[level] < 0.86
+    found = {name: [calibration._coverages(one, known) for known in (narrow, final)]
+             for name, one in (("usual", usual), ("worse", worse))}  # fmt: skip
+    figures = judge(both.widened(final).whole, final.temperature, final.floor)
+    text = calibration_page.page({}, [("test", "wider", final, figures)], final, found, 20)
+    assert "cover within 4 points of it under 2 of 2 protocols" in text
+    assert "calibration for all studies under 0." in text
+    assert f"| worse | {100 * found['worse'][0][0]:.1f} -> {100 * found['worse'][1][0]:.1f} |" in text
+
+
+def test_of_whom_nothing_is_expected_no_deviation_widens(rng):
+    some = drawn(rng, [2.0, None, 4.0, 5.0], Calibration())
+    narrow, final = calibration.fitted(some)
+    assert narrow == final
+    assert final.exponent == 0.0
 
 
 def test_changes_are_told_from_what_they_change():

@@ -62,14 +62,11 @@ def described(
     return json.loads(path.read_text())
 
 
-def expectation(cohort: Cohort, case: int, phase: str, single: Row, combined: Row) -> float | None:
-    """The error that the model expects of a correction, % of the maximum; None where it was not measured for it."""
-    known = combined.translator.expected_error
-    if known is None:
-        return None
+def expectation(cohort: Cohort, case: int, phase: str, single: Row, combined: Row) -> float:
+    """The error that is expected of a correction by a model of which errors are known, % of the maximum."""
     planes = Phase(cohort, case, phase, seed=0)
     images, _ = _images(planes, single, combined)
-    return known.of_images(*images, cohort.spacing_mm, planes.facts).corrected
+    return combined.translator.expected_error.of_images(*images, cohort.spacing_mm, planes.facts).corrected
 
 
 def _images(
