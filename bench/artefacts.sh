@@ -48,9 +48,24 @@ while IFS=: read -r name seed cases; do
     spectac phantom --cases "$cases" --seed "$seed" -o "$work/$name-$seed" --format npy --protocol "$name" "${without[@]}"
     every+=("$work/$name-$seed")
 done << 'EOF'
-COHORTS
+random:1000:60
+random:1060:150
+hanoi:40500:100
+hanoi:40600:100
+hanoi:40700:160
+hanoi:40860:140
+hanoi:43000:120
+hanoi:43200:66
+hanoi:43300:24
+inferior-defect:41680:140
+arms-down:42100:50
+implant:41860:50
+western:41960:60
+bmi40:42030:50
 EOF
 spectac phantom --cases 120 --seed 520000 -o "$work/judged"     --format npy --protocol random \
+    --without legp views30 high-diaphragm
+spectac phantom --cases 56  --seed 521000 -o "$work/calibrating" --format npy --protocol random \
     --without legp views30 high-diaphragm
 spectac phantom --cases 1   --seed 610008 -o "$work/demo"
 python -m spectac_fast.data.demo "$work/demo/case-610008"
@@ -63,7 +78,7 @@ done
 # segment size; then other cameras and people, of whom the network is told what headers say; then more of these and of
 # whom it served worst; then the first camera's again, whose counts that stage had blurred; then AC without its errors
 # as another target; then the mean of these weights and those before, which is nearer to AC than either and nearer to
-# the image without errors than the earlier; last 1 300 patients more, and places of other uptake in the inferior wall.
+# the image without errors than the earlier; last 1 270 patients more, and places of other uptake in the inferior wall.
 # Another machine gives other weights where the budget is of minutes.
 stage() { # NAME RECIPE BUDGET INITIAL COHORT...
     local run=$work/$1 recipe=$2 budget=$3 initial=$4
@@ -100,7 +115,7 @@ for name, tensor in tensors.items():
     tensors[name] = ((tensor.float() + F.pad(before[name].float(), (0, missing))) / 2).half()
 save_weights(out, tensors, header["model"], header["config"], header["card"])
 EOF
-stage last native64-contrast "SLICES" mean "${every[@]}" "$work/random-3" "$work/hanoi-3" "${both[@]}"
+stage last native64-contrast "--max-slices 270000" mean "${every[@]}" "$work/random-3" "$work/hanoi-3" "${both[@]}"
 cp "$work/last/bbdm64.safetensors" "$weights/"
 cp "$work/last/card.json" "$weights/bbdm64.json"
 
@@ -114,8 +129,9 @@ python -m bench expected --work "$work/protocols" --random "$work/judged" --stor
 python -m bench counts --data "$work/judged"
 python -m bench harm
 python -m bench trial --work "$work/trial" --normals "$work/judged" --unseen views30,legp
-# Of the judged patients those whose field is whole: what is cut `correct` fills in first.
-python - "$work/judged" "$work/judged-whole" << 'EOF'
+# Other patients than those that errors are expected by; of them those whose field is whole: what is cut `correct` fills
+# in first.
+python - "$work/calibrating" "$work/calibrating-whole" << 'EOF'
 import json
 import sys
 from pathlib import Path
@@ -129,9 +145,8 @@ target.mkdir(exist_ok=True)
 np.save(target / "cohort.npy", np.load(source / "cohort.npy", mmap_mode="r")[whole])
 (target / "index.json").write_text(json.dumps(index | {"cases": [index["cases"][k] for k in whole]}))
 EOF
-python -m bench calibration --data "$work/judged-whole" --test "$work/test" --samples 16 --combined 6 --store
-python -m bench calibration --data "$work/judged-whole" --test "$work/unseen" --samples 16 --combined 0 \
-    -o bench/results/calibration-unseen
+python -m bench calibration --data "$work/calibrating-whole" --test "$work/unseen" --patients 36 --samples 16 \
+    --combined 6 --protocols "$work"/trial/*-612000-24 --each 8 --store
 python -m bench explain --data "$work/validation"
 # Means of samples of all patients would take an hour: bench/table1.sh means has them for a few.
 spectac evaluate --data "$work/unseen" --models identity,scale,linear,bbdm --samples 1 \
