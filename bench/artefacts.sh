@@ -80,11 +80,12 @@ done
 # as another target; then the mean of these weights and those before, which is nearer to AC than either and nearer to
 # the image without errors than the earlier; last 1 270 patients more, and places of other uptake in the inferior wall.
 # Another machine gives other weights where the budget is of minutes.
+launch=(spectac)
 stage() { # NAME RECIPE BUDGET INITIAL COHORT...
     local run=$work/$1 recipe=$2 budget=$3 initial=$4
     shift 4
     # shellcheck disable=SC2086
-    spectac train bbdm --data "$@" --validation "$work/validation" -o "$run" --recipe "$recipe" $budget \
+    "${launch[@]}" train bbdm --data "$@" --validation "$work/validation" -o "$run" --recipe "$recipe" $budget \
         ${initial:+--initial "$work/$initial/bbdm64.safetensors"} $([ -f "$run/state.pt" ] && echo --resume || true)
 }
 stage first native64         "--max-minutes 58"     ""     "$work/train"
@@ -115,7 +116,8 @@ for name, tensor in tensors.items():
     tensors[name] = ((tensor.float() + F.pad(before[name].float(), (0, missing))) / 2).half()
 save_weights(out, tensors, header["model"], header["config"], header["card"])
 EOF
-stage last native64-contrast "--max-slices 270000" mean "${every[@]}" "$work/random-3" "$work/hanoi-3" "${both[@]}"
+launch=(torchrun --nproc-per-node 2 -m spectac_fast)
+OMP_NUM_THREADS=1 stage last native64-contrast "--max-slices 190000" mean "${every[@]}" "$work/random-3" "$work/hanoi-3" "${both[@]}"
 cp "$work/last/bbdm64.safetensors" "$weights/"
 cp "$work/last/card.json" "$weights/bbdm64.json"
 
