@@ -147,8 +147,8 @@ target.mkdir(exist_ok=True)
 np.save(target / "cohort.npy", np.load(source / "cohort.npy", mmap_mode="r")[whole])
 (target / "index.json").write_text(json.dumps(index | {"cases": [index["cases"][k] for k in whole]}))
 EOF
-python -m bench calibration --data "$work/calibrating-whole" --test "$work/unseen" --patients 36 --samples 16 \
-    --combined 6 --protocols "$work"/trial/*-612000-24 --each 8 --store
+python -m bench calibration --data "$work/calibrating-whole" --test "$work/unseen" --patients 28 --samples 16 \
+    --combined 4 --protocols "$work"/trial/*-612000-24 --each 6 --store
 python -m bench explain --data "$work/validation"
 # Means of samples of all patients would take an hour: bench/table1.sh means has them for a few.
 spectac evaluate --data "$work/unseen" --models identity,scale,linear,bbdm --samples 1 \
