@@ -40,7 +40,7 @@ for one in dextrocardia:41050:30 implant:41160:40 arc360:41260:40 bmi40:41330:30
     spectac phantom --cases "$cases" --seed "$seed" -o "$work/$name-3" --format npy --protocol "$name" --ideal
     both+=("$work/$name-3")
 done
-# Patients without IDEAL, for AC alone.
+# And for both once more; those of the first cohort have no IDEAL, and stand for AC alone.
 every=()
 while IFS=: read -r name seed cases; do
     without=()
