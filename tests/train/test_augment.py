@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -299,3 +300,12 @@ def test_the_worldwide_recipes_go_on_from_the_same_network():
         Uptake(**told.data["uptake"])
     own = build_network(told.network).state_dict(prefix="denoise_fn.")
     assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in tensors.items()}
+
+
+def test_the_training_that_the_guide_begins_from_the_shipped_weights_can_do_so(repository):
+    """A network that is told less than a file knows may not begin from it."""
+    text = (repository / "docs" / "pages" / "guides" / "protocols.md").read_text()
+    (name,) = re.findall(r"spectac train bbdm --recipe (\S+) --initial spectac_fast/weights/bbdm64.safetensors", text)
+    _, header = load_weights(Path(spectac_fast.__file__).parent / "weights" / "bbdm64.safetensors")
+    known = header["config"]["network"]["facts"]
+    assert load_recipe("bbdm", name).facts[: len(known)] == tuple(known)
