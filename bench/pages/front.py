@@ -33,8 +33,8 @@ def front() -> Iterable[str]:
         f"| --- |{' ---: |' * len(COLUMNS)}",
         *(f"| {name} | {' | '.join(cells)} |" for name, cells in lines.items()),
         "",
-        f"Mean over patients and 95 % interval; {span(table)}, never trained on, and nothing was chosen by them. Every row, "
-        "convention and other method: [how good](docs/pages/results/quality.md), "
+        f"Mean over patients and 95 % interval; {span(table)}, never trained on, and nothing was chosen by them. Every "
+        "row, convention and other method: [how good](docs/pages/results/quality.md), "
         f"{named(RESULTS / 'quality' / 'table.md')}.",
     ]
 
