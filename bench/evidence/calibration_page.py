@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,15 +103,18 @@ def _by_protocol(protocols: Mapping[str, Sequence[Sequence[float]]], each: int) 
 
 
 def picture(path: Path, patients: Sequence[Voxels], chosen: tuple[float, float]) -> None:
-    """Test patients: coverage against nominal for raw and calibrated deviations; error against deviation, in bins."""
+    """Test patients, whose voxels are widened as announced: coverage against nominal for raw and calibrated deviations;
+    error against deviation, in bins.
+    """
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot([0, 100], [0, 100], color="0.6", linewidth=1, linestyle="--", label="as it should be")
-    for name, (temperature, floor), colour in (
-        ("samples as they are", (1.0, 0.0), "#2a78c8"),
-        ("calibrated", chosen, "#c93a0c"),
+    as_they_are = [replace(v, widening=1.0) for v in patients]
+    for name, drawn, (temperature, floor), colour in (
+        ("samples as they are", as_they_are, (1.0, 0.0), "#2a78c8"),
+        ("calibrated", patients, chosen, "#c93a0c"),
     ):
-        each = 100 * np.stack([coverage(v, temperature, floor, CURVE) for v in patients])
+        each = 100 * np.stack([coverage(v, temperature, floor, CURVE) for v in drawn])
         nominal = 100 * np.asarray(CURVE)
         left.plot(nominal, each.mean(axis=0), color=colour, marker="o", markersize=4, label=name)
         left.fill_between(nominal, each.min(axis=0), each.max(axis=0), color=colour, alpha=0.15, linewidth=0)
