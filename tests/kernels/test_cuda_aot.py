@@ -44,7 +44,11 @@ WIDE = {
 DOUBLE = {"slice_metrics", "ssim_loss"}
 
 
-@pytest.fixture(scope="module", params=["sm_80", "sm_90", "sm_100", "sm_120"])
+# Of each all kernels are compiled, half a minute: two in every run, the others by `make acceptance`.
+@pytest.fixture(
+    scope="module",
+    params=["sm_80", "sm_90", *(pytest.param(name, marks=pytest.mark.large) for name in ("sm_100", "sm_120"))],
+)
 def compiled(request, repository, tmp_path_factory):
     """{op: (compiler's report, cubin)} for one architecture."""
     nvcc = compiler.nvcc()
