@@ -33,10 +33,10 @@ test: $(VENV)/ready $(VENV)/nvcc-looked-for
 	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # What a newcomer does, in a fresh clone of the committed state: set up, see the demo, pass the tests. Then what takes
-# long: more than 2^31 elements, all GPU architectures, the kernels under sanitizers, a night's work (crash, fuzz, soak, Orthanc, Ray), the
-# report in a browser, and the wheel in fresh environments of many versions. Figures are printed and put into
-# bench/results/acceptance.md of the clone. Needs Debian's dcmtk, orthanc and chromium, and uv; what cannot run counts as
-# failed.
+# long: more than 2^31 elements, all GPU architectures, the kernels under sanitizers, a night's work (crash, fuzz, soak,
+# Orthanc, Ray), the report in a browser, and the wheel in fresh environments of many versions. Figures are printed and
+# put into bench/results/acceptance.md of the clone. Needs Debian's dcmtk, orthanc and chromium, and uv; what cannot run
+# counts as failed.
 acceptance:
 	rm -rf build/acceptance
 	git clone -q . build/acceptance
