@@ -15,6 +15,7 @@ from fake_study import Times, heart, write_nc, write_planes
 from spectac_fast.cli import main
 from spectac_fast.commands import _flags
 from spectac_fast.correct import Corrector, Report, carry_out, correct_study, correct_study_with_std
+from spectac_fast.correct.engines import cluster
 from spectac_fast.correct.study import prepare
 from spectac_fast.data.geometry.resample import InPlane
 from spectac_fast.data.scale import count_scale
@@ -185,6 +186,21 @@ def test_deviations_widen_with_the_error_that_is_expected_of_the_study(tmp_path)
     counts, deviations = correct_study_with_std(read_study(tmp_path / "in"), model, std_samples=4, batch_size=8)
     for own, expected in zip((*counts, *deviations), (*wide.counts, *wide.uncertainty), strict=True):
         np.testing.assert_array_equal(own, expected)
+
+
+def test_what_an_actor_gives_back_is_written_as_a_run_writes_it(tmp_path):
+    """Of an actor's study another process writes the files; what widened the deviations must come along."""
+    write_planes(tmp_path / "in")
+    model = Spread(gain=1.5)
+    model.calibration = Calibration(2.0, 0.0, 0.5, 0.01, measured=True)
+    model.expected_error = expected_error().process
+    settings = {"model": model, "batch_size": 8, "uncertainty": 4}
+    run(Corrector(**settings), tmp_path / "in", tmp_path / "local")
+    plan = Corrector(**settings).plan([tmp_path / "in"], tmp_path / "actor")
+    (study,) = plan.studies
+    cluster._written(plan, study, cluster.Worker(settings).correct(study, plan.root))
+    assert len(files(tmp_path / "local")) == 6
+    assert files(tmp_path / "actor") == files(tmp_path / "local")
 
 
 def test_all_that_is_said_of_how_an_image_was_made_can_be_read_again(tmp_path, rng):
