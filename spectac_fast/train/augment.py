@@ -62,14 +62,16 @@ class Fields:
 
 @dataclass(frozen=True)
 class Uptake:
-    """Places of the heart that take up more or less than they did, in NC and in what is wanted alike: in `share` of the
+    """Places of the heart that take up more or less than they did, in NC and in what is wanted: in `share` of the
     slices, one each. Which counts are lost on the way out of the body does not depend on how many there are, so that
-    the ratio of AC to NC stays. Who learns from patients alone takes part of a mild inferior defect for the diaphragm's
-    shadow, which is more frequent.
+    the ratio of AC to NC stays, but for the scatter that fills a place. Who learns from patients alone takes part of a
+    mild inferior defect for the diaphragm's shadow, which is more frequent.
 
     change: least and largest relative change of counts at the middle of a place. fwhm_mm: of the Gaussian that it is,
     in space. from_centre_mm: least and largest distance of its middle from the stack's centre. inferior_share: of the
     places of stacks whose plane is known, how many lie towards the inferior wall; the others lie anywhere.
+    filled_share: how much of the change NC shows where scatter is left in it and taken out of what is wanted, as counts
+    that come from elsewhere stay.
 
     Raises UsageError for settings that describe no place.
     """
@@ -79,10 +81,11 @@ class Uptake:
     fwhm_mm: tuple[float, float]
     from_centre_mm: tuple[float, float]
     inferior_share: float = 0.0
+    filled_share: float = 1.0
 
     def __post_init__(self) -> None:
         (least, most), (narrow, wide), (near, far) = self.change, self.fwhm_mm, self.from_centre_mm
-        shares = all(0 <= share <= 1 for share in (self.share, self.inferior_share))
+        shares = all(0 <= share <= 1 for share in (self.share, self.inferior_share, self.filled_share))
         if not (shares and -1 < least <= most and 0 < narrow <= wide and 0 <= near <= far):
             raise UsageError(
                 "uptake of a recipe: expected shares of 0 to 1, -1 < change[0] <= change[1], 0 < fwhm_mm[0] <= "
@@ -124,6 +127,11 @@ class Uptake:
         )
         z = z * change[:, None].astype(np.float32)
         return torch.from_numpy(1.0 + z[:, :, None, None] * y[:, None, :, None] * x[:, None, None, :])
+
+    def as_filled(self, factors: Tensor, filled: NDArray[np.bool_]) -> Tensor:
+        """Of factors [B, n, H, W] of what is wanted those of NC: of some slices, filled [B], less far from 1."""
+        shown = np.where(filled, np.float32(self.filled_share), np.float32(1.0))
+        return 1.0 + (factors - 1.0) * torch.from_numpy(shown)[:, None, None, None]
 
 
 def _outside(

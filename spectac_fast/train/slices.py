@@ -102,9 +102,11 @@ class SlicePairs:
         facts: Sequence[str] = (),
     ) -> None:
         stacks, planes, scales, known = [], [], [], []
+        filled: dict[str, list[bool]] = {"AC": [], IDEAL: []}
         self.names = tuple(facts)
         self.targets = {kind: share / sum(targets.values()) for kind, share in targets.items()}
         for i in cases:
+            of_patient = facts_of_patient(cohort, i)
             of_phase = {
                 phase: cohort.scale(i, phase) for phase in dict.fromkeys(phase for phase, _ in cohort.series(i))
             }
@@ -112,8 +114,12 @@ class SlicePairs:
                 stacks.append(_by_kind(cohort, i, phase, plane, targets))
                 planes.append(plane)
                 scales.append(np.full(len(stacks[-1]["NC"]), of_phase[phase], np.float32))
-                known.append(facts_of_patient(cohort, i).values(facts))
+                known.append(of_patient.values(facts))
+                # Of IDEAL all scatter is taken out.
+                filled[IDEAL].append(not of_patient.scatter_corrected)
+                filled["AC"].append(not (of_patient.scatter_corrected or of_patient.keeps_scatter))
         self._known = np.stack(known)
+        self._filled = {kind: np.array(stacks) for kind, stacks in filled.items()}
         self._stacks, self.shape = stacks, stacks[0]["NC"].shape[1:]
         self._planes, self._with_ideal = np.array(planes, object), np.array([IDEAL in stack for stack in stacks])
         if IDEAL in targets and not self._with_ideal.any():
@@ -223,9 +229,10 @@ class SlicePairs:
         if uptake is not None:
             planes = self._planes[self._stack_of[indices]]
             there = uptake.factors(self._heights_mm(indices, context), self.shape, self.pixel_mm, planes, rng)
+            seen = uptake.as_filled(there, self._filled_by_scatter(indices, targets))
             nc, ac, beside = (
                 (image + 1.0) * part - 1.0
-                for image, part in ((nc, there[:, :1]), (ac, there[:, :1]), (beside, there[:, 1:]))
+                for image, part in ((nc, seen[:, :1]), (ac, there[:, :1]), (beside, seen[:, 1:]))
             )
         heart = torch.from_numpy(self.heart(indices)).float()[:, None]
         images = torch.cat([nc, ac, _augmented(rng, beside, nc)], dim=1)
@@ -259,6 +266,11 @@ class SlicePairs:
             return kinds[0]
         drawn = rng.choice(kinds, size=len(indices), p=shares)
         return np.where(self._with_ideal[self._stack_of[indices]], drawn, "AC")
+
+    def _filled_by_scatter(self, indices: NDArray[np.integer], targets: str | NDArray[np.str_]) -> NDArray[np.bool_]:
+        """[B]: whether the NC of some slices holds scatter that what is wanted of them does not."""
+        stacks = self._stack_of[indices]
+        return np.where(np.asarray(targets) == IDEAL, self._filled[IDEAL][stacks], self._filled["AC"][stacks])
 
     def _heights_mm(self, indices: NDArray[np.integer], context: int) -> NDArray[np.float64]:
         """How far some slices, then their neighbours as `neighbours` has them, lie from the middle of their stack,

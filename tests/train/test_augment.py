@@ -15,6 +15,7 @@ from tiny_training import SIDE, SLICES, TinyCohort, tiny_recipe
 import spectac_fast
 from spectac_fast.checkpoints.weights import load_weights
 from spectac_fast.cohort.joined import JoinedCohort
+from spectac_fast.data.facts import StudyFacts
 from spectac_fast.errors import InputError, UsageError
 from spectac_fast.models.networks.build import build_network
 from spectac_fast.train.augment import Fields, Uptake
@@ -93,8 +94,8 @@ def test_a_recipe_ends_the_fields_of_images_and_not_the_heart():
     assert torch.equal(whole.heart, ended.heart)
 
 
-def uptake(share=1.0, change=(-0.5, -0.5), fwhm_mm=(30.0, 30.0), from_centre_mm=(0.0, 0.0), inferior_share=0.0):
-    return Uptake(share, change, fwhm_mm, from_centre_mm, inferior_share)
+def uptake(share=1.0, change=(-0.5, -0.5), fwhm_mm=(30.0, 30.0), from_centre_mm=(0.0, 0.0), **others):
+    return Uptake(share, change, fwhm_mm, from_centre_mm, **others)
 
 
 def unknown(slices):
@@ -155,7 +156,7 @@ def test_places_lie_in_the_inferior_wall_as_often_as_asked(rng, plane, axis, sig
 def test_impossible_places_are_refused():
     for wrong in ({"share": -0.1}, {"change": (-1.0, 0.0)}, {"change": (0.2, 0.1)}, {"fwhm_mm": (0.0, 3.0)},
                   {"fwhm_mm": (9.0, 3.0)}, {"from_centre_mm": (-1.0, 3.0)}, {"share": float("nan")},
-                  {"from_centre_mm": (5.0, 3.0)}, {"inferior_share": 1.1}):  # fmt: skip
+                  {"from_centre_mm": (5.0, 3.0)}, {"inferior_share": 1.1}, {"filled_share": 1.1}):  # fmt: skip
         with pytest.raises(UsageError, match="uptake of a recipe"):
             uptake(**wrong)
     with pytest.raises(UsageError, match="uptake is of pairs of images, and mumap learns from others"):
@@ -174,6 +175,39 @@ def test_what_takes_up_less_does_so_in_nc_in_what_is_wanted_and_beside_them():
     assert float(factor.max()) <= 1.0 + 1e-6
     torch.testing.assert_close((plain.ac + 1.0) * factor - 1.0, planted.ac, rtol=0, atol=1e-5)
     assert torch.equal(plain.heart, planted.heart)
+
+
+class ScatteredCohort(TinyCohort):
+    """NC and AC corrected for scatter or not, as far as is known."""
+
+    def __init__(self, corrected, keeps):
+        super().__init__([3])
+        self.known = StudyFacts(scatter_corrected=corrected, keeps_scatter=keeps)
+
+    def facts_of(self, case):
+        return self.known
+
+
+@pytest.mark.parametrize(
+    ("corrected", "keeps", "target", "shown"),
+    [
+        (False, False, "AC", 0.8),
+        (None, None, "AC", 0.8),
+        (False, True, "AC", 1.0),
+        (True, False, "AC", 1.0),
+        (True, None, "IDEAL", 1.0),
+        # None of what AC keeps is in IDEAL.
+        (False, True, "IDEAL", 0.8),
+    ],
+)
+def test_nc_shows_less_of_a_place_where_scatter_fills_it(corrected, keeps, target, shown):
+    pairs = SlicePairs(ScatteredCohort(corrected, keeps), [0], 2.0, {target: 1.0})
+    place = uptake(fwhm_mm=(60.0, 60.0), filled_share=0.8)
+    plain = pairs.batch(np.random.default_rng(4), 30, 0, 0.0, 1)
+    planted = pairs.batch(np.random.default_rng(4), 30, 0, 0.0, 1, uptake=place)
+    changes = [(getattr(planted, kind) + 1.0) / (getattr(plain, kind) + 1.0) - 1.0 for kind in ("nc", "ac")]
+    assert -0.5 - 1e-6 <= float(changes[1].min()) < -0.3
+    torch.testing.assert_close(changes[0], shown * changes[1], rtol=0, atol=1e-5)
 
 
 def test_neighbours_take_up_less_at_their_own_heights():
