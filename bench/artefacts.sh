@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes everything the project ships that is not source: rows, weights, demo study, tables and pictures.
-# About 4 hours on 2 cores. Usage: bench/artefacts.sh WORKDIR   (resumes: finished parts are kept)
+# About 12 hours on 2 cores. Usage: bench/artefacts.sh WORKDIR   (resumes: finished parts are kept)
 set -euo pipefail
 work=$(realpath -m "$1")
 cd "$(dirname "$0")/.."
