@@ -74,13 +74,13 @@ for row in identity scale linear; do
     spectac train "$row" --data "$work/train" "$work/more" -o "$work/rows"
     cp "$work/rows/$row.json" "$weights/"
 done
-# Ten stages: everything alike; then the heart counting more; then more patients, neighbouring slices and errors of
+# Eleven stages: everything alike; then the heart counting more; then more patients, neighbouring slices and errors of
 # segment size; then other cameras and people, of whom the network is told what headers say; then more of these and of
 # whom it served worst; then the first camera's again, whose counts that stage had blurred; then AC without its errors
 # as another target; then the mean of these weights and those before, which is nearer to AC than either and nearer to
 # the image without errors than the earlier; then 1 270 patients more, and places of other uptake in the inferior wall;
-# last the same, of whose places NC shows no more than scatter leaves. Another machine gives other weights where the
-# budget is of minutes.
+# then the same, of whose places NC shows no more than scatter leaves; last the mean of these two, as before. Another
+# machine gives other weights where the budget is of minutes.
 launch=(spectac)
 stage() { # NAME RECIPE BUDGET INITIAL COHORT...
     local run=$work/$1 recipe=$2 budget=$3 initial=$4
@@ -99,32 +99,17 @@ stage run   native64-facts   "--max-slices 96000 --set optimiser.learning_rate=0
     "$work/random-2" "$work/hanoi" "$work/hanoi-2" "${hard[@]}"
 stage ideal native64-ideal  "--max-slices 270000"   run \
     "$work/random-3" "$work/hanoi-3" "${both[@]}"
-mkdir -p "$work/mean"
-python - "$work/ideal" "$work/run" "$work/mean" << 'EOF'
-import sys
-from pathlib import Path
-
-from torch.nn import functional as F
-
-from spectac_fast.checkpoints.weights import load_weights, save_weights
-
-later, earlier, out = (Path(folder) / "bbdm64.safetensors" for folder in sys.argv[1:])
-tensors, header = load_weights(later)
-before, _ = load_weights(earlier)
-for name, tensor in tensors.items():
-    # What the earlier was not told of counts as nothing there.
-    missing = tensor.shape[-1] - before[name].shape[-1] if tensor.ndim else 0
-    tensors[name] = ((tensor.float() + F.pad(before[name].float(), (0, missing))) / 2).half()
-save_weights(out, tensors, header["model"], header["config"], header["card"])
-EOF
+python -m bench mean "$work/ideal/bbdm64.safetensors" "$work/run/bbdm64.safetensors" -o "$work/mean/bbdm64.safetensors"
 launch=(torchrun --nproc-per-node 2 -m spectac_fast)
 export OMP_NUM_THREADS=1
 everybody=("${every[@]}" "$work/random-3" "$work/hanoi-3" "${both[@]}")
 stage contrast native64-contrast "--max-slices 190000 --set data.uptake.filled_share=1.0" mean "${everybody[@]}"
 stage filled   native64-contrast "--max-slices 340000" contrast "${everybody[@]}"
 unset OMP_NUM_THREADS
-cp "$work/filled/bbdm64.safetensors" "$weights/"
-cp "$work/filled/card.json" "$weights/bbdm64.json"
+python -m bench mean "$work/filled/bbdm64.safetensors" "$work/contrast/bbdm64.safetensors" \
+    -o "$work/shipped/bbdm64.safetensors"
+cp "$work/shipped/bbdm64.safetensors" "$weights/"
+cp "$work/shipped/card.json" "$weights/bbdm64.json"
 
 spectac phantom --cases 64 --seed 40000   -o "$work/normals"    --format npy
 python -m bench normals --data "$work/normals" --store

@@ -1,0 +1,50 @@
+"""The mean of the weights of two trainings of one network, the second of which began from the first.
+
+It is often nearer to what both were to learn than either is (Izmailov et al., "Averaging weights leads to wider optima",
+UAI 2018, on points of one training).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from spectac_fast.checkpoints.weights import load_weights, save_weights
+from spectac_fast.errors import InputError
+from spectac_fast.train.export import write_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("later", type=Path, help="weight file, whose configuration and card are taken")
+    parser.add_argument("earlier", type=Path, help="weight file of the same network, or of one that was told less")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="weight file to write; card.json beside it")
+
+
+def run(args: argparse.Namespace) -> int:
+    tensors, header = load_weights(args.later)
+    before, _ = load_weights(args.earlier)
+    if tensors.keys() != before.keys():
+        raise InputError(f"{args.earlier}: expected the tensors of {args.later}, found others")
+    mean = {name: _mean(tensor, before[name], f"{args.earlier}, {name}") for name, tensor in tensors.items()}
+    # What the later training was validated at is not what the mean would be.
+    card = {key: value for key, value in header["card"].items() if key != "validation"}
+    card["mean_of_weights_sha256"] = [
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in (args.later, args.earlier)
+    ]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    save_weights(args.out, mean, header["model"], header["config"], card)
+    write_json(args.out.with_name("card.json"), card)
+    return 0
+
+
+def _mean(later: Tensor, earlier: Tensor, name: str) -> Tensor:
+    """In the precision of the later one; what the earlier was not told of counts as nothing there."""
+    missing = later.shape[-1] - earlier.shape[-1] if later.dim() and later.dim() == earlier.dim() else 0
+    padded = F.pad(earlier.float(), (0, max(missing, 0)))
+    if padded.shape != later.shape:
+        raise InputError(f"{name}: expected the shape {list(later.shape)}, found {list(earlier.shape)}")
+    return ((later.float() + padded) / 2).to(later.dtype)
