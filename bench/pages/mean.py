@@ -1,21 +1,22 @@
 """The mean of the weights of two trainings of one network, the second of which began from the first.
 
-It is often nearer to what both were to learn than either is (Izmailov et al., "Averaging weights leads to wider optima",
-UAI 2018, on points of one training).
+It is often nearer to what both were to learn than either is (Izmailov et al., "Averaging weights leads to wider
+optima", UAI 2018, on points of one training).
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 from pathlib import Path
 
 from torch import Tensor
 from torch.nn import functional as F
 
+from bench.outputs import appearing, write
 from spectac_fast.checkpoints.weights import load_weights, save_weights
 from spectac_fast.errors import InputError
-from spectac_fast.train.export import write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,12 +33,11 @@ def run(args: argparse.Namespace) -> int:
     mean = {name: _mean(tensor, before[name], f"{args.earlier}, {name}") for name, tensor in tensors.items()}
     # What the later training was validated at is not what the mean would be.
     card = {key: value for key, value in header["card"].items() if key != "validation"}
-    card["mean_of_weights_sha256"] = [
-        hashlib.sha256(path.read_bytes()).hexdigest() for path in (args.later, args.earlier)
-    ]
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(args.out, mean, header["model"], header["config"], card)
-    write_json(args.out.with_name("card.json"), card)
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (args.later, args.earlier)]
+    card["mean_of_weights_sha256"] = digests
+    with appearing(args.out) as part:
+        save_weights(part, mean, header["model"], header["config"], card)
+    write(args.out.with_name("card.json"), json.dumps(card, indent=2) + "\n")
     return 0
 
 
