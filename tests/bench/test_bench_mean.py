@@ -65,6 +65,14 @@ def test_weights_of_another_network_are_refused(of, earlier, said, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_it_is_made_again_over_its_own(of):
+    ones = {"weight": torch.ones(4, 3)}
+    (*_, first), _, _ = of(ones, ones)
+    before = first.read_bytes()
+    of(ones, ones)
+    assert first.read_bytes() == before
+
+
 def test_a_file_of_somebody_elses_is_kept(of, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "bbdm64.safetensors").write_text("mine")
