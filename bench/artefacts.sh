@@ -101,11 +101,10 @@ stage ideal native64-ideal  "--max-slices 270000"   run \
     "$work/random-3" "$work/hanoi-3" "${both[@]}"
 python -m bench mean "$work/ideal/bbdm64.safetensors" "$work/run/bbdm64.safetensors" -o "$work/mean/bbdm64.safetensors"
 launch=(torchrun --nproc-per-node 2 -m spectac_fast)
-export OMP_NUM_THREADS=1
 everybody=("${every[@]}" "$work/random-3" "$work/hanoi-3" "${both[@]}")
-stage contrast native64-contrast "--max-slices 190000 --set data.uptake.filled_share=1.0" mean "${everybody[@]}"
-stage filled   native64-contrast "--max-slices 340000" contrast "${everybody[@]}"
-unset OMP_NUM_THREADS
+OMP_NUM_THREADS=1 stage contrast native64-contrast "--max-slices 190000 --set data.uptake.filled_share=1.0" mean \
+    "${everybody[@]}"
+OMP_NUM_THREADS=1 stage filled native64-contrast "--max-slices 340000" contrast "${everybody[@]}"
 python -m bench mean "$work/filled/bbdm64.safetensors" "$work/contrast/bbdm64.safetensors" \
     -o "$work/shipped/bbdm64.safetensors"
 cp "$work/shipped/bbdm64.safetensors" "$weights/"

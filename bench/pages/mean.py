@@ -11,12 +11,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from torch import Tensor
-from torch.nn import functional as F
-
 from bench.outputs import appearing, write
 from spectac_fast.checkpoints.weights import load_weights, save_weights
-from spectac_fast.errors import InputError
+from spectac_fast.train.run import fitted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,10 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     tensors, header = load_weights(args.later)
-    before, _ = load_weights(args.earlier)
-    if tensors.keys() != before.keys():
-        raise InputError(f"{args.earlier}: expected the tensors of {args.later}, found others")
-    mean = {name: _mean(tensor, before[name], f"{args.earlier}, {name}") for name, tensor in tensors.items()}
+    earlier = fitted(args.earlier, tensors, header["config"].get("network", {}).get("facts", []))
+    mean = {name: ((later.float() + earlier[name]) / 2).to(later.dtype) for name, later in tensors.items()}
     # What the later training was validated at is not what the mean would be.
     card = {key: value for key, value in header["card"].items() if key != "validation"}
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (args.later, args.earlier)]
@@ -39,12 +34,3 @@ def run(args: argparse.Namespace) -> int:
         save_weights(part, mean, header["model"], header["config"], card)
     write(args.out.with_name("card.json"), json.dumps(card, indent=2) + "\n")
     return 0
-
-
-def _mean(later: Tensor, earlier: Tensor, name: str) -> Tensor:
-    """In the precision of the later one; what the earlier was not told of counts as nothing there."""
-    missing = later.shape[-1] - earlier.shape[-1] if later.dim() and later.dim() == earlier.dim() else 0
-    padded = F.pad(earlier.float(), (0, max(missing, 0)))
-    if padded.shape != later.shape:
-        raise InputError(f"{name}: expected the shape {list(later.shape)}, found {list(earlier.shape)}")
-    return ((later.float() + padded) / 2).to(later.dtype)

@@ -141,22 +141,28 @@ def train(
 
 
 def start_from(learner: Learner, path: Path, facts: Sequence[str] = ()) -> None:
-    """Take the weights of a file, which may be of a network that saw fewer neighbouring slices, or was told less.
+    """Take the weights of a file, by `fitted`; what a network makes of `facts` begins as nothing where the file knows
+    none of them.
+    """
+    values = fitted(path, learner.tensors(learner.shipped), facts)
+    learner.shipped.load_state_dict(values, strict=False)
 
-    What a network makes of `facts` begins as nothing where the file knows none of them; those it knows come first.
+
+def fitted(path: Path, own: Mapping[str, Tensor], facts: Sequence[str] = ()) -> dict[str, Tensor]:
+    """The weights of a file in the shapes of a network's `own` tensors, float32; the file may be of a network that saw
+    fewer neighbouring slices, or was told less: those it knows come first, and the others count for nothing.
+
     Raises InputError if the file holds other tensors, or one of another shape, or knows facts in another order.
     """
     tensors, header = load_weights(path)
     known = header["config"].get("network", {}).get("facts", [])
     if known and known != list(facts[: len(known)]):
         raise InputError(f"{path}: expected a network told {', '.join(facts)}, found {', '.join(known)}")
-    own = learner.tensors(learner.shipped)
     tensors = {name: value for name, value in own.items() if FACTS_EMBED in name} | tensors
     if tensors.keys() != own.keys():
         different = sorted(tensors.keys() ^ own.keys())
         raise InputError(f"{path} does not fit the network: {different[0]} is in one of them only")
-    values = {name: _widened(value.float(), own[name], f"{path}, {name}") for name, value in tensors.items()}
-    learner.shipped.load_state_dict(values, strict=False)
+    return {name: _widened(value.float(), own[name], f"{path}, {name}") for name, value in tensors.items()}
 
 
 def _widened(value: Tensor, own: Tensor, name: str) -> Tensor:

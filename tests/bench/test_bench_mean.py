@@ -18,10 +18,10 @@ CARD = {"slices": 64, "validation": {"trained": {"heart": 0.05}}}
 def of(tmp_path):
     """Of tensors of two files the mean: its tensors and header."""
 
-    def made(later, earlier):
+    def made(later, earlier, told=((), ())):
         paths = [tmp_path / name for name in ("later.safetensors", "earlier.safetensors", "out/bbdm64.safetensors")]
-        for path, tensors, gain in zip(paths, (later, earlier), (3.0, 4.0), strict=False):
-            save_weights(path, tensors, "bbdm", {"gain": gain}, CARD)
+        for path, tensors, gain, facts in zip(paths, (later, earlier), (3.0, 4.0), told, strict=False):
+            save_weights(path, tensors, "bbdm", {"gain": gain, "network": {"facts": facts}}, CARD)
         arguments = argparse.Namespace(later=paths[0], earlier=paths[1], out=paths[2])
         assert mean.run(arguments) == 0
         return paths, *load_weights(paths[2])
@@ -37,7 +37,7 @@ def test_it_is_the_mean_and_says_of_what(of):
         exact = (later[name].double() + earlier[name].double()) / 2
         # Half of the last place of eleven bits.
         assert bool(((tensor.double() - exact).abs() <= exact.abs() * 2.0**-11 + 2.0**-25).all())
-    assert header["config"] == {"gain": 3.0}
+    assert header["config"] == {"gain": 3.0, "network": {"facts": []}}
     card = json.loads(paths[2].with_name("card.json").read_text())
     assert card == header["card"]
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths[:2]]
@@ -46,22 +46,24 @@ def test_it_is_the_mean_and_says_of_what(of):
 
 
 def test_what_the_earlier_was_not_told_counts_as_nothing_there(of):
-    later, earlier = torch.randn(4, 3), torch.randn(4, 2)
-    _, tensors, _ = of({"weight": later, "bias": later[:, 0]}, {"weight": earlier, "bias": earlier[:, 0]})
-    assert torch.equal(tensors["weight"][:, 2], later[:, 2] / 2)
-    assert torch.allclose(tensors["weight"][:, :2], (later[:, :2] + earlier) / 2)
+    name, later, earlier = "denoise_fn.facts_embed.0.weight", torch.randn(4, 3), torch.randn(4, 2)
+    _, tensors, _ = of({name: later}, {name: earlier}, (["sex", "bmi", "arc"], ["sex", "bmi"]))
+    assert torch.equal(tensors[name][:, 2], later[:, 2] / 2)
+    assert torch.allclose(tensors[name][:, :2], (later[:, :2] + earlier) / 2)
 
 
 @pytest.mark.parametrize(
-    ("earlier", "said"),
+    ("earlier", "told", "said"),
     [
-        ({"other": torch.ones(4, 3)}, "expected the tensors of"),
-        ({"weight": torch.ones(4, 4)}, r"expected the shape \[4, 3\]"),
+        ({"weight": torch.ones(4, 3), "other": torch.ones(1)}, (), "other is in one of them only"),
+        ({"weight": torch.ones(4, 4)}, (), r"shape \[4, 4\], expected \[4, 3\]"),
+        ({"weight": torch.ones(4, 2)}, (), r"shape \[4, 2\], expected \[4, 3\]"),
+        ({"weight": torch.ones(4, 3)}, ("bmi", "sex"), "expected a network told sex, bmi, found bmi, sex"),
     ],
 )
-def test_weights_of_another_network_are_refused(of, earlier, said, tmp_path):
+def test_weights_of_another_network_are_refused(of, earlier, told, said, tmp_path):
     with pytest.raises(InputError, match=said):
-        of({"weight": torch.ones(4, 3)}, earlier)
+        of({"weight": torch.ones(4, 3)}, earlier, (["sex", "bmi"], told))
     assert not (tmp_path / "out").exists()
 
 
