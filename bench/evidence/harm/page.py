@@ -43,8 +43,8 @@ def page(facts: Mapping[str, Any]) -> str:
         goal=GOAL_CONTRAST,
         **sizes,
     )
-    lines = ["| size | uptake lost | patients | NC | corrected | AC | truth | corrected / AC | goal |"]
-    lines.append("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | --- |")
+    lines = ["| size | uptake lost | patients | NC | corrected | AC | truth | NC / AC | corrected / AC | goal |"]
+    lines.append("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
     for size in facts["sizes"]:
         for loss in (f"{each:.0%}" for each in facts["losses"]):
             lines += [_defect(size, loss, who, chosen) for who, chosen in _groups(patients)]
@@ -62,6 +62,7 @@ def _defect(size: str, loss: str, who: str, patients: Sequence[Mapping[str, Any]
     images = {kind: np.array([each[kind] for each in found]) for kind in ("NC", "corrected", "AC", "TRUTH")}
     ratio, low, high = _interval(len(found), lambda of: images["corrected"][of].mean() / images["AC"][of].mean())
     cells = [f"{values.mean():.3f}" for values in images.values()]
+    cells.append(f"{images['NC'].mean() / images['AC'].mean():.2f}")
     verdict = "reached" if ratio >= GOAL_CONTRAST else "missed"
     return f"| {size} | {loss} | {who} | {' | '.join(cells)} | {ratio:.2f} ({low:.2f} - {high:.2f}) | {verdict} |"
 
